@@ -1,0 +1,44 @@
+/**
+ * Codes of {@link LongVLMError}: stable strings to branch on.
+ */
+export type LongVLMErrorCode =
+  /** The native addon cannot be loaded. */
+  | 'ERR_LONGVLM_ADDON'
+  /** A tensor holds NaN or infinity. */
+  | 'ERR_LONGVLM_NOT_FINITE'
+  /** No usable ffmpeg was found. */
+  | 'ERR_LONGVLM_FFMPEG_MISSING'
+  /** A file does not exist or cannot be read. */
+  | 'ERR_LONGVLM_FILE'
+  /** A file is not a video, holds no picture, or is damaged. */
+  | 'ERR_LONGVLM_VIDEO'
+  /** Weights are damaged, incomplete, or of the wrong shape or type. */
+  | 'ERR_LONGVLM_WEIGHTS'
+  /** A model or projector of a kind that is not supported. */
+  | 'ERR_LONGVLM_UNSUPPORTED'
+  /** Parts that do not fit together: tower and projector, projector and language model, features and tower. */
+  | 'ERR_LONGVLM_MISMATCH'
+  /** The prompt, the video and the answer do not fit into the context. */
+  | 'ERR_LONGVLM_CONTEXT_FULL'
+  /** The language model cannot be loaded or failed. */
+  | 'ERR_LONGVLM_LLM'
+  /** ONNX Runtime failed. */
+  | 'ERR_LONGVLM_INFERENCE'
+  /** The object was disposed. */
+  | 'ERR_LONGVLM_DISPOSED';
+
+/** What is found at run time, as opposed to a wrong argument (`TypeError`, `RangeError`). */
+export class LongVLMError extends Error {
+  override readonly name = 'LongVLMError';
+  readonly code: LongVLMErrorCode;
+
+  constructor(code: LongVLMErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** The message of anything thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

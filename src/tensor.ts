@@ -1,0 +1,63 @@
+/** An element type of a {@link Tensor}. */
+export type TensorType = 'float32' | 'float16';
+
+/**
+ * A dense row-major tensor. An ONNX Runtime tensor of these types fits as it is.
+ *
+ * `float16` data are IEEE 754 half-precision bits in a `Uint16Array`.
+ */
+export type Tensor = {
+  readonly type: TensorType;
+  readonly data: Float32Array | Uint16Array;
+  readonly dims: readonly number[];
+};
+
+/** A tensor that is known to hold float32 values. */
+export type Float32Tensor = { readonly type: 'float32'; readonly data: Float32Array; readonly dims: readonly number[] };
+
+/** Makes a float32 tensor over `data`, without a copy. */
+export function float32Tensor(data: Float32Array, dims: readonly number[]): Float32Tensor {
+  return { type: 'float32', data, dims };
+}
+
+/** The number of elements that `dims` describe. */
+export function elementCount(dims: readonly number[]): number {
+  return dims.reduce((product, size) => product * size, 1);
+}
+
+const halfScratch = new DataView(new ArrayBuffer(4));
+
+/** The number that the IEEE 754 half-precision `bits` stand for. */
+export function halfToNumber(bits: number): number {
+  const exponent = (bits >> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  const sign = bits & 0x8000 ? -1 : 1;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+/** The half-precision bits nearest to `value`, ties to even, as hardware rounds. */
+export function numberToHalf(value: number): number {
+  halfScratch.setFloat32(0, value);
+  const bits = halfScratch.getUint32(0);
+  const sign = (bits >>> 16) & 0x8000;
+  const magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return sign | 0x7e00;
+  if (magnitude >= 0x477ff000) return sign | 0x7c00;
+  if (magnitude < 0x38800000) {
+    // Subnormal or zero: count in units of 2^-24; the product is exact, so only the rounding below rounds.
+    const units = Math.abs(value) * 2 ** 24;
+    const floor = Math.floor(units);
+    const rest = units - floor;
+    return sign | (floor + (rest > 0.5 || (rest === 0.5 && floor & 1) ? 1 : 0));
+  }
+  const rounded = magnitude + 0xfff + ((magnitude >>> 13) & 1);
+  return sign | ((rounded - 0x38000000) >>> 13);
+}
+
+/** `tensor` as float32: itself when it is already, else converted. */
+export function toFloat32(tensor: Tensor): Float32Tensor {
+  if (tensor.type === 'float32') return tensor as Float32Tensor;
+  return float32Tensor(Float32Array.from(tensor.data, halfToNumber), tensor.dims);
+}

@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config';
+
+// Tests run what ships: they import the compiled `dist`, loaded by Node itself, so that worker threads and the
+// addon are found exactly as a user's process finds them.
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    pool: 'forks',
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    server: { deps: { external: [/\/dist\//] } },
+  },
+});
