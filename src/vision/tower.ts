@@ -1,0 +1,166 @@
+import { type Attribute, GraphBuilder, microsoft, type OnnxModel } from '../onnx/graphBuilder.js';
+import type { TensorLocation } from '../weights/tensorFile.js';
+
+/** The sizes of a CLIP vision tower. */
+export type TowerShape = {
+  /** Channels of a token: C. */
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly layers: number;
+  readonly heads: number;
+  /** Width and height of a frame in pixels: S. */
+  readonly imageSize: number;
+  readonly patchSize: number;
+  readonly activation: 'quick_gelu' | 'gelu';
+  readonly layerNormEpsilon: number;
+};
+
+/** A linear layer ([out, in] and [out]) or the scale and shift of a normalisation ([C] and [C]). */
+export type Affine = { readonly weight: TensorLocation; readonly bias: TensorLocation };
+
+export type LayerWeights = {
+  readonly norm1: Affine;
+  readonly query: Affine;
+  readonly key: Affine;
+  readonly value: Affine;
+  readonly out: Affine;
+  readonly norm2: Affine;
+  readonly up: Affine;
+  readonly down: Affine;
+};
+
+export type TowerWeights = {
+  readonly classEmbedding: TensorLocation;
+  readonly patchEmbedding: TensorLocation;
+  readonly positionEmbedding: TensorLocation;
+  readonly preNorm: Affine;
+  readonly layers: readonly LayerWeights[];
+};
+
+/** Patches in one frame: N. */
+export function patchesPerFrame({ imageSize, patchSize }: TowerShape): number {
+  return Math.floor(imageSize / patchSize) ** 2;
+}
+
+/**
+ * The CLIP vision tower as a graph over weights in place.
+ *
+ * Input `pixels` [n, 3, S, S]. Outputs `patches` [n, N, C], hidden state L-1 without its first token, and `cls`
+ * [n, globalLayers, C], the first token of each of the last `globalLayers` of the L+1 hidden states, oldest first.
+ *
+ * The last layer is computed for its first token only: nothing else of hidden state L is asked for, and in that layer
+ * no other token's query or MLP reaches the first token.
+ */
+export function buildTower(shape: TowerShape, weights: TowerWeights, globalLayers: number): Promise<OnnxModel> {
+  const tower = new TowerGraph(shape, weights);
+  const firstKept = shape.layers + 1 - globalLayers;
+  const cls: string[] = [];
+  let hidden = tower.embed();
+  for (const [index, layer] of weights.layers.entries()) {
+    if (index >= firstKept) cls.push(tower.firstToken(hidden));
+    if (index < shape.layers - 1) hidden = tower.layer(hidden, layer);
+    else cls.push(tower.layerOfFirstToken(hidden, layer));
+  }
+  return tower.finish(tower.withoutFirstToken(hidden), cls);
+}
+
+// Values named `tokens` are [n·(N+1), C], as Gemm takes them; `batched` ones are [n, N+1, C].
+class TowerGraph {
+  readonly #shape: TowerShape;
+  readonly #weights: TowerWeights;
+  readonly #tokens: number;
+  readonly #graph = new GraphBuilder('clip_vision_tower');
+
+  constructor(shape: TowerShape, weights: TowerWeights) {
+    this.#shape = shape;
+    this.#weights = weights;
+    this.#tokens = patchesPerFrame(shape) + 1;
+  }
+
+  /** Hidden state 0: patch, class and position embeddings, normalised. */
+  embed(): string {
+    const { imageSize, patchSize, hiddenSize } = this.#shape;
+    const graph = this.#graph;
+    const pixels = graph.input('pixels', ['frames', 3, imageSize, imageSize]);
+    const grid = graph.node('Conv', [pixels, graph.weight(this.#weights.patchEmbedding)], {
+      kernel_shape: [patchSize, patchSize],
+      strides: [patchSize, patchSize],
+    });
+    const columns = graph.node('Reshape', [grid, graph.integers([0, hiddenSize, -1])]);
+    const patches = graph.node('Transpose', [columns], { perm: [0, 2, 1] });
+    const frames = graph.node('Shape', [pixels], { start: 0, end: 1 });
+    const repeated = graph.node('Concat', [frames, graph.integers([1, hiddenSize])], { axis: 0 });
+    const first = graph.node('Expand', [graph.weight(this.#weights.classEmbedding), repeated]);
+    const embedded = graph.node('Concat', [first, patches], { axis: 1 });
+    const placed = graph.node('Add', [embedded, graph.weight(this.#weights.positionEmbedding)]);
+    return this.#normalize(this.#flat(placed), this.#weights.preNorm);
+  }
+
+  /** One transformer layer, for all tokens. */
+  layer(tokens: string, weights: LayerWeights): string {
+    const normalized = this.#normalize(tokens, weights.norm1);
+    const query = this.#batched(this.#linear(normalized, weights.query), this.#tokens);
+    return this.#afterAttention(tokens, this.#attend(query, normalized, weights), weights);
+  }
+
+  /** The same layer's output for the first token of each frame: [n, C]. */
+  layerOfFirstToken(tokens: string, weights: LayerWeights): string {
+    const normalized = this.#normalize(tokens, weights.norm1);
+    const query = this.#batched(this.#linear(this.firstToken(normalized), weights.query), 1);
+    return this.#afterAttention(this.firstToken(tokens), this.#attend(query, normalized, weights), weights);
+  }
+
+  firstToken(tokens: string): string {
+    return this.#graph.node('Gather', [this.#batched(tokens, this.#tokens), this.#graph.scalar(0)], { axis: 1 });
+  }
+
+  withoutFirstToken(tokens: string): string {
+    const [from, to, axis] = [1, this.#tokens, 1].map((value) => this.#graph.integers([value]));
+    return this.#graph.node('Slice', [this.#batched(tokens, this.#tokens), from!, to!, axis!]);
+  }
+
+  finish(patches: string, cls: readonly string[]): Promise<OnnxModel> {
+    const graph = this.#graph;
+    const stacked = cls.map((value) => graph.node('Unsqueeze', [value, graph.integers([1])]));
+    const { hiddenSize } = this.#shape;
+    graph.output('patches', patches, ['frames', this.#tokens - 1, hiddenSize]);
+    graph.output('cls', graph.node('Concat', stacked, { axis: 1 }), ['frames', cls.length, hiddenSize]);
+    return graph.build();
+  }
+
+  #attend(query: string, tokens: string, { key, value }: LayerWeights): string {
+    const keys = this.#batched(this.#linear(tokens, key), this.#tokens);
+    const values = this.#batched(this.#linear(tokens, value), this.#tokens);
+    const attributes = { num_heads: this.#shape.heads };
+    return this.#flat(this.#graph.node('MultiHeadAttention', [query, keys, values], attributes, microsoft));
+  }
+
+  #afterAttention(tokens: string, attended: string, { out, norm2, up, down }: LayerWeights): string {
+    const residual = this.#graph.node('Add', [tokens, this.#linear(attended, out)]);
+    const expanded = this.#activate(this.#linear(this.#normalize(residual, norm2), up));
+    return this.#graph.node('Add', [residual, this.#linear(expanded, down)]);
+  }
+
+  #activate(tokens: string): string {
+    if (this.#shape.activation === 'gelu') return this.#graph.node('Gelu', [tokens]);
+    return this.#graph.node('QuickGelu', [tokens], { alpha: { float: 1.702 } }, microsoft);
+  }
+
+  #normalize(tokens: string, { weight, bias }: Affine): string {
+    const attributes: Record<string, Attribute> = { axis: -1, epsilon: { float: this.#shape.layerNormEpsilon } };
+    return this.#graph.node('LayerNormalization', [tokens, this.#graph.weight(weight), this.#graph.weight(bias)], attributes);
+  }
+
+  // Linear weights lie [out, in]: Gemm takes them as they are, and packs them once, when the session is made.
+  #linear(tokens: string, { weight, bias }: Affine): string {
+    return this.#graph.node('Gemm', [tokens, this.#graph.weight(weight), this.#graph.weight(bias)], { transB: 1 });
+  }
+
+  #flat(batched: string): string {
+    return this.#graph.node('Reshape', [batched, this.#graph.integers([-1, this.#shape.hiddenSize])]);
+  }
+
+  #batched(tokens: string, length: number): string {
+    return this.#graph.node('Reshape', [tokens, this.#graph.integers([-1, length, this.#shape.hiddenSize])]);
+  }
+}
