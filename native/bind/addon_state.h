@@ -1,0 +1,26 @@
+// What the addon keeps for one environment: the main thread or a worker thread.
+#pragma once
+
+#include <memory>
+
+#include "bind/napi_setup.h"
+#include "core/thread_pool.h"
+
+namespace longvlm {
+
+class AddonState {
+ public:
+  static void Attach(Napi::Env env) { env.SetInstanceData(new AddonState()); }
+
+  // The kernels' threads, started at their first use and kept until the last environment ends.
+  static std::shared_ptr<ThreadPool> Threads(Napi::Env env) {
+    AddonState* state = env.GetInstanceData<AddonState>();
+    if (state->threads_ == nullptr) state->threads_ = ThreadPool::Shared();
+    return state->threads_;
+  }
+
+ private:
+  std::shared_ptr<ThreadPool> threads_;
+};
+
+}  // namespace longvlm

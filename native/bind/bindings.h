@@ -1,0 +1,13 @@
+// What each file of bind/ registers. A new one is declared here and listed in addon.cc.
+#pragma once
+
+#include "bind/napi_setup.h"
+
+namespace longvlm {
+
+void InitInstructionSet(Napi::Env env, Napi::Object exports);
+void InitMergeTokens(Napi::Env env, Napi::Object exports);
+void InitBipartiteSoftMatching(Napi::Env env, Napi::Object exports);
+void InitPoolClsTokens(Napi::Env env, Napi::Object exports);
+
+}  // namespace longvlm

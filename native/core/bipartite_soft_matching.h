@@ -1,0 +1,28 @@
+// A single step of token merging over any metric: what ToMe calls bipartite soft matching.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/tensor.h"
+#include "core/thread_pool.h"
+
+namespace longvlm {
+
+struct BipartiteSoftMatchingArgs {
+  ConstValues metric;  // [batch, tokens, dims]
+  Shape shape;         // of `metric`, all axes at least 1
+  size_t r;            // tokens to merge away, at most half of them
+  // Token numbers. A are the even tokens, B the odd ones, both counted within their batch entry.
+  int32_t* out_unmerged;     // [batch, |A| - r], of A, most similar to B first
+  int32_t* out_source;       // [batch, r], of A, most similar to B first
+  int32_t* out_destination;  // [batch, r], of B, where each source goes
+  int32_t* out_assignment;  // [batch, tokens], each token's row after the merge: the unmerged of A,
+                            // then B
+};
+
+// With r = 0 nothing moves: the unmerged are A in its own order, and each token is assigned its own
+// number. Throws Error ERR_LONGVLM_NOT_FINITE, and Cancelled.
+void BipartiteSoftMatching(const BipartiteSoftMatchingArgs& args, const Workers& workers);
+
+}  // namespace longvlm

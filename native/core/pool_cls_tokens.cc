@@ -1,0 +1,26 @@
+#include "core/pool_cls_tokens.h"
+
+#include <cstdint>
+#include <vector>
+
+#include "core/merge_by_assignment.h"
+
+namespace longvlm {
+
+void PoolClsTokens(const PoolClsTokensArgs& args, const Workers& workers) {
+  constexpr TensorNames kNames{"cls", {"frame", "layer", "channel"}};
+  const std::vector<int32_t> all_in_one(args.shape.batch, 0);
+  LocateNotFinite(args.cls, args.shape, kNames, [&] {
+    MergeByAssignment({.rows = args.cls,
+                       .shape = {1, args.shape.batch, args.shape.rows * args.shape.width},
+                       .slots = 1,
+                       .assignment = all_in_one.data(),
+                       .weights = nullptr,
+                       .mode = MergeMode::kMean,
+                       .out = args.out,
+                       .out_sums = nullptr},
+                      workers);
+  });
+}
+
+}  // namespace longvlm

@@ -1,0 +1,154 @@
+// Builds the native addon; npm runs it at install. With cmake-js where CMake is, else with the node-gyp that npm brings.
+//
+//   node scripts/build-addon.mjs [--force] [--tool cmake-js|node-gyp] [--out DIR] [--verbose]
+//
+// The addon comes to DIR/Release/longvlm.node; DIR is `build`. Nothing is built when what is there was made from the
+// same sources. LONGVLM_WERROR=1 turns compiler warnings into errors. Quiet, unless the build fails.
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
+const require = createRequire(import.meta.url);
+const windows = process.platform === 'win32';
+const usage = 'usage: build-addon.mjs [--force] [--tool cmake-js|node-gyp] [--out DIR] [--verbose]';
+
+class BuildError extends Error {}
+
+function options() {
+  const string = { type: 'string' };
+  const boolean = { type: 'boolean', default: false };
+  try {
+    const { values } = parseArgs({ options: { force: boolean, verbose: boolean, tool: string, out: string } });
+    if (values.tool !== undefined && values.tool !== 'cmake-js' && values.tool !== 'node-gyp')
+      throw new Error(`'${values.tool}' is not a tool this can build with`);
+    return { ...values, out: resolve(root, values.out ?? 'build') };
+  } catch (error) {
+    throw new BuildError(`${error.message}\n${usage}`);
+  }
+}
+
+function runs(command, args = ['--version']) {
+  return spawnSync(command, args, { stdio: 'ignore', shell: windows }).status === 0;
+}
+
+/** What the addon is made from, as one hash: the sources, the build files, the compiler's options, the machine. */
+function fingerprint(tool) {
+  const hash = createHash('sha256');
+  hash.update(`${tool} ${process.platform} ${process.arch} ${process.env.CXX ?? ''}`);
+  hash.update(require('node-addon-api/package.json').version);
+  const sources = readdirSync(join(root, 'native'), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
+  for (const file of [...sources.sort(), join(root, 'CMakeLists.txt'), join(root, 'binding.gyp')])
+    hash.update(file.slice(root.length)).update('\0').update(readFileSync(file));
+  return hash.digest('hex');
+}
+
+/** Runs a Node program; its output is shown only when it fails, or when `verbose`. */
+function runNode(script, args, { cwd, verbose, env = {} }) {
+  const result = spawnSync(process.execPath, [script, ...args], {
+    cwd,
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+    maxBuffer: 1 << 28,
+    stdio: verbose ? 'inherit' : 'pipe',
+  });
+  if (result.status === 0) return;
+  const log = `${result.stdout ?? ''}${result.stderr ?? ''}${result.error ? `${result.error.message}\n` : ''}`;
+  process.stderr.write(log);
+  const noCompiler = /No CMAKE_CXX_COMPILER could be found|Could not find any Visual Studio|not found: make/i.test(log);
+  throw new BuildError(noCompiler ? compilerRemedy() : `The native addon did not compile (${args.join(' ')}).`);
+}
+
+function compilerRemedy() {
+  const install = {
+    darwin: 'run: xcode-select --install',
+    win32: 'install "Visual Studio Build Tools" with the workload "Desktop development with C++"',
+  }[process.platform];
+  return `No C++ compiler was found, and longvlm compiles its native addon when it is installed. To get one, ${
+    install ?? 'install g++ and make (Debian and Ubuntu: sudo apt-get install build-essential cmake)'
+  }; then run: npm rebuild longvlm`;
+}
+
+function buildWithCmakeJs({ out, verbose }) {
+  const cmakeJs = require.resolve('cmake-js/bin/cmake-js');
+  const common = ['--directory', root, '--out', out, '--log-level', 'warn'];
+  // Without a cache CMake configures afresh: what an older run found (a compiler, a moved folder) cannot mislead it.
+  rmSync(join(out, 'CMakeCache.txt'), { force: true });
+  const warnings = `--CDLONGVLM_WERROR=${process.env.LONGVLM_WERROR === '1' ? 'ON' : 'OFF'}`;
+  runNode(cmakeJs, ['configure', ...common, warnings], { cwd: root, verbose });
+  runNode(cmakeJs, ['build', ...common, '--parallel', String(availableParallelism())], { cwd: root, verbose });
+}
+
+function findNodeGyp() {
+  const beside = dirname(process.execPath);
+  const candidates = [
+    process.env.npm_config_node_gyp,
+    ...[process.env.npm_execpath && resolve(process.env.npm_execpath, '../..')]
+      .concat(
+        ['../lib/node_modules/npm', 'node_modules/npm', '../share/npm', '../share/nodejs/npm'].map((path) =>
+          resolve(beside, path),
+        ),
+      )
+      .filter(Boolean)
+      .map((npm) => join(npm, 'node_modules/node-gyp/bin/node-gyp.js')),
+    resolve(beside, '../share/nodejs/node-gyp/bin/node-gyp.js'),
+  ];
+  const found = candidates.find((path) => path && existsSync(path));
+  if (found) return found;
+  const globalRoot = spawnSync('npm', ['root', '--global'], { encoding: 'utf8', shell: windows }).stdout?.trim();
+  const inGlobal = globalRoot && join(globalRoot, 'npm/node_modules/node-gyp/bin/node-gyp.js');
+  if (inGlobal && existsSync(inGlobal)) return inGlobal;
+  throw new BuildError(
+    'Neither CMake nor node-gyp was found. Install CMake 3.18 or newer, or npm, which brings node-gyp.',
+  );
+}
+
+function buildWithNodeGyp({ out, verbose }) {
+  // node-gyp builds into `build` beside binding.gyp and nowhere else: a copy keeps it out of the other tool's way.
+  const copy = join(out, 'gyp');
+  rmSync(join(copy, 'native'), { recursive: true, force: true });
+  for (const part of ['binding.gyp', 'native'])
+    cpSync(join(root, part), join(copy, part), { recursive: true, preserveTimestamps: true });
+  const headers = resolve(dirname(process.execPath), '..');
+  const nodedir = existsSync(join(headers, 'include/node/node_api.h')) ? [`--nodedir=${headers}`] : [];
+  const args = ['--release', `--jobs=${availableParallelism()}`, ...nodedir];
+  // node-gyp resolves node-addon-api from the copy's folder, which may lie outside the package.
+  const env = { NODE_PATH: [resolve(require.resolve('node-addon-api/package.json'), '../..')].join() };
+  runNode(findNodeGyp(), ['configure', ...args], { cwd: copy, verbose, env });
+  runNode(findNodeGyp(), ['build', ...args], { cwd: copy, verbose, env });
+  mkdirSync(join(out, 'Release'), { recursive: true });
+  // A process that has the old one loaded keeps it: the file is replaced, not written over.
+  rmSync(join(out, 'Release/longvlm.node'), { force: true });
+  cpSync(join(copy, 'build/Release/longvlm.node'), join(out, 'Release/longvlm.node'));
+}
+
+function main() {
+  const chosen = options();
+  const tool = chosen.tool ?? (runs('cmake') ? 'cmake-js' : 'node-gyp');
+  const addon = join(chosen.out, 'Release/longvlm.node');
+  const stamp = join(chosen.out, 'Release/longvlm.stamp');
+  const wanted = fingerprint(tool);
+  if (!chosen.force && existsSync(addon) && existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  const compilers = [process.env.CXX, 'c++', 'g++', 'clang++'].filter(Boolean);
+  if (!windows && !compilers.some((command) => runs(command))) throw new BuildError(compilerRemedy());
+  rmSync(stamp, { force: true });
+  if (tool === 'cmake-js') buildWithCmakeJs(chosen);
+  else buildWithNodeGyp(chosen);
+  if (!existsSync(addon)) throw new BuildError(`${tool} ended well, but there is no ${addon}.`);
+  writeFileSync(stamp, wanted);
+}
+
+try {
+  main();
+} catch (error) {
+  if (!(error instanceof BuildError)) throw error;
+  console.error(`longvlm: ${error.message}`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,172 @@
+// Loads the native addon, and says what is in it. No other file touches the .node file.
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { LongVLMError, type LongVLMErrorCode, messageOf } from './errors.js';
+
+/** The values of a tensor: float32, or float16 bits. */
+export type NativeValues = Float32Array | Uint16Array;
+
+/** A shape as native code takes it: three axes, each at least 1. */
+export type NativeDims = readonly [number, number, number];
+
+/**
+ * Work under way on other threads. `cancel()` asks it to stop, at any time; `promise` then rejects soon.
+ * What was passed in is read, and the `out…` arrays are written, until `promise` is settled.
+ */
+export type NativeTask = { readonly promise: Promise<void>; cancel(): void };
+
+export type NativeMergeTokensArgs = {
+  readonly tokens: NativeValues;
+  readonly dims: NativeDims;
+  readonly heads: number;
+  readonly schedule: readonly number[];
+  readonly outTokens: NativeValues;
+  readonly outSizes: Float32Array;
+  readonly outAssignment: Int32Array;
+};
+
+export type NativeBipartiteSoftMatchingArgs = {
+  readonly metric: NativeValues;
+  readonly dims: NativeDims;
+  readonly r: number;
+  readonly outUnmerged: Int32Array;
+  readonly outSource: Int32Array;
+  readonly outDestination: Int32Array;
+  readonly outAssignment: Int32Array;
+};
+
+export type NativeMergeByAssignmentArgs = {
+  readonly tensor: NativeValues;
+  readonly dims: NativeDims;
+  readonly slots: number;
+  readonly assignment: Int32Array;
+  readonly sizes: Float32Array | undefined;
+  readonly mean: boolean;
+  readonly out: NativeValues;
+};
+
+export type NativeSpreadByAssignmentArgs = {
+  readonly tensor: NativeValues;
+  readonly dims: NativeDims;
+  readonly rows: number;
+  readonly assignment: Int32Array;
+  readonly out: NativeValues;
+};
+
+export type NativePoolClsTokensArgs = {
+  readonly cls: NativeValues;
+  readonly dims: NativeDims;
+  readonly out: NativeValues;
+};
+
+/** The functions of the native addon. Each takes one struct; each checks again what guards memory. */
+export type NativeBinding = {
+  mergeTokens(args: NativeMergeTokensArgs): NativeTask;
+  mergeTokensSync(args: NativeMergeTokensArgs): void;
+  bipartiteSoftMatching(args: NativeBipartiteSoftMatchingArgs): NativeTask;
+  mergeByAssignment(args: NativeMergeByAssignmentArgs): NativeTask;
+  spreadByAssignment(args: NativeSpreadByAssignmentArgs): NativeTask;
+  poolClsTokens(args: NativePoolClsTokensArgs): NativeTask;
+  /** The instruction set that the kernels use: `'portable'` or `'avx2'`. */
+  instructionSet(): string;
+  /** Uses at most the instruction set `name` from now on, in the whole process. */
+  setMaxInstructionSet(args: { readonly name: string }): void;
+};
+
+let loaded: NativeBinding | undefined;
+
+/**
+ * The native addon, loaded at the first call.
+ *
+ * `LONGVLM_ADDON`, the path of a .node file, takes the place of the one in the package.
+ * @throws LongVLMError `ERR_LONGVLM_ADDON` when it cannot be loaded, with every place that was tried.
+ */
+export function binding(): NativeBinding {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): NativeBinding {
+  const require = createRequire(import.meta.url);
+  const override = process.env.LONGVLM_ADDON;
+  const root = new URL('../', import.meta.url);
+  const places = override
+    ? [override]
+    : // what scripts/build-addon.mjs makes; what Ninja makes on Windows; a debug build
+      ['build/Release/longvlm.node', 'build/longvlm.node', 'build/Debug/longvlm.node'].map((path) =>
+        fileURLToPath(new URL(path, root)),
+      );
+  const attempts: string[] = [];
+  let cause: unknown;
+  for (const place of places) {
+    if (!existsSync(place)) {
+      attempts.push(`${place}: no such file`);
+      continue;
+    }
+    try {
+      return require(place) as NativeBinding;
+    } catch (error) {
+      cause ??= error;
+      attempts.push(`${place}: ${messageOf(error)}`);
+    }
+  }
+  const message = [
+    `The native addon of longvlm could not be loaded on ${process.platform}-${process.arch}, Node ${process.version}.`,
+    ...attempts.map((attempt) => `- ${attempt}`),
+    'Possible solutions:',
+    ...solutionsFor(attempts.join('\n'), cause !== undefined, override !== undefined).map(
+      (solution) => `- ${solution}`,
+    ),
+  ].join('\n');
+  throw new LongVLMError('ERR_LONGVLM_ADDON', message, cause === undefined ? undefined : { cause });
+}
+
+/** What to do about the failed attempts, by what they say. */
+function solutionsFor(attempts: string, found: boolean, overridden: boolean): string[] {
+  if (overridden) return ['Unset LONGVLM_ADDON, or let it name a longvlm.node that was built for this machine.'];
+  const rebuild = 'npm rebuild longvlm';
+  if (!found)
+    return [
+      `Build it: run '${rebuild}'. It was not built if npm ran with --ignore-scripts, or if no C++ compiler was there (on Debian and Ubuntu: sudo apt-get install build-essential cmake).`,
+    ];
+  const solutions = [];
+  if (/invalid ELF header|wrong ELF class|incompatible architecture|not a mach-o|not a valid Win32/i.test(attempts))
+    solutions.push(
+      `It was built for another machine: run '${rebuild}' on this one. In a container, do not copy node_modules from outside.`,
+    );
+  if (/GLIBC|GLIBCXX|CXXABI|libstdc\+\+|musl/i.test(attempts))
+    solutions.push(`It was built against another C or C++ library: run '${rebuild}' on this machine.`);
+  if (solutions.length === 0) solutions.push(`Build it again: run '${rebuild}'.`);
+  return solutions;
+}
+
+const codes: ReadonlySet<string> = new Set<LongVLMErrorCode>(['ERR_LONGVLM_NOT_FINITE']);
+
+/** What native code threw, as the library throws it: with a code of ours it becomes a {@link LongVLMError}. */
+export function fromNative(error: unknown): unknown {
+  const code = (error as { code?: unknown } | undefined)?.code;
+  if (!(error instanceof Error) || typeof code !== 'string' || !codes.has(code)) return error;
+  return new LongVLMError(code as LongVLMErrorCode, error.message, { cause: error });
+}
+
+/**
+ * Waits for a native task, and cancels it when `signal` aborts.
+ *
+ * Settles when the native code has stopped reading and writing its arrays. Rejects with `signal.reason` after an abort.
+ */
+export async function runNative(start: (native: NativeBinding) => NativeTask, signal?: AbortSignal): Promise<void> {
+  signal?.throwIfAborted();
+  const task = start(binding());
+  const cancel = () => task.cancel();
+  signal?.addEventListener('abort', cancel);
+  try {
+    await task.promise;
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw fromNative(error);
+  } finally {
+    signal?.removeEventListener('abort', cancel);
+  }
+  signal?.throwIfAborted();
+}
