@@ -81,7 +81,10 @@ export function checkTensor(name: string, value: unknown, shape: readonly (strin
   const wanted = `[${shape.join(', ')}]`;
   const matches =
     dims.length === shape.length &&
-    dims.every((size, axis) => Number.isSafeInteger(size) && size >= 0 && (typeof shape[axis] !== 'number' || shape[axis] === size));
+    dims.every(
+      (size, axis) =>
+        Number.isSafeInteger(size) && size >= 0 && (typeof shape[axis] !== 'number' || shape[axis] === size),
+    );
   if (!matches) throw new RangeError(`Expected shape ${wanted} for ${name} but received [${dims.join(', ')}]`);
   if (data!.length !== elementCount(dims))
     throw new RangeError(

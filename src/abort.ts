@@ -1,0 +1,19 @@
+/**
+ * `promise`, or a rejection with `signal.reason` as soon as one of the signals aborts. The work behind the promise
+ * goes on; its own failure after that is dropped.
+ */
+export async function raceAbort<T>(promise: Promise<T>, ...signals: (AbortSignal | undefined)[]): Promise<T> {
+  promise.catch(() => {});
+  const given = signals.filter((signal) => signal !== undefined);
+  for (const signal of given) signal.throwIfAborted();
+  let onAbort!: (event: Event) => void;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = (event) => reject((event.target as AbortSignal).reason);
+  });
+  for (const signal of given) signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    for (const signal of given) signal.removeEventListener('abort', onAbort);
+  }
+}

@@ -1,0 +1,352 @@
+import type { LlamaContext, LlamaContextSequence, Token } from 'node-llama-cpp';
+import { raceAbort } from '../abort.js';
+import { LongVLMError, messageOf } from '../errors.js';
+import type { Tensor } from '../tensor.js';
+import { checkFunction, checkInteger, checkSignal, checkString, checkTensor, wrongType } from '../validate.js';
+import { AnswerText } from './answerText.js';
+import { evaluateEmbeddings } from './embeddings.js';
+import type { LanguageModel } from './model.js';
+import { tokensAfterVideo, tokensBeforeVideo, tokensOfNextTurn } from './prompt.js';
+import { checkSamplingOptions, type SamplingOptions, toEvaluateOptions } from './sampling.js';
+import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate } from './templates.js';
+
+/** Tokens of an answer when nothing else is said, as the reference has it. */
+export const defaultMaxTokens = 1024;
+
+/** Options of {@link VideoChat.create}. */
+export type VideoChatOptions = {
+  /** Layout of the conversation. Defaults to `long_vlm_v1`. */
+  template?: PromptTemplateName | PromptTemplate;
+  /** What the model is told first. Defaults to the template's own text. */
+  system?: string;
+  /**
+   * Size of the context in tokens: system text, video, questions and answers together. Defaults to 4096, or to what
+   * the video, a question of 256 tokens and an answer of 1024 need where that is more; never above what the model was
+   * trained for.
+   */
+  contextSize?: number;
+  signal?: AbortSignal;
+};
+
+/** Options of {@link VideoChat.ask} and {@link VideoChat.stream}. */
+export type AskOptions = SamplingOptions & {
+  /** The answer ends after so many tokens. Defaults to `1024`. */
+  maxTokens?: number;
+  /** Texts that end the answer; they are not part of it. None by default. */
+  stop?: readonly string[];
+  /** Ends the answer early: the call rejects with `signal.reason` and the turn is forgotten. */
+  signal?: AbortSignal;
+};
+
+/** Why an answer ended; `left` when the caller left the loop over {@link VideoChat.stream}. */
+export type StopReason = 'endOfAnswer' | 'maxTokens' | 'stop' | 'contextFull' | 'left';
+
+/** What is known of an answer beside its text. */
+export type Answer = {
+  readonly text: string;
+  readonly tokenIds: readonly number[];
+  readonly stopReason: StopReason;
+  /** Tokens of the turn's own text before the answer. */
+  readonly promptTokens: number;
+  /** Tokens that llama.cpp evaluated for this turn: the new text and the answer, never the video again. */
+  readonly evaluatedTokens: number;
+  readonly timings: {
+    /** From the call to the first token, in ms. */
+    readonly firstToken: number;
+    /** From the call to the last token, in ms. */
+    readonly total: number;
+  };
+};
+
+/** A conversation about one video, whose embeddings are evaluated once and then stay in the model's cache. */
+export class VideoChat {
+  /** Tokens of the video in the context. */
+  readonly videoTokens: number;
+  readonly #model: LanguageModel;
+  readonly #template: PromptTemplate;
+  readonly #context: LlamaContext;
+  readonly #sequence: LlamaContextSequence;
+  /** Evaluated with the next question: the end of an answer that was cut before its last token was. */
+  #pending: Token[] = [];
+  #turns = 0;
+  #lastAnswer: Answer | undefined;
+  /** Settles when the turn before has left the sequence: turns take their place in order. */
+  #idle: Promise<void> = Promise.resolve();
+  /** The step of llama.cpp that is being waited for. */
+  #inFlight: Promise<unknown> = Promise.resolve();
+  readonly #closing = new AbortController();
+  #disposing: Promise<void> | undefined;
+
+  private constructor(model: LanguageModel, template: PromptTemplate, context: LlamaContext, videoTokens: number) {
+    this.#model = model;
+    this.#template = template;
+    this.#context = context;
+    this.videoTokens = videoTokens;
+    this.#sequence = context.getSequence({
+      contextShift: {
+        strategy: () => {
+          throw contextFull(context.contextSize);
+        },
+      },
+    });
+  }
+
+  /**
+   * Evaluates the system text and the video.
+   * @param video [tokens, width] embeddings, the projector's output
+   * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when the video is not as wide as the language model,
+   *   `ERR_LONGVLM_CONTEXT_FULL` when it does not fit into the context
+   */
+  static async create(model: LanguageModel, video: Tensor, options: VideoChatOptions = {}): Promise<VideoChat> {
+    checkTensor('video', video, ['tokens', 'width']);
+    const template = resolvePromptTemplate(options.template ?? 'long_vlm_v1');
+    if (options.system !== undefined && typeof options.system !== 'string')
+      wrongType('system', 'string', options.system);
+    if (options.contextSize !== undefined) checkInteger('contextSize', options.contextSize, 16);
+    const signal = checkSignal(options.signal);
+    signal?.throwIfAborted();
+    const [videoTokens, width] = video.dims as [number, number];
+    if (width !== model.width)
+      throw new LongVLMError(
+        'ERR_LONGVLM_MISMATCH',
+        `The video's embeddings are ${width} wide but ${model.path} takes ${model.width}. ` +
+          'Use the projector that was trained for this language model.',
+      );
+
+    const before = tokensBeforeVideo(model, template, options.system ?? template.system);
+    const fixed = before.length + videoTokens;
+    const contextSize = options.contextSize ?? defaultContextSize(model, fixed);
+    if (fixed + 1 >= contextSize)
+      throw new LongVLMError(
+        'ERR_LONGVLM_CONTEXT_FULL',
+        `The video's ${videoTokens} tokens and ${before.length} of the prompt do not fit into a context of ${contextSize} tokens ` +
+          `(the model was trained for ${model.trainContextSize}). Raise contextSize, or use fewer segments or tokens per segment.`,
+      );
+    const context = await createContext(model, contextSize);
+    const chat = new VideoChat(model, template, context, videoTokens);
+    try {
+      const evaluated = chat.#sequence.evaluateWithoutGeneratingNewTokens(before);
+      chat.#inFlight = evaluated;
+      await raceAbort(evaluated, signal);
+      const placeholder = model.specialToken('<vid_patch>');
+      await evaluateEmbeddings(chat.#sequence, video, {
+        ...(placeholder !== undefined && { placeholder }),
+        ...(signal && { signal }),
+      });
+    } catch (error) {
+      await chat.dispose();
+      throw error;
+    }
+    return chat;
+  }
+
+  /**
+   * Tokens of context that one question and an answer of `maxTokens` about a video of `videoTokens` tokens need, at
+   * most what the model was trained for: the answer is cut there.
+   */
+  static requiredContextSize(
+    model: LanguageModel,
+    videoTokens: number,
+    question: string,
+    options: { template?: PromptTemplateName | PromptTemplate; system?: string; maxTokens?: number } = {},
+  ): number {
+    const template = resolvePromptTemplate(options.template ?? 'long_vlm_v1');
+    const before = tokensBeforeVideo(model, template, options.system ?? template.system).length;
+    const after = tokensAfterVideo(model, template, question).length;
+    return Math.min(model.trainContextSize, before + videoTokens + after + (options.maxTokens ?? defaultMaxTokens) + 1);
+  }
+
+  /** Size of the context in tokens. */
+  get contextSize(): number {
+    return this.#sequence.contextSize;
+  }
+
+  /** Tokens of the context in use. */
+  get usedTokens(): number {
+    return this.#sequence.nextTokenIndex;
+  }
+
+  /** What is known of the last answer that was not aborted. */
+  get lastAnswer(): Answer | undefined {
+    return this.#lastAnswer;
+  }
+
+  /**
+   * Asks and waits for the whole answer.
+   * @param options `onText` is called with each piece of text as it comes
+   * @returns the answer's text
+   * @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` when the question does not fit into what is left of the context
+   */
+  async ask(question: string, options: AskOptions & { onText?: (text: string) => void } = {}): Promise<string> {
+    const { onText } = options;
+    if (onText !== undefined) checkFunction('onText', onText);
+    let answer = '';
+    for await (const piece of this.stream(question, options)) {
+      answer += piece;
+      onText?.(piece);
+    }
+    return answer;
+  }
+
+  /**
+   * Asks and gives the answer's text in pieces as it comes. Leaving the loop early ends the answer there; the
+   * conversation can go on. Turns of one chat that are started together are answered in order.
+   * @throws what {@link ask} throws
+   */
+  stream(question: string, options: AskOptions = {}): AsyncGenerator<string, void, void> {
+    checkString('question', question);
+    if (options.maxTokens !== undefined) checkInteger('maxTokens', options.maxTokens, 1);
+    if (options.stop !== undefined) {
+      if (!Array.isArray(options.stop)) wrongType('stop', 'array of strings', options.stop);
+      for (const [index, text] of options.stop.entries()) checkString(`stop[${index}]`, text);
+    }
+    checkSamplingOptions(options);
+    checkSignal(options.signal);
+    return this.#turn(question, options);
+  }
+
+  async *#turn(question: string, options: AskOptions): AsyncGenerator<string, void, void> {
+    const { signal } = options;
+    const started = performance.now();
+    const release = await this.#begin(signal);
+    const sequence = this.#sequence;
+    const before = { index: sequence.nextTokenIndex, meter: sequence.tokenMeter.getState() };
+    const { model } = this.#model;
+    const answer = new AnswerText((ids) => model.detokenize(ids as Token[]), options.stop);
+    const maxTokens = options.maxTokens ?? defaultMaxTokens;
+    let evaluating: ReturnType<LlamaContextSequence['evaluate']> | undefined;
+    let promptTokens = 0;
+    let firstToken = 0;
+    /** Set wherever the turn may end and be kept. */
+    let stopReason: StopReason | undefined;
+    try {
+      const tokens = this.#questionTokens(question);
+      promptTokens = tokens.length;
+      const room = sequence.contextSize - 1 - before.index;
+      if (promptTokens > room) throw contextFull(sequence.contextSize, promptTokens, room);
+      evaluating = sequence.evaluate(
+        tokens,
+        await toEvaluateOptions(options, model, this.#model.llama, () => answer.tokens as Token[]),
+      );
+      while (stopReason === undefined) {
+        const next = evaluating.next();
+        this.#inFlight = next;
+        const { value: token, done } = await raceAbort(next, signal, this.#closing.signal);
+        if (answer.tokens.length === 0) firstToken = performance.now() - started;
+        let text = done ? '' : answer.push(token);
+        if (done) stopReason = 'endOfAnswer';
+        else if (answer.stopped) stopReason = 'stop';
+        else if (answer.tokens.length >= maxTokens) stopReason = 'maxTokens';
+        else if (sequence.nextTokenIndex + 1 >= sequence.contextSize) stopReason = 'contextFull';
+        if (stopReason !== undefined) text += answer.end();
+        if (text === '') continue;
+        const ended: StopReason | undefined = stopReason;
+        stopReason ??= 'left';
+        yield text;
+        stopReason = ended;
+      }
+    } catch (error) {
+      stopReason = undefined;
+      throw asLongVLMError(error, signal);
+    } finally {
+      if (stopReason !== undefined) {
+        // A token is evaluated only when the next one is asked for; the last one waits for the next question.
+        this.#pending = stopReason === 'endOfAnswer' ? [] : (answer.tokens.slice(-1) as Token[]);
+        this.#turns++;
+        const used = sequence.tokenMeter.diff(before.meter);
+        this.#lastAnswer = {
+          text: answer.text,
+          tokenIds: [...answer.tokens],
+          stopReason,
+          promptTokens,
+          evaluatedTokens: used.usedInputTokens + used.usedOutputTokens,
+          timings: { firstToken, total: performance.now() - started },
+        };
+      }
+      // An abort rejects at once; the step in flight ends on its own before the next turn has the sequence.
+      const ended = this.#end(evaluating, stopReason === undefined ? before.index : undefined).finally(release);
+      if (stopReason !== undefined) await ended;
+      else ended.catch(() => {});
+    }
+  }
+
+  /** Waits for the turn before. @returns what lets the next one go on */
+  async #begin(signal: AbortSignal | undefined): Promise<() => void> {
+    const before = this.#idle;
+    let release!: () => void;
+    const own = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    this.#idle = before.then(() => own);
+    try {
+      await raceAbort(before, signal, this.#closing.signal);
+    } catch (error) {
+      release();
+      throw error;
+    }
+    return release;
+  }
+
+  /** Lets the evaluation end and, given a place, forgets all that was evaluated from there on. */
+  async #end(evaluating: ReturnType<LlamaContextSequence['evaluate']> | undefined, rollbackTo: number | undefined): Promise<void> {
+    await this.#inFlight.catch(() => {});
+    await evaluating?.return();
+    const sequence = this.#sequence;
+    if (rollbackTo === undefined || sequence.disposed || sequence.nextTokenIndex <= rollbackTo) return;
+    await sequence.eraseContextTokenRanges([{ start: rollbackTo, end: sequence.nextTokenIndex }]);
+  }
+
+  #questionTokens(question: string): Token[] {
+    if (this.#turns === 0) return tokensAfterVideo(this.#model, this.#template, question);
+    return [...this.#pending, ...tokensOfNextTurn(this.#model, this.#template, question)];
+  }
+
+  get disposed(): boolean {
+    return this.#disposing !== undefined;
+  }
+
+  /** Frees the context; a turn in progress ends with `ERR_LONGVLM_DISPOSED`. Safe to call twice. */
+  dispose(): Promise<void> {
+    this.#disposing ??= (async () => {
+      this.#closing.abort(new LongVLMError('ERR_LONGVLM_DISPOSED', 'The chat was disposed. Start a new one.'));
+      await this.#inFlight.catch(() => {});
+      await this.#context.dispose();
+    })();
+    return this.#disposing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+}
+
+function defaultContextSize(model: LanguageModel, fixed: number): number {
+  return Math.min(model.trainContextSize, Math.max(4096, fixed + 256 + defaultMaxTokens));
+}
+
+async function createContext(model: LanguageModel, contextSize: number): Promise<LlamaContext> {
+  if (model.disposed) throw new LongVLMError('ERR_LONGVLM_DISPOSED', 'The language model was disposed. Load it again.');
+  try {
+    return await model.model.createContext({ contextSize, sequences: 1 });
+  } catch (error) {
+    throw new LongVLMError(
+      'ERR_LONGVLM_LLM',
+      `llama.cpp cannot make a context of ${contextSize} tokens: ${messageOf(error)}. Lower contextSize or free memory.`,
+      { cause: error },
+    );
+  }
+}
+
+function contextFull(contextSize: number, wanted?: number, room?: number): LongVLMError {
+  const what = wanted === undefined ? 'The conversation does' : `The prompt's ${wanted} tokens do`;
+  const where = room === undefined ? '' : `the ${Math.max(0, room)} free places of `;
+  return new LongVLMError(
+    'ERR_LONGVLM_CONTEXT_FULL',
+    `${what} not fit into ${where}a context of ${contextSize} tokens. Raise contextSize, shorten the question, or start a new chat.`,
+  );
+}
+
+function asLongVLMError(error: unknown, signal: AbortSignal | undefined): unknown {
+  if (error instanceof LongVLMError || (signal?.aborted && error === signal.reason)) return error;
+  return new LongVLMError('ERR_LONGVLM_LLM', `The language model failed: ${messageOf(error)}.`, { cause: error });
+}

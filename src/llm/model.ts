@@ -1,0 +1,178 @@
+import { access, constants } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import path from 'node:path';
+import type { GgufFileInfo, Llama, LlamaModel } from 'node-llama-cpp';
+import { LongVLMError, messageOf } from '../errors.js';
+import { checkFunction, checkInteger, checkOneOf, checkSignal, checkString } from '../validate.js';
+
+/** Where the language model runs. `auto` takes the best GPU that llama.cpp can use here, else the CPU. */
+export type LanguageModelDevice = 'auto' | 'cpu' | 'cuda' | 'vulkan' | 'metal';
+
+/** Options of {@link LanguageModel.load}. */
+export type LanguageModelOptions = {
+  /** Path of a GGUF file. */
+  path: string;
+  /** Defaults to `auto`. */
+  device?: LanguageModelDevice;
+  /** How many layers run on the GPU. Defaults to as many as fit. */
+  gpuLayers?: number;
+  /** Called with the share that is loaded, `0` to `1`. */
+  onProgress?: (share: number) => void;
+  signal?: AbortSignal;
+};
+
+/** A LLaMA-family language model in llama.cpp, loaded from a GGUF file by node-llama-cpp. */
+export class LanguageModel {
+  /** Path of the GGUF file. */
+  readonly path: string;
+  /** Width of an input embedding. */
+  readonly width: number;
+  /** The longest context that the model was trained for, in tokens. */
+  readonly trainContextSize: number;
+  /** @internal */
+  readonly llama: Llama;
+  /** @internal */
+  readonly model: LlamaModel;
+  #disposing: Promise<void> | undefined;
+
+  private constructor(file: string, llama: Llama, model: LlamaModel) {
+    this.path = file;
+    this.llama = llama;
+    this.model = model;
+    this.width = model.embeddingVectorSize;
+    this.trainContextSize = model.trainContextSize;
+  }
+
+  /**
+   * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be read, `ERR_LONGVLM_WEIGHTS` when it is not a whole
+   *   GGUF file, `ERR_LONGVLM_UNSUPPORTED` when it holds no language model, `ERR_LONGVLM_LLM` when llama.cpp fails
+   */
+  static async load(options: LanguageModelOptions): Promise<LanguageModel> {
+    const file = path.resolve(checkString('llm', options.path));
+    const device = checkOneOf('device', options.device ?? 'auto', ['auto', 'cpu', 'cuda', 'vulkan', 'metal']);
+    if (options.gpuLayers !== undefined) checkInteger('gpuLayers', options.gpuLayers, 0);
+    if (options.onProgress !== undefined) checkFunction('onProgress', options.onProgress);
+    const signal = checkSignal(options.signal);
+    signal?.throwIfAborted();
+
+    await checkReadable(file);
+    const { getLlama, LlamaLogLevel, readGgufFileInfo } = await import('node-llama-cpp');
+    checkIsLanguageModel(file, await readInfo(file, readGgufFileInfo));
+    const errors: string[] = [];
+    const llama = await startLlama(device, () =>
+      getLlama({
+        gpu: device === 'auto' ? 'auto' : device === 'cpu' ? false : device,
+        build: 'never',
+        skipDownload: true,
+        progressLogs: false,
+        // Its own default is four threads at least; more threads than cores wait for each other, spinning.
+        maxThreads: availableParallelism(),
+        logLevel: LlamaLogLevel.error,
+        logger: (_level, message) => errors.push(message.trim()),
+      }),
+    );
+    try {
+      const model = await llama.loadModel({
+        modelPath: file,
+        ...(options.gpuLayers !== undefined && { gpuLayers: options.gpuLayers }),
+        ...(options.onProgress && { onLoadProgress: options.onProgress }),
+        ...(signal && { loadSignal: signal }),
+      });
+      return new LanguageModel(file, llama, model);
+    } catch (error) {
+      await llama.dispose();
+      signal?.throwIfAborted();
+      const cause = errors.find((line) => line.includes(':')) ?? messageOf(error);
+      const damaged = /corrupt|incomplete|bounds|missing tensor|wrong shape/i.test(cause);
+      throw new LongVLMError(
+        damaged ? 'ERR_LONGVLM_WEIGHTS' : 'ERR_LONGVLM_LLM',
+        `llama.cpp cannot load ${file}: ${cause}. ${damaged ? 'Get the file again.' : 'Try another GGUF file of the model, or free memory.'}`,
+        { cause: error },
+      );
+    }
+  }
+
+  /** What llama.cpp computes on: `cpu`, `cuda`, `vulkan` or `metal`. */
+  get device(): string {
+    return this.llama.gpu || 'cpu';
+  }
+
+  /** Name of the model, as its file says. */
+  get name(): string {
+    return this.model.fileInfo.metadata.general?.name ?? path.basename(this.path);
+  }
+
+  /** The id of a special token with that text, if the vocabulary has it. */
+  specialToken(text: string): number | undefined {
+    const tokens = this.model.tokenize(text, true);
+    return tokens.length === 1 && this.model.detokenize(tokens, true) === text ? tokens[0] : undefined;
+  }
+
+  get disposed(): boolean {
+    return this.#disposing !== undefined;
+  }
+
+  /** Frees the model and all that was made from it. Safe to call twice. */
+  dispose(): Promise<void> {
+    this.#disposing ??= (async () => {
+      await this.model.dispose();
+      await this.llama.dispose();
+    })();
+    return this.#disposing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+}
+
+async function startLlama(device: LanguageModelDevice, start: () => Promise<Llama>): Promise<Llama> {
+  try {
+    return await start();
+  } catch (error) {
+    throw new LongVLMError(
+      'ERR_LONGVLM_LLM',
+      `llama.cpp cannot start on ${device}: ${messageOf(error)}. Use device 'cpu' or 'auto'.`,
+      { cause: error },
+    );
+  }
+}
+
+async function checkReadable(file: string): Promise<void> {
+  try {
+    await access(file, constants.R_OK);
+  } catch (error) {
+    throw new LongVLMError('ERR_LONGVLM_FILE', `Cannot read the language model ${file}: ${messageOf(error)}.`, {
+      cause: error,
+    });
+  }
+}
+
+type ReadInfo = typeof import('node-llama-cpp').readGgufFileInfo;
+
+async function readInfo(file: string, read: ReadInfo): Promise<GgufFileInfo> {
+  try {
+    return await read(file, { sourceType: 'filesystem', logWarnings: false });
+  } catch (error) {
+    throw new LongVLMError(
+      'ERR_LONGVLM_WEIGHTS',
+      `${file} is not a whole GGUF file: ${messageOf(error)}. Give the language model as a .gguf file, or get it again.`,
+      { cause: error },
+    );
+  }
+}
+
+function checkIsLanguageModel(file: string, info: GgufFileInfo): void {
+  const architecture = String(info.metadata.general?.architecture);
+  const tokens = info.metadata.tokenizer?.ggml?.tokens;
+  if (architecture === 'clip')
+    throw new LongVLMError(
+      'ERR_LONGVLM_UNSUPPORTED',
+      `${file} holds a vision tower and its projector (an mmproj file), not a language model. Give the language model's own .gguf file.`,
+    );
+  if (!Array.isArray(tokens) || tokens.length === 0)
+    throw new LongVLMError(
+      'ERR_LONGVLM_UNSUPPORTED',
+      `${file} is a GGUF file of architecture '${architecture}' without a vocabulary, not a language model. Give a LLaMA-family model.`,
+    );
+}

@@ -1,0 +1,71 @@
+import { checkObject, checkOneOf, checkString } from '../validate.js';
+
+/** How a conversation about a video is laid out as text, in Vicuna's way. */
+export type PromptTemplate = {
+  readonly name: string;
+  /** What the model is told first. */
+  readonly system: string;
+  readonly user: string;
+  readonly assistant: string;
+  /** Between the system text and the first turn, and between a question and its answer. */
+  readonly separator: string;
+  /** The special tokens around the video; a vocabulary without them goes without. */
+  readonly videoStart: string;
+  readonly videoEnd: string;
+};
+
+const vicunaLayout = {
+  user: 'USER',
+  assistant: 'ASSISTANT',
+  separator: ' ',
+  videoStart: '<vid_start>',
+  videoEnd: '<vid_end>',
+} as const;
+
+const templates = {
+  long_vlm_v1: {
+    name: 'long_vlm_v1',
+    system:
+      'You are LongVLM, a large vision-language assistant. You are able to understand the video content that the user provides, and assist the user with a variety of tasks using natural language.Follow the instructions carefully and explain your answers in detail based on the provided video.',
+    ...vicunaLayout,
+  },
+  vicuna_v1_1: {
+    name: 'vicuna_v1_1',
+    system:
+      "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions.",
+    ...vicunaLayout,
+  },
+} satisfies Record<string, PromptTemplate>;
+
+/** The name of a built-in {@link PromptTemplate}. */
+export type PromptTemplateName = keyof typeof templates;
+
+/** The names of the built-in templates. */
+export const promptTemplateNames = Object.keys(templates) as readonly PromptTemplateName[];
+
+/**
+ * The template of that name, or the given one checked.
+ * @throws TypeError or RangeError for anything else
+ */
+export function resolvePromptTemplate(template: PromptTemplateName | PromptTemplate): PromptTemplate {
+  if (typeof template === 'string') return templates[checkOneOf('template', template, promptTemplateNames)];
+  checkObject('template', template);
+  for (const key of ['name', 'user', 'assistant', 'videoStart', 'videoEnd'] as const)
+    checkString(`template.${key}`, template[key]);
+  return template;
+}
+
+/** The text before the video: the system text and the head of the first question. */
+export function textBeforeVideo(template: PromptTemplate, system: string): string {
+  return `${system === '' ? '' : system + template.separator}${template.user}: `;
+}
+
+/** The text behind the video, up to where the first answer begins. */
+export function textAfterVideo(template: PromptTemplate, question: string): string {
+  return `\n${question}${template.separator}${template.assistant}:`;
+}
+
+/** The text of a later question, up to where its answer begins. */
+export function textOfNextTurn(template: PromptTemplate, question: string): string {
+  return `${template.user}: ${question}${template.separator}${template.assistant}:`;
+}
