@@ -1,0 +1,71 @@
+import { Command } from 'commander';
+import { LongVLM } from '../longvlm.js';
+import {
+  type AnswerFlags,
+  addAnswerOptions,
+  addLanguageOptions,
+  addVisionOptions,
+  askOptions,
+  chatOptions,
+  featuresOf,
+  loadOptions,
+  type ModelFlags,
+} from './options.js';
+import { Progress } from './progress.js';
+import { videoLine, videoReport } from './report.js';
+import { milliseconds, run } from './run.js';
+
+type Flags = ModelFlags & AnswerFlags & { json?: boolean };
+
+/** `longvlm ask VIDEO QUESTION` */
+export function askCommand(): Command {
+  const command = new Command('ask')
+    .description('answer one question about a video')
+    .argument('<video>', 'a video, an animation, a still image, or a features file made by encode')
+    .argument('<question>', 'what to ask');
+  addAnswerOptions(addLanguageOptions(addVisionOptions(command)));
+  return command
+    .option('--json', 'print one JSON object instead of the text')
+    .action((video: string, question: string, flags: Flags) => run((signal) => ask(video, question, flags, signal)));
+}
+
+async function ask(video: string, question: string, flags: Flags, signal: AbortSignal): Promise<void> {
+  const started = performance.now();
+  const progress = new Progress();
+  let vlm: LongVLM | undefined;
+  try {
+    vlm = await LongVLM.load({ ...loadOptions(flags), onProgress: progress.onLoad, signal });
+    const loaded = performance.now();
+    const features = await featuresOf(vlm, video, { onProgress: progress.onEncode, signal });
+    const encoded = performance.now();
+    progress.stop();
+    const answer = await vlm.ask(features, question, {
+      ...chatOptions(flags),
+      ...askOptions(flags),
+      signal,
+      ...(!flags.json && { onText: (text: string) => process.stdout.write(text) }),
+    });
+    if (flags.json) {
+      const report = {
+        answer: answer.text,
+        tokenIds: answer.tokenIds,
+        stopReason: answer.stopReason,
+        video: videoReport(features),
+        timings: {
+          load: milliseconds(loaded - started),
+          encode: milliseconds(encoded - loaded),
+          firstToken: milliseconds(performance.now() - encoded - answer.timings.total + answer.timings.firstToken),
+          answer: milliseconds(answer.timings.total),
+          total: milliseconds(performance.now() - started),
+        },
+      };
+      process.stdout.write(`${JSON.stringify(report)}\n`);
+    } else {
+      process.stdout.write('\n');
+      process.stderr.write(`${videoLine(features)}; ${(answer.timings.total / 1000).toFixed(1)} s for the answer\n`);
+    }
+  } finally {
+    progress.stop();
+    await vlm?.dispose();
+  }
+}

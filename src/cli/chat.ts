@@ -1,0 +1,90 @@
+import { createInterface } from 'node:readline';
+import { Command } from 'commander';
+import type { VideoChat } from '../llm/chat.js';
+import { LongVLM } from '../longvlm.js';
+import {
+  type AnswerFlags,
+  addAnswerOptions,
+  addLanguageOptions,
+  addVisionOptions,
+  askOptions,
+  chatOptions,
+  featuresOf,
+  loadOptions,
+  type ModelFlags,
+} from './options.js';
+import { Progress } from './progress.js';
+import { videoLine, videoReport } from './report.js';
+import { milliseconds, run } from './run.js';
+
+type Flags = ModelFlags & AnswerFlags & { json?: boolean };
+
+/** `longvlm chat VIDEO` */
+export function chatCommand(): Command {
+  const command = new Command('chat')
+    .description('ask several questions about a video; questions come from the terminal, or a line each from a pipe')
+    .argument('<video>', 'a video, an animation, a still image, or a features file made by encode');
+  addAnswerOptions(addLanguageOptions(addVisionOptions(command)));
+  return command
+    .option('--json', 'print one JSON object for each answer')
+    .action((video: string, flags: Flags) => run((signal) => chat(video, flags, signal)));
+}
+
+async function chat(video: string, flags: Flags, signal: AbortSignal): Promise<void> {
+  const progress = new Progress();
+  let vlm: LongVLM | undefined;
+  try {
+    vlm = await LongVLM.load({ ...loadOptions(flags), onProgress: progress.onLoad, signal });
+    const features = await featuresOf(vlm, video, { onProgress: progress.onEncode, signal });
+    progress.stop();
+    process.stderr.write(`${videoLine(features)}\n`);
+    const conversation = await vlm.chat(features, { ...chatOptions(flags), signal });
+    for await (const question of questions(signal)) {
+      await answer(conversation, question, flags, signal);
+      if (flags.json) {
+        const { text, tokenIds, stopReason, timings } = conversation.lastAnswer!;
+        const report = {
+          question,
+          answer: text,
+          tokenIds,
+          stopReason,
+          video: videoReport(features),
+          timings: { firstToken: milliseconds(timings.firstToken), answer: milliseconds(timings.total) },
+        };
+        process.stdout.write(`${JSON.stringify(report)}\n`);
+      }
+    }
+  } finally {
+    progress.stop();
+    await vlm?.dispose();
+  }
+}
+
+async function answer(conversation: VideoChat, question: string, flags: Flags, signal: AbortSignal): Promise<void> {
+  for await (const text of conversation.stream(question, { ...askOptions(flags), signal }))
+    if (!flags.json) process.stdout.write(text);
+  if (!flags.json) process.stdout.write('\n');
+}
+
+/** Lines of standard input that are not empty, after a prompt where it is a terminal; until its end or `/exit`. */
+async function* questions(signal: AbortSignal): AsyncGenerator<string, void, void> {
+  const terminal = process.stdin.isTTY === true;
+  const lines = createInterface({ input: process.stdin, output: process.stderr, terminal, prompt: '> ', signal });
+  // In a terminal readline takes Ctrl-C as a key: hand it on.
+  lines.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
+  try {
+    if (terminal) {
+      process.stderr.write('Ask about the video. /exit or Ctrl-D ends.\n');
+      lines.prompt();
+    }
+    for await (const line of lines) {
+      const question = line.trim();
+      if (question === '/exit') return;
+      if (question !== '') yield question;
+      if (terminal) lines.prompt();
+    }
+    signal.throwIfAborted();
+  } finally {
+    lines.close();
+  }
+}

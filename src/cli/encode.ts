@@ -1,0 +1,43 @@
+import { Command, Option } from 'commander';
+import { LongVLM } from '../longvlm.js';
+import { addVisionOptions, loadOptions, type ModelFlags } from './options.js';
+import { Progress } from './progress.js';
+import { videoLine, videoReport } from './report.js';
+import { milliseconds, run } from './run.js';
+
+type Flags = ModelFlags & { output: string; type: 'float32' | 'float16'; json?: boolean };
+
+/** `longvlm encode VIDEO -o features.safetensors` */
+export function encodeCommand(): Command {
+  const command = new Command('encode')
+    .description('encode a video once, for many questions later')
+    .argument('<video>', 'a video, an animation or a still image')
+    .requiredOption('-o, --output <file>', 'the features file to write (.safetensors)');
+  return addVisionOptions(command)
+    .addOption(
+      new Option('--type <type>', 'element type of the file').choices(['float32', 'float16']).default('float32'),
+    )
+    .option('--json', 'print one JSON object')
+    .action((video: string, flags: Flags) => run((signal) => encode(video, flags, signal)));
+}
+
+async function encode(video: string, flags: Flags, signal: AbortSignal): Promise<void> {
+  const started = performance.now();
+  const progress = new Progress();
+  let vlm: LongVLM | undefined;
+  try {
+    vlm = await LongVLM.load({ ...loadOptions(flags), signal });
+    const loaded = performance.now();
+    const features = await vlm.encode(video, { onProgress: progress.onEncode, signal });
+    await features.save(flags.output, { type: flags.type });
+    const ended = performance.now();
+    progress.stop();
+    if (flags.json) {
+      const timings = { load: milliseconds(loaded - started), encode: milliseconds(ended - loaded) };
+      process.stdout.write(`${JSON.stringify({ output: flags.output, video: videoReport(features), timings })}\n`);
+    } else process.stderr.write(`${videoLine(features)} -> ${flags.output}\n`);
+  } finally {
+    progress.stop();
+    await vlm?.dispose();
+  }
+}

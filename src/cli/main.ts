@@ -1,0 +1,32 @@
+#!/usr/bin/env node
+import { Command, CommanderError } from 'commander';
+import { version } from '../version.js';
+import { askCommand } from './ask.js';
+import { chatCommand } from './chat.js';
+import { encodeCommand } from './encode.js';
+import { infoCommand } from './info.js';
+
+const program = new Command('longvlm')
+  .description('Ask long videos questions, on your own machine.')
+  .version(version, '-V, --version', 'print the version')
+  .helpOption('-h, --help', 'show help')
+  .addHelpText(
+    'after',
+    `
+Examples:
+  longvlm ask talk.mp4 "What does she solder first?" --vision clip/ --projector mm_projector.safetensors --llm vicuna.gguf
+  longvlm encode talk.mp4 -o talk.safetensors --vision clip/
+  longvlm chat talk.safetensors --vision clip/ --projector mm_projector.safetensors --llm vicuna.gguf
+
+LONGVLM_VISION, LONGVLM_PROJECTOR and LONGVLM_LLM stand in for the three flags.`,
+  );
+for (const command of [askCommand(), chatCommand(), encodeCommand(), infoCommand()]) program.addCommand(command);
+// Wrong usage ends with code 2; set on every command, as commander does not hand it down to added ones.
+for (const command of [program, ...program.commands]) command.exitOverride();
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (!(error instanceof CommanderError)) throw error;
+  process.exitCode = error.exitCode === 0 ? 0 : 2;
+}

@@ -1,0 +1,19 @@
+// What was really used, for people and for machines.
+import type { VideoFeatures } from '../features.js';
+
+/** The `video` object of `--json`. */
+export function videoReport(features: VideoFeatures) {
+  return {
+    frames: features.sampling.frames,
+    segments: features.segments,
+    tokens: features.tokenCount,
+    duration: features.source.durationSeconds,
+  };
+}
+
+/** The same in one line. */
+export function videoLine(features: VideoFeatures): string {
+  const { frames, segments, tokens, duration } = videoReport(features);
+  const used = frames > features.source.frameCount ? ` (the video has only ${features.source.frameCount})` : '';
+  return `${frames} frames${used} of ${duration.toFixed(1)} s in ${segments} segments, ${tokens} tokens`;
+}

@@ -1,0 +1,51 @@
+// What every command shares: an end by Ctrl-C, one line for a failure, the exit code.
+import { LongVLMError, messageOf } from '../errors.js';
+
+/** Exit codes: 1 for a failure, 2 for wrong usage, 128 + the signal's number for an end by signal. */
+const exitCodes = { failure: 1, usage: 2, SIGINT: 130, SIGTERM: 143 } as const;
+
+class Interrupted extends Error {
+  readonly exitCode: number;
+  constructor(signal: 'SIGINT' | 'SIGTERM') {
+    super('Interrupted');
+    this.exitCode = exitCodes[signal];
+  }
+}
+
+/**
+ * Runs a command with a signal that aborts at Ctrl-C or SIGTERM, and turns what it throws into a line on stderr and an
+ * exit code.
+ */
+export async function run(command: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  const controller = new AbortController();
+  const onSignal = (signal: NodeJS.Signals) => controller.abort(new Interrupted(signal as 'SIGINT' | 'SIGTERM'));
+  process.on('SIGINT', onSignal);
+  process.on('SIGTERM', onSignal);
+  // A reader that goes away (`longvlm … | head`) is no failure of ours.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+  try {
+    await command(controller.signal);
+  } catch (error) {
+    process.exitCode = exitCodeOf(error);
+    if (!(error instanceof Interrupted)) process.stderr.write(`longvlm: ${lineOf(error)}\n`);
+  } finally {
+    process.off('SIGINT', onSignal);
+    process.off('SIGTERM', onSignal);
+  }
+}
+
+function exitCodeOf(error: unknown): number {
+  if (error instanceof Interrupted) return error.exitCode;
+  return error instanceof TypeError || error instanceof RangeError ? exitCodes.usage : exitCodes.failure;
+}
+
+function lineOf(error: unknown): string {
+  const line = messageOf(error).replace(/\s*\n\s*/g, ' ');
+  const known = error instanceof LongVLMError || error instanceof TypeError || error instanceof RangeError;
+  return known ? line : `unexpected failure: ${line}`;
+}
+
+/** Milliseconds without a fraction, for reports. */
+export function milliseconds(value: number): number {
+  return Math.round(value);
+}

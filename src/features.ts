@@ -1,0 +1,218 @@
+import path from 'node:path';
+import { LongVLMError, messageOf } from './errors.js';
+import { type Float32Tensor, float32Tensor, numberToHalf, type Tensor, toFloat32 } from './tensor.js';
+import { checkObject, checkOneOf, checkString } from './validate.js';
+import { version } from './version.js';
+import {
+  openSafetensors,
+  readFloatTensor,
+  type TensorData,
+  tensorData,
+  writeSafetensors,
+} from './weights/safetensors.js';
+import type { WeightFile } from './weights/tensorFile.js';
+
+const formatName = 'longvlm.features';
+const formatVersion = '1';
+
+/** How a video was sampled and merged. */
+export type Sampling = {
+  /** Frames taken from the whole video (T). */
+  readonly frames: number;
+  /** Frames in one segment (K). */
+  readonly segmentFrames: number;
+  /** Tokens kept of each segment (M). */
+  readonly tokensPerSegment: number;
+  /** Last hidden states whose [CLS] is kept (E). */
+  readonly globalLayers: number;
+  /** How frames were made square. */
+  readonly resize: 'crop' | 'squash' | 'pad';
+  /** Groups of channels whose mean decides what is merged. */
+  readonly mergeHeads: number;
+};
+
+/** What is kept about the video itself. */
+export type VideoSource = {
+  /** Name of the file, without its folder. */
+  readonly name: string;
+  readonly durationSeconds: number;
+  readonly frameCount: number;
+  /** Pixels, as displayed. */
+  readonly width: number;
+  readonly height: number;
+};
+
+/** What {@link VideoFeatures} is made of. */
+export type VideoFeaturesInit = {
+  local: Float32Tensor;
+  global: Float32Tensor;
+  sizes: Float32Tensor;
+  timestamps: Float32Array;
+  sampling: Sampling;
+  tower: string;
+  source: VideoSource;
+};
+
+/**
+ * What encoding a video gives: the local tokens of every segment and the global semantics of the whole.
+ * Independent of the projector and the language model; belongs to one vision tower.
+ */
+export class VideoFeatures {
+  /** Merged patch tokens [segments, tokensPerSegment, channels], in temporal order. */
+  readonly local: Float32Tensor;
+  /** Mean [CLS] of the last hidden states [globalLayers, channels], oldest layer first. */
+  readonly global: Float32Tensor;
+  /** Patches in each local token [segments, tokensPerSegment]. */
+  readonly sizes: Float32Tensor;
+  /** When each sampled frame is shown, in seconds [frames]. */
+  readonly timestamps: Float32Array;
+  readonly sampling: Sampling;
+  /** Identity of the vision tower. */
+  readonly tower: string;
+  readonly source: VideoSource;
+
+  constructor(init: VideoFeaturesInit) {
+    this.local = init.local;
+    this.global = init.global;
+    this.sizes = init.sizes;
+    this.timestamps = init.timestamps;
+    this.sampling = init.sampling;
+    this.tower = init.tower;
+    this.source = init.source;
+  }
+
+  get segments(): number {
+    return this.local.dims[0]!;
+  }
+
+  get channels(): number {
+    return this.local.dims[2]!;
+  }
+
+  /** Tokens that a language model will see: global and local together. */
+  get tokenCount(): number {
+    return this.global.dims[0]! + this.segments * this.local.dims[1]!;
+  }
+
+  /** Global and local tokens in the order in which the projector takes them [tokenCount, channels]. */
+  tokens(): Float32Tensor {
+    const data = new Float32Array(this.tokenCount * this.channels);
+    data.set(this.global.data);
+    data.set(this.local.data, this.global.data.length);
+    return float32Tensor(data, [this.tokenCount, this.channels]);
+  }
+
+  /**
+   * Writes a safetensors file: `local`, `global`, `sizes`, `timestamps`, and in its metadata the sampling, the video,
+   * the tower's identity and this package's version. The file appears whole or not at all.
+   * @param options `type`: element type of `local` and `global`. Defaults to `float32`.
+   * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be written
+   */
+  async save(file: string, options: { type?: 'float32' | 'float16' } = {}): Promise<void> {
+    checkString('file', file);
+    const type = checkOneOf('type', options.type ?? 'float32', ['float32', 'float16']);
+    const stored = (tensor: Float32Tensor): TensorData => tensorData(type === 'float16' ? toFloat16(tensor) : tensor);
+    await writeSafetensors(
+      file,
+      {
+        local: stored(this.local),
+        global: stored(this.global),
+        sizes: tensorData(this.sizes),
+        timestamps: { type: 'F32', shape: [this.timestamps.length], data: this.timestamps },
+      },
+      {
+        format: formatName,
+        format_version: formatVersion,
+        longvlm_version: version,
+        tower: this.tower,
+        sampling: JSON.stringify(this.sampling),
+        video: JSON.stringify(this.source),
+      },
+    );
+  }
+
+  /**
+   * Reads what {@link save} wrote.
+   * @param options `tower`: identity that the file must have been made with
+   * @throws LongVLMError `ERR_LONGVLM_FILE` when it cannot be read, `ERR_LONGVLM_WEIGHTS` when it is damaged or holds
+   *   something else, `ERR_LONGVLM_MISMATCH` when it belongs to another tower
+   */
+  static async load(file: string, options: { tower?: string } = {}): Promise<VideoFeatures> {
+    checkString('file', file);
+    const opened = await openSafetensors(path.resolve(file));
+    const { metadata } = opened;
+    if (metadata.format !== formatName)
+      throw damaged(file, 'holds no video features', 'Make it with `longvlm encode` or VideoFeatures.save().');
+    if (metadata.format_version !== formatVersion)
+      throw damaged(
+        file,
+        `is of format version ${metadata.format_version}, and this release reads ${formatVersion}`,
+        'Encode the video again.',
+      );
+    const sampling = parseRecord<Sampling>(file, metadata, 'sampling');
+    const source = parseRecord<VideoSource>(file, metadata, 'video');
+    const tower = metadata.tower ?? '';
+    checkSampling(file, sampling);
+    const segments = sampling.frames / sampling.segmentFrames;
+    const channels = opened.tensors.get('global')?.shape[1] ?? 0;
+    const features = new VideoFeatures({
+      local: await readShaped(opened, 'local', [segments, sampling.tokensPerSegment, channels]),
+      global: await readShaped(opened, 'global', [sampling.globalLayers, channels]),
+      sizes: await readShaped(opened, 'sizes', [segments, sampling.tokensPerSegment]),
+      timestamps: (await readShaped(opened, 'timestamps', [sampling.frames])).data,
+      sampling,
+      tower,
+      source,
+    });
+    if (options.tower !== undefined) features.checkTower(options.tower, file);
+    return features;
+  }
+
+  /**
+   * @param name what the error calls these features. Defaults to the video's name.
+   * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when they were made by another tower than `tower`
+   */
+  checkTower(tower: string, name = `The features of ${this.source.name}`): void {
+    if (this.tower === tower) return;
+    throw new LongVLMError(
+      'ERR_LONGVLM_MISMATCH',
+      `${name} were made by the vision tower ${this.tower}, not by ${tower}. Encode the video again with this tower.`,
+    );
+  }
+}
+
+function damaged(file: string, cause: string, remedy = 'Encode the video again.'): LongVLMError {
+  return new LongVLMError('ERR_LONGVLM_WEIGHTS', `${file} ${cause}. ${remedy}`);
+}
+
+function parseRecord<T extends object>(file: string, metadata: Readonly<Record<string, string>>, key: string): T {
+  try {
+    return checkObject(key, JSON.parse(metadata[key] ?? 'null') as T);
+  } catch (error) {
+    throw damaged(file, `has no readable '${key}' in its metadata (${messageOf(error)})`);
+  }
+}
+
+function checkSampling(file: string, sampling: Sampling): void {
+  const counts = ['frames', 'segmentFrames', 'tokensPerSegment', 'globalLayers', 'mergeHeads'] as const;
+  for (const key of counts)
+    if (!Number.isSafeInteger(sampling[key]) || sampling[key] < 1)
+      throw damaged(file, `has ${String(sampling[key])} for sampling.${key} in its metadata`);
+  if (sampling.frames % sampling.segmentFrames !== 0)
+    throw damaged(file, `has ${sampling.frames} frames in segments of ${sampling.segmentFrames} in its metadata`);
+}
+
+async function readShaped(file: WeightFile, name: string, shape: readonly number[]): Promise<Float32Tensor> {
+  const location = file.tensors.get(name);
+  if (location === undefined) throw damaged(file.path, `has no tensor '${name}'`);
+  if (location.shape.length !== shape.length || location.shape.some((size, axis) => size !== shape[axis]))
+    throw damaged(
+      file.path,
+      `has shape [${location.shape.join(', ')}] for '${name}' where [${shape.join(', ')}] is due`,
+    );
+  return toFloat32(await readFloatTensor(location));
+}
+
+function toFloat16(tensor: Float32Tensor): Tensor {
+  return { type: 'float16', data: Uint16Array.from(tensor.data, numberToHalf), dims: tensor.dims };
+}

@@ -1,0 +1,19 @@
+export { LongVLMError, type LongVLMErrorCode } from './errors.js';
+export { type Sampling, VideoFeatures, type VideoFeaturesInit, type VideoSource } from './features.js';
+export * from './kernels/index.js';
+export { type Answer, type AskOptions, type StopReason, VideoChat, type VideoChatOptions } from './llm/chat.js';
+export { type EvaluateEmbeddingsOptions, evaluateEmbeddings } from './llm/embeddings.js';
+export { LanguageModel, type LanguageModelDevice, type LanguageModelOptions } from './llm/model.js';
+export type { SamplingOptions } from './llm/sampling.js';
+export { type PromptTemplate, type PromptTemplateName, promptTemplateNames } from './llm/templates.js';
+export {
+  type ChatOptions,
+  type EncodeOptions,
+  type EncodeProgress,
+  LongVLM,
+  type LongVLMOptions,
+  type LongVLMParts,
+  type Resize,
+} from './longvlm.js';
+export type { Float32Tensor, Tensor, TensorType } from './tensor.js';
+export { version } from './version.js';

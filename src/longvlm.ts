@@ -1,0 +1,424 @@
+import path from 'node:path';
+import { LongVLMError } from './errors.js';
+import { type Sampling, VideoFeatures } from './features.js';
+import { mergeSchedule, poolClsTokens } from './kernels/index.js';
+import { type Answer, type AskOptions, VideoChat, type VideoChatOptions } from './llm/chat.js';
+import { LanguageModel, type LanguageModelDevice } from './llm/model.js';
+import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate } from './llm/templates.js';
+import { Projector } from './projector/projector.js';
+import { type Float32Tensor, float32Tensor } from './tensor.js';
+import {
+  checkFunction,
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  checkSignal,
+  checkString,
+  wrongType,
+  wrongValue,
+} from './validate.js';
+import { readSegments } from './video/frames.js';
+import { probeVideo } from './video/probe.js';
+import { VisionEncoder } from './vision/encoder.js';
+import { frameGeometry } from './vision/preprocess.js';
+
+/** How frames are made square: CLIP's own way, the reference loader's, or LLaVA-1.5's. */
+export type Resize = 'crop' | 'squash' | 'pad';
+
+/** Options of {@link LongVLM.load}. */
+export type LongVLMOptions = {
+  /** CLIP's vision tower: a Hugging Face folder, or the `.safetensors` file in it. */
+  vision: string;
+  /** The projector, a `.safetensors` file. Needed to chat, not to encode. */
+  projector?: string;
+  /** The language model, a `.gguf` file. Needed to chat, not to encode. */
+  llm?: string;
+  /** Frames sampled uniformly from the whole video (T); a multiple of `segmentFrames`. Defaults to `100`. */
+  frames?: number;
+  /** Frames in one short-term segment (K). Defaults to `10`. */
+  segmentFrames?: number;
+  /** Tokens kept of each segment (M). Defaults to `30`. */
+  tokensPerSegment?: number;
+  /** Last hidden states whose [CLS] makes the global semantics (E). Defaults to `5`. */
+  globalLayers?: number;
+  /** Groups of channels whose mean decides what is merged. Defaults to the tower's attention heads. */
+  mergeHeads?: number;
+  /** Defaults to `crop`. */
+  resize?: Resize;
+  /** Layout of conversations. Defaults to `long_vlm_v1`. */
+  template?: PromptTemplateName | PromptTemplate;
+  /** Where the language model runs. Defaults to `auto`: a GPU that llama.cpp can use, else the CPU. */
+  device?: LanguageModelDevice;
+  /** Layers of the language model on the GPU. Defaults to as many as fit. */
+  gpuLayers?: number;
+  /** Threads of the vision tower. Defaults to the machine's cores. */
+  threads?: number;
+  /** Path of ffmpeg. Defaults to `FFMPEG_PATH`, the package ffmpeg-static, or the one on `PATH`. */
+  ffmpeg?: string;
+  /** Called with the share of the language model that is loaded, `0` to `1`. */
+  onProgress?: (share: number) => void;
+  signal?: AbortSignal;
+};
+
+/** How far an encoding has come. */
+export type EncodeProgress = {
+  /** `probe`: reading the file's structure. `encode`: frames go through the tower. */
+  readonly stage: 'probe' | 'encode';
+  /** Frames encoded so far. */
+  readonly frames: number;
+  readonly totalFrames: number;
+};
+
+/** Options of {@link LongVLM.encode}. */
+export type EncodeOptions = {
+  onProgress?: (progress: EncodeProgress) => void;
+  signal?: AbortSignal;
+};
+
+/** Options of {@link LongVLM.chat}. */
+export type ChatOptions = EncodeOptions & Omit<VideoChatOptions, 'signal'>;
+
+/**
+ * A vision tower, a projector and a language model that together answer questions about long videos.
+ *
+ * @example
+ * ```ts
+ * const vlm = await LongVLM.load({ vision: 'clip-vit-large-patch14', projector: 'mm_projector.safetensors', llm: 'vicuna-7b.gguf' });
+ * try {
+ *   const chat = await vlm.chat('talk.mp4');
+ *   console.log(await chat.ask('What does she solder first?'));
+ * } finally {
+ *   await vlm.dispose();
+ * }
+ * ```
+ */
+export class LongVLM {
+  /** How videos are sampled and merged. */
+  readonly sampling: Sampling;
+  readonly #options: LongVLMOptions;
+  readonly #vision: VisionEncoder;
+  readonly #projector: Projector | undefined;
+  readonly #llm: LanguageModel | undefined;
+  readonly #chats = new Set<VideoChat>();
+  #disposing: Promise<void> | undefined;
+
+  private constructor(options: LongVLMOptions, parts: Parts) {
+    this.#options = options;
+    this.#vision = parts.vision;
+    this.#projector = parts.projector;
+    this.#llm = parts.llm;
+    this.sampling = resolveSampling(options, parts.vision);
+  }
+
+  /**
+   * Loads the parts. Weights stay in their files where they can.
+   * @throws TypeError or RangeError for a bad option; LongVLMError when a file is missing, damaged or of an unsupported
+   *   kind, and `ERR_LONGVLM_MISMATCH` when the parts do not fit together
+   */
+  static async load(options: LongVLMOptions): Promise<LongVLM> {
+    checkOptions(options);
+    const { signal } = options;
+    signal?.throwIfAborted();
+    const parts: Partial<Parts> = {};
+    try {
+      // Every part is waited for, also when one fails, so that what did load can be freed.
+      const loads = await Promise.allSettled([
+        VisionEncoder.create({
+          path: options.vision,
+          globalLayers: options.globalLayers ?? 5,
+          ...(options.threads !== undefined && { threads: options.threads }),
+          ...(signal && { signal }),
+        }).then((vision) => {
+          parts.vision = vision;
+        }),
+        options.projector === undefined
+          ? undefined
+          : Projector.load(options.projector).then((projector) => {
+              parts.projector = projector;
+            }),
+        options.llm === undefined
+          ? undefined
+          : LanguageModel.load({
+              path: options.llm,
+              ...(options.device && { device: options.device }),
+              ...(options.gpuLayers !== undefined && { gpuLayers: options.gpuLayers }),
+              ...(options.onProgress && { onProgress: options.onProgress }),
+              ...(signal && { signal }),
+            }).then((llm) => {
+              parts.llm = llm;
+            }),
+      ]);
+      const failed = loads.find((load) => load.status === 'rejected');
+      if (failed) throw failed.reason;
+      checkFit(options, parts as Parts);
+      return new LongVLM(options, parts as Parts);
+    } catch (error) {
+      await Promise.all([parts.vision?.dispose(), parts.projector?.dispose(), parts.llm?.dispose()]);
+      throw error;
+    }
+  }
+
+  /** Identity of the vision tower, as {@link VideoFeatures.tower} holds it. */
+  get tower(): string {
+    return this.#vision.identity;
+  }
+
+  /** What was loaded, for people and logs. */
+  get parts(): LongVLMParts {
+    const { config } = this.#vision;
+    return {
+      vision: {
+        path: path.resolve(this.#options.vision),
+        identity: this.tower,
+        imageSize: config.imageSize,
+        patchSize: config.patchSize,
+        channels: config.channels,
+        layers: config.layers,
+        heads: config.heads,
+        patches: config.patches,
+      },
+      ...(this.#projector && {
+        projector: {
+          path: path.resolve(this.#options.projector!),
+          kind: this.#projector.kind,
+          inChannels: this.#projector.inChannels,
+          outChannels: this.#projector.outChannels,
+        },
+      }),
+      ...(this.#llm && {
+        llm: {
+          path: this.#llm.path,
+          name: this.#llm.name,
+          device: this.#llm.device,
+          width: this.#llm.width,
+          trainContextSize: this.#llm.trainContextSize,
+        },
+      }),
+    };
+  }
+
+  /**
+   * Samples, encodes and merges a video.
+   * @param video path of a video, an animation or a still image
+   * @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_VIDEO`, `ERR_LONGVLM_FFMPEG_MISSING`,
+   *   `ERR_LONGVLM_NOT_FINITE` when the tower's weights give NaN; or `signal.reason`
+   */
+  async encode(video: string, options: EncodeOptions = {}): Promise<VideoFeatures> {
+    checkString('video', video);
+    if (options.onProgress !== undefined) checkFunction('onProgress', options.onProgress);
+    const signal = checkSignal(options.signal);
+    signal?.throwIfAborted();
+    this.#ensureNotDisposed();
+    const { frames, segmentFrames, tokensPerSegment, globalLayers, resize, mergeHeads } = this.sampling;
+    const report = (stage: EncodeProgress['stage'], done: number) =>
+      options.onProgress?.({ stage, frames: done, totalFrames: frames });
+    const tools = {
+      ...(this.#options.ffmpeg !== undefined && { ffmpeg: this.#options.ffmpeg }),
+      ...(signal && { signal }),
+    };
+
+    report('probe', 0);
+    const info = await probeVideo(video, tools);
+    const channels = this.#vision.config.channels;
+    const segments = frames / segmentFrames;
+    const local = new Float32Array(segments * tokensPerSegment * channels);
+    const sizes = new Float32Array(segments * tokensPerSegment);
+    const cls = new Float32Array(frames * globalLayers * channels);
+    const timestamps = new Float32Array(frames);
+    report('encode', 0);
+    const geometry = frameGeometry(this.#vision.config, resize);
+    for await (const segment of readSegments(info, { frames, segmentFrames, geometry, ...tools })) {
+      const encoded = await this.#vision.encodeSegment(segment.frames, {
+        tokensPerSegment,
+        heads: mergeHeads,
+        ...(signal && { signal }),
+      });
+      local.set(encoded.local.data, segment.index * tokensPerSegment * channels);
+      sizes.set(encoded.sizes.data, segment.index * tokensPerSegment);
+      cls.set(encoded.cls.data, segment.index * segmentFrames * globalLayers * channels);
+      timestamps.set(segment.timestamps, segment.index * segmentFrames);
+      report('encode', (segment.index + 1) * segmentFrames);
+    }
+    const global = await poolClsTokens(float32Tensor(cls, [frames, globalLayers, channels]));
+    const turned = info.rotation % 180 !== 0;
+    return new VideoFeatures({
+      local: float32Tensor(local, [segments, tokensPerSegment, channels]),
+      global: global as Float32Tensor,
+      sizes: float32Tensor(sizes, [segments, tokensPerSegment]),
+      timestamps,
+      sampling: this.sampling,
+      tower: this.tower,
+      source: {
+        name: path.basename(video),
+        durationSeconds: info.durationSeconds,
+        frameCount: info.frameCount,
+        width: turned ? info.height : info.width,
+        height: turned ? info.width : info.height,
+      },
+    });
+  }
+
+  /**
+   * The embeddings that the language model sees for a video [tokens, width], for anyone's own pipeline.
+   * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when the features belong to another tower
+   */
+  async project(features: VideoFeatures, options: { signal?: AbortSignal } = {}): Promise<Float32Tensor> {
+    if (!(features instanceof VideoFeatures)) wrongType('features', 'VideoFeatures', features);
+    this.#ensureNotDisposed();
+    features.checkTower(this.tower);
+    return this.#needed('projector', this.#projector).project(features.tokens(), options);
+  }
+
+  /**
+   * Starts a conversation about a video, which is encoded unless its features are given, and evaluated once.
+   * @throws what {@link encode} and {@link VideoChat.create} throw
+   */
+  async chat(video: string | VideoFeatures, options: ChatOptions = {}): Promise<VideoChat> {
+    const llm = this.#needed('llm', this.#llm);
+    this.#needed('projector', this.#projector);
+    const template = options.template ?? this.#options.template;
+    if (template !== undefined) resolvePromptTemplate(template);
+    const features = video instanceof VideoFeatures ? video : await this.encode(video, options);
+    const embeddings = await this.project(features, options);
+    const { onProgress: _, ...chatOptions } = options;
+    const chat = await VideoChat.create(llm, embeddings, { ...chatOptions, ...(template && { template }) });
+    for (const old of this.#chats) if (old.disposed) this.#chats.delete(old);
+    this.#chats.add(chat);
+    return chat;
+  }
+
+  /**
+   * Asks one question about a video, in a context that is just large enough for it unless `contextSize` is given.
+   * @param options `onText` is called with each piece of text as it comes
+   * @throws what {@link chat} and {@link VideoChat.ask} throw
+   */
+  async ask(
+    video: string | VideoFeatures,
+    question: string,
+    options: ChatOptions & AskOptions & { onText?: (text: string) => void } = {},
+  ): Promise<Answer> {
+    checkString('question', question);
+    const llm = this.#needed('llm', this.#llm);
+    const features = video instanceof VideoFeatures ? video : await this.encode(video, options);
+    const contextSize =
+      options.contextSize ??
+      VideoChat.requiredContextSize(llm, features.tokenCount, question, {
+        ...options,
+        template: options.template ?? this.#options.template ?? 'long_vlm_v1',
+      });
+    const chat = await this.chat(features, { ...options, contextSize });
+    try {
+      await chat.ask(question, options);
+      return chat.lastAnswer!;
+    } finally {
+      await chat.dispose();
+    }
+  }
+
+  /** Tokens of a video that the language model sees. */
+  get tokenCount(): number {
+    const { frames, segmentFrames, tokensPerSegment, globalLayers } = this.sampling;
+    return globalLayers + (frames / segmentFrames) * tokensPerSegment;
+  }
+
+  get disposed(): boolean {
+    return this.#disposing !== undefined;
+  }
+
+  /** Frees the parts and every chat. Safe to call twice. */
+  dispose(): Promise<void> {
+    this.#disposing ??= (async () => {
+      await Promise.all([...this.#chats].map((chat) => chat.dispose()));
+      await Promise.all([this.#vision.dispose(), this.#projector?.dispose(), this.#llm?.dispose()]);
+    })();
+    return this.#disposing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  #needed<T>(name: 'projector' | 'llm', part: T | undefined): T {
+    this.#ensureNotDisposed();
+    if (part === undefined)
+      throw new TypeError(`Expected a path for ${name} in LongVLM.load() but received undefined; a chat needs it`);
+    return part;
+  }
+
+  #ensureNotDisposed(): void {
+    if (this.disposed) throw new LongVLMError('ERR_LONGVLM_DISPOSED', 'This LongVLM was disposed. Load it again.');
+  }
+}
+
+/** What {@link LongVLM.parts} tells. */
+export type LongVLMParts = {
+  readonly vision: {
+    readonly path: string;
+    readonly identity: string;
+    readonly imageSize: number;
+    readonly patchSize: number;
+    readonly channels: number;
+    readonly layers: number;
+    readonly heads: number;
+    readonly patches: number;
+  };
+  readonly projector?: {
+    readonly path: string;
+    readonly kind: string;
+    readonly inChannels: number;
+    readonly outChannels: number;
+  };
+  readonly llm?: {
+    readonly path: string;
+    readonly name: string;
+    readonly device: string;
+    readonly width: number;
+    readonly trainContextSize: number;
+  };
+};
+
+type Parts = { vision: VisionEncoder; projector?: Projector; llm?: LanguageModel };
+
+function checkOptions(options: LongVLMOptions): void {
+  checkObject('options', options);
+  checkString('vision', options.vision);
+  if (options.projector !== undefined) checkString('projector', options.projector);
+  if (options.llm !== undefined) checkString('llm', options.llm);
+  for (const name of ['frames', 'segmentFrames', 'tokensPerSegment', 'globalLayers', 'mergeHeads', 'threads'] as const)
+    if (options[name] !== undefined) checkInteger(name, options[name], 1);
+  if (options.resize !== undefined) checkOneOf('resize', options.resize, ['crop', 'squash', 'pad']);
+  if (options.template !== undefined) resolvePromptTemplate(options.template);
+  if (options.ffmpeg !== undefined) checkString('ffmpeg', options.ffmpeg);
+  checkSignal(options.signal);
+  const { frames = 100, segmentFrames = 10 } = options;
+  if (frames % segmentFrames !== 0) wrongValue('frames', `multiple of segmentFrames (${segmentFrames})`, frames);
+}
+
+function resolveSampling(options: LongVLMOptions, vision: VisionEncoder): Sampling {
+  return {
+    frames: options.frames ?? 100,
+    segmentFrames: options.segmentFrames ?? 10,
+    tokensPerSegment: options.tokensPerSegment ?? 30,
+    globalLayers: options.globalLayers ?? 5,
+    resize: options.resize ?? 'crop',
+    mergeHeads: options.mergeHeads ?? vision.config.heads,
+  };
+}
+
+function checkFit(options: LongVLMOptions, { vision, projector, llm }: Parts): void {
+  const { segmentFrames, tokensPerSegment, mergeHeads } = resolveSampling(options, vision);
+  const { channels, patches } = vision.config;
+  mergeSchedule(segmentFrames * patches, tokensPerSegment);
+  if (channels % mergeHeads !== 0)
+    wrongValue('mergeHeads', `divisor of the vision tower's ${channels} channels`, mergeHeads);
+  if (projector && projector.inChannels !== channels)
+    throw new LongVLMError(
+      'ERR_LONGVLM_MISMATCH',
+      `The projector ${options.projector} takes ${projector.inChannels} channels but the vision tower ${options.vision} gives ${channels}. Use the projector that was trained for this tower.`,
+    );
+  if (projector && llm && projector.outChannels !== llm.width)
+    throw new LongVLMError(
+      'ERR_LONGVLM_MISMATCH',
+      `The projector ${options.projector} gives ${projector.outChannels} channels but the language model ${options.llm} takes ${llm.width}. Use the projector that was trained for this language model.`,
+    );
+}
