@@ -92,14 +92,19 @@ void* Arguments::Array(const char* name, std::initializer_list<napi_typedarray_t
   const Napi::Value value = Get(name);
   if (!value.IsTypedArray()) Invalid(name, "not a typed array");
   const Napi::TypedArray array = value.As<Napi::TypedArray>();
-  *type = array.TypedArrayType();
+  void* data = nullptr;
+  size_t found = 0;
+  if (napi_get_typedarray_info(value.Env(), value, type, &found, &data, nullptr, nullptr) !=
+      napi_ok) {
+    Invalid(name, "cannot be read");
+  }
   if (std::ranges::find(types, *type) == types.end()) Invalid(name, "of another element type");
-  if (array.ElementLength() != length) {
-    Invalid(name, std::to_string(array.ElementLength()) + " values where " +
-                      std::to_string(length) + " are expected");
+  if (found != length) {
+    Invalid(name,
+            std::to_string(found) + " values where " + std::to_string(length) + " are expected");
   }
   kept_.push_back(array);
-  return static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+  return data;
 }
 
 Values Arguments::Tensor(const char* name, size_t length) {

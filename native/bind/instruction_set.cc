@@ -1,9 +1,10 @@
+#include "core/instruction_set.h"
+
 #include <string>
 
 #include "bind/arguments.h"
 #include "bind/bindings.h"
 #include "bind/guard.h"
-#include "kernels/dispatch.h"
 
 namespace longvlm {
 namespace {
@@ -11,14 +12,14 @@ namespace {
 // instructionSet(): string
 Napi::Value InstructionSet(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), "instructionSet", [&]() -> Napi::Value {
-    return Napi::String::New(info.Env(), std::string(ActiveKernels().name));
+    return Napi::String::New(info.Env(), InstructionSetInUse());
   });
 }
 
 // setMaxInstructionSet(args: { name: string }): void
 Napi::Value SetMax(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), "setMaxInstructionSet", [&]() -> Napi::Value {
-    SetMaxInstructionSet(Arguments(info).String("name"));
+    LimitInstructionSet(Arguments(info).String("name"));
     return info.Env().Undefined();
   });
 }

@@ -29,7 +29,8 @@ void WriteIndices(const BipartiteSoftMatchingArgs& args, Matching& matching, siz
 void BipartiteSoftMatching(const BipartiteSoftMatchingArgs& args, const Workers& workers) {
   constexpr TensorNames kNames{"metric", {"batch entry", "token", "dimension"}};
   LocateNotFinite(args.metric, args.shape, kNames, [&] {
-    std::vector<Matching> entries = ReadMetric(args.metric, args.shape, 1, workers);
+    std::vector<Matching> entries;
+    ReadMetric(args.metric, args.shape, 1, workers, entries);
     if (args.r > 0) Matching::MatchAll(entries, workers);
     workers.For(entries.size(), [&](size_t i) { WriteIndices(args, entries[i], i); });
   });

@@ -46,13 +46,20 @@ uint32_t FallingKey(float value) {
 }  // namespace
 
 Matching::Matching(size_t tokens, size_t dims, const Kernels& kernels)
-    : kernels_(&kernels), tokens_(tokens), dims_(dims), sums_(tokens * dims), sizes_(tokens, 1) {
+    : kernels_(&kernels), all_tokens_(tokens), dims_(dims), tokens_(tokens), sums_(tokens * dims) {
   const size_t panels_a = CeilDiv(num_a(), kernels.width_a);
   a_.resize(panels_a * kernels.width_a * dims);
   b_.resize(CeilDiv(num_b(), kernels.width_b) * kernels.width_b * dims);
   similarity_.resize(panels_a * kernels.width_a);
   partner_.resize(panels_a * kernels.width_a);
-  assignment_.resize(tokens);
+  Reset();
+}
+
+void Matching::Reset() {
+  tokens_ = all_tokens_;
+  sums_.resize(tokens_ * dims_);
+  sizes_.assign(tokens_, 1);
+  assignment_.resize(tokens_);
   std::iota(assignment_.begin(), assignment_.end(), 0);
 }
 

@@ -17,11 +17,14 @@ namespace longvlm {
 
 class Matching {
  public:
-  // `tokens` of `dims` metric values each, all zero until metric() is filled.
+  // For `tokens` of `dims` metric values each.
   Matching(size_t tokens, size_t dims, const Kernels& kernels);
 
-  // The metric of one token, to be filled before the first level. float32 values: then sums of up
-  // to 2^29 are exact.
+  // Back to the first level, for another segment in the same memory.
+  void Reset();
+
+  // The metric of one token, to be filled for all tokens before the first level. float32 values:
+  // then sums of up to 2^29 are exact.
   double* metric(size_t token) { return sums_.data() + token * dims_; }
 
   // How many tokens are left.
@@ -52,8 +55,9 @@ class Matching {
   void Sort();
 
   const Kernels* kernels_;
-  size_t tokens_;
+  size_t all_tokens_;
   size_t dims_;
+  size_t tokens_;
   std::vector<double> sums_;       // [tokens, dims]: metric times size
   std::vector<double> next_sums_;  // scratch of Merge
   std::vector<uint32_t> sizes_;

@@ -1,6 +1,8 @@
 #include "core/merge_tokens.h"
 
 #include <algorithm>
+#include <atomic>
+#include <vector>
 
 #include "core/matching.h"
 #include "core/merge_by_assignment.h"
@@ -18,8 +20,10 @@ bool SegmentsFillThreads(size_t segments, size_t threads) {
   return segments * 10 >= rounds * threads * 9;
 }
 
-void MergeSegments(const MergeTokensArgs& args, const Workers& workers) {
-  std::vector<Matching> segments = ReadMetric(args.tokens, args.shape, args.heads, workers);
+// `segments` as for ReadMetric.
+void MergeSegments(const MergeTokensArgs& args, const Workers& workers,
+                   std::vector<Matching>& segments) {
+  ReadMetric(args.tokens, args.shape, args.heads, workers, segments);
   for (const uint32_t wanted : args.schedule) {
     const size_t r = std::min<size_t>(wanted, segments.front().num_b());
     if (r == 0) continue;
@@ -65,12 +69,20 @@ size_t KeptTokens(size_t tokens, const std::vector<uint32_t>& schedule) {
 
 void MergeTokens(const MergeTokensArgs& args, const Workers& workers) {
   LocateNotFinite(args.tokens, args.shape, kNames, [&] {
-    if (SegmentsFillThreads(args.shape.batch, workers.threads())) {
-      const Workers alone{nullptr, workers.cancelled};
-      workers.For(args.shape.batch, [&](size_t i) { MergeSegments(Segment(args, i), alone); });
-    } else {
-      MergeSegments(args, workers);
+    const size_t threads = workers.threads();
+    if (!SegmentsFillThreads(args.shape.batch, threads)) {
+      std::vector<Matching> segments;
+      MergeSegments(args, workers, segments);
+      return;
     }
+    const Workers alone{nullptr, workers.cancelled};
+    std::atomic<size_t> next{0};
+    workers.For(std::min(threads, args.shape.batch), [&](size_t) {
+      std::vector<Matching> segment;
+      for (size_t i; (i = next.fetch_add(1)) < args.shape.batch;) {
+        MergeSegments(Segment(args, i), alone, segment);
+      }
+    });
   });
 }
 

@@ -6,14 +6,14 @@
 
 namespace longvlm {
 
-std::vector<Matching> ReadMetric(ConstValues tokens, const Shape& shape, size_t heads,
-                                 const Workers& workers) {
+void ReadMetric(ConstValues tokens, const Shape& shape, size_t heads, const Workers& workers,
+                std::vector<Matching>& segments) {
   constexpr size_t kTokensPerBlock = 64;
   const Kernels& kernels = ActiveKernels();
   const size_t dims = shape.width / heads;
-  std::vector<Matching> segments;
+  for (Matching& segment : segments) segment.Reset();
   segments.reserve(shape.batch);
-  for (size_t i = 0; i < shape.batch; ++i) segments.emplace_back(shape.rows, dims, kernels);
+  while (segments.size() < shape.batch) segments.emplace_back(shape.rows, dims, kernels);
   std::vector<size_t> head_offsets(heads);
   for (size_t head = 0; head < heads; ++head) head_offsets[head] = head * dims;
 
@@ -37,7 +37,6 @@ std::vector<Matching> ReadMetric(ConstValues tokens, const Shape& shape, size_t 
       }
     }
   });
-  return segments;
 }
 
 }  // namespace longvlm

@@ -9,9 +9,10 @@
 
 namespace longvlm {
 
-// One Matching for every batch entry of `tokens` ([batch, rows, width], width divisible by heads),
-// its metric filled. Throws NotFinite, and Cancelled.
-std::vector<Matching> ReadMetric(ConstValues tokens, const Shape& shape, size_t heads,
-                                 const Workers& workers);
+// Fills `segments` with one Matching for every batch entry of `tokens` ([batch, rows, width], width
+// divisible by heads). It is empty, or what an earlier call with the same shape and heads left:
+// then its memory is used again. Throws NotFinite, and Cancelled.
+void ReadMetric(ConstValues tokens, const Shape& shape, size_t heads, const Workers& workers,
+                std::vector<Matching>& segments);
 
 }  // namespace longvlm

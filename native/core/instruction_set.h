@@ -1,0 +1,15 @@
+// Which kernels are in use.
+#pragma once
+
+#include <string>
+
+namespace longvlm {
+
+// Throws std::invalid_argument when LONGVLM_MAX_ISA names no instruction set.
+std::string InstructionSetInUse();
+
+// Uses at most `name` from the next operation on, in the whole process. Throws
+// std::invalid_argument for another name.
+void LimitInstructionSet(const std::string& name);
+
+}  // namespace longvlm

@@ -1,0 +1,161 @@
+import { type NativeDims, runNative } from '../binding.js';
+import { type Tensor, toFloat32 } from '../tensor.js';
+import { checkInteger, checkObject, checkOneOf, checkSignal, wrongValue } from '../validate.js';
+import { checkFilledTensor, nativeDims, zerosLike } from './arguments.js';
+
+export type BipartiteSoftMatchingOptions = {
+  /** Stops the work; the promise then rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+};
+
+export type MergeOptions = BipartiteSoftMatchingOptions & {
+  /**
+   * How much each token counts, `[batch, tokens]` above 0: how many tokens were merged into it before.
+   *
+   * Defaults to 1 for each.
+   */
+  readonly sizes?: Tensor;
+  /**
+   * `'mean'`: sum(token · size) / sum(size). `'sum'`: sum(token · size); in float16 a sum beyond 65504 becomes infinity.
+   *
+   * Defaults to `'mean'`.
+   */
+  readonly mode?: 'mean' | 'sum';
+};
+
+/**
+ * Which tokens to merge with which, as {@link bipartiteSoftMatching} found. It fits any tensor of as many tokens.
+ *
+ * The even tokens of a batch entry are A, the odd ones B. The index arrays hold token numbers, entry after entry.
+ */
+export class Matching {
+  /** Entries of the batch. */
+  readonly batch: number;
+  /** Tokens in each entry before merging. */
+  readonly inputTokens: number;
+  /** Tokens of each entry that are merged away: the number asked for, at most half of the tokens. */
+  readonly r: number;
+  /** Tokens that are left of each entry: first those of `unmerged`, then all of B in its own order. */
+  readonly tokens: number;
+  /** The tokens of A that stay, `batch × (|A| - r)`, most similar to B first. */
+  readonly unmerged: Int32Array;
+  /** The tokens of A that are merged away, `batch × r`, most similar first. */
+  readonly source: Int32Array;
+  /** The token of B that each of `source` goes into, `batch × r`. */
+  readonly destination: Int32Array;
+  /** For each token its place after merging, `batch × inputTokens` numbers below `tokens`. */
+  readonly assignment: Int32Array;
+
+  /** @internal */
+  constructor(batch: number, inputTokens: number, r: number) {
+    this.batch = batch;
+    this.inputTokens = inputTokens;
+    this.r = r;
+    this.tokens = inputTokens - r;
+    this.unmerged = new Int32Array(batch * (Math.ceil(inputTokens / 2) - r));
+    this.source = new Int32Array(batch * r);
+    this.destination = new Int32Array(batch * r);
+    this.assignment = new Int32Array(batch * inputTokens);
+  }
+
+  /**
+   * Merges a tensor's tokens. Until the promise settles the tensor is being read: do not write to it.
+   *
+   * To follow the sizes through several steps, merge them too: `[batch, inputTokens, 1]` in mode `'sum'`.
+   *
+   * @param tensor `[batch, inputTokens, channels]`
+   * @returns `[batch, tokens, channels]` of the tensor's type, computed in float64 and rounded at the end
+   * @throws TypeError or RangeError when an argument is wrong
+   * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tensor holds NaN or infinity; the message says where
+   */
+  async merge(tensor: Tensor, options: MergeOptions = {}): Promise<Tensor> {
+    checkFilledTensor('tensor', tensor, [this.batch, this.inputTokens, 'channels']);
+    checkObject('options', options);
+    const sizes = options.sizes === undefined ? undefined : this.#checkSizes(options.sizes);
+    const mean = checkOneOf('mode', options.mode ?? 'mean', ['mean', 'sum']) === 'mean';
+    const out = zerosLike(tensor, [this.batch, this.tokens, tensor.dims[2]!]);
+    const args = {
+      tensor: tensor.data,
+      dims: nativeDims(tensor.dims),
+      slots: this.tokens,
+      assignment: this.assignment,
+      sizes,
+      mean,
+      out: out.data,
+    };
+    await runNative((native) => native.mergeByAssignment(args), checkSignal(options.signal));
+    return out;
+  }
+
+  /**
+   * The way back: copies each merged token to every place that it came from.
+   * Until the promise settles the tensor is being read: do not write to it.
+   *
+   * @param tensor `[batch, tokens, channels]`
+   * @returns `[batch, inputTokens, channels]` of the tensor's type
+   * @throws TypeError or RangeError when an argument is wrong
+   */
+  async unmerge(tensor: Tensor, options: BipartiteSoftMatchingOptions = {}): Promise<Tensor> {
+    checkFilledTensor('tensor', tensor, [this.batch, this.tokens, 'channels']);
+    checkObject('options', options);
+    const out = zerosLike(tensor, [this.batch, this.inputTokens, tensor.dims[2]!]);
+    const args = {
+      tensor: tensor.data,
+      dims: nativeDims(tensor.dims),
+      rows: this.inputTokens,
+      assignment: this.assignment,
+      out: out.data,
+    };
+    await runNative((native) => native.spreadByAssignment(args), checkSignal(options.signal));
+    return out;
+  }
+
+  #checkSizes(value: Tensor): Float32Array {
+    const { data } = toFloat32(checkFilledTensor('sizes', value, [this.batch, this.inputTokens]));
+    for (const [index, size] of data.entries()) {
+      if (!(size > 0 && size < Number.POSITIVE_INFINITY))
+        wrongValue(`sizes.data[${index}]`, 'finite number above 0', size);
+    }
+    return data;
+  }
+}
+
+/**
+ * Finds which tokens to merge: a single step of token merging, over any metric.
+ *
+ * Each even token is matched with the odd token most similar to it (cosine); the r most similar even tokens are to be
+ * merged. Of equal similarities the lower index comes first. A zero row is similar to nothing. With `r` 0 nothing moves.
+ *
+ * Runs on all cores and off the JavaScript thread. Until the promise settles the metric is being read: do not write to it.
+ *
+ * @param metric `[batch, tokens, dims]`, float32 or float16; rows need not be normalised
+ * @param r tokens to merge away, at least 0; more than half of them count as half
+ * @throws TypeError or RangeError when an argument is wrong
+ * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the metric holds NaN or infinity; the message says where
+ *
+ * @example
+ * const matching = await bipartiteSoftMatching(keys, 16);
+ * const merged = await matching.merge(tokens);
+ */
+export async function bipartiteSoftMatching(
+  metric: Tensor,
+  r: number,
+  options: BipartiteSoftMatchingOptions = {},
+): Promise<Matching> {
+  checkFilledTensor('metric', metric, ['batch', 'tokens', 'dims']);
+  checkInteger('r', r, 0);
+  checkObject('options', options);
+  const dims: NativeDims = nativeDims(metric.dims);
+  const matching = new Matching(dims[0], dims[1], Math.min(r, Math.floor(dims[1] / 2)));
+  const args = {
+    metric: metric.data,
+    dims,
+    r: matching.r,
+    outUnmerged: matching.unmerged,
+    outSource: matching.source,
+    outDestination: matching.destination,
+    outAssignment: matching.assignment,
+  };
+  await runNative((native) => native.bipartiteSoftMatching(args), checkSignal(options.signal));
+  return matching;
+}

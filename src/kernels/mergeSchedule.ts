@@ -1,0 +1,42 @@
+import { checkInteger, wrongType } from '../validate.js';
+
+/**
+ * How many tokens to merge away at each level, so that `keep` of `tokens` are left: half of them while more than twice
+ * `keep` are there, then the rest.
+ *
+ * @param tokens tokens in a segment, at least 1
+ * @param keep tokens to keep, between 1 and `tokens`
+ * @throws TypeError when an argument is no number; RangeError when it is no such integer, or `keep` exceeds `tokens`
+ *
+ * @example
+ * mergeSchedule(2560, 30); // [1280, 640, 320, 160, 80, 40, 10]
+ */
+export function mergeSchedule(tokens: number, keep: number): number[] {
+  checkInteger('tokens', tokens, 1);
+  checkInteger('keep', keep, 1);
+  if (keep > tokens)
+    throw new RangeError(
+      `Expected at most ${tokens} for keep but received ${keep}: that would be a schedule that keeps more tokens than there are`,
+    );
+  const schedule = [];
+  let left = tokens;
+  while (left > 2 * keep) {
+    const r = Math.floor(left / 2);
+    schedule.push(r);
+    left -= r;
+  }
+  schedule.push(left - keep);
+  return schedule;
+}
+
+/** Checks a schedule given by the caller: non-negative integers. */
+export function checkSchedule(value: unknown): readonly number[] {
+  if (!Array.isArray(value)) wrongType('schedule', 'array of integers', value);
+  for (const [level, r] of value.entries()) checkInteger(`schedule[${level}]`, r, 0);
+  return value;
+}
+
+/** The tokens that `schedule` leaves: a level merges at most half of those that are there. */
+export function keptTokens(tokens: number, schedule: readonly number[]): number {
+  return schedule.reduce((left, r) => left - Math.min(r, Math.floor(left / 2)), tokens);
+}

@@ -1,0 +1,28 @@
+import { runNative } from '../binding.js';
+import type { Tensor } from '../tensor.js';
+import { checkObject, checkSignal } from '../validate.js';
+import { checkFilledTensor, nativeDims, zerosLike } from './arguments.js';
+
+export type PoolClsTokensOptions = {
+  /** Stops the work; the promise then rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+};
+
+/**
+ * The mean over all frames of the vision tower's class tokens: LongVLM's global semantics.
+ *
+ * Runs off the JavaScript thread. Until the promise settles the tensor is being read: do not write to it.
+ *
+ * @param cls `[frames, layers, channels]`, float32 or float16
+ * @returns `[layers, channels]` of the input's type, computed in float64 and rounded at the end
+ * @throws TypeError or RangeError when an argument is wrong
+ * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tensor holds NaN or infinity; the message says where
+ */
+export async function poolClsTokens(cls: Tensor, options: PoolClsTokensOptions = {}): Promise<Tensor> {
+  checkFilledTensor('cls', cls, ['frames', 'layers', 'channels']);
+  checkObject('options', options);
+  const out = zerosLike(cls, cls.dims.slice(1));
+  const args = { cls: cls.data, dims: nativeDims(cls.dims), out: out.data };
+  await runNative((native) => native.poolClsTokens(args), checkSignal(options.signal));
+  return out;
+}
