@@ -56,7 +56,12 @@ export class GraphBuilder {
   }
 
   /** Adds a node with one output and returns it. An empty name stands for an optional input that is left out. */
-  node(opType: string, inputs: readonly string[], attributes: Readonly<Record<string, Attribute>> = {}, domain = ''): string {
+  node(
+    opType: string,
+    inputs: readonly string[],
+    attributes: Readonly<Record<string, Attribute>> = {},
+    domain = '',
+  ): string {
     return this.nodes(opType, inputs, 1, attributes, domain)[0]!;
   }
 
@@ -107,8 +112,7 @@ export class GraphBuilder {
   async build(): Promise<OnnxModel> {
     const locations = [...this.#weights.values()].map(({ location }) => location);
     const files = new Map<string, string>();
-    for (const { file } of locations)
-      if (!files.has(file)) files.set(file, await realFile(file));
+    for (const { file } of locations) if (!files.has(file)) files.set(file, await realFile(file));
     const folder = files.size > 0 ? commonFolder([...files.values()]) : undefined;
     const external = locations.map((location) => ({
       name: location.name,
@@ -137,7 +141,13 @@ export class GraphBuilder {
     return `${opType}_${this.#values++}`;
   }
 
-  #push(opType: string, input: readonly string[], output: string[], attributes: Readonly<Record<string, Attribute>>, domain: string): void {
+  #push(
+    opType: string,
+    input: readonly string[],
+    output: string[],
+    attributes: Readonly<Record<string, Attribute>>,
+    domain: string,
+  ): void {
     const node: NodeProto = {
       name: `${opType}/${output[0]}`,
       opType,
@@ -182,7 +192,9 @@ async function realFile(file: string): Promise<string> {
 /** The deepest folder that holds all `files`, which are absolute. */
 function commonFolder(files: readonly string[]): string {
   let folder = dirname(files[0]!);
-  while (!files.every((file) => dirname(file) === folder || file.startsWith(folder.endsWith(sep) ? folder : folder + sep))) {
+  while (
+    !files.every((file) => dirname(file) === folder || file.startsWith(folder.endsWith(sep) ? folder : folder + sep))
+  ) {
     const parent = dirname(folder);
     if (parent === folder) break;
     folder = parent;

@@ -4,13 +4,15 @@ import type { TensorLocation } from '../weights/tensorFile.js';
 /** The sizes of a CLIP vision tower. */
 export type TowerShape = {
   /** Channels of a token: C. */
-  readonly hiddenSize: number;
+  readonly channels: number;
   readonly intermediateSize: number;
   readonly layers: number;
   readonly heads: number;
   /** Width and height of a frame in pixels: S. */
   readonly imageSize: number;
   readonly patchSize: number;
+  /** Patches of one frame: N. */
+  readonly patches: number;
   readonly activation: 'quick_gelu' | 'gelu';
   readonly layerNormEpsilon: number;
 };
@@ -36,11 +38,6 @@ export type TowerWeights = {
   readonly preNorm: Affine;
   readonly layers: readonly LayerWeights[];
 };
-
-/** Patches in one frame: N. */
-export function patchesPerFrame({ imageSize, patchSize }: TowerShape): number {
-  return Math.floor(imageSize / patchSize) ** 2;
-}
 
 /**
  * The CLIP vision tower as a graph over weights in place.
@@ -74,22 +71,22 @@ class TowerGraph {
   constructor(shape: TowerShape, weights: TowerWeights) {
     this.#shape = shape;
     this.#weights = weights;
-    this.#tokens = patchesPerFrame(shape) + 1;
+    this.#tokens = shape.patches + 1;
   }
 
   /** Hidden state 0: patch, class and position embeddings, normalised. */
   embed(): string {
-    const { imageSize, patchSize, hiddenSize } = this.#shape;
+    const { imageSize, patchSize, channels } = this.#shape;
     const graph = this.#graph;
     const pixels = graph.input('pixels', ['frames', 3, imageSize, imageSize]);
     const grid = graph.node('Conv', [pixels, graph.weight(this.#weights.patchEmbedding)], {
       kernel_shape: [patchSize, patchSize],
       strides: [patchSize, patchSize],
     });
-    const columns = graph.node('Reshape', [grid, graph.integers([0, hiddenSize, -1])]);
+    const columns = graph.node('Reshape', [grid, graph.integers([0, channels, -1])]);
     const patches = graph.node('Transpose', [columns], { perm: [0, 2, 1] });
     const frames = graph.node('Shape', [pixels], { start: 0, end: 1 });
-    const repeated = graph.node('Concat', [frames, graph.integers([1, hiddenSize])], { axis: 0 });
+    const repeated = graph.node('Concat', [frames, graph.integers([1, channels])], { axis: 0 });
     const first = graph.node('Expand', [graph.weight(this.#weights.classEmbedding), repeated]);
     const embedded = graph.node('Concat', [first, patches], { axis: 1 });
     const placed = graph.node('Add', [embedded, graph.weight(this.#weights.positionEmbedding)]);
@@ -122,9 +119,9 @@ class TowerGraph {
   finish(patches: string, cls: readonly string[]): Promise<OnnxModel> {
     const graph = this.#graph;
     const stacked = cls.map((value) => graph.node('Unsqueeze', [value, graph.integers([1])]));
-    const { hiddenSize } = this.#shape;
-    graph.output('patches', patches, ['frames', this.#tokens - 1, hiddenSize]);
-    graph.output('cls', graph.node('Concat', stacked, { axis: 1 }), ['frames', cls.length, hiddenSize]);
+    const { channels } = this.#shape;
+    graph.output('patches', patches, ['frames', this.#tokens - 1, channels]);
+    graph.output('cls', graph.node('Concat', stacked, { axis: 1 }), ['frames', cls.length, channels]);
     return graph.build();
   }
 
@@ -148,7 +145,11 @@ class TowerGraph {
 
   #normalize(tokens: string, { weight, bias }: Affine): string {
     const attributes: Record<string, Attribute> = { axis: -1, epsilon: { float: this.#shape.layerNormEpsilon } };
-    return this.#graph.node('LayerNormalization', [tokens, this.#graph.weight(weight), this.#graph.weight(bias)], attributes);
+    return this.#graph.node(
+      'LayerNormalization',
+      [tokens, this.#graph.weight(weight), this.#graph.weight(bias)],
+      attributes,
+    );
   }
 
   // Linear weights lie [out, in]: Gemm takes them as they are, and packs them once, when the session is made.
@@ -157,10 +158,10 @@ class TowerGraph {
   }
 
   #flat(batched: string): string {
-    return this.#graph.node('Reshape', [batched, this.#graph.integers([-1, this.#shape.hiddenSize])]);
+    return this.#graph.node('Reshape', [batched, this.#graph.integers([-1, this.#shape.channels])]);
   }
 
   #batched(tokens: string, length: number): string {
-    return this.#graph.node('Reshape', [tokens, this.#graph.integers([-1, length, this.#shape.hiddenSize])]);
+    return this.#graph.node('Reshape', [tokens, this.#graph.integers([-1, length, this.#shape.channels])]);
   }
 }

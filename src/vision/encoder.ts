@@ -1,0 +1,197 @@
+import { WorkerClient } from '../onnx/workerClient.js';
+import type { Float32Tensor } from '../tensor.js';
+import {
+  checkInteger,
+  checkObject,
+  checkSignal,
+  checkString,
+  checkTensor,
+  wrongType,
+  wrongValue,
+} from '../validate.js';
+import { openSafetensors } from '../weights/safetensors.js';
+import { readVisionConfig, type VisionConfig, visionFiles } from './config.js';
+import { buildTower } from './tower.js';
+import { findTowerWeights, fingerprint } from './weights.js';
+import type { ForwardPayload, SegmentPayload, VisionWorkerData } from './worker.js';
+
+/** Options of {@link VisionEncoder.create}. */
+export type VisionEncoderOptions = {
+  /** A Hugging Face CLIP folder (config.json, model.safetensors), or the .safetensors file in one. */
+  readonly path: string;
+  /** Last hidden states whose first token is given (E), from 1 to the tower's layers + 1. Defaults to `5`. */
+  readonly globalLayers?: number;
+  /** `cpu`, `auto` (a GPU that works, else the CPU) or an execution provider of ONNX Runtime. Defaults to `cpu`. */
+  readonly device?: string;
+  /** Threads on the CPU. Defaults to the machine's cores. */
+  readonly threads?: number;
+  readonly signal?: AbortSignal;
+};
+
+/** Options of {@link VisionEncoder.encodeSegment}; exactly one of `tokensPerSegment` and `schedule`. */
+export type EncodeSegmentOptions = {
+  /** Tokens to keep (M). */
+  readonly tokensPerSegment?: number;
+  /** Tokens merged away at each step. */
+  readonly schedule?: readonly number[];
+  /** Groups of channels whose mean is compared. Defaults to the tower's attention heads. */
+  readonly heads?: number;
+  /** Hands the frames' buffer over instead of copying it: it is detached afterwards. Defaults to `false`. */
+  readonly transfer?: boolean;
+  readonly signal?: AbortSignal;
+};
+
+/** A segment of K frames, merged. */
+export type EncodedSegment = {
+  /** [M, C]. */
+  readonly local: Float32Tensor;
+  /** [M], patches in each token. */
+  readonly sizes: Float32Tensor;
+  /** [K, E, C], oldest layer first. */
+  readonly cls: Float32Tensor;
+};
+
+// Figures in docs/BENCHMARKS are flat from one frame of ViT-L up, so a batch is kept small: memory and the time until
+// an abort takes effect grow with it.
+const batchTokens = 512;
+
+/**
+ * A CLIP vision tower in a worker thread, over the weights where they lie.
+ *
+ * @example
+ * ```ts
+ * const encoder = await VisionEncoder.create({ path: 'clip-vit-large-patch14' });
+ * try {
+ *   const { local, cls } = await encoder.encodeSegment(frames, { tokensPerSegment: 30 });
+ * } finally {
+ *   await encoder.dispose();
+ * }
+ * ```
+ */
+export class VisionEncoder {
+  readonly config: VisionConfig;
+  /** Last hidden states whose first token is given: E. */
+  readonly globalLayers: number;
+  /**
+   * A fingerprint of the tower: equal for the same weights and configuration wherever they lie, different for others.
+   * Names of tensors and files do not count; the element type does.
+   */
+  readonly identity: string;
+  readonly #worker: WorkerClient;
+
+  private constructor(config: VisionConfig, globalLayers: number, identity: string, worker: WorkerClient) {
+    this.config = config;
+    this.globalLayers = globalLayers;
+    this.identity = identity;
+    this.#worker = worker;
+  }
+
+  /**
+   * Checks configuration and weights, and starts the tower.
+   *
+   * @throws TypeError or RangeError for a wrong option; LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`,
+   * `ERR_LONGVLM_UNSUPPORTED` (another kind of model, or a device that is not there), `ERR_LONGVLM_INFERENCE`;
+   * `signal.reason`.
+   */
+  static async create(options: VisionEncoderOptions): Promise<VisionEncoder> {
+    checkObject('options', options);
+    const path = checkString('path', options.path);
+    const globalLayers = checkInteger('globalLayers', options.globalLayers ?? 5, 1);
+    const device = checkString('device', options.device ?? 'cpu');
+    const threads = options.threads === undefined ? undefined : checkInteger('threads', options.threads, 1);
+    const signal = checkSignal(options.signal);
+    signal?.throwIfAborted();
+
+    const files = await visionFiles(path);
+    const config = await readVisionConfig(files);
+    checkInteger('globalLayers', globalLayers, 1, config.layers + 1);
+    const weights = findTowerWeights(await openSafetensors(files.weights), config);
+    const { resize: _, shortestEdge: __, ...description } = config;
+    const [identity, model] = await Promise.all([
+      fingerprint(description, weights),
+      buildTower(config, weights, globalLayers),
+    ]);
+    const batchFrames = Math.max(1, Math.floor(batchTokens / config.patches));
+    const data: VisionWorkerData = { model, session: { device, threads }, config, globalLayers, batchFrames };
+    const worker = await WorkerClient.start(new URL('./worker.js', import.meta.url), data, 'The vision tower', signal);
+    return new VisionEncoder(config, globalLayers, identity, worker);
+  }
+
+  /**
+   * Runs the tower alone.
+   *
+   * @param pixels normalised, float32 [n, 3, S, S], n at least 1.
+   * @returns patches [n, N, C], hidden state L-1 without its first token; cls [n, E, C], the first token of the last E
+   * hidden states, oldest layer first.
+   * @throws TypeError or RangeError for wrong pixels; LongVLMError `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`;
+   * `signal.reason`.
+   */
+  async forward(
+    pixels: Float32Tensor,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<{ patches: Float32Tensor; cls: Float32Tensor }> {
+    const { imageSize } = this.config;
+    const { type, data, dims } = checkTensor('pixels', pixels, ['frames', 3, imageSize, imageSize]);
+    if (type !== 'float32') wrongType('pixels.type', "'float32'", type);
+    checkInteger('pixels.dims[0]', dims[0], 1);
+    const signal = checkSignal(checkObject('options', options).signal);
+    // A copy that goes over: the caller's pixels stay theirs, and a view does not take its whole buffer along.
+    const payload: ForwardPayload = { pixels: Float32Array.from(data) };
+    return this.#worker.call('forward', payload, { signal, transfer: [payload.pixels.buffer] });
+  }
+
+  /**
+   * Encodes the frames of one segment and merges their K·N patches, in the worker thread.
+   *
+   * @param frames RGB [K, S, S, 3], K at least 1.
+   * @throws TypeError or RangeError for a wrong argument; LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tower gives NaN
+   * or infinity, `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`.
+   */
+  async encodeSegment(frames: Uint8Array, options: EncodeSegmentOptions): Promise<EncodedSegment> {
+    const { imageSize, patches, channels } = this.config;
+    const frameBytes = imageSize * imageSize * 3;
+    if (!(frames instanceof Uint8Array)) wrongType('frames', 'Uint8Array', frames);
+    if (frames.length === 0 || frames.length % frameBytes !== 0)
+      wrongValue('frames.length', `positive multiple of ${frameBytes} (${imageSize}x${imageSize} RGB)`, frames.length);
+    checkObject('options', options);
+    const heads = checkInteger('heads', options.heads ?? this.config.heads, 1);
+    if (channels % heads !== 0) wrongValue('heads', `divisor of the ${channels} channels`, heads);
+    const merging = checkMerging(options, (frames.length / frameBytes) * patches);
+    const signal = checkSignal(options.signal);
+    const own = exactly(frames);
+    const payload: SegmentPayload = { frames: own, heads, ...merging };
+    const transfer = own !== frames || options.transfer ? [own.buffer as ArrayBuffer] : [];
+    return this.#worker.call('encodeSegment', payload, { signal, transfer });
+  }
+
+  get disposed(): boolean {
+    return this.#worker.disposed;
+  }
+
+  /** Waits for the calls under way, then frees the tower and ends its thread. Safe to call twice. */
+  dispose(): Promise<void> {
+    return this.#worker.dispose();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+}
+
+/** Checked here, so that a wrong option is found before the tower has run for seconds. */
+function checkMerging({ tokensPerSegment, schedule }: EncodeSegmentOptions, tokens: number) {
+  if ((tokensPerSegment === undefined) === (schedule === undefined))
+    throw new TypeError('Expected one of tokensPerSegment and schedule in options but received both or neither');
+  if (schedule === undefined) {
+    const keep = checkInteger('tokensPerSegment', tokensPerSegment, 1, tokens);
+    return { keep };
+  }
+  if (!Array.isArray(schedule)) wrongType('schedule', 'array of integers', schedule);
+  for (const [index, r] of schedule.entries()) checkInteger(`schedule[${index}]`, r, 0);
+  return { schedule: schedule as readonly number[] };
+}
+
+/** A view whose buffer holds nothing else: posting a view posts the whole buffer below it. */
+function exactly(view: Uint8Array): Uint8Array {
+  return view.byteLength === view.buffer.byteLength ? view : Uint8Array.prototype.slice.call(view);
+}

@@ -1,0 +1,88 @@
+// Finding a CLIP tower's tensors by Hugging Face's names, and checking every one before it is used.
+import { createHash } from 'node:crypto';
+import { LongVLMError } from '../errors.js';
+import { requireTensor } from '../weights/requireTensor.js';
+import { openFile, readBytes, type TensorLocation, type WeightFile } from '../weights/tensorFile.js';
+import type { Affine, LayerWeights, TowerShape, TowerWeights } from './tower.js';
+
+const classEmbedding = 'embeddings.class_embedding';
+
+/**
+ * The tower's tensors, whatever stands before their names (`vision_model.`, `model.vision_tower.…`) and whatever else
+ * the file holds.
+ *
+ * @throws LongVLMError `ERR_LONGVLM_WEIGHTS` that names the tensor which is missing, or of a wrong shape or type.
+ */
+export function findTowerWeights(file: WeightFile, shape: TowerShape): TowerWeights {
+  const first = [...file.tensors.keys()].find((name) => name === classEmbedding || name.endsWith(`.${classEmbedding}`));
+  if (first === undefined)
+    throw new LongVLMError(
+      'ERR_LONGVLM_WEIGHTS',
+      `${file.path}: tensor ${classEmbedding} is missing, so it holds no CLIP vision tower. Give a CLIP model's weights.`,
+    );
+  const prefix = first.slice(0, -classEmbedding.length);
+  const { channels, intermediateSize, patchSize, patches } = shape;
+  const tensor = (name: string, dims: readonly number[]) => requireTensor(file, prefix + name, dims);
+  const linear = (name: string, outputs: number, inputs: number): Affine => ({
+    weight: tensor(`${name}.weight`, [outputs, inputs]),
+    bias: tensor(`${name}.bias`, [outputs]),
+  });
+  const norm = (name: string): Affine => ({
+    weight: tensor(`${name}.weight`, [channels]),
+    bias: tensor(`${name}.bias`, [channels]),
+  });
+  const layer = (index: number): LayerWeights => {
+    const name = `encoder.layers.${index}`;
+    return {
+      norm1: norm(`${name}.layer_norm1`),
+      query: linear(`${name}.self_attn.q_proj`, channels, channels),
+      key: linear(`${name}.self_attn.k_proj`, channels, channels),
+      value: linear(`${name}.self_attn.v_proj`, channels, channels),
+      out: linear(`${name}.self_attn.out_proj`, channels, channels),
+      norm2: norm(`${name}.layer_norm2`),
+      up: linear(`${name}.mlp.fc1`, intermediateSize, channels),
+      down: linear(`${name}.mlp.fc2`, channels, intermediateSize),
+    };
+  };
+  return {
+    classEmbedding: tensor(classEmbedding, [channels]),
+    patchEmbedding: tensor('embeddings.patch_embedding.weight', [channels, 3, patchSize, patchSize]),
+    positionEmbedding: tensor('embeddings.position_embedding.weight', [patches + 1, channels]),
+    // The misspelling is Hugging Face's.
+    preNorm: norm('pre_layrnorm'),
+    layers: Array.from({ length: shape.layers }, (_, index) => layer(index)),
+  };
+}
+
+const sampleBytes = 4096;
+const samples = 16;
+
+/**
+ * A fingerprint of a tower: SHA-256 over `description` and, for each tensor in graph order, its type, shape and bytes; of
+ * tensors above 64 KiB, 16 stretches of 4 KiB spread evenly from first to last byte. Training or converting a tower
+ * changes nearly every value, so samples tell towers apart, and gigabytes take some milliseconds. Names and places in the
+ * file do not count.
+ */
+export async function fingerprint(description: unknown, weights: TowerWeights): Promise<string> {
+  const hash = createHash('sha256').update(JSON.stringify(description));
+  const locations = tensorsOf(weights);
+  const { file } = locations[0]!;
+  const handle = await openFile(file);
+  try {
+    for (const { type, shape, offset, byteLength } of locations) {
+      hash.update(`${type}[${shape}]`);
+      const whole = byteLength <= samples * sampleBytes;
+      const step = whole ? 0 : (byteLength - sampleBytes) / (samples - 1);
+      for (let i = 0; i < (whole ? 1 : samples); i++)
+        hash.update(await readBytes(handle, file, offset + Math.floor(i * step), whole ? byteLength : sampleBytes));
+    }
+  } finally {
+    await handle.close();
+  }
+  return hash.digest('hex');
+}
+
+function tensorsOf({ layers, preNorm, ...embeddings }: TowerWeights): TensorLocation[] {
+  const affines = [preNorm, ...layers.flatMap((layer) => Object.values(layer))];
+  return [...Object.values(embeddings), ...affines.flatMap(({ weight, bias }) => [weight, bias])];
+}

@@ -1,0 +1,123 @@
+// The worker thread of a VisionEncoder: the tower, and the merging of a segment's patches where they arise.
+import { mergeTokensSync } from '../kernels/index.js';
+import type { OnnxModel } from '../onnx/graphBuilder.js';
+import { Session, type SessionOptions } from '../onnx/session.js';
+import { type Answer, serveWorker } from '../onnx/workerServer.js';
+import { type Float32Tensor, float32Tensor } from '../tensor.js';
+import type { VisionConfig } from './config.js';
+import { normalizationTables, normalizeFrames } from './preprocess.js';
+
+export type VisionWorkerData = {
+  readonly model: OnnxModel;
+  readonly session: SessionOptions;
+  readonly config: VisionConfig;
+  readonly globalLayers: number;
+  /** Frames that go through the tower at once. */
+  readonly batchFrames: number;
+};
+
+/** Pixels [n, 3, S, S], already normalised. */
+export type ForwardPayload = { readonly pixels: Float32Array<ArrayBuffer> };
+
+/** Frames [K, S, S, 3], and how to merge them: exactly one of `keep` and `schedule`. */
+export type SegmentPayload = {
+  readonly frames: Uint8Array;
+  readonly heads: number;
+  readonly keep?: number;
+  readonly schedule?: readonly number[];
+};
+
+class TowerWorker {
+  readonly #session: Session;
+  readonly #data: VisionWorkerData;
+  readonly #tables: Float32Array[];
+  readonly #planes: Float32Array;
+  // A segment's patches are large and never leave this thread: one buffer serves all segments of a size.
+  #segmentPatches = new Float32Array(0);
+
+  private constructor(session: Session, data: VisionWorkerData) {
+    this.#session = session;
+    this.#data = data;
+    this.#tables = normalizationTables(data.config);
+    this.#planes = new Float32Array(data.batchFrames * this.#frameValues);
+  }
+
+  static async start(data: VisionWorkerData) {
+    const session = await Session.create(data.model, data.session);
+    const worker = new TowerWorker(session, data);
+    return {
+      handlers: {
+        forward: (payload: unknown, signal: AbortSignal) => worker.#forward(payload as ForwardPayload, signal),
+        encodeSegment: (payload: unknown, signal: AbortSignal) =>
+          worker.#encodeSegment(payload as SegmentPayload, signal),
+      },
+      close: () => session.release(),
+    };
+  }
+
+  get #frameValues(): number {
+    return 3 * this.#data.config.imageSize ** 2;
+  }
+
+  async #forward({ pixels }: ForwardPayload, signal: AbortSignal): Promise<Answer> {
+    const { patches: count, channels } = this.#data.config;
+    const frames = pixels.length / this.#frameValues;
+    const patches = new Float32Array(frames * count * channels);
+    const cls = await this.#run(frames, (from, to) => pixels.subarray(from, to), patches, signal);
+    return {
+      value: { patches: float32Tensor(patches, [frames, count, channels]), cls },
+      transfer: [patches.buffer, cls.data.buffer as ArrayBuffer],
+    };
+  }
+
+  async #encodeSegment({ frames, ...merging }: SegmentPayload, signal: AbortSignal): Promise<Answer> {
+    const { patches: count, channels, imageSize } = this.#data.config;
+    const numFrames = frames.length / this.#frameValues;
+    const tokens = numFrames * count;
+    if (this.#segmentPatches.length !== tokens * channels) this.#segmentPatches = new Float32Array(tokens * channels);
+    const patches = this.#segmentPatches;
+    const normalized = (from: number, to: number) => {
+      const planes = this.#planes.subarray(0, to - from);
+      normalizeFrames(frames.subarray(from, to), planes, imageSize, this.#tables);
+      return planes;
+    };
+    const cls = await this.#run(numFrames, normalized, patches, signal);
+    const merged = mergeTokensSync(float32Tensor(patches, [tokens, channels]), merging);
+    return {
+      value: { local: merged.tokens, sizes: merged.sizes, cls },
+      transfer: [merged.tokens, merged.sizes, cls].map(({ data }) => data.buffer as ArrayBuffer),
+    };
+  }
+
+  /**
+   * Runs the tower over micro-batches, straight into `patches`.
+   * @param pixels gives the normalised values from one position to another.
+   * @returns cls [n, E, C].
+   */
+  async #run(
+    frames: number,
+    pixels: (from: number, to: number) => Float32Array,
+    patches: Float32Array,
+    signal: AbortSignal,
+  ): Promise<Float32Tensor> {
+    const { config, globalLayers, batchFrames } = this.#data;
+    const { imageSize, patches: count, channels } = config;
+    const cls = new Float32Array(frames * globalLayers * channels);
+    for (let first = 0; first < frames; first += batchFrames) {
+      signal.throwIfAborted();
+      const size = Math.min(batchFrames, frames - first);
+      const part = (data: Float32Array, ...dims: number[]) => {
+        const values = dims.reduce((product, dim) => product * dim, 1);
+        return float32Tensor(data.subarray(first * values, (first + size) * values), [size, ...dims]);
+      };
+      const input = pixels(first * this.#frameValues, (first + size) * this.#frameValues);
+      await this.#session.run(
+        { pixels: float32Tensor(input, [size, 3, imageSize, imageSize]) },
+        { patches: part(patches, count, channels), cls: part(cls, globalLayers, channels) },
+      );
+    }
+    return float32Tensor(cls, [frames, globalLayers, channels]);
+  }
+}
+
+await serveWorker(TowerWorker.start);
