@@ -10,6 +10,7 @@ constexpr void (*kInitFunctions[])(Napi::Env, Napi::Object) = {
     longvlm::InitMergeTokens,
     longvlm::InitBipartiteSoftMatching,
     longvlm::InitPoolClsTokens,
+    longvlm::InitEvaluateEmbeddings,
 };
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {

@@ -1,6 +1,7 @@
 // Loads the native addon, and says what is in it. No other file touches the .node file.
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LongVLMError, type LongVLMErrorCode, messageOf } from './errors.js';
 
@@ -60,6 +61,18 @@ export type NativePoolClsTokensArgs = {
   readonly out: NativeValues;
 };
 
+export type NativeEvaluateEmbeddingsArgs = {
+  /** node-llama-cpp's AddonContext, and the context size that it tells. */
+  readonly context: object;
+  readonly contextSize: number;
+  readonly sequence: number;
+  /** Position of the first embedding. */
+  readonly first: number;
+  readonly count: number;
+  readonly width: number;
+  readonly embeddings: Float32Array;
+};
+
 /** The functions of the native addon. Each takes one struct; each checks again what guards memory. */
 export type NativeBinding = {
   mergeTokens(args: NativeMergeTokensArgs): NativeTask;
@@ -68,6 +81,7 @@ export type NativeBinding = {
   mergeByAssignment(args: NativeMergeByAssignmentArgs): NativeTask;
   spreadByAssignment(args: NativeSpreadByAssignmentArgs): NativeTask;
   poolClsTokens(args: NativePoolClsTokensArgs): NativeTask;
+  evaluateEmbeddings(args: NativeEvaluateEmbeddingsArgs): NativeTask;
   /** The instruction set that the kernels use: `'portable'` or `'avx2'`. */
   instructionSet(): string;
   /** Uses at most the instruction set `name` from now on, in the whole process. */
@@ -92,7 +106,7 @@ function load(): NativeBinding {
   const override = process.env.LONGVLM_ADDON;
   const root = new URL('../', import.meta.url);
   const places = override
-    ? [override]
+    ? [resolve(override)]
     : // what scripts/build-addon.mjs makes; what Ninja makes on Windows; a debug build
       ['build/Release/longvlm.node', 'build/longvlm.node', 'build/Debug/longvlm.node'].map((path) =>
         fileURLToPath(new URL(path, root)),
@@ -141,7 +155,7 @@ function solutionsFor(attempts: string, found: boolean, overridden: boolean): st
   return solutions;
 }
 
-const codes: ReadonlySet<string> = new Set<LongVLMErrorCode>(['ERR_LONGVLM_NOT_FINITE']);
+const codes: ReadonlySet<string> = new Set<LongVLMErrorCode>(['ERR_LONGVLM_NOT_FINITE', 'ERR_LONGVLM_CONTEXT_FULL']);
 
 /** What native code threw, as the library throws it: with a code of ours it becomes a {@link LongVLMError}. */
 export function fromNative(error: unknown): unknown {

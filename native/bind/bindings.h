@@ -9,5 +9,6 @@ void InitInstructionSet(Napi::Env env, Napi::Object exports);
 void InitMergeTokens(Napi::Env env, Napi::Object exports);
 void InitBipartiteSoftMatching(Napi::Env env, Napi::Object exports);
 void InitPoolClsTokens(Napi::Env env, Napi::Object exports);
+void InitEvaluateEmbeddings(Napi::Env env, Napi::Object exports);
 
 }  // namespace longvlm
