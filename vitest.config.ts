@@ -6,6 +6,8 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     pool: 'forks',
+    // The kernels, ONNX Runtime and llama.cpp use every core: files side by side would only slow each other.
+    fileParallelism: false,
     testTimeout: 60_000,
     hookTimeout: 120_000,
     server: { deps: { external: [/\/dist\//] } },

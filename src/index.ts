@@ -3,7 +3,8 @@ export { type Sampling, VideoFeatures, type VideoFeaturesInit, type VideoSource 
 export * from './kernels/index.js';
 export { type Answer, type AskOptions, type StopReason, VideoChat, type VideoChatOptions } from './llm/chat.js';
 export { type EvaluateEmbeddingsOptions, evaluateEmbeddings } from './llm/embeddings.js';
-export { LanguageModel, type LanguageModelDevice, type LanguageModelOptions } from './llm/model.js';
+export type { LanguageModelDevice } from './llm/llama.js';
+export { LanguageModel, type LanguageModelOptions } from './llm/model.js';
 export type { SamplingOptions } from './llm/sampling.js';
 export { type PromptTemplate, type PromptTemplateName, promptTemplateNames } from './llm/templates.js';
 export {

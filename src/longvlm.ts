@@ -3,7 +3,8 @@ import { LongVLMError } from './errors.js';
 import { type Sampling, VideoFeatures } from './features.js';
 import { mergeSchedule, poolClsTokens } from './kernels/index.js';
 import { type Answer, type AskOptions, VideoChat, type VideoChatOptions } from './llm/chat.js';
-import { LanguageModel, type LanguageModelDevice } from './llm/model.js';
+import type { LanguageModelDevice } from './llm/llama.js';
+import { LanguageModel } from './llm/model.js';
 import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate } from './llm/templates.js';
 import { Projector } from './projector/projector.js';
 import { type Float32Tensor, float32Tensor } from './tensor.js';
@@ -51,7 +52,7 @@ export type LongVLMOptions = {
   device?: LanguageModelDevice;
   /** Layers of the language model on the GPU. Defaults to as many as fit. */
   gpuLayers?: number;
-  /** Threads of the vision tower. Defaults to the machine's cores. */
+  /** Threads of the vision tower, and of the language model on the CPU. Defaults to the machine's cores. */
   threads?: number;
   /** Path of ffmpeg. Defaults to `FFMPEG_PATH`, the package ffmpeg-static, or the one on `PATH`. */
   ffmpeg?: string;
@@ -142,6 +143,7 @@ export class LongVLM {
               path: options.llm,
               ...(options.device && { device: options.device }),
               ...(options.gpuLayers !== undefined && { gpuLayers: options.gpuLayers }),
+              ...(options.threads !== undefined && { threads: options.threads }),
               ...(options.onProgress && { onProgress: options.onProgress }),
               ...(signal && { signal }),
             }).then((llm) => {

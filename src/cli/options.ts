@@ -77,7 +77,7 @@ export function addVisionOptions(command: Command): Command {
     .addOption(
       option('--resize <how>', 'how frames are made square').choices(['crop', 'squash', 'pad']).default('crop'),
     )
-    .addOption(option('--threads <n>', 'threads of the vision tower (default: all cores)').argParser(integer(1)))
+    .addOption(option('--threads <n>', 'threads on the CPU (default: all cores)').argParser(integer(1)))
     .addOption(option('--ffmpeg <path>', 'the ffmpeg to use (default: $FFMPEG_PATH, ffmpeg-static, then $PATH)'));
 }
 

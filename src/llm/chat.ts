@@ -327,7 +327,7 @@ function defaultContextSize(model: LanguageModel, fixed: number): number {
 async function createContext(model: LanguageModel, contextSize: number): Promise<LlamaContext> {
   if (model.disposed) throw new LongVLMError('ERR_LONGVLM_DISPOSED', 'The language model was disposed. Load it again.');
   try {
-    return await model.model.createContext({ contextSize, sequences: 1 });
+    return await model.model.createContext({ contextSize, sequences: 1, threads: model.threads });
   } catch (error) {
     throw new LongVLMError(
       'ERR_LONGVLM_LLM',

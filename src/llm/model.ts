@@ -1,12 +1,9 @@
-import { access, constants } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import type { GgufFileInfo, Llama, LlamaModel } from 'node-llama-cpp';
 import { LongVLMError, messageOf } from '../errors.js';
 import { checkFunction, checkInteger, checkOneOf, checkSignal, checkString } from '../validate.js';
-
-/** Where the language model runs. `auto` takes the best GPU that llama.cpp can use here, else the CPU. */
-export type LanguageModelDevice = 'auto' | 'cpu' | 'cuda' | 'vulkan' | 'metal';
+import { openFile } from '../weights/tensorFile.js';
+import { type LanguageModelDevice, languageModelDevices, startLlama, withErrorLog } from './llama.js';
 
 /** Options of {@link LanguageModel.load}. */
 export type LanguageModelOptions = {
@@ -16,6 +13,8 @@ export type LanguageModelOptions = {
   device?: LanguageModelDevice;
   /** How many layers run on the GPU. Defaults to as many as fit. */
   gpuLayers?: number;
+  /** Threads on the CPU. Defaults to the machine's physical cores. */
+  threads?: number;
   /** Called with the share that is loaded, `0` to `1`. */
   onProgress?: (share: number) => void;
   signal?: AbortSignal;
@@ -30,13 +29,16 @@ export class LanguageModel {
   /** The longest context that the model was trained for, in tokens. */
   readonly trainContextSize: number;
   /** @internal */
+  readonly threads: number;
+  /** @internal */
   readonly llama: Llama;
   /** @internal */
   readonly model: LlamaModel;
   #disposing: Promise<void> | undefined;
 
-  private constructor(file: string, llama: Llama, model: LlamaModel) {
+  private constructor(file: string, llama: Llama, model: LlamaModel, threads: number | undefined) {
     this.path = file;
+    this.threads = threads ?? llama.cpuMathCores;
     this.llama = llama;
     this.model = model;
     this.width = model.embeddingVectorSize;
@@ -49,47 +51,29 @@ export class LanguageModel {
    */
   static async load(options: LanguageModelOptions): Promise<LanguageModel> {
     const file = path.resolve(checkString('llm', options.path));
-    const device = checkOneOf('device', options.device ?? 'auto', ['auto', 'cpu', 'cuda', 'vulkan', 'metal']);
+    const device = checkOneOf('device', options.device ?? 'auto', languageModelDevices);
     if (options.gpuLayers !== undefined) checkInteger('gpuLayers', options.gpuLayers, 0);
+    if (options.threads !== undefined) checkInteger('threads', options.threads, 1);
     if (options.onProgress !== undefined) checkFunction('onProgress', options.onProgress);
     const signal = checkSignal(options.signal);
     signal?.throwIfAborted();
 
-    await checkReadable(file);
-    const { getLlama, LlamaLogLevel, readGgufFileInfo } = await import('node-llama-cpp');
+    await (await openFile(file)).close();
+    const { readGgufFileInfo } = await import('node-llama-cpp');
     checkIsLanguageModel(file, await readInfo(file, readGgufFileInfo));
-    const errors: string[] = [];
-    const llama = await startLlama(device, () =>
-      getLlama({
-        gpu: device === 'auto' ? 'auto' : device === 'cpu' ? false : device,
-        build: 'never',
-        skipDownload: true,
-        progressLogs: false,
-        // Its own default is four threads at least; more threads than cores wait for each other, spinning.
-        maxThreads: availableParallelism(),
-        logLevel: LlamaLogLevel.error,
-        logger: (_level, message) => errors.push(message.trim()),
-      }),
+    const llama = await startLlama(device);
+    signal?.throwIfAborted();
+    const model = await withErrorLog(
+      () =>
+        llama.loadModel({
+          modelPath: file,
+          ...(options.gpuLayers !== undefined && { gpuLayers: options.gpuLayers }),
+          ...(options.onProgress && { onLoadProgress: options.onProgress }),
+          ...(signal && { loadSignal: signal }),
+        }),
+      (lines, error) => (signal?.aborted ? signal.reason : cannotLoad(file, lines, error)),
     );
-    try {
-      const model = await llama.loadModel({
-        modelPath: file,
-        ...(options.gpuLayers !== undefined && { gpuLayers: options.gpuLayers }),
-        ...(options.onProgress && { onLoadProgress: options.onProgress }),
-        ...(signal && { loadSignal: signal }),
-      });
-      return new LanguageModel(file, llama, model);
-    } catch (error) {
-      await llama.dispose();
-      signal?.throwIfAborted();
-      const cause = errors.find((line) => line.includes(':')) ?? messageOf(error);
-      const damaged = /corrupt|incomplete|bounds|missing tensor|wrong shape/i.test(cause);
-      throw new LongVLMError(
-        damaged ? 'ERR_LONGVLM_WEIGHTS' : 'ERR_LONGVLM_LLM',
-        `llama.cpp cannot load ${file}: ${cause}. ${damaged ? 'Get the file again.' : 'Try another GGUF file of the model, or free memory.'}`,
-        { cause: error },
-      );
-    }
+    return new LanguageModel(file, llama, model, options.threads);
   }
 
   /** What llama.cpp computes on: `cpu`, `cuda`, `vulkan` or `metal`. */
@@ -114,10 +98,7 @@ export class LanguageModel {
 
   /** Frees the model and all that was made from it. Safe to call twice. */
   dispose(): Promise<void> {
-    this.#disposing ??= (async () => {
-      await this.model.dispose();
-      await this.llama.dispose();
-    })();
+    this.#disposing ??= this.model.dispose();
     return this.#disposing;
   }
 
@@ -126,26 +107,18 @@ export class LanguageModel {
   }
 }
 
-async function startLlama(device: LanguageModelDevice, start: () => Promise<Llama>): Promise<Llama> {
-  try {
-    return await start();
-  } catch (error) {
-    throw new LongVLMError(
+function cannotLoad(file: string, lines: readonly string[], error: unknown): LongVLMError {
+  const reason = lines.find((line) => line.includes(': ')) ?? messageOf(error);
+  const cause = reason.replace(/^[\w ]*: (error loading model: )?/, '');
+  if (/alloc|memory/i.test(reason))
+    return new LongVLMError(
       'ERR_LONGVLM_LLM',
-      `llama.cpp cannot start on ${device}: ${messageOf(error)}. Use device 'cpu' or 'auto'.`,
+      `There is no room for ${file}: ${cause}. Free memory, lower gpuLayers, or use a smaller quantisation.`,
       { cause: error },
     );
-  }
-}
-
-async function checkReadable(file: string): Promise<void> {
-  try {
-    await access(file, constants.R_OK);
-  } catch (error) {
-    throw new LongVLMError('ERR_LONGVLM_FILE', `Cannot read the language model ${file}: ${messageOf(error)}.`, {
-      cause: error,
-    });
-  }
+  return new LongVLMError('ERR_LONGVLM_WEIGHTS', `llama.cpp cannot load ${file}: ${cause}. Get the file again.`, {
+    cause: error,
+  });
 }
 
 type ReadInfo = typeof import('node-llama-cpp').readGgufFileInfo;

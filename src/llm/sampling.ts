@@ -2,6 +2,7 @@
 import type { Llama, LlamaGrammar, LlamaModel, SequenceEvaluateOptions, Token } from 'node-llama-cpp';
 import { LongVLMError, messageOf } from '../errors.js';
 import { checkInteger, checkNumber, checkObject, checkString, wrongType } from '../validate.js';
+import { withErrorLog } from './llama.js';
 
 /** How the next token is chosen. Names and meanings are node-llama-cpp's. */
 export type SamplingOptions = {
@@ -93,17 +94,19 @@ export async function toEvaluateOptions(
 
 async function grammarState(source: NonNullable<SamplingOptions['grammar']>, model: LlamaModel, llama: Llama) {
   const { LlamaGrammarEvaluationState } = await import('node-llama-cpp');
-  try {
-    const grammar: LlamaGrammar =
-      typeof source === 'string'
-        ? await llama.createGrammar({ grammar: source })
-        : await llama.createGrammarForJsonSchema(source.jsonSchema as never);
-    return new LlamaGrammarEvaluationState({ model, grammar });
-  } catch (error) {
-    throw new LongVLMError(
-      'ERR_LONGVLM_LLM',
-      `The grammar cannot be used: ${messageOf(error)}. Check its GBNF text or JSON schema.`,
-      { cause: error },
-    );
-  }
+  return withErrorLog(
+    async () => {
+      const grammar: LlamaGrammar =
+        typeof source === 'string'
+          ? await llama.createGrammar({ grammar: source })
+          : await llama.createGrammarForJsonSchema(source.jsonSchema as never);
+      return new LlamaGrammarEvaluationState({ model, grammar });
+    },
+    (lines, error) =>
+      new LongVLMError(
+        'ERR_LONGVLM_LLM',
+        `The grammar cannot be used: ${lines[0] ?? messageOf(error)}. Check its GBNF text or JSON schema.`,
+        { cause: error },
+      ),
+  );
 }

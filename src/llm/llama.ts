@@ -1,0 +1,68 @@
+// llama.cpp itself, started once for each device and kept: its instances share one log, which the end of any would close.
+import type { Llama } from 'node-llama-cpp';
+import { LongVLMError, messageOf } from '../errors.js';
+
+/** Where the language model runs. `auto` takes the best GPU that llama.cpp can use here, else the CPU. */
+export type LanguageModelDevice = 'auto' | 'cpu' | 'cuda' | 'vulkan' | 'metal';
+
+/** The names of {@link LanguageModelDevice}. */
+export const languageModelDevices = ['auto', 'cpu', 'cuda', 'vulkan', 'metal'] as const;
+
+const started = new Map<LanguageModelDevice, Promise<Llama>>();
+const listeners = new Set<string[]>();
+
+/** @throws LongVLMError `ERR_LONGVLM_LLM` when llama.cpp cannot run on that device */
+export function startLlama(device: LanguageModelDevice): Promise<Llama> {
+  let llama = started.get(device);
+  if (llama === undefined) {
+    llama = start(device);
+    started.set(device, llama);
+    llama.catch(() => started.delete(device));
+  }
+  return llama;
+}
+
+async function start(device: LanguageModelDevice): Promise<Llama> {
+  const { getLlama, LlamaLogLevel } = await import('node-llama-cpp');
+  try {
+    return await getLlama({
+      gpu: device === 'cpu' ? false : device,
+      build: 'never',
+      skipDownload: true,
+      progressLogs: false,
+      // No limit of its own, which is four at least: threads beyond the cores wait for each other, spinning.
+      maxThreads: 0,
+      logLevel: LlamaLogLevel.error,
+      logger: (_level, message) => {
+        for (const lines of listeners) lines.push(message.trim());
+      },
+    });
+  } catch (error) {
+    throw new LongVLMError(
+      'ERR_LONGVLM_LLM',
+      `llama.cpp cannot start on ${device}: ${messageOf(error)}. Use the device 'cpu' or 'auto'.`,
+      { cause: error },
+    );
+  }
+}
+
+/** Runs `work`; when it fails, `explain` gets what llama.cpp logged as errors meanwhile, and its error is thrown. */
+export async function withErrorLog<T>(
+  work: () => Promise<T>,
+  explain: (lines: readonly string[], error: unknown) => Error,
+): Promise<T> {
+  const lines: string[] = [];
+  listeners.add(lines);
+  try {
+    return await work();
+  } catch (error) {
+    // The log comes from another thread, a little later.
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    throw explain(
+      lines.flatMap((text) => text.split('\n')),
+      error,
+    );
+  } finally {
+    listeners.delete(lines);
+  }
+}

@@ -1,0 +1,314 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { VideoChat } from '../../dist/llm/chat.js';
+import { LanguageModel } from '../../dist/llm/model.js';
+import type { Float32Tensor } from '../../dist/tensor.js';
+import { expected, pico } from '../fixtures/index.js';
+
+const greedy = { temperature: 0, maxTokens: 16 };
+const { question } = pico.expected.prompt;
+
+let model: LanguageModel;
+let video: Float32Tensor;
+const folder = mkdtempSync(path.join(tmpdir(), 'longvlm-llm-'));
+
+beforeAll(async () => {
+  model = await LanguageModel.load({ path: pico.llm, device: 'cpu', threads: 1 });
+  video = await expected('video');
+});
+afterAll(async () => {
+  await model.dispose();
+  rmSync(folder, { recursive: true });
+});
+
+async function withChat<T>(use: (chat: VideoChat) => Promise<T>, options = {}, embeddings = video): Promise<T> {
+  const chat = await VideoChat.create(model, embeddings, options);
+  try {
+    return await use(chat);
+  } finally {
+    await chat.dispose();
+  }
+}
+
+describe('VideoChat', () => {
+  test.each([
+    ['video', 'greedy_linear'],
+    ['video_mlp', 'greedy_mlp'],
+  ] as const)("gives the reference's greedy tokens for the stored embeddings '%s'", async (name, ids) => {
+    await withChat(
+      async (chat) => {
+        await chat.ask(question, greedy);
+        expect(chat.lastAnswer?.tokenIds).toEqual(pico.expected[ids]);
+        expect(chat.lastAnswer?.stopReason).toBe('maxTokens');
+      },
+      {},
+      await expected(name),
+    );
+  });
+
+  test('puts prompt, video and question into the context and nothing else', async () => {
+    await withChat(async (chat) => {
+      const { before, after } = pico.expected.prompt;
+      expect(chat.usedTokens).toBe(before.length + video.dims[0]!);
+      await chat.ask(question, greedy);
+      // The last token of a cut answer is evaluated with the next question.
+      expect(chat.usedTokens).toBe(before.length + video.dims[0]! + after.length + 15);
+      expect(chat.lastAnswer?.promptTokens).toBe(after.length);
+    });
+  });
+
+  test('evaluates only the new text in a later turn', async () => {
+    await withChat(async (chat) => {
+      await chat.ask(question, greedy);
+      const used = chat.usedTokens;
+      await chat.ask('and then?', { temperature: 0, maxTokens: 4 });
+      const { promptTokens, evaluatedTokens } = chat.lastAnswer!;
+      // The end of the answer before, </s>, and the question: far less than the video's 29 tokens alone.
+      expect(promptTokens).toBeLessThan(15);
+      expect(evaluatedTokens).toBe(promptTokens + 3);
+      expect(chat.usedTokens).toBe(used + evaluatedTokens);
+    });
+  });
+
+  test('keeps two chats on one model apart when they answer at once', async () => {
+    const other = await expected('video_mlp');
+    const [first, second] = await Promise.all([VideoChat.create(model, video), VideoChat.create(model, other)]);
+    try {
+      await Promise.all([first.ask(question, greedy), second.ask(question, greedy)]);
+      expect(first.lastAnswer?.tokenIds).toEqual(pico.expected.greedy_linear);
+      expect(second.lastAnswer?.tokenIds).toEqual(pico.expected.greedy_mlp);
+      await Promise.all([first.ask('and then?', greedy), second.ask('and then?', greedy)]);
+      const alone = await withChat(async (chat) => {
+        await chat.ask(question, greedy);
+        await chat.ask('and then?', greedy);
+        return chat.lastAnswer?.tokenIds;
+      });
+      expect(first.lastAnswer?.tokenIds).toEqual(alone);
+      expect(second.lastAnswer?.tokenIds).not.toEqual(alone);
+    } finally {
+      await Promise.all([first.dispose(), second.dispose()]);
+    }
+  });
+
+  test('answers questions of one chat in the order in which they were asked', async () => {
+    await withChat(async (chat) => {
+      const order: string[] = [];
+      await Promise.all(
+        ['one', 'two', 'three'].map((text) => chat.ask(text, { maxTokens: 3 }).then(() => order.push(text))),
+      );
+      expect(order).toEqual(['one', 'two', 'three']);
+    });
+  });
+
+  test('streams the same text that ask() returns', async () => {
+    const whole = await withChat((chat) => chat.ask(question, greedy));
+    await withChat(async (chat) => {
+      const pieces: string[] = [];
+      for await (const piece of chat.stream(question, greedy)) pieces.push(piece);
+      expect(pieces.length).toBeGreaterThan(3);
+      expect(pieces.join('')).toBe(whole);
+      expect(chat.lastAnswer?.text).toBe(whole);
+    });
+  });
+
+  test('goes on after the loop over an answer is left', async () => {
+    await withChat(async (chat) => {
+      for await (const _ of chat.stream(question, greedy)) break;
+      expect(chat.lastAnswer?.stopReason).toBe('left');
+      await chat.ask('and then?', { maxTokens: 2 });
+      expect(chat.lastAnswer?.tokenIds).toHaveLength(2);
+    });
+  });
+
+  test('forgets an aborted turn: the same question then gets the same answer', async () => {
+    await withChat(async (chat) => {
+      const used = chat.usedTokens;
+      const controller = new AbortController();
+      const reason = new Error('enough');
+      let pieces = 0;
+      const aborted = (async () => {
+        for await (const _ of chat.stream('something else', { temperature: 0, signal: controller.signal }))
+          if (++pieces === 2) controller.abort(reason);
+      })();
+      await expect(aborted).rejects.toBe(reason);
+      await chat.ask(question, greedy);
+      expect(chat.lastAnswer?.tokenIds).toEqual(pico.expected.greedy_linear);
+      expect(chat.usedTokens).toBe(used + chat.lastAnswer!.evaluatedTokens);
+    });
+  });
+
+  test('rejects at once when the signal has aborted before', async () => {
+    const signal = AbortSignal.abort(new Error('no'));
+    await expect(VideoChat.create(model, video, { signal })).rejects.toThrow('no');
+    await withChat(async (chat) => {
+      await expect(chat.ask(question, { signal })).rejects.toThrow('no');
+    });
+  });
+
+  test('aborts while the video is evaluated, and frees the context', async () => {
+    const controller = new AbortController();
+    const long: Float32Tensor = { type: 'float32', data: new Float32Array(900 * 64), dims: [900, 64] };
+    const created = VideoChat.create(model, long, { signal: controller.signal });
+    setTimeout(() => controller.abort(new Error('stop')), 3);
+    await expect(created).rejects.toThrow('stop');
+  });
+
+  test('takes a GBNF grammar and a JSON schema', async () => {
+    await withChat(async (chat) => {
+      const grammar = 'root ::= ("yes" | "no")';
+      expect(await chat.ask(question, { temperature: 0, grammar })).toMatch(/^(yes|no)$/);
+      expect(chat.lastAnswer?.stopReason).toBe('endOfAnswer');
+      const schema = { type: 'object', properties: { seen: { type: 'boolean' } } };
+      const text = await chat.ask(question, { temperature: 0, maxTokens: 60, grammar: { jsonSchema: schema } });
+      expect(JSON.parse(text)).toHaveProperty('seen');
+    });
+  });
+
+  test('makes sampling repeatable by its seed', async () => {
+    const draw = (seed: number) =>
+      withChat(async (chat) => {
+        await chat.ask(question, { temperature: 2, topK: 0, topP: 1, seed, maxTokens: 12 });
+        return chat.lastAnswer?.tokenIds;
+      });
+    const [a, b, c] = [await draw(7), await draw(7), await draw(8)];
+    expect(a).toEqual(b);
+    expect(a).not.toEqual(c);
+  });
+
+  test('does not let a question spell out special tokens', async () => {
+    await withChat(async (chat) => {
+      await chat.ask('</s>', { maxTokens: 1 });
+      // As one special token it would add 1; as text it is several.
+      const plain = await withChat(async (other) => {
+        await other.ask('x', { maxTokens: 1 });
+        return other.lastAnswer!.promptTokens;
+      });
+      expect(chat.lastAnswer!.promptTokens).toBeGreaterThan(plain + 1);
+    });
+  });
+
+  test('stops when the context is full, and says so', async () => {
+    await withChat(
+      async (chat) => {
+        await chat.ask(question, { temperature: 0, maxTokens: 500 });
+        expect(chat.lastAnswer?.stopReason).toBe('contextFull');
+        await expect(chat.ask('and then?', greedy)).rejects.toMatchObject({
+          name: 'LongVLMError',
+          code: 'ERR_LONGVLM_CONTEXT_FULL',
+        });
+      },
+      { contextSize: 256 },
+    );
+  });
+
+  test.each([
+    ['a video that does not fit', { contextSize: 64 }, /29 tokens and 80 of the prompt do not fit into a context of 64/],
+    ['a system text that does not fit', { system: 'word '.repeat(2000) }, /do not fit into a context of 1024/],
+  ])('refuses %s', async (_, options, message) => {
+    await expect(VideoChat.create(model, video, options)).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_CONTEXT_FULL',
+      message: expect.stringMatching(message),
+    });
+  });
+
+  test('refuses a question that does not fit, and can still answer a shorter one', async () => {
+    await withChat(async (chat) => {
+      await expect(chat.ask('word '.repeat(2000), greedy)).rejects.toMatchObject({
+        code: 'ERR_LONGVLM_CONTEXT_FULL',
+        message: expect.stringContaining('shorten the question'),
+      });
+      await chat.ask(question, greedy);
+      expect(chat.lastAnswer?.tokenIds).toEqual(pico.expected.greedy_linear);
+    });
+  });
+
+  test('refuses embeddings of another width than the language model', async () => {
+    const wide: Float32Tensor = { type: 'float32', data: new Float32Array(2 * 128), dims: [2, 128] };
+    await expect(VideoChat.create(model, wide)).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_MISMATCH',
+      message: expect.stringMatching(/128 wide but .*llm\.gguf takes 64/),
+    });
+  });
+
+  test.each([
+    [{ temperature: -1 }, 'RangeError', /for temperature but received -1/],
+    [{ temperature: 'hot' }, 'TypeError', /for temperature but received 'hot'/],
+    [{ maxTokens: 0 }, 'RangeError', /positive integer for maxTokens/],
+    [{ topP: 2 }, 'RangeError', /between 0 and 1 for topP/],
+    [{ stop: 'x' }, 'TypeError', /array of strings for stop/],
+    [{ grammar: 5 }, 'TypeError', /GBNF text or \{ jsonSchema \} for grammar/],
+    [{ signal: {} }, 'TypeError', /AbortSignal for signal/],
+  ])('refuses the option %o', async (options, name, message) => {
+    await withChat(async (chat) => {
+      await expect((async () => chat.ask(question, options as object))()).rejects.toMatchObject({
+        name,
+        message: expect.stringMatching(message),
+      });
+    });
+  });
+
+  test('refuses a grammar that does not parse', async () => {
+    await withChat(async (chat) => {
+      await expect(chat.ask(question, { grammar: 'root ::= (' })).rejects.toMatchObject({ code: 'ERR_LONGVLM_LLM' });
+    });
+  });
+
+  test('ends a turn in progress when it is disposed, also one that nobody reads on', async () => {
+    const chat = await VideoChat.create(model, video);
+    const stream = chat.stream(question, greedy);
+    await stream.next();
+    await chat.dispose();
+    await chat.dispose();
+    expect(chat.disposed).toBe(true);
+    await expect(chat.ask(question)).rejects.toMatchObject({ code: 'ERR_LONGVLM_DISPOSED' });
+    await expect(stream.next()).rejects.toMatchObject({ code: 'ERR_LONGVLM_DISPOSED' });
+  });
+});
+
+describe('LanguageModel.load()', () => {
+  const bad = (name: string, bytes: Uint8Array | string) => {
+    const file = path.join(folder, name);
+    writeFileSync(file, bytes);
+    return file;
+  };
+
+  test.each([
+    ['a missing file', () => path.join(folder, 'none.gguf'), 'ERR_LONGVLM_FILE', /none\.gguf does not exist/],
+    ['a folder', () => folder, 'ERR_LONGVLM_FILE', /is not a file/],
+    ['an empty file', () => bad('empty.gguf', ''), 'ERR_LONGVLM_WEIGHTS', /not a whole GGUF file/],
+    ['a text file', () => bad('text.gguf', 'hello, world'.repeat(99)), 'ERR_LONGVLM_WEIGHTS', /not a whole GGUF file/],
+    ['a video', () => pico.video, 'ERR_LONGVLM_WEIGHTS', /not a whole GGUF file/],
+    [
+      'a file cut in its header',
+      () => bad('header.gguf', readFileSync(pico.llm).subarray(0, 3000)),
+      'ERR_LONGVLM_WEIGHTS',
+      /cannot load .*header\.gguf/,
+    ],
+    [
+      'a file cut in its tensors',
+      () => bad('cut.gguf', readFileSync(pico.llm).subarray(0, 500_000)),
+      'ERR_LONGVLM_WEIGHTS',
+      /cannot load .*cut\.gguf.*not within the file bounds/,
+    ],
+    ['an mmproj file', () => pico.mmproj, 'ERR_LONGVLM_UNSUPPORTED', /vision tower and its projector/],
+  ])('refuses %s', async (_, file, code, message) => {
+    await expect(LanguageModel.load({ path: file(), device: 'cpu' })).rejects.toMatchObject({
+      name: 'LongVLMError',
+      code,
+      message: expect.stringMatching(message),
+    });
+  });
+
+  test('tells a device that is not there', async () => {
+    await expect(LanguageModel.load({ path: pico.llm, device: 'tpu' as 'cpu' })).rejects.toThrow(
+      /one of auto, cpu, cuda, vulkan, metal for device but received 'tpu'/,
+    );
+  });
+
+  test('rejects when aborted', async () => {
+    const signal = AbortSignal.abort(new Error('no'));
+    await expect(LanguageModel.load({ path: pico.llm, signal })).rejects.toThrow('no');
+  });
+});
