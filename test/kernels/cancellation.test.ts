@@ -1,0 +1,63 @@
+import { getEventListeners } from 'node:events';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { bipartiteSoftMatching, mergeTokens, poolClsTokens } from '../../dist/kernels/index.js';
+import { float32Tensor } from '../../dist/tensor.js';
+import { instructionSets, useInstructionSet } from './instructionSets.js';
+import { randomTensor } from './tensors.js';
+
+describe('an abort signal', () => {
+  const tokens = randomTensor(1, [2, 60, 16]);
+
+  test('that is aborted already stops every operation before it starts', async () => {
+    const reason = new Error('changed my mind');
+    const signal = AbortSignal.abort(reason);
+    const matching = await bipartiteSoftMatching(tokens, 10);
+    await expect(mergeTokens(tokens, { heads: 1, keep: 3, signal })).rejects.toBe(reason);
+    await expect(bipartiteSoftMatching(tokens, 3, { signal })).rejects.toBe(reason);
+    await expect(matching.merge(tokens, { signal })).rejects.toBe(reason);
+    await expect(matching.unmerge(randomTensor(2, [2, 50, 3]), { signal })).rejects.toBe(reason);
+    await expect(poolClsTokens(tokens, { signal })).rejects.toBe(reason);
+  });
+
+  test('is let go of when the work is done', async () => {
+    const { signal } = new AbortController();
+    await mergeTokens(tokens, { heads: 1, keep: 3, signal });
+    await expect(
+      mergeTokens(float32Tensor(new Float32Array(8).fill(Number.NaN), [1, 2, 4]), { heads: 1, keep: 1, signal }),
+    ).rejects.toThrow();
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0);
+  });
+
+  test('rejects with its reason, whenever it comes', async () => {
+    for (let delay = 0; delay < 4; delay++) {
+      const controller = new AbortController();
+      const work = mergeTokens(randomTensor(delay, [4, 400, 64]), { heads: 4, keep: 3, signal: controller.signal });
+      if (delay === 0) controller.abort();
+      else setTimeout(() => controller.abort(), delay);
+      const outcome = await work.then(
+        () => 'done',
+        (error: unknown) => error,
+      );
+      if (outcome !== 'done') expect(outcome).toBe(controller.signal.reason);
+    }
+    // The next call is not touched by what was cancelled.
+    expect((await mergeTokens(tokens, { heads: 1, keep: 3 })).tokens.dims).toEqual([2, 3, 16]);
+  });
+
+  describe('during work of several minutes', () => {
+    beforeAll(() => useInstructionSet('portable'));
+    afterAll(() => useInstructionSet(instructionSets.at(-1)!));
+    const huge = float32Tensor(new Float32Array(300_000 * 64).fill(1), [1, 300_000, 64]);
+
+    test('ends mergeTokens()', { timeout: 20_000 }, async () => {
+      const signal = AbortSignal.timeout(300);
+      await expect(mergeTokens(huge, { heads: 1, keep: 3, signal })).rejects.toMatchObject({ name: 'TimeoutError' });
+    });
+
+    test('ends bipartiteSoftMatching()', { timeout: 20_000 }, async () => {
+      const controller = new AbortController();
+      setTimeout(() => controller.abort(new Error('enough')), 300);
+      await expect(bipartiteSoftMatching(huge, 5, { signal: controller.signal })).rejects.toThrow('enough');
+    });
+  });
+});
