@@ -92,9 +92,26 @@ void Matching::MatchPanels(size_t block) {
   }
 }
 
+bool Matching::SameRow(size_t row_of_a, size_t row_of_b) const {
+  const size_t width_a = kernels_->width_a;
+  const size_t width_b = kernels_->width_b;
+  const float* a = a_.data() + row_of_a / width_a * width_a * dims_ + row_of_a % width_a;
+  const float* b = b_.data() + row_of_b / width_b * width_b * dims_ + row_of_b % width_b;
+  size_t k = 0;
+  while (k < dims_ && a[k * width_a] == b[k * width_b]) ++k;
+  return k == dims_;
+}
+
 void Matching::Sort() {
+  constexpr float kAlmostOne = 1 - 0x1p-24f;
+  // Lower than what rounding can make of the product of equal rows.
+  const float might_be_one = 1 - 0x1p-22f * static_cast<float>(dims_ + 4);
   std::vector<uint64_t> keys(num_a());
   for (size_t row = 0; row < keys.size(); ++row) {
+    if (similarity_[row] > might_be_one) {
+      const bool same = SameRow(row, static_cast<size_t>(partner_[row]));
+      similarity_[row] = same ? 1 : std::min(similarity_[row], kAlmostOne);
+    }
     keys[row] = static_cast<uint64_t>(FallingKey(similarity_[row])) << 32 | row;
   }
   std::sort(keys.begin(), keys.end());

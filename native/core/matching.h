@@ -52,6 +52,7 @@ class Matching {
   void Pack(size_t block);
   size_t PanelBlocks() const;
   void MatchPanels(size_t block);
+  bool SameRow(size_t row_of_a, size_t row_of_b) const;
   void Sort();
 
   const Kernels* kernels_;
