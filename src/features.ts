@@ -40,6 +40,8 @@ export type VideoSource = {
   /** Pixels, as displayed. */
   readonly width: number;
   readonly height: number;
+  /** What was wrong with the file although it could be read, in sentences. */
+  readonly warnings: readonly string[];
 };
 
 /** What {@link VideoFeatures} is made of. */

@@ -16,5 +16,18 @@ export {
   type LongVLMParts,
   type Resize,
 } from './longvlm.js';
+export { Projector, type ProjectorOptions } from './projector/projector.js';
 export type { Float32Tensor, Tensor, TensorType } from './tensor.js';
 export { version } from './version.js';
+export { sampleFrameIndices } from './video/frameIndices.js';
+export { type FrameSegment, type ReadSegmentsOptions, readSegments } from './video/frames.js';
+export type { FrameGeometry } from './video/geometry.js';
+export { type ProbeOptions, probeVideo, type VideoInfo } from './video/probe.js';
+export type { VisionConfig } from './vision/config.js';
+export {
+  type EncodedSegment,
+  type EncodeSegmentOptions,
+  VisionEncoder,
+  type VisionEncoderOptions,
+} from './vision/encoder.js';
+export { frameGeometry } from './vision/preprocess.js';

@@ -256,6 +256,7 @@ export class LongVLM {
         frameCount: info.frameCount,
         width: turned ? info.height : info.width,
         height: turned ? info.width : info.height,
+        warnings: info.warnings,
       },
     });
   }

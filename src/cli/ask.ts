@@ -12,7 +12,7 @@ import {
   type ModelFlags,
 } from './options.js';
 import { Progress } from './progress.js';
-import { videoLine, videoReport } from './report.js';
+import { videoLine, videoReport, warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
 
 type Flags = ModelFlags & AnswerFlags & { json?: boolean };
@@ -39,6 +39,7 @@ async function ask(video: string, question: string, flags: Flags, signal: AbortS
     const features = await featuresOf(vlm, video, { onProgress: progress.onEncode, signal });
     const encoded = performance.now();
     progress.stop();
+    process.stderr.write(warningLines(features));
     const answer = await vlm.ask(features, question, {
       ...chatOptions(flags),
       ...askOptions(flags),

@@ -14,7 +14,7 @@ import {
   type ModelFlags,
 } from './options.js';
 import { Progress } from './progress.js';
-import { videoLine, videoReport } from './report.js';
+import { videoLine, videoReport, warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
 
 type Flags = ModelFlags & AnswerFlags & { json?: boolean };
@@ -37,7 +37,7 @@ async function chat(video: string, flags: Flags, signal: AbortSignal): Promise<v
     vlm = await LongVLM.load({ ...loadOptions(flags), onProgress: progress.onLoad, signal });
     const features = await featuresOf(vlm, video, { onProgress: progress.onEncode, signal });
     progress.stop();
-    process.stderr.write(`${videoLine(features)}\n`);
+    process.stderr.write(`${warningLines(features)}${videoLine(features)}\n`);
     const conversation = await vlm.chat(features, { ...chatOptions(flags), signal });
     for await (const question of questions(signal)) {
       await answer(conversation, question, flags, signal);

@@ -2,7 +2,7 @@ import { Command, Option } from 'commander';
 import { LongVLM } from '../longvlm.js';
 import { addVisionOptions, loadOptions, type ModelFlags } from './options.js';
 import { Progress } from './progress.js';
-import { videoLine, videoReport } from './report.js';
+import { videoLine, videoReport, warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
 
 type Flags = ModelFlags & { output: string; type: 'float32' | 'float16'; json?: boolean };
@@ -32,6 +32,7 @@ async function encode(video: string, flags: Flags, signal: AbortSignal): Promise
     await features.save(flags.output, { type: flags.type });
     const ended = performance.now();
     progress.stop();
+    process.stderr.write(warningLines(features));
     if (flags.json) {
       const timings = { load: milliseconds(loaded - started), encode: milliseconds(ended - loaded) };
       process.stdout.write(`${JSON.stringify({ output: flags.output, video: videoReport(features), timings })}\n`);

@@ -11,7 +11,12 @@ export function videoReport(features: VideoFeatures) {
   };
 }
 
-/** The same in one line. */
+/** What was wrong with the file, a line each, else nothing. */
+export function warningLines(features: VideoFeatures): string {
+  return features.source.warnings.map((warning) => `warning: ${warning}\n`).join('');
+}
+
+/** What was used, in one line. */
 export function videoLine(features: VideoFeatures): string {
   const { frames, segments, tokens, duration } = videoReport(features);
   const used = frames > features.source.frameCount ? ` (the video has only ${features.source.frameCount})` : '';

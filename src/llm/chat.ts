@@ -288,7 +288,10 @@ export class VideoChat {
   }
 
   /** Lets the evaluation end and, given a place, forgets all that was evaluated from there on. */
-  async #end(evaluating: ReturnType<LlamaContextSequence['evaluate']> | undefined, rollbackTo: number | undefined): Promise<void> {
+  async #end(
+    evaluating: ReturnType<LlamaContextSequence['evaluate']> | undefined,
+    rollbackTo: number | undefined,
+  ): Promise<void> {
     await this.#inFlight.catch(() => {});
     await evaluating?.return();
     const sequence = this.#sequence;

@@ -117,7 +117,12 @@ describe('evaluateEmbeddings()', () => {
   });
 
   test.each([
-    ['another width', { type: 'float32', data: new Float32Array(6), dims: [2, 3] }, 'ERR_LONGVLM_MISMATCH', /3 wide.* 64/],
+    [
+      'another width',
+      { type: 'float32', data: new Float32Array(6), dims: [2, 3] },
+      'ERR_LONGVLM_MISMATCH',
+      /3 wide.* 64/,
+    ],
     [
       'more embeddings than there is room for',
       { type: 'float32', data: new Float32Array(300 * 64), dims: [300, 64] },

@@ -204,7 +204,11 @@ describe('VideoChat', () => {
   });
 
   test.each([
-    ['a video that does not fit', { contextSize: 64 }, /29 tokens and 80 of the prompt do not fit into a context of 64/],
+    [
+      'a video that does not fit',
+      { contextSize: 64 },
+      /29 tokens and 80 of the prompt do not fit into a context of 64/,
+    ],
     ['a system text that does not fit', { system: 'word '.repeat(2000) }, /do not fit into a context of 1024/],
   ])('refuses %s', async (_, options, message) => {
     await expect(VideoChat.create(model, video, options)).rejects.toMatchObject({

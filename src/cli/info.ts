@@ -1,0 +1,111 @@
+import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
+import { Command } from 'commander';
+import { binding } from '../binding.js';
+import { messageOf } from '../errors.js';
+import { LongVLM } from '../longvlm.js';
+import { version } from '../version.js';
+import { findFfmpeg } from '../video/ffmpeg.js';
+import { probeVideo } from '../video/probe.js';
+import { run } from './run.js';
+
+type Flags = { vision?: string; projector?: string; llm?: string; ffmpeg?: string; json?: boolean };
+
+/** `longvlm info [VIDEO]` */
+export function infoCommand(): Command {
+  return new Command('info')
+    .description('show what is installed here; with models, what they are; with a video, what is in it')
+    .argument('[video]', 'a video, an animation or a still image')
+    .option('--vision <dir>', 'a vision tower to describe')
+    .option('--projector <file>', 'a projector to describe, with --vision')
+    .option('--llm <file>', 'a language model to describe, with --vision')
+    .option('--ffmpeg <path>', 'the ffmpeg to use (default: $FFMPEG_PATH, ffmpeg-static, then $PATH)')
+    .option('--json', 'print one JSON object')
+    .action((video: string | undefined, flags: Flags) => run((signal) => info(video, flags, signal)));
+}
+
+async function info(video: string | undefined, flags: Flags, signal: AbortSignal): Promise<void> {
+  const report: Record<string, object> = { longvlm: await installation(flags.ffmpeg) };
+  if (video !== undefined) report.video = await describeVideo(video, flags.ffmpeg, signal);
+  if (flags.vision !== undefined) Object.assign(report, await describeModels(flags.vision, flags, signal));
+  else if (flags.projector !== undefined || flags.llm !== undefined)
+    throw new TypeError('Expected --vision beside --projector and --llm but received none');
+  process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : table(report));
+}
+
+async function installation(ffmpeg: string | undefined) {
+  return {
+    version,
+    node: process.version,
+    platform: `${process.platform}-${process.arch}`,
+    cores: availableParallelism(),
+    kernels: await valueOrReason(() => binding().instructionSet()),
+    ffmpeg: await valueOrReason(async () => {
+      const found = await findFfmpeg(ffmpeg);
+      return `${found.version} (${found.path})`;
+    }),
+    onnxruntime: packageVersion('onnxruntime-node'),
+    'node-llama-cpp': packageVersion('node-llama-cpp'),
+  };
+}
+
+/** A part that does not work is what one wants to read about here, so it is no failure of the command. */
+async function valueOrReason(find: () => string | Promise<string>): Promise<string> {
+  try {
+    return await find();
+  } catch (error) {
+    return messageOf(error).split('\n')[0]!;
+  }
+}
+
+function packageVersion(name: string): string {
+  const require = createRequire(import.meta.url);
+  const entry = require.resolve(name);
+  const folder = entry.slice(0, entry.lastIndexOf(name) + name.length);
+  return (require(`${folder}/package.json`) as { version: string }).version;
+}
+
+async function describeVideo(video: string, ffmpeg: string | undefined, signal: AbortSignal) {
+  const found = await probeVideo(video, { signal, ...(ffmpeg !== undefined && { ffmpeg }) });
+  const { path, kind, durationSeconds, frameCount, frameRate, variableFrameRate } = found;
+  const { width, height, rotation, codec, container, warnings } = found;
+  return {
+    path,
+    kind,
+    durationSeconds,
+    frameCount,
+    frameRate,
+    variableFrameRate,
+    width,
+    height,
+    rotation,
+    codec,
+    container,
+    ...(warnings.length > 0 && { warnings: warnings.join(' ') }),
+  };
+}
+
+async function describeModels(vision: string, flags: Flags, signal: AbortSignal): Promise<object> {
+  const vlm = await LongVLM.load({
+    vision,
+    ...(flags.projector !== undefined && { projector: flags.projector }),
+    ...(flags.llm !== undefined && { llm: flags.llm }),
+    // As a description needs neither, they must not be what fails.
+    globalLayers: 1,
+    tokensPerSegment: 1,
+    signal,
+  });
+  try {
+    return vlm.parts;
+  } finally {
+    await vlm.dispose();
+  }
+}
+
+function table(report: Record<string, object>): string {
+  const blocks = Object.entries(report).map(([name, values]) => {
+    const lines = Object.entries(values).map(([key, value]) => `  ${key.padEnd(18)} ${String(value)}`);
+    return [name, ...lines].join('\n');
+  });
+  return `${blocks.join('\n\n')}\n`;
+}
