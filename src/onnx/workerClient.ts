@@ -21,7 +21,8 @@ export class WorkerClient {
 
   private constructor(script: URL, data: unknown, name: string) {
     this.#name = name;
-    this.#worker = new Worker(script, { workerData: data, name: 'longvlm' });
+    // Without the owner's command line: `--input-type`, for one, makes a thread fail.
+    this.#worker = new Worker(script, { workerData: data, name: 'longvlm', execArgv: [] });
     this.#worker.on('message', (response: Response) => this.#settle(response));
     this.#worker.on('messageerror', (error) => this.#fail(`sent what cannot be read: ${messageOf(error)}`, error));
     this.#worker.on('error', (error) => this.#fail(`ended unexpectedly: ${messageOf(error)}`, error));

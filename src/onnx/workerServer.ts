@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { parentPort, type Transferable, workerData } from 'node:worker_threads';
 import { type Request, type Response, toWire } from './wire.js';
 
@@ -6,10 +7,16 @@ export type Answer = { readonly value: unknown; readonly transfer: readonly Tran
 
 /** What a worker does: one handler a method, and the end. */
 export type Service<Payload> = {
-  /** `signal` aborts when the caller has given up: check it between pieces of work. */
+  /** `signal` aborts when the caller has given up: {@link letAbortsArrive} between pieces of work. */
   readonly handlers: Readonly<Record<string, (payload: Payload, signal: AbortSignal) => Promise<Answer>>>;
   close(): Promise<void>;
 };
+
+/** Throws when the caller has given up. The abort is a message, which this thread reads only when it comes to rest. */
+export async function letAbortsArrive(signal: AbortSignal): Promise<void> {
+  await setImmediate();
+  signal.throwIfAborted();
+}
 
 /** Serves a {@link WorkerClient} from inside its worker thread, one call at a time, in order. */
 export async function serveWorker<Data, Payload>(start: (data: Data) => Promise<Service<Payload>>): Promise<void> {
@@ -28,7 +35,7 @@ export async function serveWorker<Data, Payload>(start: (data: Data) => Promise<
 
   const handle = async (id: number, method: string, payload: unknown, { signal }: AbortController) => {
     try {
-      signal.throwIfAborted();
+      await letAbortsArrive(signal);
       const { value, transfer } = await service.handlers[method]!(payload as Payload, signal);
       post({ id, value }, transfer);
     } catch (error) {

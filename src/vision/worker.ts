@@ -2,7 +2,7 @@
 import { mergeTokensSync } from '../kernels/index.js';
 import type { OnnxModel } from '../onnx/graphBuilder.js';
 import { Session, type SessionOptions } from '../onnx/session.js';
-import { type Answer, serveWorker } from '../onnx/workerServer.js';
+import { type Answer, letAbortsArrive, serveWorker } from '../onnx/workerServer.js';
 import { type Float32Tensor, float32Tensor } from '../tensor.js';
 import type { VisionConfig } from './config.js';
 import { normalizationTables, normalizeFrames } from './preprocess.js';
@@ -104,7 +104,7 @@ class TowerWorker {
     const { imageSize, patches: count, channels } = config;
     const cls = new Float32Array(frames * globalLayers * channels);
     for (let first = 0; first < frames; first += batchFrames) {
-      signal.throwIfAborted();
+      await letAbortsArrive(signal);
       const size = Math.min(batchFrames, frames - first);
       const part = (data: Float32Array, ...dims: number[]) => {
         const values = dims.reduce((product, dim) => product * dim, 1);

@@ -14,7 +14,7 @@ import {
   weightsError,
 } from './tensorFile.js';
 
-export { readFloatTensor, readTensor } from './tensorFile.js';
+export { readFloatTensor, readTensor, type TensorLocation, type WeightFile } from './tensorFile.js';
 
 /** What {@link writeSafetensors} writes under one name. `data` holds exactly the elements of `shape`; BF16 and F16 as bits. */
 export type TensorData = {

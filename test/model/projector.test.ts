@@ -1,0 +1,174 @@
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Projector } from '../../dist/projector/projector.js';
+import { float32Tensor, numberToHalf } from '../../dist/tensor.js';
+import { type TensorData, writeSafetensors } from '../../dist/weights/safetensors.js';
+import { expected, pico, relativeError } from '../fixtures/index.js';
+import {
+  convert,
+  loadTensors,
+  mlpProjector,
+  mlpProjectorExpected,
+  type Tensors,
+  temporaryFolder,
+  tensorOf,
+} from '../fixtures/vision/index.js';
+
+const folder = await temporaryFolder();
+let files = 0;
+async function written(tensors: Tensors): Promise<string> {
+  const path = join(folder, `projector${files++}.safetensors`);
+  await writeSafetensors(path, tensors);
+  return path;
+}
+const zeros = (...shape: number[]): TensorData => ({
+  type: 'F32',
+  shape,
+  data: new Float32Array(shape.reduce((product, size) => product * size, 1)),
+});
+
+/** The reference's features: global, then local of every segment. */
+async function features() {
+  const [global, local] = [await expected('global'), await expected('local')];
+  const data = new Float32Array(global.data.length + local.data.length);
+  data.set(global.data);
+  data.set(local.data, global.data.length);
+  return float32Tensor(data, [29, 64]);
+}
+
+describe('Projector against the reference', () => {
+  test('one linear layer', async () => {
+    const projector = await Projector.load(pico.projector, { threads: 2 });
+    expect([projector.kind, projector.inChannels, projector.outChannels]).toEqual(['linear', 64, 64]);
+    const video = await projector.project(await features());
+    expect(video.dims).toEqual([29, 64]);
+    expect(relativeError(video.data, (await expected('video')).data)).toBeLessThan(1e-5);
+    await projector.dispose();
+  });
+
+  test('two layers with GELU by the error function, in F16, under a prefix', async () => {
+    const projector = await Projector.load(mlpProjector, { threads: 2 });
+    expect([projector.kind, projector.inChannels, projector.outChannels]).toEqual(['mlp2x_gelu', 64, 64]);
+    const given = await tensorOf(mlpProjectorExpected, 'features');
+    const { data } = await projector.project(given);
+    // GELU by the hyperbolic tangent would be off by 1.9e-4.
+    expect(relativeError(data, (await tensorOf(mlpProjectorExpected, 'embeddings')).data)).toBeLessThan(1e-5);
+    // The reference had these weights in F32: rounding them to F16 alone makes 3.6e-4, computed in float64.
+    const video = await projector.project(await features());
+    expect(relativeError(video.data, (await expected('video_mlp')).data)).toBeLessThan(5e-4);
+    await projector.dispose();
+  });
+
+  test.each(['F16', 'BF16'] as const)('%s weights', async (type) => {
+    const tensors = Object.entries(await loadTensors(pico.projector)).map(([name, tensor]) => [
+      `model.${name}`,
+      convert(tensor, type),
+    ]);
+    const projector = await Projector.load(await written(Object.fromEntries(tensors)));
+    const error = relativeError((await projector.project(await features())).data, (await expected('video')).data);
+    // Half an ulp of a weight.
+    expect(error).toBeLessThan(type === 'F16' ? 2 ** -11 : 2 ** -8);
+    expect(error, 'the weights were really rounded').toBeGreaterThan(type === 'F16' ? 1e-5 : 1e-4);
+    await projector.dispose();
+  });
+});
+
+describe('Projector', () => {
+  let projector: Projector;
+  beforeAll(async () => {
+    // [2, 3]: out is not in, so that a transposed weight cannot pass.
+    const weight: TensorData = { type: 'F32', shape: [2, 3], data: new Float32Array([1, 2, 3, 4, 5, 6]) };
+    const bias: TensorData = { type: 'F32', shape: [2], data: new Float32Array([10, 20]) };
+    projector = await Projector.load(await written({ 'mm_projector.weight': weight, 'mm_projector.bias': bias }));
+  });
+  afterAll(() => projector.dispose());
+
+  test('computes x · weightᵀ + bias, of float16 features too, and leaves them alone', async () => {
+    const values = [1, 0, 0, 0, 1, -1];
+    const wanted = float32Tensor(new Float32Array([11, 24, 9, 19]), [2, 2]);
+    const single = float32Tensor(new Float32Array(values), [2, 3]);
+    expect(await projector.project(single)).toEqual(wanted);
+    expect([...single.data]).toEqual(values);
+    const half = { type: 'float16', data: Uint16Array.from(values, numberToHalf), dims: [2, 3] } as const;
+    expect(await projector.project(half)).toEqual(wanted);
+  });
+
+  test('refuses features of another width, and no features', async () => {
+    await expect(projector.project(float32Tensor(new Float32Array(4), [1, 4]))).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_MISMATCH',
+      message: /takes features of 3 channels but received 4/,
+    });
+    const call = projector.project as (features: unknown) => Promise<unknown>;
+    await expect(call.call(projector, [1, 2, 3])).rejects.toMatchObject({ name: 'TypeError' });
+    await expect(projector.project(float32Tensor(new Float32Array(0), [0, 3]))).rejects.toMatchObject({
+      name: 'RangeError',
+    });
+  });
+
+  test('rejects with the reason of an abort, and works on', async () => {
+    const controller = new AbortController();
+    const reason = new Error('enough');
+    const call = projector.project(float32Tensor(new Float32Array(3), [1, 3]), { signal: controller.signal });
+    controller.abort(reason);
+    await expect(call).rejects.toBe(reason);
+    expect([...(await projector.project(float32Tensor(new Float32Array(3), [1, 3]))).data]).toEqual([10, 20]);
+  });
+
+  test('refuses calls once disposed', async () => {
+    const own = await Projector.load(pico.projector);
+    await own[Symbol.asyncDispose]();
+    await own.dispose();
+    expect(own.disposed).toBe(true);
+    await expect(own.project(await features())).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_DISPOSED',
+      message: 'The projector was disposed. Load it again.',
+    });
+  });
+
+  test.each<[string, Tensors, string, RegExp]>([
+    ['no projector', { weight: zeros(2, 2) }, 'ERR_LONGVLM_WEIGHTS', /tensor mm_projector\.weight is missing/],
+    [
+      'a missing bias',
+      { 'model.mm_projector.weight': zeros(2, 2) },
+      'ERR_LONGVLM_WEIGHTS',
+      /tensor model\.mm_projector\.bias is missing/,
+    ],
+    [
+      'half of an MLP',
+      { 'mm_projector.0.weight': zeros(2, 2), 'mm_projector.0.bias': zeros(2) },
+      'ERR_LONGVLM_WEIGHTS',
+      /tensor mm_projector\.2\.weight is missing/,
+    ],
+    [
+      'layers that do not fit together',
+      {
+        'mm_projector.0.weight': zeros(4, 2),
+        'mm_projector.0.bias': zeros(4),
+        'mm_projector.2.weight': zeros(3, 5),
+        'mm_projector.2.bias': zeros(3),
+      },
+      'ERR_LONGVLM_WEIGHTS',
+      /tensor mm_projector\.2\.weight has shape \[3, 5\] where \[any, 4\] is needed/,
+    ],
+    [
+      'a bias of another width',
+      { 'mm_projector.weight': zeros(4, 2), 'mm_projector.bias': zeros(2) },
+      'ERR_LONGVLM_WEIGHTS',
+      /tensor mm_projector\.bias has shape \[2\] where \[4\] is needed/,
+    ],
+    [
+      'a deeper MLP',
+      { 'mm_projector.0.weight': zeros(2, 2), 'mm_projector.4.weight': zeros(2, 2) },
+      'ERR_LONGVLM_UNSUPPORTED',
+      /tensor mm_projector\.4\.weight belongs to a kind of projector that is not supported/,
+    ],
+  ])('refuses %s', async (_, tensors, code, message) => {
+    const path = await written(tensors);
+    await expect(Projector.load(path)).rejects.toMatchObject({ name: 'LongVLMError', code, message });
+    await expect(Projector.load(path)).rejects.toThrow(path);
+  });
+
+  test('refuses a missing file', async () => {
+    await expect(Projector.load(join(folder, 'none'))).rejects.toMatchObject({ code: 'ERR_LONGVLM_FILE' });
+  });
+});
