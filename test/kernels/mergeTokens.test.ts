@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest';
+import { mergeTokensCases } from '../../bench/cases.js';
 import { mergeSchedule, mergeTokens, mergeTokensSync } from '../../dist/kernels/index.js';
 import { type Float32Tensor, float32Tensor, halfToNumber, numberToHalf, type Tensor } from '../../dist/tensor.js';
 import { expectGolden, goldenNames, loadGolden } from './golden.js';
@@ -69,6 +70,14 @@ describe.each(instructionSets)('mergeTokens() on %s', (instructionSet) => {
     const tokens = randomTensor(count * 31 + channels, [segments, count, channels]);
     await expectReference(tokens, heads, mergeSchedule(count, keep));
   });
+
+  test.each(mergeTokensCases.filter(({ segments, plain }) => segments > 1 || plain))(
+    'merges what is timed: $name, $type',
+    async ({ type, tokens: count, channels, heads, keep }) => {
+      const tokens = randomTensor(count, [1, count, channels]);
+      await expectReference(type === 'float32' ? tokens : toHalf(tokens), heads, mergeSchedule(count, keep));
+    },
+  );
 
   test('follows any schedule, and merges at most half at a level', async () => {
     const tokens = randomTensor(5, [2, 45, 24]);

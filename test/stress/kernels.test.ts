@@ -36,6 +36,16 @@ describe('the kernels', () => {
     }
   });
 
+  test('leave with the last worker thread where the main thread never loads them', async () => {
+    const worker = `const { mergeTokensSync } = await import(${JSON.stringify(kernels)});
+      mergeTokensSync({ type: 'float32', data: new Float32Array(90 * 64).fill(1), dims: [9, 10, 64] }, { heads: 1, keep: 3 });`;
+    const main = `const { Worker } = await import('node:worker_threads');
+      const { once } = await import('node:events');
+      for (let i = 0; i < 4; i++)
+        await once(new Worker(new URL('data:text/javascript,' + encodeURIComponent(${JSON.stringify(worker)}))), 'exit');`;
+    expect(await runNode(['--input-type=module', '-e', main])).toEqual({ code: 0, stdout: '', stderr: '' });
+  });
+
   test('survive the end of a worker thread in the middle of work', async () => {
     const tokens = randomTensor(2, [4, 1500, 64]);
     for (let round = 0; round < 5; round++) {
