@@ -6,10 +6,8 @@
 namespace {
 
 constexpr void (*kInitFunctions[])(Napi::Env, Napi::Object) = {
-    longvlm::InitInstructionSet,
-    longvlm::InitMergeTokens,
-    longvlm::InitBipartiteSoftMatching,
-    longvlm::InitPoolClsTokens,
+    longvlm::InitInstructionSet,        longvlm::InitMergeTokens,
+    longvlm::InitBipartiteSoftMatching, longvlm::InitPoolClsTokens,
     longvlm::InitEvaluateEmbeddings,
 };
 
