@@ -342,16 +342,47 @@ describe('VisionEncoder as an object', () => {
     await own.dispose();
   });
 
+  /** Runs a script that has `create(options)` and `pixels(frames)`. */
+  async function inProcess(script: string): Promise<{ code: number; stdout: string; stderr: string }> {
+    const module = (path: string) => JSON.stringify(fileURLToPath(new URL(`../../dist/${path}`, import.meta.url)));
+    const preamble = `
+      import { VisionEncoder } from ${module('vision/encoder.js')};
+      import { float32Tensor } from ${module('tensor.js')};
+      const create = (options) => VisionEncoder.create({ path: ${JSON.stringify(pico.clip)}, threads: 1, ...options });
+      const pixels = (frames) => float32Tensor(new Float32Array(frames * 3 * 56 * 56), [frames, 3, 56, 56]);`;
+    const args = ['--input-type=module', '-e', preamble + script];
+    return promisify(execFile)(process.execPath, args, { timeout: 30_000 }).then(
+      (streams) => ({ code: 0, ...streams }),
+      ({ code, stdout, stderr }) => ({ code, stdout, stderr }),
+    );
+  }
+
   test('lets the process end although it was not disposed', async () => {
-    const module = fileURLToPath(new URL('../../dist/vision/encoder.js', import.meta.url));
-    const script = `
-      import { VisionEncoder } from ${JSON.stringify(module)};
-      const encoder = await VisionEncoder.create({ path: ${JSON.stringify(pico.clip)}, threads: 1 });
+    const ended = await inProcess(`
+      const encoder = await create();
       const { local } = await encoder.encodeSegment(new Uint8Array(56 * 56 * 3), { tokensPerSegment: 4 });
-      console.log(local.dims.join());`;
-    const ended = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], {
-      timeout: 30_000,
-    });
-    expect(ended).toEqual({ stdout: '4,64\n', stderr: '' });
+      console.log(local.dims.join());`);
+    expect(ended).toEqual({ code: 0, stdout: '4,64\n', stderr: '' });
+  });
+
+  test('survives process.exit() while the tower runs', async () => {
+    const ended = await inProcess(`
+      const encoder = await create();
+      void encoder.forward(pixels(3000));
+      setTimeout(() => process.exit(7), 100);`);
+    expect(ended).toEqual({ code: 7, stdout: '', stderr: '' });
+  });
+
+  test('stops at an abort while it loads', async () => {
+    const ended = await inProcess(`
+      for (const delay of [1, 10, 20, 30, 40, 60, 80]) {
+        const controller = new AbortController();
+        const made = create({ signal: controller.signal });
+        setTimeout(() => controller.abort(new Error('enough')), delay);
+        await made.then((encoder) => encoder.dispose(), (error) => {
+          if (error.message !== 'enough') throw error;
+        });
+      }`);
+    expect(ended).toEqual({ code: 0, stdout: '', stderr: '' });
   });
 });

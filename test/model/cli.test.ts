@@ -1,0 +1,185 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, describe, expect, test } from 'vitest';
+import { VideoFeatures } from '../../dist/index.js';
+import { pico } from '../fixtures/index.js';
+
+const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+const folder = mkdtempSync(path.join(tmpdir(), 'longvlm-cli-'));
+const inFolder = (name: string) => path.join(folder, name);
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const sampling = ['--frames', '20', '--segment-frames', '5', '--merge-tokens', '6', '--threads', '1'];
+const vision = ['--vision', pico.clip, ...sampling];
+const language = ['--projector', pico.projector, '--llm', pico.llm, '--device', 'cpu'];
+const greedy = ['--temperature', '0', '--max-tokens', '16'];
+const { question } = pico.expected.prompt;
+
+type Result = { code: number | null; stdout: string; stderr: string };
+
+function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): { child: ChildProcess; result: Promise<Result> } {
+  const child = spawn(process.execPath, [main, ...args], { env: { ...process.env, ...env } });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (chunk) => (stdout += chunk));
+  child.stderr.on('data', (chunk) => (stderr += chunk));
+  const result = new Promise<Result>((resolve) => child.on('close', (code) => resolve({ code, stdout, stderr })));
+  return { child, result };
+}
+
+const longvlm = (...args: string[]) => start(args).result;
+
+describe('longvlm ask', () => {
+  test('answers about a real file: text on stdout, what was used on stderr', async () => {
+    const { code, stdout, stderr } = await longvlm('ask', pico.video, question, ...vision, ...language, ...greedy);
+    expect(code).toBe(0);
+    expect(stdout).toContain('second hapood');
+    expect(stderr).toMatch(/^20 frames of 20\.2 s in 4 segments, 29 tokens; [\d.]+ s for the answer\n$/);
+  });
+
+  test('prints one JSON object with --json', async () => {
+    const args = ['ask', pico.video, question, ...vision, ...language, ...greedy, '--json'];
+    const { code, stdout, stderr } = await longvlm(...args);
+    expect(code).toBe(0);
+    expect(stderr).toBe('');
+    const report = JSON.parse(stdout);
+    expect(report.tokenIds).toEqual(pico.expected.greedy_linear);
+    expect(report).toMatchObject({
+      answer: expect.stringContaining('second hapood'),
+      stopReason: 'maxTokens',
+      video: { frames: 20, segments: 4, tokens: 29, duration: expect.closeTo(20.16, 1) },
+    });
+    for (const part of ['load', 'encode', 'firstToken', 'answer', 'total'])
+      expect(report.timings[part]).toBeGreaterThanOrEqual(0);
+    expect(report.timings.total).toBeGreaterThanOrEqual(report.timings.encode);
+  });
+
+  test('reads a features file and takes model paths from the environment', async () => {
+    const file = inFolder('f.safetensors');
+    const encoded = await longvlm('encode', pico.video, '-o', file, ...vision, '--json');
+    expect(JSON.parse(encoded.stdout)).toMatchObject({ output: file, video: { frames: 20, tokens: 29 } });
+    const loaded = await VideoFeatures.load(file);
+    expect(loaded.sampling.frames).toBe(20);
+    const env = { LONGVLM_VISION: pico.clip, LONGVLM_PROJECTOR: pico.projector, LONGVLM_LLM: pico.llm };
+    const args = ['ask', file, question, ...sampling, ...greedy, '--device', 'cpu', '--json'];
+    const { stdout } = await start(args, env).result;
+    expect(JSON.parse(stdout).tokenIds).toEqual(pico.expected.greedy_linear);
+  });
+
+  test.each([
+    ['a missing video', ['ask', 'none.mp4', 'q'], /^longvlm: .*none\.mp4.*\n$/],
+    ['a file that is no video', ['ask', pico.llm, 'q'], /^longvlm: .*llm\.gguf.*\n$/],
+    [
+      'a language model that is none',
+      ['ask', pico.video, 'q', '--llm', pico.projector],
+      /^longvlm: .*projector\.safetensors is not a whole GGUF file.*\n$/,
+    ],
+    ['a features file that is none', ['ask', pico.projector, 'q'], /^longvlm: .*holds no video features.*\n$/],
+    [
+      'a prompt that does not fit',
+      ['ask', pico.video, 'word '.repeat(3000)],
+      /^longvlm: .*not fit into .*context of 1024.*\n$/,
+    ],
+  ])('ends with one line and code 1 for %s', async (_, args, message) => {
+    const { code, stdout, stderr } = await longvlm(...['ask', ...vision, ...language], ...args.slice(1));
+    expect(stderr).toMatch(message);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+  });
+
+  test.each([
+    ['no question', ['ask', pico.video, ...vision, ...language], /missing required argument 'question'/],
+    ['no tower', ['ask', pico.video, 'q', ...language], /required option '--vision <dir>' not specified/],
+    ['an unknown flag', ['ask', pico.video, 'q', ...vision, ...language, '--fast'], /unknown option '--fast'/],
+    ['a number that is none', ['ask', pico.video, 'q', '--frames', 'many'], /'many' is invalid.* positive integer/],
+    ['an unknown command', ['answer'], /unknown command 'answer'/],
+    [
+      'frames that are no whole segments',
+      ['ask', pico.video, 'q', ...vision, ...language, '--frames', '21'],
+      /multiple of segmentFrames \(5\) for frames but received 21/,
+    ],
+  ])('ends with code 2 for %s', async (_, args, message) => {
+    const { code, stdout, stderr } = await longvlm(...args);
+    expect(stderr).toMatch(message);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+  });
+});
+
+describe('longvlm chat', () => {
+  test('answers a line at a time from a pipe', async () => {
+    const { child, result } = start(['chat', pico.video, ...vision, ...language, ...greedy, '--json']);
+    child.stdin!.end(`${question}\n\nand then?\n`);
+    const { code, stdout } = await result;
+    const answers = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(code).toBe(0);
+    expect(answers.map((each) => each.question)).toEqual([question, 'and then?']);
+    expect(answers[0].tokenIds).toEqual(pico.expected.greedy_linear);
+    expect(answers[1].answer).not.toBe(answers[0].answer);
+  });
+});
+
+describe('longvlm encode', () => {
+  test('says what it wrote', async () => {
+    const file = inFolder('half.safetensors');
+    const { code, stdout, stderr } = await longvlm('encode', pico.video, '-o', file, ...vision, '--type', 'float16');
+    expect({ code, stdout }).toEqual({ code: 0, stdout: '' });
+    expect(stderr).toBe(`20 frames of 20.2 s in 4 segments, 29 tokens -> ${file}\n`);
+    expect((await VideoFeatures.load(file)).local.dims).toEqual([4, 6, 64]);
+  });
+
+  test('says when a video has fewer frames than are sampled', async () => {
+    const file = inFolder('many.safetensors');
+    const more = vision.map((arg) => (arg === '20' ? '300' : arg));
+    const { stderr } = await longvlm('encode', pico.video, '-o', file, ...more);
+    expect(stderr).toContain('300 frames (the video has only 252) of 20.2 s in 60 segments');
+  });
+
+  test('leaves no file and no process behind when it is interrupted', async () => {
+    const file = inFolder('never.safetensors');
+    // Enough frames that the interruption comes in the middle.
+    const many = vision.map((arg) => (arg === '20' ? '20000' : arg));
+    const { child, result } = start(['encode', pico.video, '-o', file, ...many]);
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    child.kill('SIGINT');
+    const { code, stderr } = await result;
+    expect({ code, stderr }).toEqual({ code: 130, stderr: '' });
+    expect(existsSync(file)).toBe(false);
+    expect(readdirSync(folder).filter((name) => name.startsWith('never'))).toEqual([]);
+  });
+});
+
+describe('longvlm info', () => {
+  test('tells what is installed, what the models are and what is in a video', async () => {
+    const models = ['--vision', pico.clip, '--projector', pico.projector, '--llm', pico.llm];
+    const { code, stdout } = await longvlm('info', pico.video, ...models, '--json');
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      longvlm: { onnxruntime: expect.stringMatching(/^\d/), 'node-llama-cpp': expect.stringMatching(/^\d/) },
+      video: { frameCount: 252, width: 128, height: 96, codec: 'h264' },
+      vision: { channels: 64, layers: 6, patches: 16 },
+      projector: { kind: 'linear', outChannels: 64 },
+      llm: { width: 64, name: 'pico' },
+    });
+  });
+
+  test('is no failure where a part is missing, and says so', async () => {
+    const { code, stdout } = await start(['info', '--ffmpeg', inFolder('no-ffmpeg')]).result;
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/ffmpeg +.*no-ffmpeg/);
+  });
+});
+
+describe('longvlm', () => {
+  test('shows its help and version', async () => {
+    const help = await longvlm('--help');
+    expect(help).toMatchObject({ code: 0, stderr: '' });
+    for (const command of ['ask', 'chat', 'encode', 'info']) expect(help.stdout).toContain(`  ${command} `);
+    expect((await longvlm('--version')).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+    expect((await longvlm('ask', '--help')).stdout).toContain('--merge-tokens <n>');
+  });
+});
