@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import ort from 'onnxruntime-node';
 import { LongVLMError, messageOf } from '../errors.js';
 import { type Float32Tensor, float32Tensor } from '../tensor.js';
+import { throughGate } from './exitGate.js';
 import type { OnnxModel } from './graphBuilder.js';
 
 /** How a session runs. */
@@ -41,7 +42,7 @@ export class Session {
     const candidates = device === 'auto' ? [...gpus.filter((gpu) => available.includes(gpu)), 'cpu'] : [device];
     for (const [index, candidate] of candidates.entries()) {
       try {
-        return new Session(await open(model, candidate, threads), candidate);
+        return new Session(await throughGate(() => open(model, candidate, threads)), candidate);
       } catch (error) {
         if (index === candidates.length - 1)
           throw new LongVLMError(
@@ -61,7 +62,9 @@ export class Session {
   ): Promise<Record<string, Float32Tensor>> {
     try {
       const feeds = toOrt(inputs);
-      const results = outputs ? await this.#session.run(feeds, toOrt(outputs)) : await this.#session.run(feeds);
+      const results = await throughGate(() =>
+        outputs ? this.#session.run(feeds, toOrt(outputs)) : this.#session.run(feeds),
+      );
       const tensors = Object.entries(results).map(([name, { data, dims }]) => [
         name,
         float32Tensor(data as Float32Array, dims),
@@ -77,7 +80,7 @@ export class Session {
   }
 
   async release(): Promise<void> {
-    await this.#session.release();
+    await throughGate(() => this.#session.release());
   }
 }
 

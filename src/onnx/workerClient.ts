@@ -1,6 +1,7 @@
 import { type Transferable, Worker } from 'node:worker_threads';
 import { raceAbort } from '../abort.js';
 import { LongVLMError, messageOf } from '../errors.js';
+import { closeGate, openGate } from './exitGate.js';
 import { fromWire, type Request, type Response } from './wire.js';
 
 type Pending = { resolve(value: unknown): void; reject(error: unknown): void };
@@ -21,13 +22,15 @@ export class WorkerClient {
 
   private constructor(script: URL, data: unknown, name: string) {
     this.#name = name;
+    const gate = openGate();
     // Without the owner's command line: `--input-type`, for one, makes a thread fail.
-    this.#worker = new Worker(script, { workerData: data, name: 'longvlm', execArgv: [] });
+    this.#worker = new Worker(script, { workerData: { data, gate }, name: 'longvlm', execArgv: [] });
     this.#worker.on('message', (response: Response) => this.#settle(response));
     this.#worker.on('messageerror', (error) => this.#fail(`sent what cannot be read: ${messageOf(error)}`, error));
     this.#worker.on('error', (error) => this.#fail(`ended unexpectedly: ${messageOf(error)}`, error));
     this.#exited = new Promise((resolve) => {
       this.#worker.once('exit', (code) => {
+        closeGate(gate);
         this.#fail(`ended unexpectedly, with code ${code}`);
         resolve();
       });
@@ -47,7 +50,9 @@ export class WorkerClient {
       await client.#track(0, signal);
       return client;
     } catch (error) {
-      await client.#worker.terminate();
+      // Not terminated: it may be inside ONNX Runtime. It ends by itself, after loading if that is under way.
+      const ended = client.dispose();
+      if (!signal?.aborted) await ended;
       throw error;
     }
   }

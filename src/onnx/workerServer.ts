@@ -27,7 +27,7 @@ export async function serveWorker<Data, Payload>(start: (data: Data) => Promise<
 
   let service: Service<Payload>;
   try {
-    service = await start(workerData as Data);
+    service = await start((workerData as { data: Data }).data);
   } catch (error) {
     post({ id: 0, error: toWire(error) });
     return;

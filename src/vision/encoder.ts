@@ -51,7 +51,7 @@ export type EncodedSegment = {
   readonly cls: Float32Tensor;
 };
 
-// Of ViT-L one frame at a time is as fast as ten: products of some hundred rows already fill the cores. More only takes
+// Of ViT-L two frames at a time are as fast as ten: products of some hundred rows already fill the cores. More only takes
 // memory, and lengthens the time until an abort takes effect.
 const batchTokens = 512;
 
