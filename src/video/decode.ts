@@ -1,0 +1,89 @@
+import { LongVLMError } from '../errors.js';
+import type { FfmpegBinary } from './ffmpeg.js';
+import { type FfmpegExit, FfmpegProcess, inputArguments } from './ffmpegProcess.js';
+import type { SeekPoint } from './frameTable.js';
+
+/** A video stream, and the ffmpeg that decodes it. */
+export type Source = {
+  readonly binary: FfmpegBinary;
+  readonly path: string;
+  /** The stream's number in the file. */
+  readonly stream: number;
+  readonly timeBase: { readonly num: number; readonly den: number };
+};
+
+/**
+ * The options that open `source` for decoding from `seek` on, or from the beginning. Timestamps stay as they are in
+ * the file. Turning is left to us, so that only wanted frames are turned.
+ */
+export function decoderInput(source: Source, seek: SeekPoint | undefined, threads?: number): string[] {
+  return [
+    ...(threads === undefined ? [] : ['-threads', String(threads)]),
+    '-noautorotate',
+    // Rounded up to ffmpeg's microseconds, so that a keyframe's own time is not just before it.
+    ...(seek
+      ? ['-noaccurate_seek', '-seek_timestamp', '1', '-ss', (Math.ceil(seek.seconds * 1e6) / 1e6).toFixed(6)]
+      : []),
+    ...inputArguments(source.path),
+  ];
+}
+
+/** The timestamp that a line of ffmpeg's filter `showinfo` gives, NaN when it is unknown; undefined for other lines. */
+export function shownTime(line: string): number | undefined {
+  const time = /^\[\w*showinfo[^\]]*\].*? n: *\d+ pts: *(-?\d+|NOPTS) /.exec(line)?.[1];
+  return time === undefined ? undefined : Number(time);
+}
+
+/** Throws what `exit` calls for when something killed ffmpeg or it crashed. */
+export function checkNotKilled(exit: FfmpegExit, path: string): void {
+  if (exit.signal)
+    throw new LongVLMError(
+      'ERR_LONGVLM_VIDEO',
+      `ffmpeg was ended by ${exit.signal} while reading '${path}'. Try again; if it happens again, the file is damaged or memory is short.`,
+    );
+}
+
+/**
+ * Decodes a stretch and returns the times of the frames that came out, in order, in ticks; NaN where unknown.
+ * The pictures are cut to a corner at once, so this costs decoding alone.
+ */
+export async function decodeTimes(
+  source: Source,
+  stretch: { seek?: SeekPoint /** First time not wanted. */; end?: number; maxFrames?: number; absolute: boolean },
+  signal?: AbortSignal,
+): Promise<{ times: number[]; complaint: string }> {
+  const { num, den } = source.timeBase;
+  const filters = [
+    `settb=expr=${num}/${den}`,
+    ...(stretch.end === undefined ? [] : [`trim=end_pts=${stretch.end}`]),
+    "crop=w='min(iw,16)':h='min(ih,16)':x=0:y=0",
+    'showinfo',
+  ];
+  const times: number[] = [];
+  const ffmpeg = new FfmpegProcess(
+    source.binary,
+    [
+      ...(stretch.absolute ? ['-copyts'] : []),
+      ...decoderInput(source, stretch.seek),
+      '-filter_complex',
+      `[0:${source.stream}]${filters.join(',')}[out]`,
+      ...['-map', '[out]', ...source.binary.passthrough],
+      ...(stretch.maxFrames === undefined ? [] : ['-frames:v', String(stretch.maxFrames)]),
+      ...['-f', 'null', 'pipe:1'],
+    ],
+    signal,
+    (line) => {
+      const time = shownTime(line);
+      if (time !== undefined) times.push(time);
+    },
+  );
+  try {
+    while (await ffmpeg.read());
+    const exit = await ffmpeg.closed;
+    signal?.throwIfAborted();
+    checkNotKilled(exit, source.path);
+    return { times, complaint: ffmpeg.complaint };
+  } finally {
+    await ffmpeg.dispose();
+  }
+}

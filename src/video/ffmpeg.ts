@@ -1,0 +1,117 @@
+import { execFile } from 'node:child_process';
+import { accessSync, constants, statSync } from 'node:fs';
+import { delimiter, isAbsolute, join, resolve } from 'node:path';
+import { LongVLMError, messageOf } from '../errors.js';
+import { checkString } from '../validate.js';
+
+/** An ffmpeg that was seen to run. */
+export type FfmpegBinary = {
+  /** Where it is. */
+  readonly path: string;
+  /** What it calls its version, such as `5.1.9`. */
+  readonly version: string;
+  /** Output options that keep every frame as it is, neither dropped nor doubled: they changed their name in 5.1. */
+  readonly passthrough: readonly string[];
+};
+
+const INSTALL: Partial<Record<NodeJS.Platform, string>> = {
+  linux: 'sudo apt-get install -y ffmpeg',
+  darwin: 'brew install ffmpeg',
+  win32: 'winget install ffmpeg',
+};
+
+const EXECUTABLE = process.platform === 'win32' ? 'ffmpeg.exe' : 'ffmpeg';
+/** The first libavcodec whose ffmpeg knows `-fps_mode` (ffmpeg 5.1). */
+const FPS_MODE_SINCE = 59 * 1000 + 37;
+const checked = new Map<string, Promise<FfmpegBinary>>();
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}
+
+function missing(tried: readonly string[], cause?: unknown): LongVLMError {
+  const install = INSTALL[process.platform] ?? 'install ffmpeg 4 or later';
+  return new LongVLMError(
+    'ERR_LONGVLM_FFMPEG_MISSING',
+    `No usable ffmpeg was found; tried ${tried.join('; ')}. Install it with \`${install}\`, or set FFMPEG_PATH to the program.`,
+    { cause },
+  );
+}
+
+/** Runs `path -version` once a path; the answer is kept, a failure is not. */
+function check(path: string): Promise<FfmpegBinary> {
+  const known = checked.get(path);
+  if (known) return known;
+  const answer = new Promise<FfmpegBinary>((fulfil, reject) => {
+    execFile(path, ['-version'], { timeout: 30_000, killSignal: 'SIGKILL', windowsHide: true }, (error, stdout) => {
+      if (error) return reject(error);
+      const version = /^ffmpeg version (\S+)/.exec(stdout)?.[1];
+      if (!version) return reject(new Error('it does not answer as ffmpeg does'));
+      const [, major = 0, minor = 0] = /libavcodec\s+(\d+)\.\s*(\d+)/.exec(stdout)?.map(Number) ?? [];
+      const passthrough =
+        major * 1000 + minor >= FPS_MODE_SINCE ? ['-fps_mode', 'passthrough'] : ['-vsync', 'passthrough'];
+      fulfil({ path, version, passthrough });
+    });
+  });
+  checked.set(path, answer);
+  answer.catch(() => checked.delete(path));
+  return answer;
+}
+
+/** The binary of the optional package ffmpeg-static, whose install step may have failed to download it. */
+async function staticBinary(): Promise<string | null> {
+  try {
+    const { default: path } = (await import('ffmpeg-static')) as unknown as { default: string | null };
+    return path;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Finds ffmpeg: `option`, else the environment's `FFMPEG_PATH`, else the package ffmpeg-static, else `PATH`.
+ * A path that was asked for and does not work is an error; no other is taken in its place.
+ *
+ * @throws LongVLMError `ERR_LONGVLM_FFMPEG_MISSING`, with what was tried and how to install it.
+ */
+export async function findFfmpeg(option?: string): Promise<FfmpegBinary> {
+  if (option !== undefined) checkString('ffmpeg', option);
+  const wanted = option ?? process.env.FFMPEG_PATH;
+  if (wanted) {
+    const path = wanted.includes('/') || isAbsolute(wanted) ? resolve(wanted) : (onPath(wanted) ?? resolve(wanted));
+    const name = option === undefined ? 'FFMPEG_PATH' : "the option 'ffmpeg'";
+    return check(path).catch((error: unknown) => {
+      throw missing([`${name} = ${wanted} (${messageOf(error)})`], error);
+    });
+  }
+
+  const tried: string[] = [];
+  for (const [source, path] of [
+    ['ffmpeg-static', await staticBinary()],
+    ['PATH', onPath(EXECUTABLE)],
+  ] as const) {
+    if (!path || !isExecutable(path)) {
+      tried.push(source === 'PATH' ? `PATH (no ${EXECUTABLE})` : `the package ${source} (no binary)`);
+      continue;
+    }
+    try {
+      return await check(path);
+    } catch (error) {
+      tried.push(`${source} = ${path} (${messageOf(error)})`);
+    }
+  }
+  throw missing(['FFMPEG_PATH (not set)', ...tried]);
+}
+
+function onPath(name: string): string | undefined {
+  return (process.env.PATH ?? '')
+    .split(delimiter)
+    .filter(Boolean)
+    .map((folder) => join(folder, name))
+    .find(isExecutable);
+}

@@ -1,0 +1,28 @@
+import { checkInteger } from '../validate.js';
+
+/** `value` rounded to the nearest integer, halves to the even one, as NumPy does. */
+function roundHalfToEven(value: number): number {
+  const floor = Math.floor(value);
+  const rest = value - floor;
+  return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
+}
+
+/**
+ * The frames that LongVLM looks at: the middles of `frames` equal stretches of a video.
+ *
+ * A video with fewer than `frames` frames repeats them.
+ *
+ * @param total The number of frames in the video, at least 1.
+ * @param frames How many frames to take, at least 1.
+ * @returns `frames` indices below `total`, in rising order.
+ * @throws TypeError or RangeError where an argument is not a positive integer.
+ */
+export function sampleFrameIndices(total: number, frames: number): number[] {
+  checkInteger('total', total, 1);
+  checkInteger('frames', frames, 1);
+  if (total < frames) return Array.from({ length: frames }, (_, i) => Math.floor((i * total) / frames));
+  const stretch = (total - 1) / frames;
+  return Array.from({ length: frames }, (_, i) =>
+    Math.floor((roundHalfToEven(stretch * i) + roundHalfToEven(stretch * (i + 1))) / 2),
+  );
+}

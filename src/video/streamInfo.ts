@@ -1,0 +1,88 @@
+// What ffmpeg prints about its input on standard error: the same lines from version 4 on.
+
+/** One video stream of a file. */
+export type StreamInfo = {
+  /** Its number in the file, as in `0:2`. */
+  readonly stream: number;
+  readonly codec: string;
+  /** Size in pixels as stored: before rotation, whatever the shape of a pixel. */
+  readonly width: number;
+  readonly height: number;
+  /** Nominal frames per second; 0 when unknown. */
+  readonly frameRate: number;
+  /** By how many degrees clockwise the picture must be turned to be displayed. */
+  readonly rotation: 0 | 90 | 180 | 270;
+};
+
+/** A file as ffmpeg describes it. */
+export type ContainerInfo = {
+  /** Names of the format, such as `mov,mp4,m4a,3gp,3g2,mj2`. */
+  readonly container: string;
+  /** Its first timestamp, in seconds. */
+  readonly startSeconds: number;
+  /** Its duration by its header; undefined when it does not say. */
+  readonly durationSeconds: number | undefined;
+  readonly streams: readonly StreamInfo[];
+  /** Whether it holds sound. */
+  readonly hasAudio: boolean;
+};
+
+type Draft = { -readonly [K in keyof StreamInfo]: StreamInfo[K] };
+
+/** Reads the description of the first input from the lines of standard error. */
+export class InputDescription {
+  container = '';
+  startSeconds = 0;
+  durationSeconds: number | undefined;
+  hasAudio = false;
+  readonly streams: Draft[] = [];
+  #current: Draft | undefined;
+  #ended = false;
+
+  /** Takes one line, in order. */
+  add(line: string): void {
+    if (this.#ended) return;
+    const text = line.replace(/^(\[[^\]]*\] )+/, '');
+    if (/^(Output #0|Stream mapping)/.test(text)) {
+      this.#ended = true;
+      return;
+    }
+    const input = /^Input #0, (.+?), from '/.exec(text);
+    if (input) this.container = input[1]!;
+    const timing = /^ +Duration: (N\/A|(\d+):(\d+):([\d.]+))(?:, start: (-?[\d.]+))?/.exec(text);
+    if (timing) {
+      const [, , hours, minutes, seconds, start] = timing;
+      if (seconds !== undefined) this.durationSeconds = Number(hours) * 3600 + Number(minutes) * 60 + Number(seconds);
+      if (start !== undefined) this.startSeconds = Number(start);
+    }
+    const stream = /^ +Stream #0:(\d+)[^ ]*: (\w+): (.*)/.exec(text);
+    if (stream) this.#stream(Number(stream[1]), stream[2]!, stream[3]!);
+    // ffmpeg 4 prints `rotate` (clockwise) too; the matrix, counter-clockwise, comes after it and says the same.
+    const turn = /^ +rotate +: (-?\d+)/.exec(text)?.[1];
+    const matrix = /displaymatrix: rotation of (-?[\d.]+) degrees/.exec(text)?.[1];
+    if (this.#current && turn !== undefined) this.#current.rotation = quarterTurns(Number(turn));
+    if (this.#current && matrix !== undefined) this.#current.rotation = quarterTurns(-Number(matrix));
+  }
+
+  #stream(stream: number, kind: string, details: string): void {
+    this.#current = undefined;
+    if (kind === 'Audio') this.hasAudio = true;
+    if (kind !== 'Video' || /\((attached pic|timed thumbnails)\)/.test(details)) return;
+    const size = /, (\d+)x(\d+)(?=[ ,]|$)/.exec(details);
+    const rate = /, ([\d.]+)(k?) fps/.exec(details);
+    this.#current = {
+      stream,
+      codec: /^[\w-]+/.exec(details)?.[0] ?? 'unknown',
+      width: Number(size?.[1] ?? 0),
+      height: Number(size?.[2] ?? 0),
+      frameRate: rate ? Number(rate[1]) * (rate[2] ? 1000 : 1) : 0,
+      rotation: 0,
+    };
+    this.streams.push(this.#current);
+  }
+}
+
+function quarterTurns(degrees: number): StreamInfo['rotation'] {
+  const turns = ((Math.round(degrees / 90) % 4) + 4) % 4;
+  return (turns * 90) as StreamInfo['rotation'];
+}
