@@ -89,7 +89,8 @@ function open(model: OnnxModel, device: string, threads = availableParallelism()
   return ort.InferenceSession.create(model.bytes, {
     executionProviders: [device],
     intraOpNumThreads: threads,
-    logSeverityLevel: 3,
+    // Errors reach the caller as exceptions; a second copy on stderr would be noise.
+    logSeverityLevel: 4,
     extra: {
       session: {
         // Else ONNX Runtime's threads spin after a run and take the cores from the work that follows.
