@@ -65,8 +65,10 @@ function check(path: string): Promise<FfmpegBinary> {
 
 /** The binary of the optional package ffmpeg-static, whose install step may have failed to download it. */
 async function staticBinary(): Promise<string | null> {
+  // Typed so that the compiler does not look the package up: it may be missing where this is built, too.
+  const name: string = 'ffmpeg-static';
   try {
-    const { default: path } = (await import('ffmpeg-static')) as unknown as { default: string | null };
+    const { default: path } = (await import(name)) as { default: string | null };
     return path;
   } catch {
     return null;
