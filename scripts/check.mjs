@@ -14,7 +14,7 @@ function sourcesIn(folder) {
 }
 
 const checks = [
-  ['biome', tool('biome'), ['ci', '--colors=off']],
+  ['biome', tool('biome'), ['ci', '--error-on-warnings', '--colors=off']],
   ['types', tool('tsc'), ['-p', 'tsconfig.json', '--noEmit']],
   ['types of tests', tool('tsc'), ['-p', 'tsconfig.test.json']],
   ['clang-format', tool('clang-format'), ['--dry-run', '-Werror', ...sourcesIn('native'), ...sourcesIn('scripts')]],

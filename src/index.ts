@@ -12,10 +12,9 @@ export {
   type EncodeOptions,
   type EncodeProgress,
   LongVLM,
-  type LongVLMOptions,
   type LongVLMParts,
-  type Resize,
 } from './longvlm.js';
+export type { LongVLMOptions, Resize } from './longvlmOptions.js';
 export { Projector, type ProjectorOptions } from './projector/projector.js';
 export type { Float32Tensor, Tensor, TensorType } from './tensor.js';
 export { version } from './version.js';

@@ -2,7 +2,8 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { VideoFeatures } from '../features.js';
 import { promptTemplateNames } from '../llm/templates.js';
-import type { LongVLM, LongVLMOptions } from '../longvlm.js';
+import type { LongVLM } from '../longvlm.js';
+import type { LongVLMOptions } from '../longvlmOptions.js';
 
 /** What {@link addModelOptions} and {@link addSamplingOptions} read. */
 export type ModelFlags = {
@@ -108,7 +109,11 @@ export function addAnswerOptions(command: Command): Command {
     .addOption(option('--top-p <p>', 'sample among the tokens that reach probability p').argParser(decimal(0, 1)))
     .addOption(option('--min-p <p>', 'leave out tokens below p times the likeliest').argParser(decimal(0, 1)))
     .addOption(option('--seed <n>', 'makes sampling repeatable').argParser(integer(0)))
-    .addOption(option('--stop <text...>', 'texts that end the answer'))
+    .addOption(
+      option('--stop <text>', 'a text that ends the answer; may be given several times').argParser(
+        (text: string, before: string[] | undefined) => [...(before ?? []), text],
+      ),
+    )
     .addOption(option('--system <text>', 'what the model is told first (default: the text of the template)'))
     .addOption(
       option('--template <name>', 'layout of the prompt')
