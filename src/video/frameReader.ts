@@ -33,7 +33,7 @@ export class FrameReader {
     this.#pipeline = pipeline;
     this.#path = source.path;
     this.#announced = runs.map(() => []);
-    this.#row = new Uint8Array(pipeline.piped.width === pipeline.width ? 0 : pipeline.piped.width * 3);
+    this.#row = new Uint8Array(pipeline.piped.width * 3);
     const counted = table.by === 'count' ? [...runs[0]!.frames] : undefined;
     this.#ffmpeg = new FfmpegProcess(
       source.binary,

@@ -41,7 +41,8 @@ export class FrameTable {
     this.pts = pts;
     this.timeBase = packets.timeBase;
     this.#aimAtKey = SEARCHED.test(container);
-    const seekable = packetOf !== undefined && (this.#aimAtKey || INDEXED.test(container)) && isRising(packets.dts, true);
+    const seekable =
+      packetOf !== undefined && (this.#aimAtKey || INDEXED.test(container)) && isRising(packets.dts, true);
     this.#packets = seekable ? packets : undefined;
     this.#packetOf = seekable ? packetOf : undefined;
     const keys: number[] = [];

@@ -44,7 +44,7 @@ export type ReadSegmentsOptions = {
   /** The pictures that come out. */
   geometry: FrameGeometry;
   /**
-   * `seek` jumps to the keyframe before each wanted frame, `through` decodes from the first frame to the last wanted
+   * `seek` jumps to the keyframe before each wanted frame, `through` decodes from the beginning to the last wanted
    * one, `auto` does what is cheaper. The frames are the same. Defaults to `auto`.
    */
   strategy?: 'auto' | 'seek' | 'through';
@@ -310,6 +310,7 @@ class Job {
 
   /** After the last frame. */
   async finish(): Promise<void> {
+    this.#reader?.keepAlive(true);
     await this.#reader?.finish();
   }
 

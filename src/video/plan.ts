@@ -10,7 +10,7 @@ export type Run = {
 
 /** How wanted frames are read. */
 export type ReadPlan = {
-  /** `through` decodes from the first frame to the last wanted one; `seek` jumps to keyframes. */
+  /** `through` decodes what lies between the first and the last wanted frame; `seek` jumps from one to the next. */
   readonly strategy: 'seek' | 'through';
   /** How many frames are decoded, estimated from where the keyframes lie. */
   readonly decodedFrames: number;
@@ -60,10 +60,8 @@ export function planReads(
       run.frames.push(index);
       decodedFrames += onward;
     } else {
-      // The first frames are not sought: decoding up to them costs as little.
-      const atStart = !run && target + DELAY <= fresh + openCost;
-      runs.push({ seek: atStart ? undefined : seek, frames: [index] });
-      decodedFrames += atStart ? target + DELAY : fresh;
+      runs.push({ seek, frames: [index] });
+      decodedFrames += fresh;
     }
     position = Math.max(position, target);
   }
@@ -81,7 +79,7 @@ export function planReads(
     }
   }
   return {
-    strategy: runs.some((run) => run.seek) ? 'seek' : 'through',
+    strategy: runs.length > 1 && runs.at(-1)!.seek ? 'seek' : 'through',
     decodedFrames: Math.min(decodedFrames, runs.length > 1 ? Number.POSITIVE_INFINITY : table.length),
     jobs,
   };

@@ -1,0 +1,337 @@
+// Files that are no videos or damaged, and work that ends before its time: one clear error, and no ffmpeg left.
+import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, describe, expect, test } from 'vitest';
+import { sampleFrameIndices } from '../../../dist/video/frameIndices.js';
+import { readSegments } from '../../../dist/video/frames.js';
+import { probeVideo } from '../../../dist/video/probe.js';
+import { children, folder, h264, make, pattern, picoVideo } from './videoFiles.js';
+
+const onLinux = process.platform === 'linux';
+const source = { frames: 12, segmentFrames: 4, geometry: 'source' } as const;
+/** Long enough that it is never read to the end: 20 s of 640 by 360. */
+const long = () => make('long.mkv', ...pattern(20, '640x360'), ...h264, '-preset', 'ultrafast', '-g', '50');
+
+async function readAll(path: string): Promise<number[]> {
+  const indices: number[] = [];
+  for await (const { frameIndices } of readSegments(path, source)) indices.push(...frameIndices);
+  return indices;
+}
+
+/** `path` cut to `share` of its length, in `name`. */
+function cut(path: string, name: string, share: number): string {
+  const copy = join(folder, name);
+  const bytes = readFileSync(path);
+  writeFileSync(copy, bytes.subarray(0, Math.floor(bytes.length * share)));
+  return copy;
+}
+
+function write(name: string, content: string | Buffer): string {
+  writeFileSync(join(folder, name), content);
+  return join(folder, name);
+}
+
+afterEach(() => {
+  if (onLinux) expect(children()).toEqual([]);
+});
+
+describe('probeVideo() and readSegments() reject', () => {
+  test.each<[string, () => string, string, RegExp]>([
+    ['a missing file', () => join(folder, 'none.mp4'), 'ERR_LONGVLM_FILE', /none\.mp4': there is no such file\. Check/],
+    ['a directory', () => folder, 'ERR_LONGVLM_FILE', /it is a directory\. Give the path of a video file/],
+    ['an empty file', () => write('empty.mp4', ''), 'ERR_LONGVLM_VIDEO', /empty\.mp4' is empty, 0 bytes/],
+    [
+      'text',
+      () => write('text.mp4', 'no video\n'.repeat(500)),
+      'ERR_LONGVLM_VIDEO',
+      /is not a video that ffmpeg can read/,
+    ],
+    [
+      'an MP4 cut before its index',
+      () => cut(picoVideo, 'cut.mp4', 0.5),
+      'ERR_LONGVLM_VIDEO',
+      /moov atom not found.*incomplete: copy or download/,
+    ],
+    [
+      'sound',
+      () => make('sound.m4a', '-f', 'lavfi', '-i', 'sine=d=0.2'),
+      'ERR_LONGVLM_VIDEO',
+      /no video stream, only sound/,
+    ],
+    [
+      'sound with a cover',
+      () => {
+        const cover = make('cover.png', ...pattern(0.04), '-frames:v', '1');
+        const sound = make('sound.m4a', '-f', 'lavfi', '-i', 'sine=d=0.2');
+        return make(
+          'cover.m4a',
+          '-i',
+          sound,
+          '-i',
+          cover,
+          '-map',
+          '0',
+          '-map',
+          '1',
+          '-c',
+          'copy',
+          '-disposition:v',
+          'attached_pic',
+        );
+      },
+      'ERR_LONGVLM_VIDEO',
+      /no video stream, only sound/,
+    ],
+    [
+      'a codec that no ffmpeg knows',
+      () => {
+        const bytes = readFileSync(make('tagged.mp4', ...pattern(0.2), ...h264));
+        bytes.write('zzzz', bytes.indexOf('avc1', bytes.indexOf('stsd')));
+        return write('unknown.mp4', bytes);
+      },
+      'ERR_LONGVLM_VIDEO',
+      /unknown\.mp4/,
+    ],
+  ])('%s', async (_, file, code, message) => {
+    const path = file();
+    const error = { name: 'LongVLMError', code, message: expect.stringMatching(message) };
+    await expect(probeVideo(path)).rejects.toMatchObject(error);
+    await expect(readAll(path)).rejects.toMatchObject(error);
+  });
+
+  test.skipIf(process.getuid?.() === 0 || process.platform === 'win32')('a file without permission', async () => {
+    const path = write('closed.mp4', 'x');
+    chmodSync(path, 0);
+    await expect(probeVideo(path)).rejects.toMatchObject({ code: 'ERR_LONGVLM_FILE' });
+  });
+
+  test('wrong arguments, at once', () => {
+    const read = (options: object) => () => readSegments('a.mp4', { ...source, ...options });
+    expect(read({ frames: 10, segmentFrames: 4 })).toThrow(
+      /multiple of segmentFrames \(4\) for frames but received 10/,
+    );
+    expect(read({ frames: 10, segmentFrames: 4 })).toThrow(RangeError);
+    expect(read({ frames: 0 })).toThrow(RangeError);
+    expect(read({ segmentFrames: '4' })).toThrow(TypeError);
+    expect(read({ geometry: 'full' })).toThrow(/'source' or an object for geometry but received 'full'/);
+    expect(read({ geometry: undefined })).toThrow(TypeError);
+    expect(read({ geometry: { resize: 'fit', size: 4 } })).toThrow(/one of crop, squash, pad for geometry.resize/);
+    expect(read({ geometry: { resize: 'crop', size: 8, shortestEdge: 7 } })).toThrow(RangeError);
+    expect(read({ geometry: { resize: 'pad', size: 8, padColor: [1, 2] } })).toThrow(/array of 3 integers/);
+    expect(read({ geometry: { resize: 'pad', size: 8, padColor: [1, 2, 256] } })).toThrow(RangeError);
+    expect(read({ strategy: 'fast' })).toThrow(/one of auto, seek, through for strategy/);
+    expect(read({ onProgress: 1 })).toThrow(TypeError);
+    expect(() => readSegments({} as never, source)).toThrow(/path or a result of probeVideo/);
+    expect(() => readSegments('a.mp4', undefined as never)).toThrow(TypeError);
+  });
+});
+
+describe('a damaged file', () => {
+  test.each([
+    ['Matroska', 'cut.mkv', ['-f', 'matroska']],
+    ['MP4 with its index in front', 'cutfront.mp4', ['-movflags', '+faststart']],
+  ])('cut in the middle is read as far as it goes: %s', async (_, name, args) => {
+    const whole = make(`whole-${name}`, ...pattern(8), ...h264, '-bf', '2', '-g', '20', ...args);
+    const path = cut(whole, name, 0.6);
+    const { frameCount, warnings } = await probeVideo(path);
+    expect(frameCount).toBeGreaterThan(80);
+    expect(frameCount).toBeLessThan(160);
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toMatch(
+      new RegExp(`damaged or cut short .*: ${frameCount} frames of the 8.0 s that it announces`),
+    );
+    const indices = await readAll(path);
+    const wanted = sampleFrameIndices(frameCount, 12);
+    // Of the last packet, half is missing: the frame before it may stand for it.
+    expect(indices.slice(0, 11)).toEqual(wanted.slice(0, 11));
+    expect(wanted[11]! - indices[11]!).toBeLessThan(3);
+  });
+
+  test('gives earlier frames for those that cannot be decoded', async () => {
+    const path = make('whole.mp4', ...pattern(8), ...h264, '-bf', '2', '-g', '20', '-movflags', '+faststart');
+    const bytes = readFileSync(path);
+    const data = bytes.indexOf('mdat');
+    const from = data + Math.floor((bytes.length - data) * 0.4);
+    const to = data + Math.floor((bytes.length - data) * 0.6);
+    for (let i = from; i < to; i++) bytes[i] = (i * 7919) & 255;
+    const damaged = join(folder, 'damaged.mp4');
+    writeFileSync(damaged, bytes);
+    const { frameCount } = await probeVideo(damaged);
+    expect(frameCount).toBe(200);
+    const indices = await readAll(damaged);
+    const wanted = sampleFrameIndices(200, 12);
+    expect(indices.every((index, i) => index <= wanted[i]!)).toBe(true);
+    expect(indices).not.toEqual(wanted);
+    // Before and after the damage all is well.
+    expect([...indices.slice(0, 4), ...indices.slice(9)]).toEqual([...wanted.slice(0, 4), ...wanted.slice(9)]);
+  });
+
+  test('becomes shorter after it was probed', async () => {
+    const path = cut(make('whole.mkv', ...pattern(8), ...h264, '-g', '20'), 'shrinking.mkv', 1);
+    const info = await probeVideo(path);
+    truncateSync(path, 100);
+    const reading = readSegments(info, source).next();
+    await expect(reading).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_VIDEO',
+      message: /shrinking\.mkv' cannot be decoded/,
+    });
+  });
+});
+
+test('a playlist cannot reach the network', async () => {
+  let asked = 0;
+  const server = createServer((_, response) => {
+    asked++;
+    response.end();
+  });
+  await new Promise<void>((fulfil) => server.listen(0, '127.0.0.1', fulfil));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/a.ts`;
+  try {
+    for (const [name, text] of [
+      ['list.m3u8', `#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n${url}\n#EXT-X-ENDLIST\n`],
+      ['list.mp4', `#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n${url}\n#EXT-X-ENDLIST\n`],
+      ['concat.mp4', `ffconcat version 1.0\nfile ${url}\n`],
+    ] as const)
+      await expect(probeVideo(write(name, text))).rejects.toMatchObject({ code: 'ERR_LONGVLM_VIDEO' });
+    expect(asked).toBe(0);
+  } finally {
+    await new Promise((fulfil) => server.close(fulfil));
+  }
+});
+
+describe.runIf(onLinux)('no ffmpeg stays behind', () => {
+  test('when aborted before the start', async () => {
+    const reason = new Error('no more');
+    const options = { ...source, signal: AbortSignal.abort(reason) };
+    await expect(probeVideo(picoVideo, { signal: options.signal })).rejects.toBe(reason);
+    await expect(readSegments(picoVideo, options).next()).rejects.toBe(reason);
+  });
+
+  test.each([1, 2])('when aborted while it is probed, in ffmpeg number %i', async (number) => {
+    const controller = new AbortController();
+    const reason = new Error('no more');
+    const probing = expect(probeVideo(long(), { signal: controller.signal })).rejects.toBe(reason);
+    const seen = new Set<number>();
+    for (; seen.size < number; await sleep(1)) for (const pid of children()) seen.add(pid);
+    controller.abort(reason);
+    await probing;
+    expect(children()).toEqual([]);
+  });
+
+  test.each(['seek', 'through'] as const)('when aborted inside a segment (%s)', async (strategy) => {
+    const controller = new AbortController();
+    const reason = { any: 'value' };
+    const onProgress = ({ framesRead }: { framesRead: number }) => framesRead === 6 && controller.abort(reason);
+    const segments = readSegments(long(), { ...source, strategy, signal: controller.signal, onProgress });
+    expect((await segments.next()).value?.index).toBe(0);
+    await expect(segments.next()).rejects.toBe(reason);
+    expect(children()).toEqual([]);
+    expect((await segments.next()).done).toBe(true);
+  });
+
+  test.each(['seek', 'through'] as const)('when aborted between segments (%s)', async (strategy) => {
+    const controller = new AbortController();
+    const segments = readSegments(long(), { ...source, strategy, signal: controller.signal });
+    await segments.next();
+    controller.abort();
+    // At once, though nobody asks for the next segment.
+    for (let i = 0; i < 100 && children().length > 0; i++) await sleep(20);
+    expect(children()).toEqual([]);
+    await expect(segments.next()).rejects.toBe(controller.signal.reason);
+  });
+
+  test.each(['seek', 'through'] as const)('when the loop is left (%s)', async (strategy) => {
+    let running = 0;
+    for await (const _ of readSegments(long(), { ...source, strategy })) {
+      running = children().length;
+      break;
+    }
+    expect(children()).toEqual([]);
+    expect(running).toBeGreaterThan(0);
+    const consumer = async () => {
+      for await (const _ of readSegments(long(), { ...source, strategy })) throw new Error('of the consumer');
+    };
+    await expect(consumer()).rejects.toThrow('of the consumer');
+  });
+
+  test('when something kills it, which is an error', async () => {
+    const segments = readSegments(long(), { ...source, strategy: 'through' });
+    await segments.next();
+    for (const pid of children()) process.kill(pid, 'SIGKILL');
+    const rest = async () => {
+      for await (const _ of segments);
+    };
+    await expect(rest()).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_VIDEO',
+      message: expect.stringMatching(/ffmpeg was ended by SIGKILL while reading '.*long\.mkv'/),
+    });
+  });
+
+  test('when Node ends, with an iterator that nobody finished', () => {
+    const script = `
+      import { readSegments } from ${JSON.stringify(new URL('../../../dist/video/frames.js', import.meta.url).href)};
+      const segments = readSegments(${JSON.stringify(long())}, { frames: 12, segmentFrames: 4, geometry: 'source', strategy: 'through' });
+      await segments.next();
+      console.log('first');`;
+    const { status, stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+      timeout: 20_000,
+      encoding: 'utf8',
+    });
+    expect({ status, stdout }).toEqual({ status: 0, stdout: 'first\n' });
+    const remaining = spawnSync('sh', ['-c', 'cat /proc/[0-9]*/cmdline 2>/dev/null | tr "\\0" " "'], {
+      encoding: 'utf8',
+    });
+    expect(remaining.stdout).not.toContain(join(folder, 'long.mkv'));
+  });
+});
+
+test('reads one segment ahead and no more', async () => {
+  let read = 0;
+  const onProgress = ({ framesRead }: { framesRead: number }) => {
+    read = framesRead;
+  };
+  for (const strategy of ['seek', 'through'] as const) {
+    const segments = readSegments(long(), { ...source, strategy, onProgress });
+    for (let taken = 1; taken <= 2; taken++) {
+      await segments.next();
+      for (let i = 0; i < 200 && read < (taken + 1) * 4; i++) await sleep(20);
+      await sleep(100);
+      expect(read).toBe((taken + 1) * 4);
+    }
+    await segments.return();
+  }
+});
+
+test('FFMPEG_PATH and the option decide which ffmpeg runs', async () => {
+  mkdirSync(join(folder, 'bin'), { recursive: true });
+  const fake = join(folder, 'bin', 'notffmpeg');
+  writeFileSync(fake, '#!/bin/sh\necho hello\n', { mode: 0o755 });
+  const missing = { name: 'LongVLMError', code: 'ERR_LONGVLM_FFMPEG_MISSING' };
+  const message = expect.stringMatching(
+    /the option 'ffmpeg' = .*nowhere.*Install it with `.*ffmpeg`, or set FFMPEG_PATH/,
+  );
+  await expect(probeVideo(picoVideo, { ffmpeg: join(folder, 'nowhere') })).rejects.toMatchObject({
+    ...missing,
+    message,
+  });
+  if (process.platform !== 'win32')
+    await expect(probeVideo(picoVideo, { ffmpeg: fake })).rejects.toMatchObject({
+      ...missing,
+      message: expect.stringMatching(/does not answer as ffmpeg does/),
+    });
+  const before = process.env.FFMPEG_PATH;
+  try {
+    process.env.FFMPEG_PATH = join(folder, 'nowhere');
+    await expect(probeVideo(picoVideo)).rejects.toMatchObject({
+      ...missing,
+      message: expect.stringMatching(/FFMPEG_PATH = /),
+    });
+  } finally {
+    if (before === undefined) delete process.env.FFMPEG_PATH;
+    else process.env.FFMPEG_PATH = before;
+  }
+});

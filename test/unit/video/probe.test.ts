@@ -1,0 +1,121 @@
+import { copyFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { probeVideo } from '../../../dist/video/probe.js';
+import { decodeAll, folder, h264, make, pattern, picoVideo, run } from './videoFiles.js';
+
+describe('probeVideo()', () => {
+  test('describes a video', async () => {
+    expect(await probeVideo(picoVideo)).toMatchObject({
+      path: picoVideo,
+      kind: 'video',
+      durationSeconds: 20.16,
+      frameCount: 252,
+      frameRate: 12.5,
+      variableFrameRate: false,
+      width: 128,
+      height: 96,
+      rotation: 0,
+      codec: 'h264',
+      container: 'mov,mp4,m4a,3gp,3g2,mj2',
+      warnings: [],
+    });
+  });
+
+  test.each([
+    ['B-frames', 'b.mp4', [...pattern(4), ...h264, '-bf', '3', '-g', '20']],
+    ['a transport stream that starts late', 'late.ts', [...pattern(2), ...h264, '-bf', '2', '-g', '20']],
+    ['AVI with B-frames, whose packets lack times', 'b.avi', [...pattern(2), '-c:v', 'mpeg4', '-bf', '2']],
+    [
+      'VP8, some of whose packets are never shown',
+      'alt.webm',
+      [...pattern(2), '-c:v', 'libvpx', '-deadline', 'realtime', '-auto-alt-ref', '1', '-lag-in-frames', '16'],
+    ],
+    ['a program stream', 'p.mpg', [...pattern(2), '-c:v', 'mpeg2video', '-bf', '2']],
+    ['GIF', 'a.gif', pattern(1, '32x24', 10)],
+    ['H.264 without a container', 'raw.h264', [...pattern(2), ...h264, '-bf', '2']],
+  ])('counts the frames of %s', async (_, name, args) => {
+    const { frameCount } = await probeVideo(make(name, ...args));
+    expect(frameCount).toBe(decodeAll(join(folder, name)).length / (name === 'a.gif' ? 32 * 24 * 3 : 64 * 48 * 3));
+  });
+
+  test('leaves out what an edit list hides', async () => {
+    const whole = make('b.mp4', ...pattern(4), ...h264, '-bf', '3', '-g', '20');
+    const path = make('edited.mp4', '-ss', '1.5', '-i', whole, '-c', 'copy');
+    const { frameCount, durationSeconds } = await probeVideo(path);
+    expect(frameCount).toBe(decodeAll(path).length / (64 * 48 * 3));
+    // Frame 37.5 of 100 is where it starts.
+    expect(frameCount).toBe(62);
+    expect(durationSeconds).toBeCloseTo(62 / 25, 6);
+  });
+
+  test('tells uneven frames', async () => {
+    const path = make(
+      'uneven.mp4',
+      ...['-f', 'lavfi', '-i', "testsrc2=s=64x48:r=25:d=4,select='not(mod(n,7))+not(mod(n,3))'"],
+      ...['-vsync', 'vfr', ...h264],
+    );
+    const { variableFrameRate, frameCount, durationSeconds } = await probeVideo(path);
+    expect(variableFrameRate).toBe(true);
+    expect(frameCount).toBe(44);
+    expect(durationSeconds).toBeGreaterThan(3.9);
+  });
+
+  test.each([90, 180, 270] as const)('sees a rotation by %i degrees', async (degrees) => {
+    const upright = make('b.mp4', ...pattern(4), ...h264, '-bf', '3', '-g', '20');
+    // A way to write it that any version takes: the tag of QuickTime's track matrix, counter-clockwise.
+    const path = make(`turned${degrees}.mp4`, '-i', upright, '-c', 'copy', '-metadata:s:v', `rotate=${360 - degrees}`);
+    const { rotation, width, height } = await probeVideo(path);
+    const autorotated = run('-i', path, '-frames:v', '1', '-f', 'rawvideo', '-pix_fmt', 'gray', '-');
+    expect({ width, height, pixels: autorotated.length }).toEqual({ width: 64, height: 48, pixels: 64 * 48 });
+    expect([degrees, 360 - degrees]).toContain(rotation);
+    expect(rotation).not.toBe(0);
+  });
+
+  test('takes the largest moving picture, not the cover', async () => {
+    const cover = make('cover.png', ...pattern(0.04, '320x240'), '-frames:v', '1');
+    const small = make('small.mp4', ...pattern(1, '32x24'), ...h264);
+    const large = make('b.mp4', ...pattern(4), ...h264, '-bf', '3', '-g', '20');
+    const path = make(
+      'several.mp4',
+      ...['-i', small, '-i', large, '-i', cover, '-map', '0', '-map', '1', '-map', '2', '-c', 'copy'],
+      ...['-disposition:v:2', 'attached_pic'],
+    );
+    expect(await probeVideo(path)).toMatchObject({ width: 64, height: 48, frameCount: 100 });
+  });
+
+  test.each(['png', 'jpg', 'webp', 'bmp'])('takes a %s picture as a video of one frame', async (type) => {
+    const path = make(`still.${type}`, ...pattern(0.04, '50x30'), '-frames:v', '1');
+    expect(await probeVideo(path)).toMatchObject({
+      kind: 'image',
+      frameCount: 1,
+      durationSeconds: 0,
+      frameRate: 0,
+      width: 50,
+      height: 30,
+    });
+  });
+
+  test.each(['-y.mp4', 'http:x.mp4', 'concat:a|b.mp4', "it's [é] %d.mp4"])(
+    'takes the name %s as it is',
+    async (name) => {
+      copyFileSync(picoVideo, join(folder, name));
+      expect((await probeVideo(join(folder, name))).frameCount).toBe(252);
+    },
+  );
+
+  test('takes one picture whose name looks like a sequence', async () => {
+    const path = join(folder, 'p%03d.png');
+    copyFileSync(make('still.png', ...pattern(0.04, '50x30'), '-frames:v', '1'), path);
+    copyFileSync(path, join(folder, 'p000.png'));
+    copyFileSync(path, join(folder, 'p001.png'));
+    expect((await probeVideo(path)).frameCount).toBe(1);
+  });
+
+  test('rejects wrong arguments', async () => {
+    await expect(probeVideo(5 as never)).rejects.toThrow(TypeError);
+    await expect(probeVideo('')).rejects.toThrow(RangeError);
+    await expect(probeVideo('a.mp4', { ffmpeg: 1 as never })).rejects.toThrow(/string for ffmpeg but received 1/);
+    await expect(probeVideo('a.mp4', { signal: {} as never })).rejects.toThrow(/AbortSignal for signal/);
+  });
+});

@@ -1,0 +1,71 @@
+// Makes small videos with ffmpeg, and decodes them in the plainest way to compare with.
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll } from 'vitest';
+import { findFfmpeg } from '../../../dist/video/ffmpeg.js';
+
+const fixtures = fileURLToPath(new URL('../../fixtures/pico/', import.meta.url));
+/** 252 frames of 128 by 96, four scenes. */
+export const picoVideo = join(fixtures, 'video.mp4');
+
+const ffmpeg = await findFfmpeg();
+
+/** A folder of this test file's own; it goes when the tests are done. */
+export const folder = mkdtempSync(join(tmpdir(), 'longvlm-video-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Runs ffmpeg in {@link folder}. */
+export function run(...args: string[]): Buffer {
+  return execFileSync(ffmpeg.path, ['-nostdin', '-v', 'error', '-y', ...args], {
+    cwd: folder,
+    maxBuffer: 1 << 28,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+}
+
+const made = new Set<string>();
+
+/** Makes `name` once by the options `args` and returns its path. `{}` stands for the output's name. */
+export function make(name: string, ...args: string[]): string {
+  const path = join(folder, name);
+  if (!made.has(name)) run(...args, `file:${path}`);
+  made.add(name);
+  return path;
+}
+
+/** Moving, colourful content: no two frames are equal. */
+export function pattern(seconds: number, size = '64x48', rate = 25): string[] {
+  return ['-f', 'lavfi', '-i', `testsrc2=s=${size}:r=${rate}:d=${seconds}`];
+}
+
+export const h264 = ['-c:v', 'libx264', '-preset', 'veryfast', '-pix_fmt', 'yuv420p'];
+
+/** Every frame of `path` as it is shown, in RGB, by one ffmpeg from beginning to end. */
+export function decodeAll(path: string, stream = 'V:0'): Buffer {
+  const rgb = ['-vf', 'scale=flags=bicubic,format=rgb24', '-f', 'rawvideo', '-'];
+  return run('-i', `file:${path}`, '-map', `0:${stream}`, ...ffmpeg.passthrough, ...rgb);
+}
+
+/** The ffmpeg processes that this process started and that still exist. */
+export function children(): number[] {
+  if (process.platform !== 'linux') throw new Error('reads /proc');
+  return readdirSync('/proc').flatMap((entry) => {
+    try {
+      const [, name, , parent] = /\((.*)\) (\S) (\d+)/.exec(readFileSync(`/proc/${entry}/stat`, 'utf8')) ?? [];
+      return name?.startsWith('ffmpeg') && Number(parent) === process.pid ? [Number(entry)] : [];
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** A tensor of the reference's data. */
+export function expected(name: string): { dims: number[]; data: Uint8Array } {
+  const file = readFileSync(join(fixtures, 'expected.safetensors'));
+  const start = 8 + Number(file.readBigUInt64LE());
+  const { shape, data_offsets } = JSON.parse(file.toString('utf8', 8, start))[name];
+  return { dims: shape, data: Uint8Array.from(file.subarray(start + data_offsets[0], start + data_offsets[1])) };
+}
