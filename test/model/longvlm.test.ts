@@ -5,7 +5,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type EncodeProgress, LongVLM, VideoFeatures } from '../../dist/index.js';
 import { mergeTokens, poolClsTokens } from '../../dist/kernels/index.js';
 import { type Float32Tensor, float32Tensor } from '../../dist/tensor.js';
+import { readSegments } from '../../dist/video/frames.js';
 import { VisionEncoder } from '../../dist/vision/encoder.js';
+import { frameGeometry, normalizationTables, normalizeFrames } from '../../dist/vision/preprocess.js';
 import { openSafetensors, readTensor, writeSafetensors } from '../../dist/weights/safetensors.js';
 import { expected, pico, picoOptions, relativeError } from '../fixtures/index.js';
 
@@ -70,6 +72,29 @@ describe('from stored pixels to tokens', () => {
     expect(relativeError(video.data, (await expected('video')).data)).toBeLessThan(1e-4);
     const answer = await vlm.ask(stored, question, greedy);
     expect(answer.tokenIds).toEqual(pico.expected.greedy_linear);
+  });
+});
+
+describe('from the file to patches', () => {
+  test("patches of the frames that ffmpeg gives have a cosine above 0.999 with the reference's", async () => {
+    const { T, K } = pico.expected.config;
+    const encoder = await VisionEncoder.create({ path: pico.clip, threads: 1 });
+    try {
+      const { config } = encoder;
+      const pixels = new Float32Array(T * 3 * config.imageSize ** 2);
+      const geometry = frameGeometry(config, 'crop');
+      for await (const segment of readSegments(pico.video, { frames: T, segmentFrames: K, geometry }))
+        normalizeFrames(
+          segment.frames,
+          pixels.subarray(segment.index * (pixels.length / (T / K))),
+          config.imageSize,
+          normalizationTables(config),
+        );
+      const { patches } = await encoder.forward(float32Tensor(pixels, [T, 3, config.imageSize, config.imageSize]));
+      expect(cosine(patches.data, (await expected('patches')).data)).toBeGreaterThan(0.999);
+    } finally {
+      await encoder.dispose();
+    }
   });
 });
 
