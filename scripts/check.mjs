@@ -19,6 +19,7 @@ const checks = [
   ['types of tests', tool('tsc'), ['-p', 'tsconfig.test.json']],
   ['clang-format', tool('clang-format'), ['--dry-run', '-Werror', ...sourcesIn('native'), ...sourcesIn('scripts')]],
   ['includes', process.execPath, ['scripts/check-includes.mjs']],
+  ['signatures', process.execPath, ['scripts/check-signatures.mjs']],
   ['publint', tool('publint'), ['--strict']],
   ['llama ABI', process.execPath, ['scripts/check-llama-abi.mjs']],
 ];
