@@ -1,4 +1,4 @@
-import type { Packets } from './packets.js';
+import { DISCARD, KEY, type Packets } from './packets.js';
 
 /** Where a reader may start decoding to arrive at a frame. */
 export type SeekPoint = {
@@ -45,18 +45,16 @@ export class FrameTable {
       packetOf !== undefined && (this.#aimAtKey || INDEXED.test(container)) && isRising(packets.dts, true);
     this.#packets = seekable ? packets : undefined;
     this.#packetOf = seekable ? packetOf : undefined;
-    const keys: number[] = [];
-    if (seekable) for (const [i, key] of packets.key.entries()) if (key) keys.push(i);
-    this.#keys = Int32Array.from(keys);
+    this.#keys = seekable ? placesOf(packets.flags, KEY, KEY) : new Int32Array(0);
   }
 
   /** The frames that `packets` announce; undefined where their times cannot be relied on. */
   static fromPackets(packets: Packets, container: string): FrameTable | undefined {
     if (packets.pts.some(Number.isNaN) || !isRising(packets.dts, true)) return undefined;
-    const shown: number[] = [];
-    for (const [i, hidden] of packets.hidden.entries()) if (!hidden) shown.push(i);
-    const order = Int32Array.from(shown).sort((a, b) => packets.pts[a]! - packets.pts[b]!);
-    const pts = Float64Array.from(order, (i) => packets.pts[i]!);
+    const order = placesOf(packets.flags, DISCARD, 0);
+    sortByTime(order, packets.pts);
+    const pts = new Float64Array(order.length);
+    for (let i = 0; i < pts.length; i++) pts[i] = packets.pts[order[i]!]!;
     return isRising(pts) ? new FrameTable('time', pts, packets, order, container) : undefined;
   }
 
@@ -133,6 +131,26 @@ export class FrameTable {
     const wanted = packets.dts[target]! * tick + SEEK_SHIFT_SECONDS;
     return { seconds: Math.max(keySeconds, Math.min(wanted, latest)), position };
   }
+}
+
+/** The places at which the bits `mask` of `flags` are `wanted`. */
+function placesOf(flags: Uint8Array, mask: number, wanted: number): Int32Array {
+  const places = new Int32Array(flags.length);
+  let count = 0;
+  for (let i = 0; i < flags.length; i++) if ((flags[i]! & mask) === wanted) places[count++] = i;
+  return places.slice(0, count);
+}
+
+/** Sorts packets by their times. Decoding order is nearly that, so each moves a few places; built-in sorting copies all. */
+function sortByTime(order: Int32Array, pts: Float64Array): void {
+  let moves = order.length * 64;
+  for (let i = 1; i < order.length && moves > 0; i++) {
+    const packet = order[i]!;
+    let at = i;
+    for (; at > 0 && pts[order[at - 1]!]! > pts[packet]!; at--, moves--) order[at] = order[at - 1]!;
+    order[at] = packet;
+  }
+  if (moves <= 0) order.sort((a, b) => pts[a]! - pts[b]!);
 }
 
 function isRising(values: Float64Array, orEqual = false): boolean {

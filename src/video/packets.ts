@@ -1,28 +1,36 @@
 // Packets as they lie in the file, from ffmpeg's framecrc format: no picture is decoded.
 
-const KEY = 1;
+/** Flags of packets, as FFmpeg numbers them. */
+export const KEY = 1;
 const CORRUPT = 2;
-const DISCARD = 4;
-/** What ffmpeg prints for a timestamp that it does not know (AV_NOPTS_VALUE). */
-const NO_TIME = -(2 ** 63);
+export const DISCARD = 4;
+/** What ffmpeg prints for a timestamp that it does not know, AV_NOPTS_VALUE, is -2^63: nothing real comes near it. */
+const NO_TIME = -9e18;
+const [NEWLINE, SPACE, HASH, COMMA, MINUS, ZERO, LETTER_F] = [10, 32, 35, 44, 45, 48, 70];
 
 /** A list of numbers that grows. */
-class Column {
-  #data = new Float64Array(1024);
-  length = 0;
+class Column<T extends Float64Array | Uint8Array> {
+  #data: T;
+  readonly #make: (length: number) => T;
+  #length = 0;
+
+  constructor(make: (length: number) => T) {
+    this.#make = make;
+    this.#data = make(1024);
+  }
 
   push(value: number): void {
-    if (this.length === this.#data.length) {
-      const larger = new Float64Array(this.length * 2);
+    if (this.#length === this.#data.length) {
+      const larger = this.#make(this.#length * 2);
       larger.set(this.#data);
       this.#data = larger;
     }
-    this.#data[this.length++] = value;
+    this.#data[this.#length++] = value;
   }
 
-  /** The numbers, without spare room. */
-  finish(): Float64Array {
-    return this.#data.slice(0, this.length);
+  /** The numbers, without a copy. */
+  finish(): T {
+    return this.#data.subarray(0, this.#length) as T;
   }
 }
 
@@ -32,10 +40,8 @@ export type Packets = {
   readonly timeBase: { readonly num: number; readonly den: number };
   readonly pts: Float64Array;
   readonly dts: Float64Array;
-  /** 1 where decoding can begin. */
-  readonly key: Uint8Array;
-  /** 1 where the picture is decoded but not shown, by an edit list. */
-  readonly hidden: Uint8Array;
+  /** {@link KEY} where decoding can begin, {@link DISCARD} where the picture is decoded but not shown, by an edit list. */
+  readonly flags: Uint8Array;
   /** The duration of the last packet shown. */
   readonly lastDuration: number;
   /** How many packets the container calls damaged. */
@@ -45,16 +51,16 @@ export type Packets = {
 /** Collects the packets of one stream. */
 class StreamPackets {
   timeBase = { num: 1, den: 1 };
-  readonly #pts = new Column();
-  readonly #dts = new Column();
-  readonly #flags = new Column();
+  readonly #pts = new Column((length) => new Float64Array(length));
+  readonly #dts = new Column((length) => new Float64Array(length));
+  readonly #flags = new Column((length) => new Uint8Array(length));
   #lastPts = Number.NEGATIVE_INFINITY;
   #lastDuration = 0;
   #corrupt = 0;
 
   add(dts: number, pts: number, duration: number, flags: number): void {
-    this.#pts.push(pts === NO_TIME ? Number.NaN : pts);
-    this.#dts.push(dts === NO_TIME ? Number.NaN : dts);
+    this.#pts.push(pts < NO_TIME ? Number.NaN : pts);
+    this.#dts.push(dts < NO_TIME ? Number.NaN : dts);
     this.#flags.push(flags);
     if (flags & CORRUPT) this.#corrupt++;
     if (pts >= this.#lastPts) {
@@ -64,13 +70,11 @@ class StreamPackets {
   }
 
   finish(): Packets {
-    const flags = this.#flags.finish();
     return {
       timeBase: this.timeBase,
       pts: this.#pts.finish(),
       dts: this.#dts.finish(),
-      key: Uint8Array.from(flags, (bits) => (bits & KEY ? 1 : 0)),
-      hidden: Uint8Array.from(flags, (bits) => (bits & DISCARD ? 1 : 0)),
+      flags: this.#flags.finish(),
       lastDuration: this.#lastDuration,
       corrupt: this.#corrupt,
     };
@@ -87,20 +91,32 @@ export const packetArguments = [
   '-copyinkf',
   '-copypriorss',
   '1',
+  '-flush_packets',
+  '0',
   '-f',
   'framecrc',
   'pipe:1',
 ];
 
-/** Reads framecrc text piece by piece. Streams are numbered in the order of the file. */
+/**
+ * Reads framecrc text piece by piece. Streams are numbered in the order of the file.
+ *
+ * Works on bytes: an hour of video has 90,000 lines, and as strings they would take more memory than all else here.
+ */
 export class PacketParser {
   readonly #streams: StreamPackets[] = [];
-  #rest = '';
+  #rest: Uint8Array = new Uint8Array(0);
+  readonly #fields = new Float64Array(4);
 
-  add(text: string): void {
-    const lines = (this.#rest + text).split('\n');
-    this.#rest = lines.pop()!;
-    for (const line of lines) this.#line(line);
+  add(piece: Buffer): void {
+    const text = this.#rest.length > 0 ? Buffer.concat([this.#rest, piece]) : piece;
+    let start = 0;
+    for (let end = text.indexOf(NEWLINE); end >= 0; end = text.indexOf(NEWLINE, start)) {
+      if (text[start] === HASH) this.#header(text.toString('latin1', start, end));
+      else this.#packet(text, start, end);
+      start = end + 1;
+    }
+    this.#rest = text.subarray(start);
   }
 
   finish(): Packets[] {
@@ -112,14 +128,30 @@ export class PacketParser {
     return this.#streams[number];
   }
 
-  #line(line: string): void {
+  #header(line: string): void {
     const base = /^#tb (\d+): (\d+)\/(\d+)/.exec(line);
     if (base) this.#stream(Number(base[1])).timeBase = { num: Number(base[2]), den: Number(base[3]) };
-    if (line === '' || line.startsWith('#')) return;
-    const [stream, dts, pts, duration, , , sixth] = line.split(',');
-    if (duration === undefined) return;
+  }
+
+  /** `stream, dts, pts, duration, size, checksum[, F=0xflags][, side data]` */
+  #packet(text: Buffer, start: number, end: number): void {
+    const fields = this.#fields;
+    let at = start;
+    for (let i = 0; i < fields.length; i++) {
+      while (text[at] === SPACE) at++;
+      const negative = text[at] === MINUS;
+      if (negative) at++;
+      let value = 0;
+      for (; at < end && text[at] !== COMMA; at++) value = value * 10 + (text[at]! - ZERO);
+      fields[i] = negative ? -value : value;
+      at++;
+    }
+    if (at >= end) return;
     // The flags are written only where they are not those of a plain key frame.
-    const flags = sixth?.startsWith(' F=0x') ? Number.parseInt(sixth.slice(5), 16) : KEY;
-    this.#stream(Number(stream)).add(Number(dts), Number(pts), Number(duration), flags);
+    const size = text.indexOf(COMMA, at);
+    const mark = size < 0 ? -1 : text.indexOf(COMMA, size + 1) + 2;
+    const flagged = mark >= 2 && mark < end && text[mark] === LETTER_F;
+    const flags = flagged ? Number.parseInt(text.toString('latin1', mark + 4, Math.min(end, mark + 12)), 16) : KEY;
+    this.#stream(fields[0]!).add(fields[1]!, fields[2]!, fields[3]!, flags);
   }
 }

@@ -133,7 +133,7 @@ async function readPackets(path: string, binary: FfmpegBinary, signal: AbortSign
     description.add(line),
   );
   try {
-    for (let chunk = await ffmpeg.read(); chunk; chunk = await ffmpeg.read()) parser.add(chunk.toString('latin1'));
+    for (let chunk = await ffmpeg.read(); chunk; chunk = await ffmpeg.read()) parser.add(chunk);
     const exit = await ffmpeg.closed;
     signal?.throwIfAborted();
     checkNotKilled(exit, path);
