@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import type { LlamaModel } from 'node-llama-cpp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { VideoChat } from '../../dist/llm/chat.js';
 import { LanguageModel } from '../../dist/llm/model.js';
@@ -268,6 +269,64 @@ describe('VideoChat', () => {
     expect(chat.disposed).toBe(true);
     await expect(chat.ask(question)).rejects.toMatchObject({ code: 'ERR_LONGVLM_DISPOSED' });
     await expect(stream.next()).rejects.toMatchObject({ code: 'ERR_LONGVLM_DISPOSED' });
+  });
+});
+
+describe('prompts', () => {
+  /** The tokens that a prompt takes are told by the model itself. */
+  const tokensOf = (text: string) => (model as unknown as { model: LlamaModel }).model.tokenize(text).length;
+
+  test.each([
+    [
+      'vicuna_v1_1',
+      "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions.",
+    ],
+    ['long_vlm_v1', JSON.parse(readFileSync(path.join(pico.clip, '../prompt.json'), 'utf8')).system as string],
+  ] as const)('%s puts its system text before the video', async (template, system) => {
+    await withChat(
+      async (chat) => {
+        // <s>, the text, <vid_start>, the video.
+        expect(chat.usedTokens).toBe(1 + tokensOf(`${system} USER: `) + 1 + 29);
+      },
+      { template },
+    );
+  });
+
+  test('another system text, and none, take the place of that of the template', async () => {
+    for (const system of ['Be brief.', ''])
+      await withChat(
+        async (chat) => {
+          expect(chat.usedTokens).toBe(1 + tokensOf(system === '' ? 'USER: ' : `${system} USER: `) + 1 + 29);
+        },
+        { system },
+      );
+  });
+
+  test('a vocabulary without the video tokens goes without', async () => {
+    const bytes = readFileSync(pico.llm).toString('latin1');
+    const file = path.join(folder, 'plain.gguf');
+    writeFileSync(
+      file,
+      Buffer.from(bytes.replaceAll('<vid_start>', '<abc_start>').replaceAll('<vid_end>', '<abc_end>'), 'latin1'),
+    );
+    const plain = await LanguageModel.load({ path: file, device: 'cpu', threads: 1 });
+    try {
+      const chat = await VideoChat.create(plain, video);
+      expect(chat.usedTokens).toBe(pico.expected.prompt.before.length - 1 + 29);
+      await chat.ask(question, { maxTokens: 1 });
+      expect(chat.lastAnswer?.promptTokens).toBe(pico.expected.prompt.after.length - 1);
+    } finally {
+      await plain.dispose();
+    }
+  });
+
+  test('a stop text ends the answer and is no part of it', async () => {
+    const whole = await withChat((chat) => chat.ask(question, greedy));
+    const stop = whole.slice(8, 11);
+    await withChat(async (chat) => {
+      expect(await chat.ask(question, { ...greedy, stop: [stop] })).toBe(whole.slice(0, whole.indexOf(stop)));
+      expect(chat.lastAnswer?.stopReason).toBe('stop');
+    });
   });
 });
 
