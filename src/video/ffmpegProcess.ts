@@ -60,8 +60,7 @@ export class FfmpegProcess {
     alive.add(child);
     readLines(child.stderr!, (line) => {
       if (/\[(error|fatal|panic)\]/.test(line)) {
-        this.#troubles.push(line);
-        if (this.#troubles.length > MAX_TROUBLES) this.#troubles.shift();
+        if (this.#troubles.length < MAX_TROUBLES) this.#troubles.push(line);
       }
       onLine?.(line);
     });
@@ -81,10 +80,10 @@ export class FfmpegProcess {
     if (signal?.aborted) kill();
   }
 
-  /** What ffmpeg complained about last, on one line; empty when it did not. */
+  /** What ffmpeg complained about first, which is the cause of the rest, on one line; empty when it did not. */
   get complaint(): string {
     const cleaned = this.#troubles.map((line) => line.replace(/\[[^\]]*\] ?/g, '').trim()).filter(Boolean);
-    return [...new Set(cleaned)].slice(-3).join('; ').slice(-400);
+    return [...new Set(cleaned)].slice(0, 3).join('; ').slice(0, 400);
   }
 
   /** The next piece of standard output, or undefined at its end. */

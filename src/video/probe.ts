@@ -74,7 +74,7 @@ export async function probeVideo(path: string, options: ProbeOptions = {}): Prom
   signal?.throwIfAborted();
 
   const { description, packetsOf, complaint } = await readPackets(path, binary, signal);
-  const found = largestStream(description.streams, packetsOf);
+  const found = largestStream(description, packetsOf);
   if (!found) throw notVideo(path, description, complaint);
   const { stream, packets } = found;
   const { container } = description;
@@ -144,11 +144,12 @@ async function readPackets(path: string, binary: FfmpegBinary, signal: AbortSign
 }
 
 /** The stream with the largest picture, the first of equal ones; undefined when none has a picture. */
-function largestStream(streams: readonly StreamInfo[], packetsOf: readonly Packets[]) {
+function largestStream(description: InputDescription, packetsOf: readonly Packets[]) {
   let best: { stream: StreamInfo; packets: Packets } | undefined;
-  for (const [i, stream] of streams.entries()) {
+  for (const [i, number] of description.copied.entries()) {
     const packets = packetsOf[i];
-    if (!packets?.pts.length || stream.width * stream.height === 0) continue;
+    const stream = description.streams.find((candidate) => candidate.stream === number);
+    if (!stream || !packets?.pts.length || stream.width * stream.height === 0) continue;
     if (!best || stream.width * stream.height > best.stream.width * best.stream.height) best = { stream, packets };
   }
   return best;
@@ -192,7 +193,7 @@ function notVideo(path: string, description: InputDescription, complaint: string
   const cause =
     description.container === ''
       ? `is not a video that ffmpeg can read${complaint ? `: ${complaint}` : ''}`
-      : description.streams.length > 0
+      : description.streams.length > 0 && !/matches no streams/.test(complaint)
         ? `holds a video stream without pictures${complaint ? `: ${complaint}` : ''}`
         : `holds no video stream${description.hasAudio ? ', only sound' : ''}`;
   const remedy = /moov atom not found/.test(complaint)

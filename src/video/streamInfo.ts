@@ -14,35 +14,29 @@ export type StreamInfo = {
   readonly rotation: 0 | 90 | 180 | 270;
 };
 
-/** A file as ffmpeg describes it. */
-export type ContainerInfo = {
-  /** Names of the format, such as `mov,mp4,m4a,3gp,3g2,mj2`. */
-  readonly container: string;
-  /** Its first timestamp, in seconds. */
-  readonly startSeconds: number;
-  /** Its duration by its header; undefined when it does not say. */
-  readonly durationSeconds: number | undefined;
-  readonly streams: readonly StreamInfo[];
-  /** Whether it holds sound. */
-  readonly hasAudio: boolean;
-};
-
 type Draft = { -readonly [K in keyof StreamInfo]: StreamInfo[K] };
 
 /** Reads the description of the first input from the lines of standard error. */
 export class InputDescription {
+  /** Names of the format, such as `mov,mp4,m4a,3gp,3g2,mj2`; empty when there was no input. */
   container = '';
+  /** The first timestamp, in seconds. */
   startSeconds = 0;
+  /** The duration by the header; undefined when it does not say. */
   durationSeconds: number | undefined;
   hasAudio = false;
   readonly streams: Draft[] = [];
+  /** The stream that each stream of the output copies. */
+  readonly copied: number[] = [];
   #current: Draft | undefined;
   #ended = false;
 
   /** Takes one line, in order. */
   add(line: string): void {
-    if (this.#ended) return;
     const text = line.replace(/^(\[[^\]]*\] )+/, '');
+    const copy = /^ +Stream #0:(\d+) -> #0:\d+ \(copy\)/.exec(text);
+    if (copy) this.copied.push(Number(copy[1]));
+    if (this.#ended) return;
     if (/^(Output #0|Stream mapping)/.test(text)) {
       this.#ended = true;
       return;
@@ -67,7 +61,7 @@ export class InputDescription {
   #stream(stream: number, kind: string, details: string): void {
     this.#current = undefined;
     if (kind === 'Audio') this.hasAudio = true;
-    if (kind !== 'Video' || /\((attached pic|timed thumbnails)\)/.test(details)) return;
+    if (kind !== 'Video') return;
     const size = /, (\d+)x(\d+)(?=[ ,]|$)/.exec(details);
     const rate = /, ([\d.]+)(k?) fps/.exec(details);
     this.#current = {

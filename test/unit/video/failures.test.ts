@@ -1,6 +1,6 @@
 // Files that are no videos or damaged, and work that ends before its time: one clear error, and no ffmpeg left.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { sampleFrameIndices } from '../../../dist/video/frameIndices.js';
 import { readSegments } from '../../../dist/video/frames.js';
 import { probeVideo } from '../../../dist/video/probe.js';
-import { children, folder, h264, make, pattern, picoVideo } from './videoFiles.js';
+import { children, ffmpeg, folder, h264, make, pattern, picoVideo } from './videoFiles.js';
 
 const onLinux = process.platform === 'linux';
 const source = { frames: 12, segmentFrames: 4, geometry: 'source' } as const;
@@ -33,6 +33,25 @@ function cut(path: string, name: string, share: number): string {
 function write(name: string, content: string | Buffer): string {
   writeFileSync(join(folder, name), content);
   return join(folder, name);
+}
+
+/** An ffmpeg whose run number `number`, not counting the one that asks for its version, never ends. */
+function stallingFfmpeg(number: number): { wrapper: string; reached: () => Promise<void> } {
+  const [count, stalled] = [join(folder, `count-${number}`), join(folder, `stalled-${number}`)];
+  const wrapper = write(
+    `ffmpeg-${number}`,
+    `#!/bin/sh
+case "$*" in *-version*) exec "${ffmpeg.path}" "$@" ;; esac
+echo >> "${count}"
+if [ "$(wc -l < "${count}")" -ge ${number} ]; then : > "${stalled}"; exec "${ffmpeg.path}" -v quiet -re -f lavfi -i anullsrc -f null -; fi
+exec "${ffmpeg.path}" "$@"
+`,
+  );
+  chmodSync(wrapper, 0o755);
+  const reached = async () => {
+    while (!existsSync(stalled)) await sleep(5);
+  };
+  return { wrapper, reached };
 }
 
 afterEach(() => {
@@ -214,9 +233,10 @@ describe.runIf(onLinux)('no ffmpeg stays behind', () => {
   test.each([1, 2])('when aborted while it is probed, in ffmpeg number %i', async (number) => {
     const controller = new AbortController();
     const reason = new Error('no more');
-    const probing = expect(probeVideo(long(), { signal: controller.signal })).rejects.toBe(reason);
-    const seen = new Set<number>();
-    for (; seen.size < number; await sleep(1)) for (const pid of children()) seen.add(pid);
+    const { wrapper, reached } = stallingFfmpeg(number);
+    const probing = expect(probeVideo(picoVideo, { ffmpeg: wrapper, signal: controller.signal })).rejects.toBe(reason);
+    await Promise.race([probing, reached()]);
+    expect(children()).toHaveLength(1);
     controller.abort(reason);
     await probing;
     expect(children()).toEqual([]);

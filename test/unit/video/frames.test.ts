@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { sampleFrameIndices } from '../../../dist/video/frameIndices.js';
 import { type FrameSegment, type ReadSegmentsOptions, readSegments } from '../../../dist/video/frames.js';
 import { probeVideo, type VideoInfo } from '../../../dist/video/probe.js';
-import { decodeAll, expected, h264, make, pattern, picoVideo, run } from './videoFiles.js';
+import { decodeAll, expected, h264, make, passthrough, pattern, picoVideo, run, turned } from './videoFiles.js';
 
 const GOP = ['-g', '20', '-sc_threshold', '0'];
 
@@ -92,7 +92,7 @@ describe('readSegments() gives exactly the wanted frames', () => {
     [
       'uneven frames that start late',
       'uneven.mp4',
-      ['-f', 'lavfi', '-i', vfr, '-vsync', 'vfr', ...h264, '-bf', '3', ...GOP],
+      ['-f', 'lavfi', '-i', vfr, ...passthrough, ...h264, '-bf', '3', ...GOP],
       true,
     ],
     ['one frame a second', 'slow.mp4', [...pattern(90, '64x48', 1), ...h264, '-bf', '3', '-g', '10'], true],
@@ -264,13 +264,13 @@ describe('readSegments() pictures', () => {
       '-',
     );
     expect(meanDifference(source.frames, plain)).toBeLessThan(1);
-    for (const resize of ['crop', 'pad', 'squash'] as const)
+    for (const resize of what === 'odd sizes' ? (['crop', 'pad', 'squash'] as const) : [])
       expect((await read(path, { resize, size: 28 })).dims).toEqual([1, 28, 28, 3]);
   });
 
-  test.each([90, 180, 270])('turned by %i degrees as they are shown', async (degrees) => {
+  test.each([90, 180, 270] as const)('turned by %i degrees as they are shown', async (degrees) => {
     const upright = make('b.mp4', ...pattern(6), ...h264, '-bf', '3', ...GOP);
-    const path = make(`turned${degrees}.mp4`, '-i', upright, '-c', 'copy', '-metadata:s:v', `rotate=${degrees}`);
+    const path = turned(upright, degrees);
     const { segments } = await readAll(path, { frames: 1, segmentFrames: 1 });
     expect(segments[0]!.dims).toEqual(degrees === 180 ? [1, 48, 64, 3] : [1, 64, 48, 3]);
     const index = segments[0]!.frameIndices[0]!;

@@ -2,7 +2,7 @@ import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { probeVideo } from '../../../dist/video/probe.js';
-import { decodeAll, folder, h264, make, pattern, picoVideo, run } from './videoFiles.js';
+import { decodeAll, folder, h264, make, passthrough, pattern, picoVideo, turned } from './videoFiles.js';
 
 describe('probeVideo()', () => {
   test('describes a video', async () => {
@@ -31,12 +31,9 @@ describe('probeVideo()', () => {
       'alt.webm',
       [...pattern(2), '-c:v', 'libvpx', '-deadline', 'realtime', '-auto-alt-ref', '1', '-lag-in-frames', '16'],
     ],
-    ['a program stream', 'p.mpg', [...pattern(2), '-c:v', 'mpeg2video', '-bf', '2']],
-    ['GIF', 'a.gif', pattern(1, '32x24', 10)],
-    ['H.264 without a container', 'raw.h264', [...pattern(2), ...h264, '-bf', '2']],
   ])('counts the frames of %s', async (_, name, args) => {
     const { frameCount } = await probeVideo(make(name, ...args));
-    expect(frameCount).toBe(decodeAll(join(folder, name)).length / (name === 'a.gif' ? 32 * 24 * 3 : 64 * 48 * 3));
+    expect(frameCount).toBe(decodeAll(join(folder, name)).length / (64 * 48 * 3));
   });
 
   test('leaves out what an edit list hides', async () => {
@@ -53,7 +50,7 @@ describe('probeVideo()', () => {
     const path = make(
       'uneven.mp4',
       ...['-f', 'lavfi', '-i', "testsrc2=s=64x48:r=25:d=4,select='not(mod(n,7))+not(mod(n,3))'"],
-      ...['-vsync', 'vfr', ...h264],
+      ...[...passthrough, ...h264],
     );
     const { variableFrameRate, frameCount, durationSeconds } = await probeVideo(path);
     expect(variableFrameRate).toBe(true);
@@ -63,13 +60,8 @@ describe('probeVideo()', () => {
 
   test.each([90, 180, 270] as const)('sees a rotation by %i degrees', async (degrees) => {
     const upright = make('b.mp4', ...pattern(4), ...h264, '-bf', '3', '-g', '20');
-    // A way to write it that any version takes: the tag of QuickTime's track matrix, counter-clockwise.
-    const path = make(`turned${degrees}.mp4`, '-i', upright, '-c', 'copy', '-metadata:s:v', `rotate=${360 - degrees}`);
-    const { rotation, width, height } = await probeVideo(path);
-    const autorotated = run('-i', path, '-frames:v', '1', '-f', 'rawvideo', '-pix_fmt', 'gray', '-');
-    expect({ width, height, pixels: autorotated.length }).toEqual({ width: 64, height: 48, pixels: 64 * 48 });
-    expect([degrees, 360 - degrees]).toContain(rotation);
-    expect(rotation).not.toBe(0);
+    const info = await probeVideo(turned(upright, degrees));
+    expect(info).toMatchObject({ rotation: degrees, width: 64, height: 48 });
   });
 
   test('takes the largest moving picture, not the cover', async () => {

@@ -1,8 +1,8 @@
 // Makes small videos with ffmpeg, and decodes them in the plainest way to compare with.
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll } from 'vitest';
 import { findFfmpeg } from '../../../dist/video/ffmpeg.js';
@@ -11,7 +11,10 @@ const fixtures = fileURLToPath(new URL('../../fixtures/pico/', import.meta.url))
 /** 252 frames of 128 by 96, four scenes. */
 export const picoVideo = join(fixtures, 'video.mp4');
 
-const ffmpeg = await findFfmpeg();
+/** The ffmpeg that the tests run. */
+export const ffmpeg = await findFfmpeg();
+/** Options that keep frames as they are, evenly spaced or not. */
+export const { passthrough } = ffmpeg;
 
 /** A folder of this test file's own; it goes when the tests are done. */
 export const folder = mkdtempSync(join(tmpdir(), 'longvlm-video-'));
@@ -46,16 +49,33 @@ export const h264 = ['-c:v', 'libx264', '-preset', 'veryfast', '-pix_fmt', 'yuv4
 /** Every frame of `path` as it is shown, in RGB, by one ffmpeg from beginning to end. */
 export function decodeAll(path: string, stream = 'V:0'): Buffer {
   const rgb = ['-vf', 'scale=flags=bicubic,format=rgb24', '-f', 'rawvideo', '-'];
-  return run('-i', `file:${path}`, '-map', `0:${stream}`, ...ffmpeg.passthrough, ...rgb);
+  return run('-i', `file:${path}`, '-map', `0:${stream}`, ...passthrough, ...rgb);
+}
+
+/**
+ * A copy of the MP4 file at `path` to be displayed turned clockwise: writes the matrix in its track's header, as options
+ * for it differ between versions of ffmpeg.
+ */
+export function turned(path: string, degrees: 90 | 180 | 270): string {
+  const bytes = readFileSync(path);
+  const one = 1 << 16;
+  const [cos, sin] = ({ 90: [0, one], 180: [-one, 0], 270: [0, -one] } as const)[degrees];
+  const matrix = bytes.indexOf('tkhd') + 4 + 40;
+  for (const [i, value] of [cos, sin, 0, -sin, cos].entries())
+    bytes.writeInt32BE(value === 0 ? 0 : value, matrix + i * 4);
+  const copy = path.replace('.mp4', `-${degrees}.mp4`);
+  writeFileSync(copy, bytes);
+  return copy;
 }
 
 /** The ffmpeg processes that this process started and that still exist. */
 export function children(): number[] {
   if (process.platform !== 'linux') throw new Error('reads /proc');
+  const names = new RegExp(`^(ffmpeg|${basename(ffmpeg.path).slice(0, 15)}$)`);
   return readdirSync('/proc').flatMap((entry) => {
     try {
       const [, name, , parent] = /\((.*)\) (\S) (\d+)/.exec(readFileSync(`/proc/${entry}/stat`, 'utf8')) ?? [];
-      return name?.startsWith('ffmpeg') && Number(parent) === process.pid ? [Number(entry)] : [];
+      return name && names.test(name) && Number(parent) === process.pid ? [Number(entry)] : [];
     } catch {
       return [];
     }
