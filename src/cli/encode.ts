@@ -1,5 +1,9 @@
+import { access, constants } from 'node:fs/promises';
+import path from 'node:path';
 import { Command, Option } from 'commander';
+import { LongVLMError, messageOf } from '../errors.js';
 import { LongVLM } from '../longvlm.js';
+import { wrongValue } from '../validate.js';
 import { addVisionOptions, loadOptions, type ModelFlags } from './options.js';
 import { Progress } from './progress.js';
 import { videoLine, videoReport, warningLines } from './report.js';
@@ -22,6 +26,7 @@ export function encodeCommand(): Command {
 }
 
 async function encode(video: string, flags: Flags, signal: AbortSignal): Promise<void> {
+  await checkOutput(flags.output);
   const started = performance.now();
   const progress = new Progress();
   let vlm: LongVLM | undefined;
@@ -41,4 +46,16 @@ async function encode(video: string, flags: Flags, signal: AbortSignal): Promise
     progress.stop();
     await vlm?.dispose();
   }
+}
+
+/** What would make the last step fail, found before the first. The name also keeps a video from being overwritten. */
+async function checkOutput(output: string): Promise<void> {
+  if (!output.endsWith('.safetensors')) wrongValue('--output', 'name that ends in .safetensors', output);
+  const folder = path.dirname(path.resolve(output));
+  await access(folder, constants.W_OK).catch((error: unknown) => {
+    throw new LongVLMError(
+      'ERR_LONGVLM_FILE',
+      `Cannot write into ${folder}: ${messageOf(error)}. Give another --output.`,
+    );
+  });
 }

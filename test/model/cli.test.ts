@@ -132,6 +132,16 @@ describe('longvlm encode', () => {
     expect((await VideoFeatures.load(file)).local.dims).toEqual([4, 6, 64]);
   });
 
+  test('finds out that it cannot write before it encodes', async () => {
+    const missing = await longvlm('encode', 'none.mp4', '-o', inFolder('no/f.safetensors'), ...vision);
+    expect(missing).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^longvlm: Cannot write into .*no: .*\n$/),
+    });
+    const video = await longvlm('encode', pico.video, '-o', pico.video, ...vision);
+    expect(video).toMatchObject({ code: 2, stderr: expect.stringContaining('name that ends in .safetensors') });
+  });
+
   test('says when a video has fewer frames than are sampled', async () => {
     const file = inFolder('many.safetensors');
     const more = vision.map((arg) => (arg === '20' ? '300' : arg));
