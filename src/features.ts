@@ -1,7 +1,7 @@
 import path from 'node:path';
 import { LongVLMError, messageOf } from './errors.js';
 import { type Float32Tensor, float32Tensor, numberToHalf, type Tensor, toFloat32 } from './tensor.js';
-import { checkObject, checkOneOf, checkString } from './validate.js';
+import { checkFinite, checkObject, checkOneOf, checkString, wrongValue } from './validate.js';
 import { version } from './version.js';
 import {
   openSafetensors,
@@ -108,17 +108,18 @@ export class VideoFeatures {
    * Writes a safetensors file: `local`, `global`, `sizes`, `timestamps`, and in its metadata the sampling, the video,
    * the tower's identity and this package's version. The file appears whole or not at all.
    * @param options `type`: element type of `local` and `global`. Defaults to `float32`.
-   * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be written
+   * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be written; RangeError when float16 cannot hold a value
    */
   async save(file: string, options: { type?: 'float32' | 'float16' } = {}): Promise<void> {
     checkString('file', file);
     const type = checkOneOf('type', options.type ?? 'float32', ['float32', 'float16']);
-    const stored = (tensor: Float32Tensor): TensorData => tensorData(type === 'float16' ? toFloat16(tensor) : tensor);
+    const stored = (name: string, tensor: Float32Tensor): TensorData =>
+      tensorData(type === 'float16' ? toFloat16(name, tensor) : tensor);
     await writeSafetensors(
       file,
       {
-        local: stored(this.local),
-        global: stored(this.global),
+        local: stored('local', this.local),
+        global: stored('global', this.global),
         sizes: tensorData(this.sizes),
         timestamps: { type: 'F32', shape: [this.timestamps.length], data: this.timestamps },
       },
@@ -212,9 +213,14 @@ async function readShaped(file: WeightFile, name: string, shape: readonly number
       file.path,
       `has shape [${location.shape.join(', ')}] for '${name}' where [${shape.join(', ')}] is due`,
     );
-  return toFloat32(await readFloatTensor(location));
+  const tensor = toFloat32(await readFloatTensor(location));
+  checkFinite(`'${name}' in ${file.path}`, tensor, 'Encode the video again.');
+  return tensor;
 }
 
-function toFloat16(tensor: Float32Tensor): Tensor {
+/** @throws RangeError for a value that half precision cannot hold */
+function toFloat16(name: string, tensor: Float32Tensor): Tensor {
+  const large = tensor.data.find((value) => Math.abs(value) >= 65520);
+  if (large !== undefined) wrongValue(`type, as ${name} holds ${large}`, "'float32'", 'float16');
   return { type: 'float16', data: Uint16Array.from(tensor.data, numberToHalf), dims: tensor.dims };
 }

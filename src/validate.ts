@@ -1,5 +1,6 @@
 // Checks of arguments, in one sentence shape: "Expected X for name but received value of type t".
-import { elementCount, type Tensor } from './tensor.js';
+import { LongVLMError } from './errors.js';
+import { elementCount, type Float32Tensor, type Tensor } from './tensor.js';
 
 function describe(value: unknown): string {
   if (value === null || value === undefined) return String(value);
@@ -91,4 +92,21 @@ export function checkTensor(name: string, value: unknown, shape: readonly (strin
       `Expected ${elementCount(dims)} values for ${name} of shape [${dims.join(', ')}] but received ${data!.length}`,
     );
   return value as Tensor;
+}
+
+/**
+ * @param name what holds the tensor, as the message calls it
+ * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` at the first NaN or infinity, telling its place
+ */
+export function checkFinite(name: string, { data, dims }: Float32Tensor, remedy: string): void {
+  const at = data.findIndex((value) => !Number.isFinite(value));
+  if (at < 0) return;
+  let rest = at;
+  const place = dims.map((_, axis) => {
+    const stride = elementCount(dims.slice(axis + 1));
+    const index = Math.floor(rest / stride);
+    rest %= stride;
+    return index;
+  });
+  throw new LongVLMError('ERR_LONGVLM_NOT_FINITE', `${name} holds ${data[at]} at [${place.join(', ')}]. ${remedy}`);
 }

@@ -7,7 +7,7 @@ import type { LlamaContextSequence, Token } from 'node-llama-cpp';
 import { binding, fromNative, type NativeTask } from '../binding.js';
 import { LongVLMError, messageOf } from '../errors.js';
 import { type Tensor, toFloat32 } from '../tensor.js';
-import { checkInteger, checkSignal, checkTensor, wrongType } from '../validate.js';
+import { checkFinite, checkInteger, checkSignal, checkTensor, wrongType } from '../validate.js';
 
 /** The release of node-llama-cpp whose memory layout native/llama/llama_abi.h states. */
 const supportedRelease = '3.22.1';
@@ -68,7 +68,7 @@ export type EvaluateEmbeddingsOptions = {
  * @param sequence a sequence of a context of node-llama-cpp
  * @param embeddings [tokens, width] float32 or float16, `width` being the model's embedding width; float32 is read in
  *   place and must not be written meanwhile
- * @throws LongVLMError `ERR_LONGVLM_MISMATCH` for another width than the model's, `ERR_LONGVLM_CONTEXT_FULL` when the
+ * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` for NaN or infinity, `ERR_LONGVLM_MISMATCH` for another width than the model's, `ERR_LONGVLM_CONTEXT_FULL` when the
  *   sequence has no room for them, `ERR_LONGVLM_UNSUPPORTED` for another release of node-llama-cpp than the pinned one
  * @example
  * ```ts
@@ -101,7 +101,9 @@ export async function evaluateEmbeddings(
     );
   const { acquireLock } = await loadInside();
   await held._abortTokenPredictor(false, true);
-  const { data } = toFloat32(embeddings);
+  const values = toFloat32(embeddings);
+  // One NaN would spread over every later token of the sequence.
+  checkFinite('The tensor of embeddings', values, 'Check the features and the projector that it comes from.');
   // The order of node-llama-cpp's own evaluation: the sequence first, then its context, whose lock one decode holds.
   const locks: Lock[] = [];
   try {
@@ -111,7 +113,7 @@ export async function evaluateEmbeddings(
     const first = held._nextTokenIndex;
     const room = sequence.contextSize - 1 - first;
     if (count > room) throw contextFull(count, room, sequence.contextSize);
-    await evaluate(held, { first, count, width, embeddings: data }, signal);
+    await evaluate(held, { first, count, width, embeddings: values.data }, signal);
     const token = (placeholder ?? sequence.model.tokens.bos ?? 0) as Token;
     held._contextTokens = held._contextTokens.concat(new Array<Token>(count).fill(token));
     held._nextTokenIndex += count;

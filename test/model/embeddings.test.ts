@@ -124,6 +124,12 @@ describe('evaluateEmbeddings()', () => {
       /3 wide.* 64/,
     ],
     [
+      'infinity',
+      { type: 'float32', data: new Float32Array(3 * 64).fill(Infinity, 70), dims: [3, 64] },
+      'ERR_LONGVLM_NOT_FINITE',
+      /embeddings holds Infinity at \[1, 6\]/,
+    ],
+    [
       'more embeddings than there is room for',
       { type: 'float32', data: new Float32Array(300 * 64), dims: [300, 64] },
       'ERR_LONGVLM_CONTEXT_FULL',

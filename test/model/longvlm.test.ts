@@ -238,6 +238,23 @@ describe('VideoFeatures', () => {
     expect(loaded.timestamps).toEqual(features.timestamps);
   });
 
+  test('refuses float16 where a value is beyond it, and NaN in a file', async () => {
+    const huge = float32Tensor(features.global.data.slice(), features.global.dims);
+    huge.data[3] = 1e5;
+    const large = new VideoFeatures({ ...features, global: huge });
+    await expect(large.save(inFolder('huge.safetensors'), { type: 'float16' })).rejects.toMatchObject({
+      name: 'RangeError',
+      message: expect.stringContaining('global holds 100000'),
+    });
+    await large.save(inFolder('huge.safetensors'));
+    huge.data[67] = Number.NaN;
+    await new VideoFeatures({ ...features, global: huge }).save(inFolder('nan.safetensors'));
+    await expect(VideoFeatures.load(inFolder('nan.safetensors'))).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_NOT_FINITE',
+      message: expect.stringMatching(/'global' in .*nan\.safetensors holds NaN at \[1, 3\]/),
+    });
+  });
+
   test('refuses the features of another tower of the same shape, at load and at chat', async () => {
     const file = inFolder('other.safetensors');
     const other = await LongVLM.load({
