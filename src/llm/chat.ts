@@ -134,7 +134,10 @@ export class VideoChat {
         ...(signal && { signal }),
       });
     } catch (error) {
-      await chat.dispose();
+      // An abort rejects at once; the step in flight ends on its own before the context goes.
+      const disposed = chat.dispose();
+      if (signal?.aborted) disposed.catch(() => {});
+      else await disposed;
       throw error;
     }
     return chat;
