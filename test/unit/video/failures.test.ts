@@ -64,6 +64,12 @@ describe('probeVideo() and readSegments() reject', () => {
     ['a directory', () => folder, 'ERR_LONGVLM_FILE', /it is a directory\. Give the path of a video file/],
     ['an empty file', () => write('empty.mp4', ''), 'ERR_LONGVLM_VIDEO', /empty\.mp4' is empty, 0 bytes/],
     [
+      'a video of no length',
+      () => make('nothing.mp4', ...pattern(1), '-frames:v', '0', ...h264),
+      'ERR_LONGVLM_VIDEO',
+      /nothing\.mp4' holds no video stream/,
+    ],
+    [
       'text',
       () => write('text.mp4', 'no video\n'.repeat(500)),
       'ERR_LONGVLM_VIDEO',
