@@ -258,6 +258,7 @@ export class LongVLM {
   ): Promise<Answer> {
     checkString('question', question);
     const llm = this.#needed('llm', this.#llm);
+    if (!(video instanceof VideoFeatures)) this.checkQuestion(question, options);
     const features = video instanceof VideoFeatures ? video : await this.encode(video, options);
     const contextSize =
       options.contextSize ??
@@ -272,6 +273,18 @@ export class LongVLM {
     } finally {
       await chat.dispose();
     }
+  }
+
+  /**
+   * Finds out whether a question fits into the context, in a moment, before a video is encoded for minutes.
+   * @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` when it does not
+   */
+  checkQuestion(question: string, options: Pick<ChatOptions, 'template' | 'system' | 'contextSize'> = {}): void {
+    checkString('question', question);
+    VideoChat.checkFits(this.#needed('llm', this.#llm), this.tokenCount, question, {
+      ...options,
+      template: options.template ?? this.#options.template ?? 'long_vlm_v1',
+    });
   }
 
   /** Tokens of a video that the language model sees. */

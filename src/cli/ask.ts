@@ -8,6 +8,7 @@ import {
   askOptions,
   chatOptions,
   featuresOf,
+  isFeaturesFile,
   loadOptions,
   type ModelFlags,
 } from './options.js';
@@ -36,6 +37,7 @@ async function ask(video: string, question: string, flags: Flags, signal: AbortS
   try {
     vlm = await LongVLM.load({ ...loadOptions(flags), onProgress: progress.onLoad, signal });
     const loaded = performance.now();
+    if (!isFeaturesFile(video)) vlm.checkQuestion(question, chatOptions(flags));
     const features = await featuresOf(vlm, video, { onProgress: progress.onEncode, signal });
     const encoded = performance.now();
     progress.stop();

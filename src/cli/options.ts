@@ -164,11 +164,16 @@ export function chatOptions(flags: AnswerFlags) {
   };
 }
 
+/** Whether a VIDEO argument names a file made by `encode`. */
+export function isFeaturesFile(video: string): boolean {
+  return video.endsWith('.safetensors');
+}
+
 /** The video's features: read when `video` is a features file, else encoded. */
 export async function featuresOf(
   vlm: LongVLM,
   video: string,
   options: Parameters<LongVLM['encode']>[1],
 ): Promise<VideoFeatures> {
-  return video.endsWith('.safetensors') ? VideoFeatures.load(video, { tower: vlm.tower }) : vlm.encode(video, options);
+  return isFeaturesFile(video) ? VideoFeatures.load(video, { tower: vlm.tower }) : vlm.encode(video, options);
 }

@@ -153,10 +153,23 @@ export class VideoChat {
     question: string,
     options: { template?: PromptTemplateName | PromptTemplate; system?: string; maxTokens?: number } = {},
   ): number {
-    const template = resolvePromptTemplate(options.template ?? 'long_vlm_v1');
-    const before = tokensBeforeVideo(model, template, options.system ?? template.system).length;
-    const after = tokensAfterVideo(model, template, question).length;
-    return Math.min(model.trainContextSize, before + videoTokens + after + (options.maxTokens ?? defaultMaxTokens) + 1);
+    const needed = promptLength(model, videoTokens, question, options) + (options.maxTokens ?? defaultMaxTokens) + 1;
+    return Math.min(model.trainContextSize, needed);
+  }
+
+  /**
+   * Finds out whether a question about a video of `videoTokens` tokens fits, before the video is encoded.
+   * @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` when it does not
+   */
+  static checkFits(
+    model: LanguageModel,
+    videoTokens: number,
+    question: string,
+    options: { template?: PromptTemplateName | PromptTemplate; system?: string; contextSize?: number } = {},
+  ): void {
+    const contextSize = options.contextSize ?? model.trainContextSize;
+    const needed = promptLength(model, videoTokens, question, options);
+    if (needed + 1 > contextSize) throw contextFull(contextSize, needed, contextSize - 1);
   }
 
   /** Size of the context in tokens. */
@@ -324,6 +337,18 @@ export class VideoChat {
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
+}
+
+/** Tokens up to where the first answer begins. */
+function promptLength(
+  model: LanguageModel,
+  videoTokens: number,
+  question: string,
+  options: { template?: PromptTemplateName | PromptTemplate; system?: string },
+): number {
+  const template = resolvePromptTemplate(options.template ?? 'long_vlm_v1');
+  const before = tokensBeforeVideo(model, template, options.system ?? template.system);
+  return before.length + videoTokens + tokensAfterVideo(model, template, question).length;
 }
 
 function defaultContextSize(model: LanguageModel, fixed: number): number {

@@ -343,6 +343,20 @@ describe('LongVLM.chat() and ask()', () => {
     expect(cut.stopReason).toMatch(/contextFull|endOfAnswer/);
   });
 
+  test('finds out that a question does not fit before it encodes', async () => {
+    const stages: string[] = [];
+    const asked = vlm.ask(pico.video, 'word '.repeat(2000), { onProgress: ({ stage }) => stages.push(stage) });
+    await expect(asked).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_CONTEXT_FULL',
+      message: expect.stringMatching(/do not fit into .* context of 1024 tokens/),
+    });
+    expect(stages).toEqual([]);
+    expect(() => vlm.checkQuestion(question)).not.toThrow();
+    // 80 tokens before the video, its 29, 15 behind it, and one to answer.
+    expect(() => vlm.checkQuestion(question, { contextSize: 125 })).not.toThrow();
+    expect(() => vlm.checkQuestion(question, { contextSize: 124 })).toThrow(/124 tokens/);
+  });
+
   test('needs a projector and a language model, and says which is missing', async () => {
     const encoder = await LongVLM.load({ ...picoOptions, projector: undefined, llm: undefined } as never);
     try {
