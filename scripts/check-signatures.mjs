@@ -8,7 +8,7 @@ const read = (path) => readFileSync(new URL(path, root), 'utf8');
 
 const declared = new Map();
 const [, body] = /export type NativeBinding = \{([\s\S]*?)\n\};/.exec(read('src/binding.ts'));
-for (const [, name, args, result] of body.matchAll(/^ {2}(\w+)\((.*?)\): (\w+);/gm))
+for (const [, name, args, result] of body.matchAll(/^ {2}(\w+)\((.*?)\): ([\w[\]]+);/gm))
   declared.set(name, { args, result });
 
 const registered = new Map();
@@ -17,7 +17,7 @@ for (const file of readdirSync(fileURLToPath(new URL('native/bind', root)))) {
   if (!file.endsWith('.cc')) continue;
   const text = read(`native/bind/${file}`);
   for (const [, name] of text.matchAll(/exports\.Set\(\s*"(\w+)"/g)) registered.set(name, file);
-  for (const [, name, args, result] of text.matchAll(/^\/\/ (\w+)\((.*?)\): (\w+)/gm))
+  for (const [, name, args, result] of text.matchAll(/^\/\/ (\w+)\((.*?)\): ([\w[\]]+)/gm))
     documented.set(name, { args, result, file });
 }
 

@@ -17,11 +17,18 @@ export type NativeDims = readonly [number, number, number];
  */
 export type NativeTask = { readonly promise: Promise<void>; cancel(): void };
 
+/** A TokenMerger of native code. */
+export type NativeTokenMerger = { readonly __brand: 'NativeTokenMerger' };
+
 export type NativeMergeTokensArgs = {
+  /** Whose memory to work in; undefined for what calls of this thread share. */
+  readonly merger: NativeTokenMerger | undefined;
   readonly tokens: NativeValues;
   readonly dims: NativeDims;
   readonly heads: number;
   readonly schedule: readonly number[];
+  readonly protect: number;
+  readonly sizes: Float32Array | undefined;
   readonly outTokens: NativeValues;
   readonly outSizes: Float32Array;
   readonly outAssignment: Int32Array;
@@ -31,6 +38,7 @@ export type NativeBipartiteSoftMatchingArgs = {
   readonly metric: NativeValues;
   readonly dims: NativeDims;
   readonly r: number;
+  readonly protect: number;
   readonly outUnmerged: Int32Array;
   readonly outSource: Int32Array;
   readonly outDestination: Int32Array;
@@ -55,6 +63,13 @@ export type NativeSpreadByAssignmentArgs = {
   readonly out: NativeValues;
 };
 
+export type NativeTokenMetricArgs = {
+  readonly tokens: NativeValues;
+  readonly dims: NativeDims;
+  readonly heads: number;
+  readonly out: Float32Array;
+};
+
 export type NativePoolClsTokensArgs = {
   readonly cls: NativeValues;
   readonly dims: NativeDims;
@@ -75,15 +90,21 @@ export type NativeEvaluateEmbeddingsArgs = {
 
 /** The functions of the native addon. Each takes one struct; each checks again what guards memory. */
 export type NativeBinding = {
+  createTokenMerger(): NativeTokenMerger;
+  /** Lets its memory go; it cannot be used afterwards. */
+  disposeTokenMerger(args: { readonly merger: NativeTokenMerger }): void;
   mergeTokens(args: NativeMergeTokensArgs): NativeTask;
   mergeTokensSync(args: NativeMergeTokensArgs): void;
+  tokenMetric(args: NativeTokenMetricArgs): NativeTask;
   bipartiteSoftMatching(args: NativeBipartiteSoftMatchingArgs): NativeTask;
   mergeByAssignment(args: NativeMergeByAssignmentArgs): NativeTask;
   spreadByAssignment(args: NativeSpreadByAssignmentArgs): NativeTask;
   poolClsTokens(args: NativePoolClsTokensArgs): NativeTask;
   evaluateEmbeddings(args: NativeEvaluateEmbeddingsArgs): NativeTask;
-  /** The instruction set that the kernels use: `'portable'` or `'avx2'`. */
+  /** The instruction set that the kernels use: `'portable'`, `'avx2'`, `'avx512'` or `'neon'`. */
   instructionSet(): string;
+  /** Those that this CPU has, the plainest first. */
+  instructionSets(): string[];
   /** Uses at most the instruction set `name` from now on, in the whole process. */
   setMaxInstructionSet(args: { readonly name: string }): void;
 };

@@ -5,6 +5,7 @@
 
 #include "bind/napi_setup.h"
 #include "core/thread_pool.h"
+#include "core/token_merger_cache.h"
 
 namespace longvlm {
 
@@ -19,8 +20,14 @@ class AddonState {
     return state->threads_;
   }
 
+  // The memory that mergeTokens() works in.
+  static std::shared_ptr<TokenMergerCache> Mergers(Napi::Env env) {
+    return env.GetInstanceData<AddonState>()->mergers_;
+  }
+
  private:
   std::shared_ptr<ThreadPool> threads_;
+  std::shared_ptr<TokenMergerCache> mergers_ = std::make_shared<TokenMergerCache>();
 };
 
 }  // namespace longvlm

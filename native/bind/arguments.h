@@ -22,6 +22,8 @@ class Arguments {
   std::vector<uint32_t> Integers(const char* name) const;
   bool Boolean(const char* name) const;
   std::string String(const char* name) const;
+  // Any value, also undefined.
+  Napi::Value Optional(const char* name) const { return Get(name); }
 
   // [batch, rows, width], each at least 1, tokens few enough for int32 indices.
   Shape Shape3(const char* name) const;

@@ -7,6 +7,7 @@ namespace longvlm {
 
 void InitInstructionSet(Napi::Env env, Napi::Object exports);
 void InitMergeTokens(Napi::Env env, Napi::Object exports);
+void InitTokenMetric(Napi::Env env, Napi::Object exports);
 void InitBipartiteSoftMatching(Napi::Env env, Napi::Object exports);
 void InitPoolClsTokens(Napi::Env env, Napi::Object exports);
 void InitEvaluateEmbeddings(Napi::Env env, Napi::Object exports);

@@ -1,6 +1,8 @@
 #include "core/bipartite_soft_matching.h"
 
 #include <algorithm>
+#include <stdexcept>
+#include <vector>
 
 #include "bind/addon_state.h"
 #include "bind/arguments.h"
@@ -20,11 +22,16 @@ Napi::Value BipartiteSoftMatchingAsync(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
     Arguments arguments(info);
     const Shape shape = arguments.Shape3("dims");
-    const size_t r = std::min(arguments.Integer("r", 0), shape.rows / 2);
-    const size_t stay = (shape.rows + 1) / 2 - r;
+    const size_t protected_tokens = arguments.Integer("protect", 0);
+    if (protected_tokens > shape.rows) {
+      throw std::invalid_argument("protect is invalid: more than the tokens");
+    }
+    const size_t r = std::min(arguments.Integer("r", 0), (shape.rows - protected_tokens) / 2);
+    const size_t stay = CountA(shape.rows, protected_tokens) - r;
     const BipartiteSoftMatchingArgs args{
         .metric = AsConst(arguments.Tensor("metric", shape.size())),
         .shape = shape,
+        .protected_tokens = protected_tokens,
         .r = r,
         .out_unmerged = arguments.Ints("outUnmerged", shape.batch * stay),
         .out_source = arguments.Ints("outSource", shape.batch * r),
@@ -59,7 +66,8 @@ Napi::Value MergeByAssignmentAsync(const Napi::CallbackInfo& info) {
         info.Env(), kCallee, arguments.kept(),
         [args, threads = AddonState::Threads(info.Env())](const std::atomic<bool>& cancelled) {
           LocateNotFinite(args.rows, args.shape, kNames, [&] {
-            MergeByAssignment(args, {threads.get(), &cancelled});
+            std::vector<SlotRows> scratch;
+            MergeByAssignment(args, {threads.get(), &cancelled}, scratch);
           });
         });
   });

@@ -1,6 +1,7 @@
 #include "core/instruction_set.h"
 
 #include <string>
+#include <vector>
 
 #include "bind/arguments.h"
 #include "bind/bindings.h"
@@ -16,6 +17,16 @@ Napi::Value InstructionSet(const Napi::CallbackInfo& info) {
   });
 }
 
+// instructionSets(): string[]
+Napi::Value InstructionSets(const Napi::CallbackInfo& info) {
+  return Guard(info.Env(), "instructionSets", [&]() -> Napi::Value {
+    const std::vector<std::string> names = KnownInstructionSets();
+    Napi::Array array = Napi::Array::New(info.Env(), names.size());
+    for (uint32_t i = 0; i < names.size(); ++i) array.Set(i, names[i]);
+    return array;
+  });
+}
+
 // setMaxInstructionSet(args: { name: string }): void
 Napi::Value SetMax(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), "setMaxInstructionSet", [&]() -> Napi::Value {
@@ -28,6 +39,7 @@ Napi::Value SetMax(const Napi::CallbackInfo& info) {
 
 void InitInstructionSet(Napi::Env env, Napi::Object exports) {
   exports.Set("instructionSet", Napi::Function::New(env, InstructionSet));
+  exports.Set("instructionSets", Napi::Function::New(env, InstructionSets));
   exports.Set("setMaxInstructionSet", Napi::Function::New(env, SetMax));
 }
 

@@ -9,30 +9,48 @@
 namespace longvlm {
 namespace {
 
-void WriteIndices(const BipartiteSoftMatchingArgs& args, Matching& matching, size_t entry) {
+void WriteMatches(const BipartiteSoftMatchingArgs& args, Matching& matching, size_t entry) {
   const size_t stay = matching.num_a() - args.r;
-  const auto token_of_a = [&](size_t place) {
-    const size_t row = args.r == 0 ? place : matching.order()[place];
-    return static_cast<int32_t>(2 * row);
+  const auto place = [first = matching.first_a()](size_t row) {
+    return static_cast<int32_t>(first + 2 * row);
   };
-  for (size_t i = 0; i < args.r; ++i) {
-    args.out_source[entry * args.r + i] = token_of_a(i);
-    args.out_destination[entry * args.r + i] = 2 * matching.partner(matching.order()[i]) + 1;
+  int32_t* unmerged = args.out_unmerged + entry * stay;
+  if (args.r == 0) {
+    for (size_t row = 0; row < stay; ++row) unmerged[row] = place(row);
+    return;
   }
-  for (size_t i = 0; i < stay; ++i) args.out_unmerged[entry * stay + i] = token_of_a(args.r + i);
-  if (args.r > 0) matching.Merge(args.r);
-  std::ranges::copy(matching.assignment(), args.out_assignment + entry * args.shape.rows);
+  const std::span<const uint32_t> order = matching.SortedRows();
+  for (size_t i = 0; i < args.r; ++i) {
+    const int32_t row_of_b = matching.match(order[i]).row_of_b;
+    args.out_source[entry * args.r + i] = place(order[i]);
+    args.out_destination[entry * args.r + i] =
+        static_cast<int32_t>(matching.first_b()) + 2 * row_of_b;
+  }
+  for (size_t i = 0; i < stay; ++i) unmerged[i] = place(order[args.r + i]);
 }
 
 }  // namespace
 
+size_t CountA(size_t tokens, size_t protected_tokens) {
+  return (tokens - protected_tokens + 1 - protected_tokens % 2) / 2;
+}
+
 void BipartiteSoftMatching(const BipartiteSoftMatchingArgs& args, const Workers& workers) {
   constexpr TensorNames kNames{"metric", {"batch entry", "token", "dimension"}};
-  LocateNotFinite(args.metric, args.shape, kNames, [&] {
-    std::vector<Matching> entries;
-    ReadMetric(args.metric, args.shape, 1, workers, entries);
+  const Kernels& kernels = ActiveKernels();
+  const Shape& shape = args.shape;
+  LocateNotFinite(args.metric, shape, kNames, [&] {
+    std::vector<Matching> entries(shape.batch);
+    for (Matching& entry : entries) {
+      entry.Start(shape.rows, shape.width, args.protected_tokens, nullptr, kernels);
+    }
+    ReadMetric(args.metric, shape, 1, kernels, workers, entries);
     if (args.r > 0) Matching::MatchAll(entries, workers);
-    workers.For(entries.size(), [&](size_t i) { WriteIndices(args, entries[i], i); });
+    workers.For(shape.batch, [&](size_t i) { WriteMatches(args, entries[i], i); });
+    if (args.r > 0) Matching::MergeAll(entries, args.r, false, workers);
+    for (size_t i = 0; i < shape.batch; ++i) {
+      std::ranges::copy(entries[i].assignment(), args.out_assignment + i * shape.rows);
+    }
   });
 }
 

@@ -10,16 +10,20 @@
 namespace longvlm {
 
 struct BipartiteSoftMatchingArgs {
-  ConstValues metric;  // [batch, tokens, dims]
-  Shape shape;         // of `metric`, all axes at least 1
-  size_t r;            // tokens to merge away, at most half of them
-  // Token numbers. A are the even tokens, B the odd ones, both counted within their batch entry.
+  ConstValues metric;       // [batch, tokens, dims]
+  Shape shape;              // of `metric`, all axes at least 1
+  size_t protected_tokens;  // at most the tokens: so many leading ones take no part
+  size_t r;                 // tokens to merge away, at most half of the others
+  // Token numbers. A are the even tokens, B the odd ones, without the protected.
   int32_t* out_unmerged;     // [batch, |A| - r], of A, most similar to B first
   int32_t* out_source;       // [batch, r], of A, most similar to B first
   int32_t* out_destination;  // [batch, r], of B, where each source goes
-  int32_t* out_assignment;  // [batch, tokens], each token's row after the merge: the unmerged of A,
-                            // then B
+  int32_t* out_assignment;  // [batch, tokens], each token's row after the merge: the protected, the
+                            // unmerged of A, then B
 };
+
+// The number of tokens in A.
+size_t CountA(size_t tokens, size_t protected_tokens);
 
 // With r = 0 nothing moves: the unmerged are A in its own order, and each token is assigned its own
 // number. Throws Error ERR_LONGVLM_NOT_FINITE, and Cancelled.

@@ -3,38 +3,23 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <numeric>
+
+#include "core/bytes_of.h"
 
 namespace longvlm {
 namespace {
 
-constexpr size_t kTokensPerPack = 128;
-constexpr size_t kPanelsPerMatch = 4;
+constexpr size_t kPanelsPerBlock = 4;
+constexpr size_t kSlotsPerBlock = 128;
+// Pairs that ScreenMatches may leave of a panel of A, for each panel of B and for each row of A:
+// above that, BestMatch on all of them is less work.
+constexpr size_t kPairsPerPanel = 4;
+constexpr size_t kMostColumns = 32;
+constexpr size_t kMaxPairs = kPairsPerPanel * (kScreenMaxPanels + kMostColumns);
 
 size_t CeilDiv(size_t value, size_t by) { return (value + by - 1) / by; }
-
-// The mean sum / size scaled to length 1, as float32 at column[k * stride]. A zero row stays zero.
-// The mean is rounded to float32 first: tokens merged from equal tokens, however many, stay exactly
-// equal.
-void NormalizeRow(const double* sum, double size, size_t dims, double* mean, float* column,
-                  size_t stride) {
-  // Four sums, added in a fixed order, let the compiler use vectors.
-  double squares[4] = {};
-  size_t k = 0;
-  for (; k + 4 <= dims; k += 4) {
-    for (size_t lane = 0; lane < 4; ++lane) {
-      mean[k + lane] = static_cast<double>(static_cast<float>(sum[k + lane] / size));
-      squares[lane] += mean[k + lane] * mean[k + lane];
-    }
-  }
-  for (; k < dims; ++k) {
-    mean[k] = static_cast<double>(static_cast<float>(sum[k] / size));
-    squares[0] += mean[k] * mean[k];
-  }
-  const double square = (squares[0] + squares[1]) + (squares[2] + squares[3]);
-  const double scale = square > 0 ? 1 / std::sqrt(square) : 0;
-  for (k = 0; k < dims; ++k) column[k * stride] = static_cast<float>(mean[k] * scale);
-}
 
 // Unsigned integers in the order of falling floats.
 uint32_t FallingKey(float value) {
@@ -43,119 +28,303 @@ uint32_t FallingKey(float value) {
   return ~rising;
 }
 
-}  // namespace
-
-Matching::Matching(size_t tokens, size_t dims, const Kernels& kernels)
-    : kernels_(&kernels), all_tokens_(tokens), dims_(dims), tokens_(tokens), sums_(tokens * dims) {
-  const size_t panels_a = CeilDiv(num_a(), kernels.width_a);
-  a_.resize(panels_a * kernels.width_a * dims);
-  b_.resize(CeilDiv(num_b(), kernels.width_b) * kernels.width_b * dims);
-  similarity_.resize(panels_a * kernels.width_a);
-  partner_.resize(panels_a * kernels.width_a);
-  Reset();
+// How far below the highest 16-bit product that of the most similar row can be.
+//
+// Let a and b be rows of length 1 (within 2^-22), q_a and q_b the integers nearest to s a and s b,
+// s = kScreenScale. No value of a - q_a / s is beyond 0.51 / s (0.5, and the rounding of s a in
+// float32), so the vector is no longer than e = 0.51 sqrt(dims) / s, and
+//   |a b - q_a q_b / s^2| <= |a - q_a / s| |b| + |q_a / s| |b - q_b / s| <= 2.01 e + e^2.
+// The chain of float32 multiply-adds is within dims 2^-23 of a b. So the chain is within
+// E = 2.01 e + e^2 + dims 2^-23 of q_a q_b / s^2, and the row with the highest chain, whichever it
+// is, has an integer product of at least the highest less 2 E s^2. A row equal to a, which is
+// chosen even where rounding puts another's chain above its own, has one within 2 (dims 2^-23 +
+// 2^-21) of the highest chain.
+double ScreenMargin(size_t dims) {
+  const double scale = static_cast<double>(kScreenScale);
+  const double count = static_cast<double>(dims);
+  const double rounding = 0.51 * std::sqrt(count) / scale;
+  const double error = 2.01 * rounding + rounding * rounding + count * 0x1p-23;
+  return (2 * error + 2 * (count * 0x1p-23 + 0x1p-21)) * scale * scale;
 }
 
-void Matching::Reset() {
-  tokens_ = all_tokens_;
-  sums_.resize(tokens_ * dims_);
-  sizes_.assign(tokens_, 1);
-  assignment_.resize(tokens_);
+}  // namespace
+
+void Matching::Start(size_t tokens, size_t dims, size_t protected_tokens, const float* sizes,
+                     const Kernels& kernels) {
+  kernels_ = &kernels;
+  dims_ = dims;
+  protected_ = protected_tokens;
+  tokens_ = tokens;
+  merged_ = false;
+  const double margin = ScreenMargin(dims);
+  screens_ = kernels.screen_matches != nullptr && margin < 0x1p30;
+  margin_ = screens_ ? static_cast<int32_t>(std::ceil(margin)) : 0;
+  // Lower than what rounding can make of the product of equal rows.
+  might_be_equal_ = 1 - 0x1p-22f * (static_cast<float>(dims) + 4);
+
+  metric_.resize(tokens * dims);
+  sizes_.resize(tokens);
+  if (sizes == nullptr) {
+    weights_.clear();
+    std::ranges::fill(sizes_, 1.0);
+  } else {
+    weights_.assign(sizes, sizes + tokens);
+    from_weights_.resize(tokens);
+    std::ranges::copy(weights_, sizes_.begin());
+  }
+  a_.Resize(num_a(), dims, kernels.width_a, screens_);
+  b_.Resize(num_b(), dims, kernels.width_b, screens_);
+  matches_.resize(CeilDiv(num_a(), kernels.width_a) * kernels.width_a);
+  unscreened_.resize(CeilDiv(num_a(), kernels.width_a));
+  assignment_.resize(tokens);
   std::iota(assignment_.begin(), assignment_.end(), 0);
 }
 
-size_t Matching::PackBlocks() const { return CeilDiv(tokens_, kTokensPerPack); }
-
-void Matching::Pack(size_t block) {
-  const size_t first = block * kTokensPerPack;
-  const size_t last = std::min(first + kTokensPerPack, tokens_);
-  std::vector<double> mean(dims_);
-  for (size_t token = first; token < last; ++token) {
-    const bool in_a = token % 2 == 0;
-    const size_t row = token / 2;
-    const size_t width = in_a ? kernels_->width_a : kernels_->width_b;
-    float* panel = (in_a ? a_ : b_).data() + row / width * width * dims_;
-    NormalizeRow(sums_.data() + token * dims_, static_cast<double>(sizes_[token]), dims_,
-                 mean.data(), panel + row % width, width);
-  }
-}
-
-size_t Matching::PanelBlocks() const {
-  return CeilDiv(num_a(), kernels_->width_a * kPanelsPerMatch);
-}
-
-void Matching::MatchPanels(size_t block) {
-  const size_t width = kernels_->width_a;
-  const size_t last = std::min((block + 1) * kPanelsPerMatch, CeilDiv(num_a(), width));
-  for (size_t panel = block * kPanelsPerMatch; panel < last; ++panel) {
-    kernels_->best_match(a_.data() + panel * width * dims_, b_.data(), num_b(), dims_,
-                         similarity_.data() + panel * width, partner_.data() + panel * width);
+void Matching::Prepare(size_t first, size_t last) {
+  for (size_t token = std::max(first, protected_); token < last; ++token) {
+    if (token % 2 == 0) {
+      a_.Set((token - first_a()) / 2, metric(token), *kernels_);
+    } else {
+      b_.Set((token - first_b()) / 2, metric(token), *kernels_);
+    }
   }
 }
 
 bool Matching::SameRow(size_t row_of_a, size_t row_of_b) const {
+  const float* a = a_.row(row_of_a);
+  return std::equal(a, a + dims_, b_.row(row_of_b));
+}
+
+int32_t Matching::FindEqual(size_t row_of_a) const {
+  for (size_t row = 0; row < num_b(); ++row) {
+    if (SameRow(row_of_a, row)) return static_cast<int32_t>(row);
+  }
+  return -1;
+}
+
+void Matching::SetMatch(size_t row_of_a, float highest, int32_t row_of_b, int32_t equal) {
+  constexpr float kAlmostOne = 1 - 0x1p-24f;
+  matches_[row_of_a] =
+      equal >= 0 ? Match{1, equal} : Match{std::min(highest, kAlmostOne), row_of_b};
+}
+
+void Matching::ScreenPanel(size_t panel) {
+  struct Best {
+    float highest = -std::numeric_limits<float>::infinity();
+    int32_t row = 0;
+    int32_t equal = -1;
+  };
   const size_t width_a = kernels_->width_a;
   const size_t width_b = kernels_->width_b;
-  const float* a = a_.data() + row_of_a / width_a * width_a * dims_ + row_of_a % width_a;
-  const float* b = b_.data() + row_of_b / width_b * width_b * dims_ + row_of_b % width_b;
-  size_t k = 0;
-  while (k < dims_ && a[k * width_a] == b[k * width_b]) ++k;
-  return k == dims_;
-}
-
-void Matching::Sort() {
-  constexpr float kAlmostOne = 1 - 0x1p-24f;
-  // Lower than what rounding can make of the product of equal rows.
-  const float might_be_one = 1 - 0x1p-22f * static_cast<float>(dims_ + 4);
-  std::vector<uint64_t> keys(num_a());
-  for (size_t row = 0; row < keys.size(); ++row) {
-    if (similarity_[row] > might_be_one) {
-      const bool same = SameRow(row, static_cast<size_t>(partner_[row]));
-      similarity_[row] = same ? 1 : std::min(similarity_[row], kAlmostOne);
+  const size_t first_row = panel * width_a;
+  const size_t columns = std::min(width_a, num_a() - first_row);
+  uint32_t wanted = 0;
+  for (size_t i = 0; i < columns; ++i) {
+    if (!a_.is_zero(first_row + i)) wanted |= 1u << i;
+  }
+  Best best[kMostColumns];
+  RowPair pairs[kMaxPairs];
+  float similarity[kMaxPairs];
+  const size_t panels = CeilDiv(num_b(), width_b);
+  for (size_t first = 0; first < panels; first += kScreenMaxPanels) {
+    const size_t count = std::min(kScreenMaxPanels, panels - first);
+    const size_t max_pairs = kPairsPerPanel * (count + width_a);
+    size_t found = kernels_->screen_matches(a_.screen(panel), b_.screen(first), count, dims_,
+                                            margin_, wanted, pairs, max_pairs);
+    if (found > max_pairs) {
+      unscreened_[panel] = 1;
+      return;
     }
-    keys[row] = static_cast<uint64_t>(FallingKey(similarity_[row])) << 32 | row;
+    const size_t first_b = first * width_b;
+    // Without the rows that pad the last panel.
+    const size_t rows = num_b() - first_b;
+    found = static_cast<size_t>(
+        std::remove_if(pairs, pairs + found,
+                       [rows](const RowPair& pair) { return pair.row_of_b >= rows; }) -
+        pairs);
+    kernels_->similarities(a_.row(first_row), b_.row(first_b), pairs, found, dims_, similarity);
+    for (size_t i = 0; i < found; ++i) {
+      Best& mine = best[pairs[i].row_of_a];
+      const size_t row_of_b = first_b + pairs[i].row_of_b;
+      if (similarity[i] > mine.highest) {
+        mine.highest = similarity[i];
+        mine.row = static_cast<int32_t>(row_of_b);
+      }
+      if (similarity[i] > might_be_equal_ && mine.equal < 0 &&
+          SameRow(first_row + pairs[i].row_of_a, row_of_b)) {
+        mine.equal = static_cast<int32_t>(row_of_b);
+      }
+    }
   }
-  std::sort(keys.begin(), keys.end());
-  order_.resize(keys.size());
-  for (size_t i = 0; i < keys.size(); ++i) order_[i] = static_cast<uint32_t>(keys[i]);
+  unscreened_[panel] = 0;
+  for (size_t i = 0; i < columns; ++i) {
+    const bool zero = (wanted >> i & 1) == 0;
+    SetMatch(first_row + i, zero ? 0 : best[i].highest, best[i].row, best[i].equal);
+  }
 }
 
-void Matching::MatchAll(std::vector<Matching>& segments, const Workers& workers) {
-  // All segments have the same number of tokens, hence of blocks.
+void Matching::MatchPanel(size_t panel) {
+  const size_t first_row = panel * kernels_->width_a;
+  const size_t columns = std::min(kernels_->width_a, num_a() - first_row);
+  float highest[kMostColumns];
+  int32_t row[kMostColumns];
+  a_.Pack(panel, num_a());
+  kernels_->best_match(a_.panel(panel), b_.panel(0), num_b(), dims_, highest, row);
+  for (size_t i = 0; i < columns; ++i) {
+    const bool look = highest[i] > might_be_equal_;
+    SetMatch(first_row + i, highest[i], row[i], look ? FindEqual(first_row + i) : -1);
+  }
+}
+
+void Matching::MatchAll(std::span<Matching> segments, const Workers& workers) {
   const Matching& any = segments.front();
-  const size_t packs = any.PackBlocks();
-  workers.For(segments.size() * packs, [&](size_t i) { segments[i / packs].Pack(i % packs); });
-  const size_t blocks = any.PanelBlocks();
+  const size_t panels_a = CeilDiv(any.num_a(), any.kernels_->width_a);
+  const size_t panels_b = CeilDiv(any.num_b(), any.kernels_->width_b);
+  const size_t blocks = CeilDiv(panels_a, kPanelsPerBlock);
+  const auto for_panels = [&](size_t i, void (Matching::*work)(size_t), bool all) {
+    Matching& segment = segments[i / blocks];
+    const size_t first = i % blocks * kPanelsPerBlock;
+    for (size_t panel = first; panel < std::min(first + kPanelsPerBlock, panels_a); ++panel) {
+      if (all || segment.unscreened_[panel] != 0) (segment.*work)(panel);
+    }
+  };
+  for (Matching& segment : segments) {
+    segment.a_.PadScreen(segment.num_a(), false);
+    segment.b_.PadScreen(segment.num_b(), true);
+    std::ranges::fill(segment.unscreened_, static_cast<uint8_t>(1));
+  }
+  if (any.screens_) {
+    workers.For(segments.size() * blocks,
+                [&](size_t i) { for_panels(i, &Matching::ScreenPanel, true); });
+  }
+  const auto unscreened = [panels_a](const Matching& segment) {
+    const auto& flags = segment.unscreened_;
+    return std::any_of(flags.begin(), flags.begin() + static_cast<std::ptrdiff_t>(panels_a),
+                       [](uint8_t flag) { return flag != 0; });
+  };
+  if (std::ranges::none_of(segments, unscreened)) return;
+  constexpr size_t kPanelsPerPack = 16;
+  const size_t packs = CeilDiv(panels_b, kPanelsPerPack);
+  workers.For(segments.size() * packs, [&](size_t i) {
+    Matching& segment = segments[i / packs];
+    const size_t first = i % packs * kPanelsPerPack;
+    for (size_t panel = first; panel < std::min(first + kPanelsPerPack, panels_b); ++panel) {
+      segment.b_.Pack(panel, segment.num_b());
+    }
+  });
   workers.For(segments.size() * blocks,
-              [&](size_t i) { segments[i / blocks].MatchPanels(i % blocks); });
-  workers.For(segments.size(), [&](size_t i) { segments[i].Sort(); });
+              [&](size_t i) { for_panels(i, &Matching::MatchPanel, false); });
 }
 
-void Matching::Merge(size_t r) {
-  const size_t stay = num_a() - r;
-  const size_t kept = tokens_ - r;
-  std::vector<int32_t> slot_of(tokens_);
-  std::vector<uint32_t> sizes(kept);
-  next_sums_.resize(kept * dims_);
-  const auto move = [&](size_t token, size_t slot) {
-    slot_of[token] = static_cast<int32_t>(slot);
-    sizes[slot] = sizes_[token];
-    std::copy_n(metric(token), dims_, next_sums_.data() + slot * dims_);
-  };
-  for (size_t i = 0; i < stay; ++i) move(2 * static_cast<size_t>(order_[r + i]), i);
-  for (size_t row = 0; row < num_b(); ++row) move(2 * row + 1, stay + row);
-  for (size_t i = 0; i < r; ++i) {
-    const size_t token = 2 * static_cast<size_t>(order_[i]);
-    const size_t slot = stay + static_cast<size_t>(partner_[order_[i]]);
-    slot_of[token] = static_cast<int32_t>(slot);
-    sizes[slot] += sizes_[token];
-    const double* from = metric(token);
-    double* into = next_sums_.data() + slot * dims_;
-    for (size_t k = 0; k < dims_; ++k) into[k] += from[k];
+void Matching::SetKeys() {
+  keys_.resize(num_a());
+  for (size_t row = 0; row < keys_.size(); ++row) {
+    keys_[row] = static_cast<uint64_t>(FallingKey(matches_[row].similarity)) << 32 | row;
   }
-  for (int32_t& slot : assignment_) slot = slot_of[static_cast<size_t>(slot)];
-  tokens_ = kept;
+}
+
+std::span<const uint32_t> Matching::SortedRows() {
+  SetKeys();
+  std::ranges::sort(keys_);
+  order_.resize(keys_.size());
+  std::ranges::transform(keys_, order_.begin(),
+                         [](uint64_t key) { return static_cast<uint32_t>(key); });
+  return order_;
+}
+
+void Matching::Select(size_t r, bool more) {
+  const size_t stay = num_a() - r;
+  kept_ = tokens_ - r;
+  slot_of_.resize(tokens_);
+  for (size_t token = 0; token < protected_; ++token) {
+    slot_of_[token] = static_cast<int32_t>(token);
+  }
+  for (size_t row = 0; row < num_b(); ++row) {
+    slot_of_[first_b() + 2 * row] = static_cast<int32_t>(protected_ + stay + row);
+  }
+  for (size_t row = 0; row < num_a(); ++row) {
+    slot_of_[first_a() + 2 * row] =
+        static_cast<int32_t>(protected_ + stay) + matches_[row].row_of_b;
+  }
+  if (stay > 0) {
+    // Only of those that stay does the order matter.
+    SetKeys();
+    const auto first_staying = keys_.begin() + static_cast<std::ptrdiff_t>(r);
+    std::nth_element(keys_.begin(), first_staying, keys_.end());
+    std::sort(first_staying, keys_.end());
+    for (size_t i = 0; i < stay; ++i) {
+      const size_t row = static_cast<uint32_t>(keys_[r + i]);
+      slot_of_[first_a() + 2 * row] = static_cast<int32_t>(protected_ + i);
+    }
+  }
+  for (int32_t& slot : assignment_) slot = slot_of_[static_cast<size_t>(slot)];
+  if (more) GroupBySlot();
+}
+
+void Matching::GroupBySlot() {
+  first_from_.assign(kept_ + 1, 0);
+  from_.resize(tokens_);
+  for (const int32_t slot : slot_of_) ++first_from_[static_cast<size_t>(slot)];
+  std::exclusive_scan(first_from_.begin(), first_from_.end(), first_from_.begin(), 0u);
+  next_sizes_.assign(kept_, 0.0);
+  for (size_t token = 0; token < tokens_; ++token) {
+    const size_t slot = static_cast<size_t>(slot_of_[token]);
+    next_sizes_[slot] += sizes_[token];
+    if (!weights_.empty()) from_weights_[first_from_[slot]] = weights_[token];
+    from_[first_from_[slot]++] = token * dims_;
+  }
+  std::shift_right(first_from_.begin(), first_from_.end(), 1);
+  first_from_[0] = 0;
+  next_sums_.resize(kept_ * dims_);
+}
+
+void Matching::Combine(size_t first_slot, size_t last_slot) {
+  for (size_t slot = first_slot; slot < last_slot; ++slot) {
+    double* sum = next_sums_.data() + slot * dims_;
+    const size_t first = first_from_[slot];
+    const size_t count = first_from_[slot + 1] - first;
+    if (merged_) {
+      kernels_->sum_rows_f64(sums_.data(), from_.data() + first, nullptr, count, dims_, sum);
+    } else {
+      kernels_->sum_rows_f32(metric_.data(), from_.data() + first,
+                             weights_.empty() ? nullptr : from_weights_.data() + first, count,
+                             dims_, sum);
+    }
+    if (slot < protected_) continue;
+    // A and B of the next level: what matching needed of this one is done.
+    if (slot % 2 == 0) {
+      a_.SetMean((slot - first_a()) / 2, sum, next_sizes_[slot], *kernels_);
+    } else {
+      b_.SetMean((slot - first_b()) / 2, sum, next_sizes_[slot], *kernels_);
+    }
+  }
+}
+
+void Matching::Advance(bool more) {
+  tokens_ = kept_;
+  if (!more) return;
+  merged_ = true;
   sums_.swap(next_sums_);
-  sizes_.swap(sizes);
+  sizes_.swap(next_sizes_);
+}
+
+void Matching::MergeAll(std::span<Matching> segments, size_t r, bool more, const Workers& workers) {
+  workers.For(segments.size(), [&](size_t i) { segments[i].Select(r, more); });
+  const size_t kept = segments.front().kept_;
+  const size_t blocks = CeilDiv(kept, kSlotsPerBlock);
+  if (more) {
+    workers.For(segments.size() * blocks, [&](size_t i) {
+      const size_t first = i % blocks * kSlotsPerBlock;
+      segments[i / blocks].Combine(first, std::min(first + kSlotsPerBlock, kept));
+    });
+  }
+  for (Matching& segment : segments) segment.Advance(more);
+}
+
+size_t Matching::memory() const {
+  return BytesOf(metric_, weights_, from_weights_, sums_, sizes_, matches_, unscreened_, keys_,
+                 order_, slot_of_, first_from_, from_, next_sums_, next_sizes_, assignment_) +
+         a_.memory() + b_.memory();
 }
 
 }  // namespace longvlm

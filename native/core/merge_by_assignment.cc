@@ -20,36 +20,30 @@ void CheckAssignment(const int32_t* assignment, size_t rows, size_t slots) {
   }
 }
 
-// The rows of one batch entry, ordered by slot.
-struct Groups {
-  std::vector<size_t> first;    // [slots + 1], into `offsets`
-  std::vector<size_t> offsets;  // of the rows, in values from the entry's first
-  std::vector<float> weights;   // in the order of `offsets`; empty for 1
-  std::vector<double> total;    // [slots], the sums of weights
-
-  Groups(const MergeByAssignmentArgs& args, size_t entry)
-      : first(args.slots + 1), offsets(args.shape.rows), total(args.slots) {
-    const size_t rows = args.shape.rows;
-    const int32_t* assignment = args.assignment + entry * rows;
-    CheckAssignment(assignment, rows, args.slots);
-    const auto slot_of = [assignment](size_t row) { return static_cast<size_t>(assignment[row]); };
-    for (size_t row = 0; row < rows; ++row) ++first[slot_of(row) + 1];
-    for (size_t slot = 0; slot < args.slots; ++slot) first[slot + 1] += first[slot];
-    if (args.weights != nullptr) weights.resize(rows);
-    std::vector<size_t> next(first);
-    for (size_t row = 0; row < rows; ++row) {
-      const size_t place = next[slot_of(row)]++;
-      offsets[place] = row * args.shape.width;
-      const float weight = args.weights == nullptr ? 1.0f : args.weights[entry * rows + row];
-      if (args.weights != nullptr) weights[place] = weight;
-      total[slot_of(row)] += static_cast<double>(weight);
-    }
-    if (args.out_sums != nullptr) {
-      std::transform(total.begin(), total.end(), args.out_sums + entry * args.slots,
-                     [](double sum) { return static_cast<float>(sum); });
-    }
+void GroupBySlot(const MergeByAssignmentArgs& args, size_t entry, SlotRows& out) {
+  const size_t rows = args.shape.rows;
+  const int32_t* assignment = args.assignment + entry * rows;
+  CheckAssignment(assignment, rows, args.slots);
+  const auto slot_of = [assignment](size_t row) { return static_cast<size_t>(assignment[row]); };
+  // While rows are placed, first[slot + 1] is where the next of `slot` goes.
+  out.first.assign(args.slots + 2, 0);
+  out.offsets.resize(rows);
+  out.total.assign(args.slots, 0.0);
+  out.weights.resize(args.weights == nullptr ? 0 : rows);
+  for (size_t row = 0; row < rows; ++row) ++out.first[slot_of(row) + 2];
+  for (size_t slot = 2; slot < out.first.size(); ++slot) out.first[slot] += out.first[slot - 1];
+  for (size_t row = 0; row < rows; ++row) {
+    const size_t place = out.first[slot_of(row) + 1]++;
+    out.offsets[place] = row * args.shape.width;
+    const float weight = args.weights == nullptr ? 1.0f : args.weights[entry * rows + row];
+    if (args.weights != nullptr) out.weights[place] = weight;
+    out.total[slot_of(row)] += static_cast<double>(weight);
   }
-};
+  if (args.out_sums != nullptr) {
+    std::ranges::transform(out.total, args.out_sums + entry * args.slots,
+                           [](double sum) { return static_cast<float>(sum); });
+  }
+}
 
 // Columns that one block of work takes: all when there are batch entries enough for the threads,
 // else fewer, down to a stretch that memory still delivers at full speed.
@@ -60,32 +54,34 @@ size_t ColumnsPerBlock(const Shape& shape, size_t threads) {
   return columns;
 }
 
+// The sums of this many columns stay in the first-level cache.
+constexpr size_t kColumnsAtOnce = 1024;
+
 template <typename T>
-void MergeColumns(const MergeByAssignmentArgs& args, const Kernels& kernels, const Groups& groups,
+void MergeColumns(const MergeByAssignmentArgs& args, const Kernels& kernels, const SlotRows& groups,
                   const T* rows, size_t first_column, size_t columns, T* out) {
-  std::vector<double> sum(columns);
+  double sum[kColumnsAtOnce];
   for (size_t slot = 0; slot < args.slots; ++slot) {
     const size_t first = groups.first[slot];
     const size_t count = groups.first[slot + 1] - first;
     SumRows(kernels, rows + first_column, groups.offsets.data() + first,
-            groups.weights.empty() ? nullptr : groups.weights.data() + first, count, columns,
-            sum.data());
-    CheckFinite(sum.data(), columns);
+            groups.weights.empty() ? nullptr : groups.weights.data() + first, count, columns, sum);
+    CheckFinite(sum, columns);
     const bool divide = args.mode == MergeMode::kMean && count > 0;
-    StoreMeans(kernels, sum.data(), divide ? groups.total[slot] : 1.0, columns,
+    StoreMeans(kernels, sum, divide ? groups.total[slot] : 1.0, columns,
                out + slot * args.shape.width + first_column);
   }
 }
 
 }  // namespace
 
-void MergeByAssignment(const MergeByAssignmentArgs& args, const Workers& workers) {
+void MergeByAssignment(const MergeByAssignmentArgs& args, const Workers& workers,
+                       std::vector<SlotRows>& scratch) {
   const Kernels& kernels = ActiveKernels();
   const Shape& shape = args.shape;
-  std::vector<Groups> groups;
-  groups.reserve(shape.batch);
-  for (size_t entry = 0; entry < shape.batch; ++entry) groups.emplace_back(args, entry);
-  const size_t columns = ColumnsPerBlock(shape, workers.threads());
+  scratch.resize(std::max(scratch.size(), shape.batch));
+  workers.For(shape.batch, [&](size_t entry) { GroupBySlot(args, entry, scratch[entry]); });
+  const size_t columns = std::min(ColumnsPerBlock(shape, workers.threads()), kColumnsAtOnce);
   const size_t blocks = (shape.width + columns - 1) / columns;
   workers.For(shape.batch * blocks, [&](size_t i) {
     const size_t entry = i / blocks;
@@ -93,7 +89,7 @@ void MergeByAssignment(const MergeByAssignmentArgs& args, const Workers& workers
     std::visit(
         [&](const auto* rows) {
           using T = std::remove_const_t<std::remove_pointer_t<decltype(rows)>>;
-          MergeColumns<T>(args, kernels, groups[entry], rows + entry * shape.rows * shape.width,
+          MergeColumns<T>(args, kernels, scratch[entry], rows + entry * shape.rows * shape.width,
                           first, std::min(columns, shape.width - first),
                           std::get<T*>(args.out) + entry * args.slots * shape.width);
         },

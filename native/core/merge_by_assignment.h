@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "core/tensor.h"
 #include "core/thread_pool.h"
@@ -22,10 +23,19 @@ struct MergeByAssignmentArgs {
   float* out_sums;  // [batch, slots], the sums of weights; null when they are not wanted
 };
 
+// The rows of one batch entry, ordered by slot: memory that MergeByAssignment works in.
+struct SlotRows {
+  std::vector<size_t> first;    // [slots + 1], into `offsets`
+  std::vector<size_t> offsets;  // of the rows, in values from the entry's first
+  std::vector<float> weights;   // in the order of `offsets`; empty for 1
+  std::vector<double> total;    // [slots], the sums of weights
+};
+
 // Every slot gets the weighted mean, or the weighted sum, of its rows; a slot without rows gets
 // zeros. Reads `rows` once. Throws NotFinite, std::invalid_argument when an assignment lies outside
-// the slots, and Cancelled.
-void MergeByAssignment(const MergeByAssignmentArgs& args, const Workers& workers);
+// the slots, and Cancelled. `scratch` keeps its memory for the next call.
+void MergeByAssignment(const MergeByAssignmentArgs& args, const Workers& workers,
+                       std::vector<SlotRows>& scratch);
 
 struct SpreadByAssignmentArgs {
   ConstValues slots;          // [batch, slots, width]

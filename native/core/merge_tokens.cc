@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
-#include <vector>
+#include <span>
 
-#include "core/matching.h"
-#include "core/merge_by_assignment.h"
+#include "core/bytes_of.h"
 #include "core/metric.h"
 
 namespace longvlm {
@@ -20,70 +19,88 @@ bool SegmentsFillThreads(size_t segments, size_t threads) {
   return segments * 10 >= rounds * threads * 9;
 }
 
-// `segments` as for ReadMetric.
-void MergeSegments(const MergeTokensArgs& args, const Workers& workers,
-                   std::vector<Matching>& segments) {
-  ReadMetric(args.tokens, args.shape, args.heads, workers, segments);
-  for (const uint32_t wanted : args.schedule) {
-    const size_t r = std::min<size_t>(wanted, segments.front().num_b());
-    if (r == 0) continue;
-    Matching::MatchAll(segments, workers);
-    workers.For(segments.size(), [&](size_t i) { segments[i].Merge(r); });
-  }
-  for (size_t i = 0; i < segments.size(); ++i) {
-    std::ranges::copy(segments[i].assignment(), args.out_assignment + i * args.shape.rows);
-  }
-  MergeByAssignment(
-      {
-          .rows = args.tokens,
-          .shape = args.shape,
-          .slots = segments.front().tokens(),
-          .assignment = args.out_assignment,
-          .weights = nullptr,
-          .mode = MergeMode::kMean,
-          .out = args.out,
-          .out_sums = args.out_sizes,
-      },
-      workers);
-}
-
-MergeTokensArgs Segment(const MergeTokensArgs& all, size_t index) {
-  const Shape& shape = all.shape;
-  const size_t kept = KeptTokens(shape.rows, all.schedule);
-  MergeTokensArgs one = all;
-  one.shape.batch = 1;
-  std::visit([&](const auto* from) { one.tokens = from + index * shape.rows * shape.width; },
-             all.tokens);
-  std::visit([&](auto* to) { one.out = to + index * kept * shape.width; }, all.out);
-  one.out_sizes = all.out_sizes + index * kept;
-  one.out_assignment = all.out_assignment + index * shape.rows;
-  return one;
-}
-
 }  // namespace
 
-size_t KeptTokens(size_t tokens, const std::vector<uint32_t>& schedule) {
-  for (const uint32_t r : schedule) tokens -= std::min<size_t>(r, tokens / 2);
+size_t KeptTokens(size_t tokens, size_t protected_tokens, const std::vector<uint32_t>& schedule) {
+  for (const uint32_t r : schedule) tokens -= std::min<size_t>(r, (tokens - protected_tokens) / 2);
   return tokens;
 }
 
-void MergeTokens(const MergeTokensArgs& args, const Workers& workers) {
+void TokenMerger::MergeSegments(const MergeTokensArgs& args, size_t first, size_t count,
+                                const Workers& workers, Lane& lane) const {
+  const Kernels& kernels = ActiveKernels();
+  const Shape shape{count, args.shape.rows, args.shape.width};
+  const size_t kept = KeptTokens(shape.rows, args.protected_tokens, args.schedule);
+  const size_t first_row = first * shape.rows;
+  const float* sizes = args.sizes == nullptr ? nullptr : args.sizes + first_row;
+  const auto tokens = std::visit(
+      [&](const auto* from) { return ConstValues(from + first_row * shape.width); }, args.tokens);
+  const auto out =
+      std::visit([&](auto* to) { return Values(to + first * kept * shape.width); }, args.out);
+
+  if (lane.segments.size() < count) lane.segments.resize(count);
+  const std::span<Matching> segments(lane.segments.data(), count);
+  for (size_t i = 0; i < count; ++i) {
+    segments[i].Start(shape.rows, shape.width / args.heads, args.protected_tokens,
+                      sizes == nullptr ? nullptr : sizes + i * shape.rows, kernels);
+  }
+  ReadMetric(tokens, shape, args.heads, kernels, workers, segments);
+  for (const uint32_t wanted : args.schedule) {
+    const size_t r = std::min<size_t>(wanted, segments.front().max_r());
+    if (r == 0) continue;
+    Matching::MatchAll(segments, workers);
+    Matching::MergeAll(segments, r, segments.front().tokens() - r > kept, workers);
+  }
+  int32_t* assignment = args.out_assignment + first_row;
+  for (size_t i = 0; i < count; ++i) {
+    std::ranges::copy(segments[i].assignment(), assignment + i * shape.rows);
+  }
+  MergeByAssignment(
+      {
+          .rows = tokens,
+          .shape = shape,
+          .slots = kept,
+          .assignment = assignment,
+          .weights = sizes,
+          .mode = MergeMode::kMean,
+          .out = out,
+          .out_sums = args.out_sizes + first * kept,
+      },
+      workers, lane.slot_rows);
+}
+
+void TokenMerger::Merge(const MergeTokensArgs& args, const Workers& workers) {
   LocateNotFinite(args.tokens, args.shape, kNames, [&] {
-    const size_t threads = workers.threads();
-    if (!SegmentsFillThreads(args.shape.batch, threads)) {
-      std::vector<Matching> segments;
-      MergeSegments(args, workers, segments);
+    const size_t segments = args.shape.batch;
+    const size_t threads = std::min(workers.threads(), segments);
+    if (lanes_.size() < threads) lanes_.resize(threads);
+    if (!SegmentsFillThreads(segments, workers.threads())) {
+      MergeSegments(args, 0, segments, workers, lanes_.front());
       return;
     }
     const Workers alone{nullptr, workers.cancelled};
     std::atomic<size_t> next{0};
-    workers.For(std::min(threads, args.shape.batch), [&](size_t) {
-      std::vector<Matching> segment;
-      for (size_t i; (i = next.fetch_add(1)) < args.shape.batch;) {
-        MergeSegments(Segment(args, i), alone, segment);
+    workers.For(threads, [&](size_t thread) {
+      for (size_t i; (i = next.fetch_add(1)) < segments;) {
+        MergeSegments(args, i, 1, alone, lanes_[thread]);
       }
     });
   });
+}
+
+size_t TokenMerger::memory() const {
+  size_t bytes = 0;
+  for (const Lane& lane : lanes_) {
+    for (const Matching& segment : lane.segments) bytes += segment.memory();
+    for (const SlotRows& rows : lane.slot_rows) {
+      bytes += BytesOf(rows.first, rows.offsets, rows.weights, rows.total);
+    }
+  }
+  return bytes;
+}
+
+void MergeTokens(const MergeTokensArgs& args, const Workers& workers) {
+  TokenMerger().Merge(args, workers);
 }
 
 }  // namespace longvlm

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/matching.h"
+#include "core/merge_by_assignment.h"
 #include "core/tensor.h"
 #include "core/thread_pool.h"
 
@@ -19,12 +21,36 @@ struct MergeTokensArgs {
   Values out;                      // [segments, kept, channels], of the type of `tokens`
   float* out_sizes;                // [segments, kept], how many tokens each is the mean of
   int32_t* out_assignment;         // [segments, tokens], where each token went
+  size_t protected_tokens = 0;     // at most the tokens: so many leading ones are left as they are
+  const float* sizes = nullptr;    // [segments, tokens], above 0: how many each is the mean of
 };
 
 // The tokens that a schedule leaves of `tokens`.
-size_t KeptTokens(size_t tokens, const std::vector<uint32_t>& schedule);
+size_t KeptTokens(size_t tokens, size_t protected_tokens, const std::vector<uint32_t>& schedule);
 
-// Throws Error ERR_LONGVLM_NOT_FINITE, and Cancelled.
+// Merges, and keeps the memory it needed for the next time. One call at a time.
+class TokenMerger {
+ public:
+  // Throws Error ERR_LONGVLM_NOT_FINITE, and Cancelled.
+  void Merge(const MergeTokensArgs& args, const Workers& workers);
+
+  // How many bytes it keeps.
+  size_t memory() const;
+
+ private:
+  // What merging some segments in step needs.
+  struct Lane {
+    std::vector<Matching> segments;
+    std::vector<SlotRows> slot_rows;
+  };
+
+  void MergeSegments(const MergeTokensArgs& args, size_t first, size_t count,
+                     const Workers& workers, Lane& lane) const;
+
+  std::vector<Lane> lanes_;
+};
+
+// TokenMerger::Merge in memory of its own.
 void MergeTokens(const MergeTokensArgs& args, const Workers& workers);
 
 }  // namespace longvlm

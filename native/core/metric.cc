@@ -2,40 +2,50 @@
 
 #include <algorithm>
 
-#include "core/row_means.h"
-
 namespace longvlm {
+namespace {
 
-void ReadMetric(ConstValues tokens, const Shape& shape, size_t heads, const Workers& workers,
-                std::vector<Matching>& segments) {
-  constexpr size_t kTokensPerBlock = 64;
-  const Kernels& kernels = ActiveKernels();
-  const size_t dims = shape.width / heads;
-  for (Matching& segment : segments) segment.Reset();
-  segments.reserve(shape.batch);
-  while (segments.size() < shape.batch) segments.emplace_back(shape.rows, dims, kernels);
-  std::vector<size_t> head_offsets(heads);
-  for (size_t head = 0; head < heads; ++head) head_offsets[head] = head * dims;
+constexpr size_t kTokensPerBlock = 64;
 
+// The metric of `count` tokens from token `first` on.
+void ReadRows(const TokenMetricArgs& args, const Kernels& kernels, size_t first, size_t count,
+              float* metric) {
+  const size_t dims = args.shape.width / args.heads;
+  if (const float* const* tokens = std::get_if<const float*>(&args.tokens)) {
+    kernels.token_metric_f32(*tokens + first * args.shape.width, count, args.heads, dims, metric);
+  } else {
+    kernels.token_metric_f16(std::get<const uint16_t*>(args.tokens) + first * args.shape.width,
+                             count, args.heads, dims, metric);
+  }
+  CheckFinite(metric, count * dims);
+}
+
+}  // namespace
+
+void ReadMetric(ConstValues tokens, const Shape& shape, size_t heads, const Kernels& kernels,
+                const Workers& workers, std::span<Matching> segments) {
+  const TokenMetricArgs args{tokens, shape, heads, nullptr};
   const size_t blocks = (shape.rows + kTokensPerBlock - 1) / kTokensPerBlock;
   workers.For(shape.batch * blocks, [&](size_t i) {
     Matching& segment = segments[i / blocks];
     const size_t first = i % blocks * kTokensPerBlock;
     const size_t last = std::min(first + kTokensPerBlock, shape.rows);
-    for (size_t token = first; token < last; ++token) {
-      double* metric = segment.metric(token);
-      std::visit(
-          [&](const auto* values) {
-            const auto* row = values + (i / blocks * shape.rows + token) * shape.width;
-            SumRows(kernels, row, head_offsets.data(), nullptr, heads, dims, metric);
-          },
-          tokens);
-      CheckFinite(metric, dims);
-      const double divisor = static_cast<double>(heads);
-      for (size_t k = 0; k < dims; ++k) {
-        metric[k] = static_cast<double>(static_cast<float>(metric[k] / divisor));
-      }
-    }
+    ReadRows(args, kernels, i / blocks * shape.rows + first, last - first, segment.metric(first));
+    segment.Prepare(first, last);
+  });
+}
+
+void TokenMetric(const TokenMetricArgs& args, const Workers& workers) {
+  constexpr TensorNames kNames{"tokens", {"batch entry", "token", "channel"}};
+  const Kernels& kernels = ActiveKernels();
+  const size_t dims = args.shape.width / args.heads;
+  const size_t rows = args.shape.batch * args.shape.rows;
+  LocateNotFinite(args.tokens, args.shape, kNames, [&] {
+    workers.For((rows + kTokensPerBlock - 1) / kTokensPerBlock, [&](size_t block) {
+      const size_t first = block * kTokensPerBlock;
+      ReadRows(args, kernels, first, std::min(kTokensPerBlock, rows - first),
+               args.out + first * dims);
+    });
   });
 }
 

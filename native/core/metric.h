@@ -1,7 +1,7 @@
 // The metric of tokens, read once: the mean of each token over its heads.
 #pragma once
 
-#include <vector>
+#include <span>
 
 #include "core/matching.h"
 #include "core/tensor.h"
@@ -9,10 +9,19 @@
 
 namespace longvlm {
 
-// Fills `segments` with one Matching for every batch entry of `tokens` ([batch, rows, width], width
-// divisible by heads). It is empty, or what an earlier call with the same shape and heads left:
-// then its memory is used again. Throws NotFinite, and Cancelled.
-void ReadMetric(ConstValues tokens, const Shape& shape, size_t heads, const Workers& workers,
-                std::vector<Matching>& segments);
+// Fills and prepares `segments`, which have been started, one for every batch entry of `tokens`
+// ([batch, rows, width], width divisible by heads). Throws NotFinite, and Cancelled.
+void ReadMetric(ConstValues tokens, const Shape& shape, size_t heads, const Kernels& kernels,
+                const Workers& workers, std::span<Matching> segments);
+
+struct TokenMetricArgs {
+  ConstValues tokens;  // [batch, rows, width]
+  Shape shape;         // of `tokens`, all axes at least 1
+  size_t heads;        // a divisor of width
+  float* out;          // [batch, rows, width / heads]
+};
+
+// The metric itself. Throws Error ERR_LONGVLM_NOT_FINITE, and Cancelled.
+void TokenMetric(const TokenMetricArgs& args, const Workers& workers);
 
 }  // namespace longvlm

@@ -9,6 +9,15 @@
 
 namespace longvlm {
 
+void CheckFinite(const float* values, size_t count) {
+  constexpr uint32_t kExponent = 0x7f800000u;
+  uint32_t bad = 0;
+  for (size_t i = 0; i < count; ++i) {
+    bad |= static_cast<uint32_t>((std::bit_cast<uint32_t>(values[i]) & kExponent) == kExponent);
+  }
+  if (bad != 0) throw NotFinite();
+}
+
 void CheckFinite(const double* values, size_t count) {
   constexpr uint64_t kExponent = 0x7ff0000000000000u;
   uint64_t bad = 0;

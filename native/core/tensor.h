@@ -30,6 +30,7 @@ struct TensorNames {
 struct NotFinite {};
 
 // Throws NotFinite unless all of `values` are finite.
+void CheckFinite(const float* values, size_t count);
 void CheckFinite(const double* values, size_t count);
 
 // Throws Error ERR_LONGVLM_NOT_FINITE naming the first NaN or infinity of `values`. For when one is

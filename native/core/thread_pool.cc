@@ -29,7 +29,7 @@ size_t ThreadCount() {
 
 struct ThreadPool::Job {
   const size_t count;
-  const std::function<void(size_t)>& body;
+  const FunctionRef<void(size_t)> body;
   std::atomic<size_t> next{0};
   size_t helpers = 0;  // guarded by the pool's mutex, as is `error`
   std::exception_ptr error = {};
@@ -94,7 +94,7 @@ void ThreadPool::Help() {
   }
 }
 
-void ThreadPool::For(size_t count, const std::function<void(size_t)>& body) {
+void ThreadPool::For(size_t count, FunctionRef<void(size_t)> body) {
   if (count <= 1 || helpers_.empty()) {
     for (size_t i = 0; i < count; ++i) body(i);
     return;
@@ -113,7 +113,7 @@ void ThreadPool::For(size_t count, const std::function<void(size_t)>& body) {
   if (job.error) std::rethrow_exception(job.error);
 }
 
-void Workers::For(size_t count, const std::function<void(size_t)>& body) const {
+void Workers::For(size_t count, FunctionRef<void(size_t)> body) const {
   const auto block = [this, &body](size_t i) {
     if (cancelled != nullptr && cancelled->load(std::memory_order_relaxed)) throw Cancelled();
     body(i);

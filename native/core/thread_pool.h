@@ -4,12 +4,12 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
-#include <deque>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "core/function_ref.h"
 
 namespace longvlm {
 
@@ -31,7 +31,7 @@ class ThreadPool {
   // Calls body(0) … body(count - 1) on all threads, in any order, and returns when all are done.
   // After an exception no further call starts, and the first exception is rethrown. Any number of
   // threads may call it at once.
-  void For(size_t count, const std::function<void(size_t)>& body);
+  void For(size_t count, FunctionRef<void(size_t)> body);
 
  private:
   struct Job;
@@ -41,7 +41,7 @@ class ThreadPool {
   std::mutex mutex_;
   std::condition_variable work_;
   std::condition_variable done_;
-  std::deque<Job*> jobs_;
+  std::vector<Job*> jobs_;
   bool stopping_ = false;
   std::vector<std::thread> helpers_;
 };
@@ -54,7 +54,7 @@ struct Workers {
   size_t threads() const { return pool == nullptr ? 1 : pool->threads(); }
 
   // ThreadPool::For; throws Cancelled between two blocks.
-  void For(size_t count, const std::function<void(size_t)>& body) const;
+  void For(size_t count, FunctionRef<void(size_t)> body) const;
 };
 
 }  // namespace longvlm

@@ -1,19 +1,16 @@
-// The token of B most similar to each token of A: the product of A and B-transposed with the
-// arg-max folded in, so that the similarity matrix is never stored.
-//   a      one panel of A, [dims, width_a] float32: column i is a row of the metric, normalised to
-//   length 1 b      all of B in panels, [ceil(num_b / width_b), dims, width_b] float32; what pads
-//   the last panel is not looked at best   [width_a] float32, out: the highest similarity of each
-//   column of a index  [width_a] int32, out: the row of B that has it
+// The token of B most similar to each token of A: the product of A and B-transposed in float32 with
+// the arg-max folded in, so that the similarity matrix is never stored.
+//   a      one panel of A, [dims, width_a] float32: column i is a row of the metric, of length 1
+//   b      all of B in panels, [ceil(num_b / width_b), dims, width_b] float32; what pads the last
+//          panel is not looked at
+//   best   [width_a] float32, out: the highest similarity of each column of a
+//   index  [width_a] int32, out: the row of B that has it
 // Range: num_b >= 1, dims >= 1, values finite; width_a and width_b are the instruction set's own
-// (Kernels); a, b, best and
-//   index need no alignment and do not overlap.
+// (Kernels); a, b, best and index need no alignment and do not overlap.
 // Ties: the lowest index wins.   Work: 2 width_a num_b dims flops; reads b once for each panel of
-// A; no workspace. Error: one float32 chain over dims in ascending order for every pair, wherever
-// it lies in a panel, so equal rows give
-//   equal similarities. _avx2 fuses the multiply with the add and _portable does not: 1e-7 between
-//   them.
-// Source: Bolya et al. 2023 (ToMe) section 3; LongVLM (arXiv 2404.03384) section 3.2. Differs:
-// defined for ties.
+// A; no workspace. Error: none between instruction sets: for every pair one chain of fused
+// multiply-adds in float32 over ascending dims, from 0, wherever it lies in a panel. Source: Bolya
+// et al. 2023 (ToMe) section 3; LongVLM (arXiv 2404.03384) section 3.2. Differs: defined for ties.
 #pragma once
 
 #include <cstddef>
@@ -21,15 +18,13 @@
 
 namespace longvlm {
 
-inline constexpr size_t kBestMatchWidthAPortable = 8;
-inline constexpr size_t kBestMatchWidthBPortable = 4;
-// 12 accumulators of 8 lanes, 2 of A and 1 of B fill 15 of the 16 registers.
-inline constexpr size_t kBestMatchWidthAAvx2 = 16;
-inline constexpr size_t kBestMatchWidthBAvx2 = 6;
-
 void BestMatch_portable(const float* a, const float* b, size_t num_b, size_t dims, float* best,
                         int32_t* index);
 void BestMatch_avx2(const float* a, const float* b, size_t num_b, size_t dims, float* best,
+                    int32_t* index);
+void BestMatch_avx512(const float* a, const float* b, size_t num_b, size_t dims, float* best,
+                      int32_t* index);
+void BestMatch_neon(const float* a, const float* b, size_t num_b, size_t dims, float* best,
                     int32_t* index);
 
 }  // namespace longvlm

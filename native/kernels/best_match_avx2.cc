@@ -1,5 +1,6 @@
 #include "kernels/best_match.h"
 #include "kernels/dispatch.h"
+#include "kernels/panels.h"
 
 #if defined(LONGVLM_X86)
 
@@ -25,8 +26,8 @@ LONGVLM_TARGET_AVX2 inline void Fold(__m256 similarity, __m256i index, Best& bes
 
 LONGVLM_TARGET_AVX2 void BestMatch_avx2(const float* a, const float* b, size_t num_b, size_t dims,
                                         float* best, int32_t* index) {
-  constexpr size_t kA = kBestMatchWidthAAvx2;
-  constexpr size_t kB = kBestMatchWidthBAvx2;
+  constexpr size_t kA = kPanelWidthAAvx2;
+  constexpr size_t kB = kPanelWidthBAvx2;
   const __m256 lowest = _mm256_set1_ps(-std::numeric_limits<float>::infinity());
   Best left{lowest, _mm256_setzero_si256()};
   Best right = left;

@@ -4,9 +4,9 @@
 #include <array>
 #include <atomic>
 #include <cstdlib>
-#include <span>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #if defined(LONGVLM_X86)
 #if defined(_MSC_VER)
@@ -16,22 +16,37 @@
 #endif
 #endif
 
+#include "kernels/panels.h"
+
 namespace longvlm {
 namespace {
 
-// From the plainest up.
+// From the plainest up; each CPU has the first few.
 constexpr Kernels kTable[] = {
-    {"portable", kBestMatchWidthAPortable, kBestMatchWidthBPortable, BestMatch_portable,
-     SumRowsF32_portable, SumRowsF16_portable, StoreMeansF32_portable, StoreMeansF16_portable},
+    {"portable", kPanelWidthAPortable, kPanelWidthBPortable, TokenMetricF32_portable,
+     TokenMetricF16_portable, NormalizeRow_portable, ScreenMatches_portable, Similarities_portable,
+     BestMatch_portable, SumRowsF32_portable, SumRowsF16_portable, SumRowsF64_portable,
+     StoreMeansF32_portable, StoreMeansF16_portable},
 #if defined(LONGVLM_X86)
-    {"avx2", kBestMatchWidthAAvx2, kBestMatchWidthBAvx2, BestMatch_avx2, SumRowsF32_avx2,
-     SumRowsF16_avx2, StoreMeansF32_avx2, StoreMeansF16_avx2},
+    {"avx2", kPanelWidthAAvx2, kPanelWidthBAvx2, TokenMetricF32_avx2, TokenMetricF16_avx2,
+     NormalizeRow_avx2, ScreenMatches_avx2, Similarities_avx2, BestMatch_avx2, SumRowsF32_avx2,
+     SumRowsF16_avx2, SumRowsF64_avx2, StoreMeansF32_avx2, StoreMeansF16_avx2},
+    // What memory bounds is no faster with wider registers.
+    {"avx512", kPanelWidthAAvx512, kPanelWidthBAvx512, TokenMetricF32_avx2, TokenMetricF16_avx2,
+     NormalizeRow_avx2, ScreenMatches_avx512, Similarities_avx2, BestMatch_avx512, SumRowsF32_avx2,
+     SumRowsF16_avx2, SumRowsF64_avx2, StoreMeansF32_avx2, StoreMeansF16_avx2},
+#elif defined(LONGVLM_ARM64)
+    // As many 16-bit products as float32 ones an instruction: nothing to screen with. Plain code is
+    // compiled to fused multiply-adds here.
+    {"neon", kPanelWidthANeon, kPanelWidthBNeon, TokenMetricF32_neon, TokenMetricF16_neon,
+     NormalizeRow_neon, nullptr, Similarities_portable, BestMatch_neon, SumRowsF32_neon,
+     SumRowsF16_neon, SumRowsF64_neon, StoreMeansF32_neon, StoreMeansF16_neon},
 #endif
 };
 
 // Every name that LONGVLM_MAX_ISA may have, on any machine: one that this machine lacks lowers
 // nothing.
-constexpr std::string_view kNames[] = {"portable", "avx2"};
+constexpr std::string_view kNames[] = {"portable", "avx2", "avx512", "neon"};
 
 #if defined(LONGVLM_X86)
 struct Registers {
@@ -62,31 +77,47 @@ uint64_t SavedState() {
 #endif
 }
 
+constexpr uint64_t kXmmAndYmm = 0x6;
+constexpr uint64_t kZmmAndMasks = 0xe0;
+
 bool HasAvx2() {
   if (CpuId(0).a < 7) return false;
   constexpr uint32_t kFma = 1u << 12, kOsXsave = 1u << 27, kAvx = 1u << 28, kF16c = 1u << 29;
   constexpr uint32_t kLeaf1 = kFma | kOsXsave | kAvx | kF16c;
   constexpr uint32_t kAvx2 = 1u << 5;
-  constexpr uint64_t kXmmAndYmm = 6;
   return (CpuId(1).c & kLeaf1) == kLeaf1 && (SavedState() & kXmmAndYmm) == kXmmAndYmm &&
          (CpuId(7).b & kAvx2) != 0;
 }
+
+bool HasAvx512() {
+  constexpr uint32_t kF = 1u << 16, kBw = 1u << 30, kVl = 1u << 31;
+  constexpr uint32_t kVnni = 1u << 11;
+  const Registers leaf7 = CpuId(7);
+  return (SavedState() & kZmmAndMasks) == kZmmAndMasks &&
+         (leaf7.b & (kF | kBw | kVl)) == (kF | kBw | kVl) && (leaf7.c & kVnni) != 0;
+}
 #endif
 
-size_t HighestOfCpu() {
+// How many rows of the table this CPU has.
+size_t CountOfCpu() {
 #if defined(LONGVLM_X86)
-  if (HasAvx2()) return 1;
+  if (!HasAvx2()) return 1;
+  return HasAvx512() ? 3 : 2;
+#else
+  return std::size(kTable);
 #endif
-  return 0;
 }
 
 const Kernels* AtMost(std::string_view name) {
-  const size_t highest = HighestOfCpu();
-  for (size_t rank = 0; rank < std::size(kNames); ++rank) {
-    if (kNames[rank] == name) return &kTable[rank < highest ? rank : highest];
+  const size_t count = CountOfCpu();
+  for (size_t i = 0; i < count; ++i) {
+    if (kTable[i].name == name) return &kTable[i];
   }
   std::string names;
-  for (const std::string_view known : kNames) names.append(names.empty() ? "" : ", ").append(known);
+  for (const std::string_view known : kNames) {
+    if (known == name) return &kTable[count - 1];
+    names.append(names.empty() ? "" : ", ").append(known);
+  }
   throw std::invalid_argument("Expected one of " + names + " for LONGVLM_MAX_ISA but received '" +
                               std::string(name) + "'");
 }
@@ -99,7 +130,7 @@ const Kernels& ActiveKernels() {
   const Kernels* kernels = active.load(std::memory_order_acquire);
   if (kernels == nullptr) {
     const char* limit = std::getenv("LONGVLM_MAX_ISA");
-    kernels = limit != nullptr && *limit != '\0' ? AtMost(limit) : &kTable[HighestOfCpu()];
+    kernels = limit != nullptr && *limit != '\0' ? AtMost(limit) : &kTable[CountOfCpu() - 1];
     active.store(kernels, std::memory_order_release);
   }
   return *kernels;
@@ -107,6 +138,12 @@ const Kernels& ActiveKernels() {
 
 void SetMaxInstructionSet(std::string_view name) {
   active.store(AtMost(name), std::memory_order_release);
+}
+
+std::vector<std::string_view> InstructionSets() {
+  std::vector<std::string_view> names(CountOfCpu());
+  for (size_t i = 0; i < names.size(); ++i) names[i] = kTable[i].name;
+  return names;
 }
 
 }  // namespace longvlm

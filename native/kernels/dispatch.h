@@ -4,21 +4,31 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "kernels/best_match.h"
+#include "kernels/normalize_row.h"
 #include "kernels/row_sums.h"
+#include "kernels/screen_matches.h"
+#include "kernels/similarities.h"
+#include "kernels/token_metric.h"
 
 #if defined(__x86_64__) || defined(_M_X64)
 #define LONGVLM_X86 1
+#elif defined(__aarch64__) || defined(_M_ARM64)
+#define LONGVLM_ARM64 1
 #endif
 
-// Marks a function of an _avx2 file. As an attribute of the function and not a flag of the file, it
-// cannot leak into the inline functions of headers, of which the linker keeps one copy for all
-// files.
+// Marks a function of an _avx2 or _avx512 file. As an attribute of the function and not a flag of
+// the file, it cannot leak into the inline functions of headers, of which the linker keeps one copy
+// for all files.
 #if defined(LONGVLM_X86) && defined(__GNUC__)
 #define LONGVLM_TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
+#define LONGVLM_TARGET_AVX512 \
+  __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")))
 #else
 #define LONGVLM_TARGET_AVX2
+#define LONGVLM_TARGET_AVX512
 #endif
 
 namespace longvlm {
@@ -26,11 +36,19 @@ namespace longvlm {
 // One row of the table: all kernels of an instruction set. See the kernels' own headers.
 struct Kernels {
   std::string_view name;
+  // Widths of panels, see panels.h.
   size_t width_a;
   size_t width_b;
+  decltype(&TokenMetricF32_portable) token_metric_f32;
+  decltype(&TokenMetricF16_portable) token_metric_f16;
+  decltype(&NormalizeRow_portable) normalize_row;
+  // Null where 16-bit products are no faster than those of float32.
+  decltype(&ScreenMatches_portable) screen_matches;
+  decltype(&Similarities_portable) similarities;
   decltype(&BestMatch_portable) best_match;
   decltype(&SumRowsF32_portable) sum_rows_f32;
   decltype(&SumRowsF16_portable) sum_rows_f16;
+  decltype(&SumRowsF64_portable) sum_rows_f64;
   decltype(&StoreMeansF32_portable) store_means_f32;
   decltype(&StoreMeansF16_portable) store_means_f16;
 };
@@ -42,5 +60,8 @@ const Kernels& ActiveKernels();
 // Uses at most the instruction set `name`, in the whole process, from the next operation on. Throws
 // std::invalid_argument when no instruction set has that name.
 void SetMaxInstructionSet(std::string_view name);
+
+// The names that this CPU has kernels for, the plainest first.
+std::vector<std::string_view> InstructionSets();
 
 }  // namespace longvlm

@@ -39,6 +39,9 @@ inline uint16_t FloatToHalf(float value) {
 
 inline float ToFloat(float value) { return value; }
 inline float ToFloat(uint16_t value) { return HalfToFloat(value); }
+inline double ToDouble(float value) { return static_cast<double>(value); }
+inline double ToDouble(uint16_t value) { return static_cast<double>(HalfToFloat(value)); }
+inline double ToDouble(double value) { return value; }
 inline void FromFloat(float value, float* out) { *out = value; }
 inline void FromFloat(float value, uint16_t* out) { *out = FloatToHalf(value); }
 

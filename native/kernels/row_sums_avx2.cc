@@ -19,6 +19,8 @@ LONGVLM_TARGET_AVX2 inline __m256d Load4(const uint16_t* from) {
   return _mm256_cvtps_pd(_mm_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
 }
 
+LONGVLM_TARGET_AVX2 inline __m256d Load4(const double* from) { return _mm256_loadu_pd(from); }
+
 LONGVLM_TARGET_AVX2 inline void Store4(__m256d value, float* to) {
   _mm_storeu_ps(to, _mm256_cvtpd_ps(value));
 }
@@ -28,12 +30,21 @@ LONGVLM_TARGET_AVX2 inline void Store4(__m256d value, uint16_t* to) {
   _mm_storel_epi64(reinterpret_cast<__m128i*>(to), half);
 }
 
-// kRows rows at a time: the sum is loaded and stored once for all of them.
+constexpr size_t kRowsAtOnce = 4;
+
+// kRows rows at a time: the sum is loaded and stored once for all of them. Rows lie anywhere, and
+// the processor does not foresee the next page: it is asked for the `next_rows` rows after these.
 template <size_t kRows, typename T>
 LONGVLM_TARGET_AVX2 void AddRows(const T* base, const size_t* offsets, const float* weights,
-                                 size_t width, double* sum) {
+                                 size_t width, size_t next_rows, double* sum) {
+  constexpr size_t kValuesPerLine = 64 / sizeof(T);
   size_t c = 0;
   for (; c + 4 <= width; c += 4) {
+    if (c % kValuesPerLine == 0) {
+      for (size_t r = 0; r < next_rows; ++r) {
+        _mm_prefetch(reinterpret_cast<const char*>(base + offsets[kRows + r] + c), _MM_HINT_T0);
+      }
+    }
     __m256d total = _mm256_loadu_pd(sum + c);
     for (size_t r = 0; r < kRows; ++r) {
       const __m256d value = Load4(base + offsets[r] + c);
@@ -46,7 +57,7 @@ LONGVLM_TARGET_AVX2 void AddRows(const T* base, const size_t* offsets, const flo
   for (; c < width; ++c) {
     for (size_t r = 0; r < kRows; ++r) {
       const double weight = weights == nullptr ? 1.0 : static_cast<double>(weights[r]);
-      sum[c] += static_cast<double>(ToFloat(base[offsets[r] + c])) * weight;
+      sum[c] += ToDouble(base[offsets[r] + c]) * weight;
     }
   }
 }
@@ -56,11 +67,12 @@ LONGVLM_TARGET_AVX2 void SumRows(const T* base, const size_t* offsets, const flo
                                  size_t count, size_t width, double* sum) {
   std::fill_n(sum, width, 0.0);
   size_t r = 0;
-  for (; r + 4 <= count; r += 4) {
-    AddRows<4>(base, offsets + r, weights == nullptr ? nullptr : weights + r, width, sum);
+  for (; r + kRowsAtOnce <= count; r += kRowsAtOnce) {
+    AddRows<kRowsAtOnce>(base, offsets + r, weights == nullptr ? nullptr : weights + r, width,
+                         std::min(kRowsAtOnce, count - r - kRowsAtOnce), sum);
   }
   for (; r < count; ++r) {
-    AddRows<1>(base, offsets + r, weights == nullptr ? nullptr : weights + r, width, sum);
+    AddRows<1>(base, offsets + r, weights == nullptr ? nullptr : weights + r, width, 0, sum);
   }
 }
 
@@ -83,6 +95,12 @@ LONGVLM_TARGET_AVX2 void SumRowsF32_avx2(const float* base, const size_t* offset
 }
 
 LONGVLM_TARGET_AVX2 void SumRowsF16_avx2(const uint16_t* base, const size_t* offsets,
+                                         const float* weights, size_t count, size_t width,
+                                         double* sum) {
+  SumRows(base, offsets, weights, count, width, sum);
+}
+
+LONGVLM_TARGET_AVX2 void SumRowsF64_avx2(const double* base, const size_t* offsets,
                                          const float* weights, size_t count, size_t width,
                                          double* sum) {
   SumRows(base, offsets, weights, count, width, sum);

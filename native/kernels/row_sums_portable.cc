@@ -13,7 +13,7 @@ void SumRows(const T* base, const size_t* offsets, const float* weights, size_t 
   for (size_t r = 0; r < count; ++r) {
     const T* row = base + offsets[r];
     const double weight = weights == nullptr ? 1.0 : static_cast<double>(weights[r]);
-    for (size_t c = 0; c < width; ++c) sum[c] += static_cast<double>(ToFloat(row[c])) * weight;
+    for (size_t c = 0; c < width; ++c) sum[c] += ToDouble(row[c]) * weight;
   }
 }
 
@@ -30,6 +30,11 @@ void SumRowsF32_portable(const float* base, const size_t* offsets, const float* 
 }
 
 void SumRowsF16_portable(const uint16_t* base, const size_t* offsets, const float* weights,
+                         size_t count, size_t width, double* sum) {
+  SumRows(base, offsets, weights, count, width, sum);
+}
+
+void SumRowsF64_portable(const double* base, const size_t* offsets, const float* weights,
                          size_t count, size_t width, double* sum) {
   SumRows(base, offsets, weights, count, width, sum);
 }

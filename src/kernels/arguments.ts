@@ -1,7 +1,7 @@
 // What the kernels' arguments have in common.
 import type { NativeDims } from '../binding.js';
-import type { Tensor } from '../tensor.js';
-import { checkTensor } from '../validate.js';
+import { type Tensor, toFloat32 } from '../tensor.js';
+import { checkTensor, wrongValue } from '../validate.js';
 
 /** Native code counts tokens and channels in 32 bits. */
 const largestSize = 2 ** 31 - 1;
@@ -26,4 +26,14 @@ export function zerosLike(like: Tensor, dims: readonly number[]): Tensor {
   const length = dims.reduce((product, size) => product * size, 1);
   const data = like.type === 'float32' ? new Float32Array(length) : new Uint16Array(length);
   return { type: like.type, data, dims };
+}
+
+/** How much each token counts, in the shape `dims`: finite numbers above 0. */
+export function checkSizes(value: unknown, dims: readonly number[]): Float32Array {
+  const { data } = toFloat32(checkFilledTensor('sizes', value, dims));
+  for (const [index, size] of data.entries()) {
+    if (!(size > 0 && size < Number.POSITIVE_INFINITY))
+      wrongValue(`sizes.data[${index}]`, 'finite number above 0', size);
+  }
+  return data;
 }

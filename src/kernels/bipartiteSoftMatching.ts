@@ -1,14 +1,24 @@
 import { type NativeDims, runNative } from '../binding.js';
-import { type Tensor, toFloat32 } from '../tensor.js';
-import { checkInteger, checkObject, checkOneOf, checkSignal, wrongValue } from '../validate.js';
-import { checkFilledTensor, nativeDims, zerosLike } from './arguments.js';
+import type { Tensor } from '../tensor.js';
+import { checkInteger, checkObject, checkOneOf, checkSignal } from '../validate.js';
+import { checkFilledTensor, checkSizes, nativeDims, zerosLike } from './arguments.js';
 
-export type BipartiteSoftMatchingOptions = {
+/** Options of {@link Matching.unmerge}. */
+export type UnmergeOptions = {
   /** Stops the work; the promise then rejects with the signal's reason. */
   readonly signal?: AbortSignal;
 };
 
-export type MergeOptions = BipartiteSoftMatchingOptions & {
+export type BipartiteSoftMatchingOptions = UnmergeOptions & {
+  /**
+   * Leading tokens that take no part: a class token, say. They count when tokens are told to be even or odd.
+   *
+   * Defaults to `0`.
+   */
+  readonly protect?: number;
+};
+
+export type MergeOptions = UnmergeOptions & {
   /**
    * How much each token counts, `[batch, tokens]` above 0: how many tokens were merged into it before.
    *
@@ -26,16 +36,19 @@ export type MergeOptions = BipartiteSoftMatchingOptions & {
 /**
  * Which tokens to merge with which, as {@link bipartiteSoftMatching} found. It fits any tensor of as many tokens.
  *
- * The even tokens of a batch entry are A, the odd ones B. The index arrays hold token numbers, entry after entry.
+ * The even tokens of a batch entry are A, the odd ones B, without those that are protected. The index arrays hold token
+ * numbers, entry after entry.
  */
 export class Matching {
   /** Entries of the batch. */
   readonly batch: number;
   /** Tokens in each entry before merging. */
   readonly inputTokens: number;
-  /** Tokens of each entry that are merged away: the number asked for, at most half of the tokens. */
+  /** Leading tokens of each entry that stay as they are. */
+  readonly protect: number;
+  /** Tokens of each entry that are merged away: the number asked for, at most half of those not protected. */
   readonly r: number;
-  /** Tokens that are left of each entry: first those of `unmerged`, then all of B in its own order. */
+  /** Tokens that are left of each entry: the protected, then those of `unmerged`, then all of B in its own order. */
   readonly tokens: number;
   /** The tokens of A that stay, `batch × (|A| - r)`, most similar to B first. */
   readonly unmerged: Int32Array;
@@ -47,12 +60,13 @@ export class Matching {
   readonly assignment: Int32Array;
 
   /** @internal */
-  constructor(batch: number, inputTokens: number, r: number) {
+  constructor(batch: number, inputTokens: number, protect: number, r: number) {
     this.batch = batch;
     this.inputTokens = inputTokens;
+    this.protect = protect;
     this.r = r;
     this.tokens = inputTokens - r;
-    this.unmerged = new Int32Array(batch * (Math.ceil(inputTokens / 2) - r));
+    this.unmerged = new Int32Array(batch * (Math.ceil(inputTokens / 2) - Math.ceil(protect / 2) - r));
     this.source = new Int32Array(batch * r);
     this.destination = new Int32Array(batch * r);
     this.assignment = new Int32Array(batch * inputTokens);
@@ -71,7 +85,7 @@ export class Matching {
   async merge(tensor: Tensor, options: MergeOptions = {}): Promise<Tensor> {
     checkFilledTensor('tensor', tensor, [this.batch, this.inputTokens, 'channels']);
     checkObject('options', options);
-    const sizes = options.sizes === undefined ? undefined : this.#checkSizes(options.sizes);
+    const sizes = options.sizes === undefined ? undefined : checkSizes(options.sizes, [this.batch, this.inputTokens]);
     const mean = checkOneOf('mode', options.mode ?? 'mean', ['mean', 'sum']) === 'mean';
     const out = zerosLike(tensor, [this.batch, this.tokens, tensor.dims[2]!]);
     const args = {
@@ -95,7 +109,7 @@ export class Matching {
    * @returns `[batch, inputTokens, channels]` of the tensor's type
    * @throws TypeError or RangeError when an argument is wrong
    */
-  async unmerge(tensor: Tensor, options: BipartiteSoftMatchingOptions = {}): Promise<Tensor> {
+  async unmerge(tensor: Tensor, options: UnmergeOptions = {}): Promise<Tensor> {
     checkFilledTensor('tensor', tensor, [this.batch, this.tokens, 'channels']);
     checkObject('options', options);
     const out = zerosLike(tensor, [this.batch, this.inputTokens, tensor.dims[2]!]);
@@ -109,15 +123,6 @@ export class Matching {
     await runNative((native) => native.spreadByAssignment(args), checkSignal(options.signal));
     return out;
   }
-
-  #checkSizes(value: Tensor): Float32Array {
-    const { data } = toFloat32(checkFilledTensor('sizes', value, [this.batch, this.inputTokens]));
-    for (const [index, size] of data.entries()) {
-      if (!(size > 0 && size < Number.POSITIVE_INFINITY))
-        wrongValue(`sizes.data[${index}]`, 'finite number above 0', size);
-    }
-    return data;
-  }
 }
 
 /**
@@ -129,7 +134,7 @@ export class Matching {
  * Runs on all cores and off the JavaScript thread. Until the promise settles the metric is being read: do not write to it.
  *
  * @param metric `[batch, tokens, dims]`, float32 or float16; rows need not be normalised
- * @param r tokens to merge away, at least 0; more than half of them count as half
+ * @param r tokens to merge away, at least 0; more than half of those not protected count as half
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the metric holds NaN or infinity; the message says where
  *
@@ -146,11 +151,13 @@ export async function bipartiteSoftMatching(
   checkInteger('r', r, 0);
   checkObject('options', options);
   const dims: NativeDims = nativeDims(metric.dims);
-  const matching = new Matching(dims[0], dims[1], Math.min(r, Math.floor(dims[1] / 2)));
+  const protect = checkInteger('protect', options.protect ?? 0, 0, dims[1]);
+  const matching = new Matching(dims[0], dims[1], protect, Math.min(r, Math.floor((dims[1] - protect) / 2)));
   const args = {
     metric: metric.data,
     dims,
     r: matching.r,
+    protect,
     outUnmerged: matching.unmerged,
     outSource: matching.source,
     outDestination: matching.destination,

@@ -10,13 +10,19 @@ export {
   bipartiteSoftMatching,
   Matching,
   type MergeOptions,
+  type UnmergeOptions,
 } from './bipartiteSoftMatching.js';
 export { mergeSchedule } from './mergeSchedule.js';
 export {
+  type MergeCallOptions,
   type MergedTokens,
   type MergeTokensOptions,
   type MergeTokensSyncOptions,
   mergeTokens,
   mergeTokensSync,
+  type TokenMergerOptions,
 } from './mergeTokens.js';
 export { type PoolClsTokensOptions, poolClsTokens } from './poolClsTokens.js';
+export { TokenMerger, type TokenMergerCallOptions } from './tokenMerger.js';
+export { type TokenMetricOptions, tokenMetric } from './tokenMetric.js';
+export { unmergeTokens } from './unmergeTokens.js';

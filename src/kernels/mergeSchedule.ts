@@ -36,7 +36,7 @@ export function checkSchedule(value: unknown): readonly number[] {
   return value;
 }
 
-/** The tokens that `schedule` leaves: a level merges at most half of those that are there. */
-export function keptTokens(tokens: number, schedule: readonly number[]): number {
-  return schedule.reduce((left, r) => left - Math.min(r, Math.floor(left / 2)), tokens);
+/** The tokens that `schedule` leaves: a level merges at most half of those that are there beside the protected. */
+export function keptTokens(tokens: number, protect: number, schedule: readonly number[]): number {
+  return schedule.reduce((left, r) => left - Math.min(r, Math.floor((left - protect) / 2)), tokens);
 }

@@ -1,0 +1,19 @@
+// A row scaled to length 1.
+//   mean [dims] float32; row [dims] float32, out; may be the same memory; no alignment
+// Returns whether the row has a direction: a zero row stays zero.
+// Range: dims >= 1, values finite. No value of row is -0, so that rows are equal when their bits
+// are.   Ties: none.   Work: two passes over the row; no workspace. Error: none between instruction
+// sets: squares are added in float64 in four sums, value k to sum k % 4 (what is beyond the last
+// multiple of 4 to sum 0), then (s0 + s1) + (s2 + s3); each value is multiplied by 1 / sqrt of that
+// in float64 and rounded to float32. Source: Bolya et al. 2023 (ToMe) section 3, cosine similarity.
+#pragma once
+
+#include <cstddef>
+
+namespace longvlm {
+
+bool NormalizeRow_portable(const float* mean, size_t dims, float* row);
+bool NormalizeRow_avx2(const float* mean, size_t dims, float* row);
+bool NormalizeRow_neon(const float* mean, size_t dims, float* row);
+
+}  // namespace longvlm

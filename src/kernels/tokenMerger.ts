@@ -1,0 +1,96 @@
+import { binding, type NativeTokenMerger, runNative } from '../binding.js';
+import { LongVLMError } from '../errors.js';
+import type { Tensor } from '../tensor.js';
+import { checkInteger, checkObject, checkSignal } from '../validate.js';
+import { checkSchedule } from './mergeSchedule.js';
+import {
+  checkKeepOrSchedule,
+  type MergeCallOptions,
+  type MergedTokens,
+  mergeNowInto,
+  prepareMerge,
+  type TokenMergerOptions,
+} from './mergeTokens.js';
+
+export type TokenMergerCallOptions = MergeCallOptions & {
+  /** Stops the work; the promise then rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+};
+
+/**
+ * {@link mergeTokens} with fixed options and scratch memory of its own, kept from call to call: for a stream of segments
+ * whose memory is to be given back when the stream ends.
+ *
+ * @example
+ * const merger = new TokenMerger({ heads: 16, keep: 30 });
+ * try {
+ *   for await (const segment of segments) send(await merger.merge(segment));
+ * } finally {
+ *   merger.dispose();
+ * }
+ */
+export class TokenMerger {
+  readonly #options: TokenMergerOptions;
+  #native: NativeTokenMerger | undefined;
+
+  /**
+   * @throws TypeError or RangeError when an option is wrong
+   * @throws LongVLMError `ERR_LONGVLM_ADDON` when the native addon cannot be loaded
+   */
+  constructor(options: TokenMergerOptions) {
+    checkObject('options', options);
+    checkInteger('heads', options.heads, 1);
+    checkInteger('protect', options.protect ?? 0, 0);
+    checkKeepOrSchedule(options);
+    if (options.keep !== undefined) checkInteger('keep', options.keep, 1);
+    else checkSchedule(options.schedule);
+    this.#options = { ...options };
+    this.#native = binding().createTokenMerger();
+  }
+
+  /** Whether {@link dispose} was called. */
+  get disposed(): boolean {
+    return this.#native === undefined;
+  }
+
+  /**
+   * Merges as {@link mergeTokens} does. Of calls that overlap, one works in the memory that is kept.
+   *
+   * @throws as {@link mergeTokens}; LongVLMError `ERR_LONGVLM_DISPOSED` after {@link dispose}
+   */
+  async merge(tokens: Tensor, options: TokenMergerCallOptions = {}): Promise<MergedTokens> {
+    checkObject('options', options);
+    const { args, result } = prepareMerge(tokens, this.#options, options, this.#checkNative());
+    await runNative((native) => native.mergeTokens(args), checkSignal(options.signal));
+    return result;
+  }
+
+  /**
+   * {@link merge} at once, while the calling thread waits.
+   *
+   * @throws as {@link merge} does
+   */
+  mergeSync(tokens: Tensor, options: MergeCallOptions = {}): MergedTokens {
+    checkObject('options', options);
+    const { args, result } = prepareMerge(tokens, this.#options, options, this.#checkNative());
+    mergeNowInto(args);
+    return result;
+  }
+
+  /** Gives the scratch memory back, once calls under way have ended. Any number of times. */
+  dispose(): void {
+    if (this.#native === undefined) return;
+    binding().disposeTokenMerger({ merger: this.#native });
+    this.#native = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #checkNative(): NativeTokenMerger {
+    if (this.#native === undefined)
+      throw new LongVLMError('ERR_LONGVLM_DISPOSED', 'This TokenMerger was disposed. Make a new one.');
+    return this.#native;
+  }
+}
