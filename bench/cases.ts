@@ -9,23 +9,77 @@ export type MergeTokensCase = {
   readonly channels: number;
   readonly heads: number;
   readonly keep: number;
-  /** Small enough for the plain implementation. */
+  /** Small enough for plain loops over the whole of it. */
   readonly plain: boolean;
+  /** Among those of `--quick`. */
+  readonly quick: boolean;
 };
 
-const vitL = { channels: 1024, heads: 16, keep: 30 } as const;
+const vitL = { channels: 1024, heads: 16, keep: 30, plain: false, quick: false } as const;
+const tenFrames = { name: '10 frames at 224 px', segments: 1, tokens: 2560, ...vitL };
+const video = { name: '100 frames at 224 px', segments: 10, tokens: 2560, ...vitL };
+const largeFrames = { name: '100 frames at 336 px', segments: 10, tokens: 5760, ...vitL };
+const longVideo = { name: '1000 frames at 224 px', segments: 100, tokens: 2560, ...vitL };
 
+/** Of those with several segments, and of the plain ones, test/kernels checks a segment. */
 export const mergeTokensCases: readonly MergeTokensCase[] = [
-  { name: '100 frames at 224 px', type: 'float32', segments: 10, tokens: 2560, ...vitL, plain: false },
-  { name: '100 frames at 224 px', type: 'float16', segments: 10, tokens: 2560, ...vitL, plain: false },
-  { name: '10 frames at 224 px', type: 'float32', segments: 1, tokens: 2560, ...vitL, plain: false },
+  { ...video, type: 'float32', quick: true },
+  { ...video, type: 'float16' },
+  { ...tenFrames, type: 'float32' },
+  { ...tenFrames, type: 'float16', quick: true },
+  { ...largeFrames, type: 'float32' },
   { name: '2 frames at 224 px', type: 'float32', segments: 1, tokens: 512, ...vitL, plain: true },
 ];
 
+/** Timed, too, but not checked again: their segments are those of the above, and checking one takes seconds. */
+export const moreMergeTokensCases: readonly MergeTokensCase[] = [
+  { ...largeFrames, type: 'float16' },
+  { ...longVideo, type: 'float32' },
+  { ...longVideo, type: 'float16' },
+];
+
+/** A call of one kernel on a tensor of three axes; `r` where it takes it. */
+export type KernelCase = {
+  readonly kernel: 'bipartiteSoftMatching' | 'Matching.merge' | 'poolClsTokens';
+  readonly type: TensorType;
+  readonly dims: readonly [number, number, number];
+  readonly r?: number;
+  readonly quick: boolean;
+};
+
+export const kernelCases: readonly KernelCase[] = [
+  { kernel: 'bipartiteSoftMatching', type: 'float32', dims: [10, 2560, 64], r: 1280, quick: true },
+  { kernel: 'Matching.merge', type: 'float32', dims: [10, 2560, 1024], r: 1280, quick: false },
+  { kernel: 'Matching.merge', type: 'float16', dims: [10, 2560, 1024], r: 1280, quick: false },
+  { kernel: 'poolClsTokens', type: 'float32', dims: [100, 5, 1024], quick: true },
+  { kernel: 'poolClsTokens', type: 'float32', dims: [100, 257, 1024], quick: false },
+];
+
+/** What the overhead of a call is measured on. */
+export const tinyCase = { dims: [1, 4, 16], heads: 1, keep: 2 } as const;
+
+/** Segments of `[segments, 2560, 1024]` that threads, blocking and memory are measured on; the first is the quick one. */
+export const segmentsMeasured = {
+  scaling: [1, 10],
+  blocking: [10],
+  peakMemory: [10, 1],
+  steadyMemory: [1],
+} as const;
+
+/** One of {@link mergeTokensCases}. */
+export function mergeTokensCase(type: TensorType, segments: number): MergeTokensCase {
+  return mergeTokensCases.find((entry) => entry.type === type && entry.segments === segments && entry.tokens === 2560)!;
+}
+
 /** Multiply-adds of the similarity products, twice, over all levels. */
-export function similarityFlops({ segments, tokens, channels, heads, keep }: MergeTokensCase): number {
+export function similarityFlops({ segments, tokens, channels, heads, keep }: Omit<MergeTokensCase, 'type'>): number {
   let flops = 0;
   for (let left = tokens; left > keep; left = Math.max(left - Math.floor(left / 2), keep))
-    flops += 2 * Math.ceil(left / 2) * Math.floor(left / 2) * (channels / heads);
+    flops += matchingFlops(left, channels / heads);
   return segments * flops;
+}
+
+/** The same of a single level. */
+export function matchingFlops(tokens: number, dims: number): number {
+  return 2 * Math.ceil(tokens / 2) * Math.floor(tokens / 2) * dims;
 }

@@ -1,83 +1,74 @@
-// Times mergeTokens() beside the plain TypeScript implementation and what reading the tokens once takes.
-//   npx tsc -p bench && node build/bench/bench/mergeTokens.bench.js
-// LONGVLM_MAX_ISA and LONGVLM_NUM_THREADS choose the kernels and the threads.
-import { execFileSync } from 'node:child_process';
-import { availableParallelism, cpus } from 'node:os';
-import Benchmark from 'benchmark';
-import { mergeSchedule, mergeTokens, poolClsTokens, type Tensor } from 'longvlm/kernels';
-import { referenceMergeTokens } from '../test/kernels/reference.js';
-import { type MergeTokensCase, mergeTokensCases, similarityFlops } from './cases.js';
+// mergeTokens() beside its two bounds and the plain TypeScript version.
+import { mergeSchedule, mergeTokens, mergeTokensSync, type Tensor } from 'longvlm/kernels';
+import { Bounds } from './bounds.js';
+import { type MergeTokensCase, similarityFlops } from './cases.js';
+import { inputRing, inTurn, randomTensor } from './inputs.js';
+import { interleave } from './interleave.js';
+import { plainMergeTokens } from './plain.js';
+import { type Measurement, rates, summarize } from './results.js';
 
-function tensorOf({ type, segments, tokens, channels }: MergeTokensCase): Tensor {
-  const length = segments * tokens * channels;
-  const dims = [segments, tokens, channels];
-  // 0x3800 to 0x3bff are the halves from 0.5 to 1; the other bit is the sign.
-  if (type === 'float16')
-    return {
-      type,
-      data: Uint16Array.from({ length }, () => (Math.random() * 0x400) | (Math.random() < 0.5 ? 0xb800 : 0x3800)),
-      dims,
-    };
-  return { type, data: Float32Array.from({ length }, () => Math.random() - 0.5), dims };
+/** Runs in a process of its own; PyTorch's measurements are added by the one that started it. */
+export async function benchMergeTokens(
+  { type, segments, tokens, channels, heads, keep, ...rest }: MergeTokensCase,
+  threads: number,
+  quick: boolean,
+): Promise<Measurement[]> {
+  checkPlain();
+  const flops = similarityFlops({ segments, tokens, channels, heads, keep, ...rest });
+  const inputs = inputRing(type, [segments, tokens, channels]);
+  const bytes = inputs[0]!.data.byteLength;
+  const next = inTurn(inputs);
+  const bounds = await Bounds.create(inputs, threads, flops);
+  const times = await interleave(
+    { ours: () => mergeTokens(next(), { heads, keep }), ...bounds.works },
+    { rounds: quick ? 4 : 12, samples: 3 },
+  );
+  const ours = summarize(times.ours.flat());
+  const plain = timePlain(inputs[0]!, heads, keep, quick ? 1 : 3).map((milliseconds) => milliseconds * segments);
+  const plainSummary = summarize(plain);
+  const result = [
+    {
+      what: 'mergeTokens',
+      unit: 'ms',
+      ...ours,
+      ...rates(ours.median, bytes, flops),
+      bound: bounds.compare(times, { reads: 2, flops }),
+      faster: [{ baseline: 'plain TypeScript', times: plainSummary.median / ours.median }],
+    },
+    ...bounds.measurements(times, bytes, flops),
+    {
+      what: 'plain TypeScript',
+      unit: 'ms',
+      ...plainSummary,
+      ...rates(plainSummary.median, bytes, flops),
+      ...(segments > 1 && { note: `one segment was timed, and multiplied by ${segments}` }),
+    },
+  ] satisfies Measurement[];
+  return result;
 }
 
-/** Milliseconds of each call, measured by Benchmark. */
-function time(name: string, work: () => unknown): Promise<number[]> {
-  return new Promise((resolve, reject) => {
-    const benchmark = new Benchmark(name, {
-      defer: true,
-      minSamples: 20,
-      maxTime: 3,
-      fn: (deferred: { resolve(): void }) => {
-        Promise.resolve(work()).then(() => deferred.resolve(), reject);
-      },
-      onError: () => reject(benchmark.error),
-      onComplete: () => resolve(benchmark.stats.sample.map((seconds) => seconds * 1000)),
-    });
-    benchmark.run({ async: true });
+function timePlain({ type, data, dims }: Tensor, heads: number, keep: number, samples: number): number[] {
+  const [, tokens, channels] = dims as readonly [number, number, number];
+  const segment: Tensor = { type, data: data.subarray(0, tokens * channels), dims: [tokens, channels] };
+  const schedule = mergeSchedule(tokens, keep);
+  return Array.from({ length: samples }, () => {
+    const start = performance.now();
+    plainMergeTokens(segment, heads, schedule);
+    return performance.now() - start;
   });
 }
 
-async function report(name: string, work: () => unknown, bytes: number, flops: number): Promise<void> {
-  const samples = (await time(name, work)).sort((a, b) => a - b);
-  const at = (share: number) => samples[Math.floor(share * (samples.length - 1))]!;
-  const milliseconds = (value: number) => value.toFixed(value < 10 ? 2 : 1);
-  const rates = [`${(bytes / at(0.5) / 1e6).toPrecision(3)} GB/s of input`];
-  if (flops > 0) rates.push(`${(flops / at(0.5) / 1e6).toPrecision(3)} GFLOP/s`);
-  console.log(
-    `${name}: ${milliseconds(at(0.5))} ms (p10 ${milliseconds(at(0.1))}, p90 ${milliseconds(at(0.9))}, n ${samples.length}; ${rates.join(', ')})`,
-  );
-}
-
-function commit(): string {
-  try {
-    return execFileSync('git', ['describe', '--always', '--dirty'], { encoding: 'utf8' }).trim();
-  } catch {
-    return 'unknown commit';
-  }
-}
-
-const threads = process.env.LONGVLM_NUM_THREADS ?? availableParallelism();
-const limit = process.env.LONGVLM_MAX_ISA ?? 'best instruction set';
-console.log(`${cpus()[0]?.model}, ${threads} threads, ${limit}, Node ${process.version}, ${commit()}`);
-for (const entry of mergeTokensCases) {
-  const { name, type, segments, tokens, channels, heads, keep, plain } = entry;
-  const input = tensorOf(entry);
-  const bytes = input.data.byteLength;
-  const shape = `[${input.dims.join(', ')}] ${type}, ${name}`;
-  await report(`mergeTokens ${shape}`, () => mergeTokens(input, { heads, keep }), bytes, similarityFlops(entry));
-  const asFrames = { ...input, dims: [tokens, segments, channels] };
-  await report(`one read    ${shape}`, () => poolClsTokens(asFrames), bytes, 0);
-  if (plain) {
-    const rows = Array.from({ length: tokens }, (_, row) => [
-      ...input.data.subarray(row * channels, (row + 1) * channels),
-    ]);
-    const schedule = mergeSchedule(tokens, keep);
-    await report(
-      `plain JS    ${shape}`,
-      () => referenceMergeTokens(rows, heads, schedule),
-      bytes,
-      similarityFlops(entry),
-    );
+/** Both must merge alike; on a small case, where rounding cannot swap two near-equal similarities. It warms up, too. */
+function checkPlain(): void {
+  const heads = 4;
+  const keep = 7;
+  for (const type of ['float32', 'float16'] as const) {
+    const tokens = randomTensor(type, [200, 64]);
+    const { assignment, sizes } = mergeTokensSync(tokens, { heads, keep });
+    const plain = plainMergeTokens(tokens, heads, mergeSchedule(200, keep));
+    if (plain.assignment.some((slot, token) => slot !== assignment[token]))
+      throw new Error(`The plain TypeScript version assigns ${type} tokens differently`);
+    if (plain.sizes.some((size, slot) => size !== sizes.data[slot]))
+      throw new Error(`The plain TypeScript version counts ${type} tokens differently`);
   }
 }

@@ -1,0 +1,73 @@
+// What a call costs beyond its work, and how long a long one keeps the main thread from other work.
+import { mergeTokens, mergeTokensSync } from 'longvlm/kernels';
+import { type MergeTokensCase, tinyCase } from './cases.js';
+import { inputRing, inTurn, randomTensor } from './inputs.js';
+import { interleave } from './interleave.js';
+import { type Measurement, summarize } from './results.js';
+
+const callsInSample = 320;
+const atOnce = 16;
+
+/** Calls per second on an input so small that the call itself is what takes time. */
+export async function benchCalls(quick: boolean): Promise<Measurement[]> {
+  const { dims, heads, keep } = tinyCase;
+  const tokens = randomTensor('float32', dims);
+  const options = { heads, keep };
+  const works = {
+    mergeTokensSync: () => {
+      for (let call = 0; call < callsInSample; call++) mergeTokensSync(tokens, options);
+    },
+    'mergeTokens, one by one': async () => {
+      for (let call = 0; call < callsInSample; call++) await mergeTokens(tokens, options);
+    },
+    [`mergeTokens, ${atOnce} at once`]: async () => {
+      for (let call = 0; call < callsInSample; call += atOnce)
+        await Promise.all(Array.from({ length: atOnce }, () => mergeTokens(tokens, options)));
+    },
+  };
+  const times = await interleave(works, { rounds: quick ? 3 : 12, samples: 3 });
+  return Object.entries(times).map(([what, rounds]) => ({
+    what,
+    unit: 'calls/s',
+    ...summarize(rounds.flat().map((milliseconds) => (callsInSample / milliseconds) * 1000)),
+  }));
+}
+
+/** The longest time between two turns of the event loop while mergeTokens() works, and while nothing does. */
+export async function benchBlocking(
+  { type, segments, tokens, channels, heads, keep }: MergeTokensCase,
+  quick: boolean,
+): Promise<Measurement[]> {
+  const next = inTurn(inputRing(type, [segments, tokens, channels]));
+  await mergeTokens(next(), { heads, keep });
+  const during: number[] = [];
+  const without: number[] = [];
+  for (let round = 0; round < (quick ? 10 : 40); round++) {
+    const start = performance.now();
+    during.push(await longestGap(mergeTokens(next(), { heads, keep })));
+    const took = performance.now() - start;
+    without.push(await longestGap(new Promise((resolve) => setTimeout(resolve, took))));
+  }
+  return [
+    { what: 'longest gap during mergeTokens', unit: 'ms', ...summarize(during) },
+    { what: 'longest gap of an idle loop, as long', unit: 'ms', ...summarize(without) },
+  ];
+}
+
+/** Milliseconds; `work` has begun already, so what starting it takes counts from the caller's next turn. */
+async function longestGap(work: Promise<unknown>): Promise<number> {
+  let done = false;
+  const settled = work.finally(() => {
+    done = true;
+  });
+  let longest = 0;
+  let last = performance.now();
+  while (!done) {
+    await new Promise((resolve) => setImmediate(resolve));
+    const now = performance.now();
+    longest = Math.max(longest, now - last);
+    last = now;
+  }
+  await settled;
+  return longest;
+}

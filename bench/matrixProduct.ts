@@ -1,0 +1,85 @@
+// The rate of float32 matrix products that the machine is known to reach: ONNX Runtime's MatMul.
+import ort from 'onnxruntime-node';
+import { randomTensor } from './inputs.js';
+import { dataTypes, encodeModel } from './packageFiles.js';
+
+// From small to large, as more threads want more work; a larger one is not tried once the last took this long.
+const sizes = [512, 768, 1024, 2048, 4096];
+const longEnoughMs = 25;
+const callsOfEach = 8;
+
+/** The product of two square matrices. */
+export class MatrixProduct {
+  readonly size: number;
+  readonly flops: number;
+  readonly #session: ort.InferenceSession;
+  readonly #feeds: ort.InferenceSession.FeedsType;
+  readonly #outputs: Record<string, ort.Tensor>;
+
+  private constructor(size: number, session: ort.InferenceSession) {
+    this.size = size;
+    this.flops = 2 * size ** 3;
+    this.#session = session;
+    this.#feeds = { a: new ort.Tensor('float32', matrix(size), [size, size]) };
+    this.#outputs = { product: new ort.Tensor('float32', new Float32Array(size * size), [size, size]) };
+  }
+
+  static async create(size: number, threads: number): Promise<MatrixProduct> {
+    const session = await ort.InferenceSession.create(model(size), {
+      executionProviders: ['cpu'],
+      intraOpNumThreads: threads,
+      interOpNumThreads: 1,
+      // Threads that spin after the product would take the cores from what is measured next.
+      extra: { session: { intra_op: { allow_spinning: '0' } } },
+    });
+    return new MatrixProduct(size, session);
+  }
+
+  /** The size with the highest rate. */
+  static async fastest(threads: number): Promise<MatrixProduct> {
+    let best: { product: MatrixProduct; rate: number } | undefined;
+    for (const size of sizes) {
+      const product = await MatrixProduct.create(size, threads);
+      let shortest = Number.POSITIVE_INFINITY;
+      for (let call = 0; call < callsOfEach; call++) {
+        const start = performance.now();
+        await product.run();
+        shortest = Math.min(shortest, performance.now() - start);
+      }
+      const rate = product.flops / shortest;
+      if (best === undefined || rate > best.rate) best = { product, rate };
+      if (shortest > longEnoughMs) break;
+    }
+    return best!.product;
+  }
+
+  async run(): Promise<void> {
+    await this.#session.run(this.#feeds, this.#outputs);
+  }
+}
+
+/** Random values, in memory that is not shared. */
+function matrix(size: number): Float32Array {
+  return (randomTensor('float32', [size, size]).data as Float32Array).slice();
+}
+
+/** `a` times a constant, which ONNX Runtime packs once. */
+function model(size: number): Uint8Array {
+  const value = (name: string) => ({
+    name,
+    type: { tensorType: { elemType: dataTypes.F32, shape: { dim: [{ dimValue: size }, { dimValue: size }] } } },
+  });
+  const values = matrix(size);
+  return encodeModel({
+    irVersion: 9,
+    producerName: 'longvlm',
+    opsetImport: [{ domain: '', version: 20 }],
+    graph: {
+      name: 'product',
+      node: [{ name: 'product', opType: 'MatMul', domain: '', input: ['a', 'b'], output: ['product'], attribute: [] }],
+      initializer: [{ name: 'b', dataType: dataTypes.F32, dims: [size, size], rawData: new Uint8Array(values.buffer) }],
+      input: [value('a')],
+      output: [value('product')],
+    },
+  });
+}

@@ -1,0 +1,76 @@
+// Memory that mergeTokens() takes beyond its input and output, and what it leaves behind.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { mergeTokens, mergeTokensSync } from 'longvlm/kernels';
+import { type MergeTokensCase, tinyCase } from './cases.js';
+import { randomTensor } from './inputs.js';
+import { type Measurement, notMeasured, summarize } from './results.js';
+
+const mebibyte = 2 ** 20;
+
+/** The most that was resident so far, or what is now; undefined where there is no /proc. */
+function residentBytes(field: 'VmHWM' | 'VmRSS'): number | undefined {
+  try {
+    const kilobytes = new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
+    return kilobytes === undefined ? undefined : Number(kilobytes) * 1024;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Lowers the peak to what is resident now, where the system allows it. */
+function resetPeak(): boolean {
+  try {
+    writeFileSync('/proc/self/clear_refs', '5');
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const collectGarbage = () => (globalThis as { gc?: () => void }).gc?.();
+
+/** The first call of a fresh process, whose threads have been started by a tiny one. */
+export async function benchPeakMemory({
+  type,
+  segments,
+  tokens,
+  channels,
+  heads,
+  keep,
+}: MergeTokensCase): Promise<Measurement[]> {
+  const input = randomTensor(type, [segments, tokens, channels]);
+  await mergeTokens(randomTensor(type, tinyCase.dims), { heads: tinyCase.heads, keep: tinyCase.keep });
+  collectGarbage();
+  const reset = resetPeak();
+  const before = residentBytes(reset ? 'VmRSS' : 'VmHWM');
+  const { tokens: merged, sizes, assignment } = await mergeTokens(input, { heads, keep });
+  const peak = residentBytes('VmHWM');
+  const what = 'peak beyond input and output';
+  if (before === undefined || peak === undefined)
+    return [notMeasured(what, 'MiB', 'not available here: it is read from /proc')];
+  const output = merged.data.byteLength + sizes.data.byteLength + assignment.byteLength;
+  const beyond = Math.max(0, peak - before - output) / mebibyte;
+  const note = reset ? undefined : 'the peak could not be reset: what was freed before the call hides as much of it';
+  return [{ what, unit: 'MiB', ...summarize([beyond]), ...(note && { note }) }];
+}
+
+const warmUpCalls = 20;
+const steadyCalls = 200;
+
+/** How much more is resident after many calls than before them, and how often they touched memory anew. */
+export function benchSteadyMemory({ type, segments, tokens, channels, heads, keep }: MergeTokensCase): Measurement[] {
+  const input = randomTensor(type, [segments, tokens, channels]);
+  const run = (calls: number) => {
+    for (let call = 0; call < calls; call++) mergeTokensSync(input, { heads, keep });
+    collectGarbage();
+  };
+  run(warmUpCalls);
+  const what = `growth over ${steadyCalls} calls`;
+  const before = residentBytes('VmRSS');
+  if (before === undefined) return [notMeasured(what, 'MiB', 'not available here: it is read from /proc')];
+  const { minorPageFault } = process.resourceUsage();
+  run(steadyCalls);
+  const faults = (process.resourceUsage().minorPageFault - minorPageFault) / steadyCalls;
+  const growth = (residentBytes('VmRSS')! - before) / mebibyte;
+  return [{ what, unit: 'MiB', ...summarize([growth]), note: `${faults.toFixed(1)} page faults a call` }];
+}

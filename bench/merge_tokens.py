@@ -1,0 +1,175 @@
+"""Times LongVLM's token merging in PyTorch, as the method is written down: whole tokens, level by level.
+
+Needs nothing but torch. First of all it checks its own assignment against the golden data in --golden. With --shape
+it then times two ways to call it, all segments at once and one segment after the other, and prints a line of JSON for
+each; without, it prints one line about the PyTorch at hand. Exits with 3 where there is no PyTorch.
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import struct
+import sys
+import time
+
+try:
+    import torch
+except ImportError:
+    sys.exit(3)
+
+BYTES_OF_ALL_INPUTS = 256 * 2**20
+
+
+def merge_level(tokens, sizes, r, heads):
+    """One level: tokens [batch, count, channels], sizes [batch, count, 1].
+
+    Returns both after merging, and what slots_of() needs. Rows are picked by index_select and index_add_ over the
+    batch as one list, which PyTorch does faster than gather and scatter_add over a batch.
+    """
+    batch, count, channels = tokens.shape
+    metric = tokens.view(batch, count, heads, channels // heads).mean(2)
+    metric = metric / metric.norm(dim=-1, keepdim=True)
+    similarity, partner = (metric[:, 0::2] @ metric[:, 1::2].transpose(1, 2)).max(-1)
+    order = similarity.argsort(-1, descending=True)
+    source, stay = order[:, :r], order[:, r:]
+    into = partner.gather(1, source)
+    kept_of_a = stay.shape[1]
+    kept = count - r
+    entry = torch.arange(batch).unsqueeze(1)
+    stay_rows = (entry * count + 2 * stay).flatten()
+    source_rows = (entry * count + 2 * source).flatten()
+    into_rows = (entry * kept + kept_of_a + into).flatten()
+
+    def merge(values):
+        width = values.shape[2]
+        flat = values.view(-1, width)
+        stays = flat.index_select(0, stay_rows).view(batch, kept_of_a, width)
+        merged = torch.cat([stays, values[:, 1::2]], 1)
+        merged.view(-1, width).index_add_(0, into_rows, flat.index_select(0, source_rows))
+        return merged
+
+    weighted = merge(tokens * sizes)
+    sizes = merge(sizes)
+    return weighted / sizes, sizes, (source, stay, into)
+
+
+def slots_of(source, stay, into, count):
+    """For each of `count` tokens its place after the level."""
+    batch, kept_of_a = stay.shape
+    slots = torch.empty(batch, count, dtype=torch.int64)
+    slots[:, 1::2] = kept_of_a + torch.arange(count // 2)
+    slots.scatter_(1, 2 * stay, torch.arange(kept_of_a).expand(batch, -1))
+    slots.scatter_(1, 2 * source, kept_of_a + into)
+    return slots
+
+
+def merge_tokens(tokens, heads, schedule, track=False):
+    """Tokens [batch, count, channels] to tokens, sizes [batch, kept, 1] and, if tracked, assignment [batch, count]."""
+    dtype = tokens.dtype
+    tokens = tokens.float()
+    batch, count, _ = tokens.shape
+    sizes = torch.ones(batch, count, 1)
+    assignment = torch.arange(count).expand(batch, -1) if track else None
+    for wanted in schedule:
+        left = tokens.shape[1]
+        r = min(wanted, left // 2)
+        if r == 0:
+            continue
+        tokens, sizes, moves = merge_level(tokens, sizes, r, heads)
+        if track:
+            assignment = slots_of(*moves, left).gather(1, assignment)
+    return tokens.to(dtype), sizes, assignment
+
+
+def merge_by_segment(tokens, heads, schedule):
+    merged = [merge_tokens(segment.unsqueeze(0), heads, schedule) for segment in tokens]
+    return torch.cat([one[0] for one in merged]), torch.cat([one[1] for one in merged])
+
+
+def schedule_to(keep, count):
+    schedule = []
+    while count > keep:
+        schedule.append(count // 2 if count > 2 * keep else count - keep)
+        count -= schedule[-1]
+    return schedule
+
+
+def read_safetensors(path):
+    content = path.read_bytes()
+    (length,) = struct.unpack_from("<Q", content)
+    header = json.loads(content[8 : 8 + length])
+    metadata = header.pop("__metadata__", {})
+    dtypes = {"F32": torch.float32, "I32": torch.int32}
+    tensors = {}
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        raw = bytearray(content[8 + length + begin : 8 + length + end])
+        tensors[name] = torch.frombuffer(raw, dtype=dtypes[entry["dtype"]]).reshape(entry["shape"])
+    return tensors, metadata
+
+
+def check(folder):
+    """Exits with a message unless every golden assignment and size comes out exactly, and tokens within 1e-5."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        sys.exit(f"There is no golden data in {folder}.")
+    for file in files:
+        golden, metadata = read_safetensors(file)
+        schedule = json.loads(metadata["schedule"])
+        tokens, sizes, assignment = merge_tokens(golden["tokens"], int(metadata["heads"]), schedule, track=True)
+        if not torch.equal(assignment.flatten(), golden["assignment"].flatten().long()):
+            sys.exit(f"merge_tokens.py: the assignment differs from {file.name}.")
+        if not torch.equal(sizes.flatten(), golden["sizes"].flatten()):
+            sys.exit(f"merge_tokens.py: the sizes differ from {file.name}.")
+        error = (tokens - golden["merged"]).abs().max() / golden["merged"].abs().max()
+        if not error < 1e-5:
+            sys.exit(f"merge_tokens.py: the tokens differ from {file.name} by {error:.1e}.")
+    return len(files)
+
+
+def measure(work, inputs, seconds):
+    """Milliseconds of each call, at least three, after one that is not counted."""
+    work(inputs[-1])
+    times = []
+    begin = time.perf_counter()
+    while len(times) < 3 or time.perf_counter() - begin < seconds:
+        tokens = inputs[len(times) % len(inputs)]
+        start = time.perf_counter()
+        work(tokens)
+        times.append((time.perf_counter() - start) * 1000)
+    return times
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--golden", type=pathlib.Path, required=True, metavar="FOLDER")
+    parser.add_argument("--shape", type=int, nargs=3, metavar=("SEGMENTS", "TOKENS", "CHANNELS"))
+    parser.add_argument("--type", choices=["float32", "float16"], default="float32")
+    parser.add_argument("--heads", type=int, default=16)
+    parser.add_argument("--keep", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=1, help="of each way to call it")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    with torch.inference_mode():
+        checked = check(options.golden)
+        if options.shape is None:
+            capability = torch.backends.cpu.get_cpu_capability()
+            print(json.dumps({"version": torch.__version__, "instructionSet": capability, "checked": checked}))
+            return
+        segments, tokens, channels = options.shape
+        values = segments * tokens * channels
+        dtype = getattr(torch, options.type)
+        count = math.ceil(BYTES_OF_ALL_INPUTS / (values * dtype.itemsize))
+        inputs = [(torch.rand(segments, tokens, channels) - 0.5).to(dtype) for _ in range(count)]
+        schedule = schedule_to(options.keep, tokens)
+        ways = {
+            "segment by segment": lambda x: merge_by_segment(x, options.heads, schedule),
+            "all segments at once": lambda x: merge_tokens(x, options.heads, schedule),
+        }
+        for way, work in ways.items():
+            print(json.dumps({"way": way, "milliseconds": measure(work, inputs, options.seconds)}), flush=True)
+
+
+main()

@@ -1,0 +1,68 @@
+import { availableParallelism } from 'node:os';
+import { parseArgs } from 'node:util';
+
+export const help = `Usage: npm run bench -- [options]
+
+Times the token-merging kernels, each case in a process of its own, and prints tables.
+
+  --filter TEXT   only cases whose group or name contains TEXT, such as scaling or float16
+  --quick         fewer cases and samples, within a minute; for seeing that all works, not for figures to quote
+  --json          print one JSON document in place of tables (npm run --silent bench -- --json)
+  --save FILE     write the same document to FILE, which is replaced at the end of the run
+  --python PATH   a Python that can import torch, for the baseline in PyTorch
+  --help          print this
+
+Environment: LONGVLM_NUM_THREADS (threads), LONGVLM_MAX_ISA (instruction set), LONGVLM_PYTHON (as --python).
+docs/benchmarks.md says what is measured.`;
+
+export type BenchOptions = {
+  readonly help: boolean;
+  readonly filter: string;
+  readonly quick: boolean;
+  readonly json: boolean;
+  readonly save: string | undefined;
+  readonly python: string | undefined;
+  readonly threads: number;
+};
+
+/** That the command line or the environment is wrong, in one line. */
+export class UsageError extends Error {}
+
+export function parseOptions(args: readonly string[], env: NodeJS.ProcessEnv): BenchOptions {
+  const values = parse(args);
+  for (const name of ['save', 'python', 'filter'] as const)
+    if (values[name] === '') throw new UsageError(`Expected text for --${name} but received ''`);
+  return {
+    help: values.help ?? false,
+    filter: values.filter ?? '',
+    quick: values.quick ?? false,
+    json: values.json ?? false,
+    save: values.save,
+    python: values.python ?? (env.LONGVLM_PYTHON || undefined),
+    threads: threadsOf(env.LONGVLM_NUM_THREADS),
+  };
+}
+
+function parse(args: readonly string[]) {
+  const options = {
+    help: { type: 'boolean', short: 'h' },
+    filter: { type: 'string' },
+    quick: { type: 'boolean' },
+    json: { type: 'boolean' },
+    save: { type: 'string' },
+    python: { type: 'string' },
+  } as const;
+  try {
+    return parseArgs({ args: [...args], options, allowPositionals: false }).values;
+  } catch (error) {
+    const [line] = (error as Error).message.split('\n');
+    throw new UsageError(`${line} See --help.`);
+  }
+}
+
+function threadsOf(text: string | undefined): number {
+  if (!text) return availableParallelism();
+  if (!/^\d+$/.test(text) || Number(text) < 1)
+    throw new UsageError(`Expected positive integer for LONGVLM_NUM_THREADS but received '${text}'`);
+  return Number(text);
+}

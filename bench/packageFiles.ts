@@ -1,0 +1,15 @@
+// This folder is compiled into build/: the package's own files are found from its package.json.
+import { fileURLToPath } from 'node:url';
+
+const root = new URL('.', import.meta.resolve('longvlm/package.json'));
+
+/** The path of a file of the repository. */
+export const repositoryPath = (path: string): string => fileURLToPath(new URL(path, root));
+
+const inDist = (path: string): string => new URL(`dist/${path}`, root).href;
+
+export const { binding } = (await import(inDist('binding.js'))) as typeof import('../dist/binding.js');
+export const { dataTypes, encodeModel } = (await import(
+  inDist('onnx/proto.js')
+)) as typeof import('../dist/onnx/proto.js');
+export const { halfToNumber } = (await import(inDist('tensor.js'))) as typeof import('../dist/tensor.js');

@@ -1,0 +1,98 @@
+// The baseline in PyTorch, where a Python has it: merge_tokens.py in a process of its own.
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import type { MergeTokensCase } from './cases.js';
+import { repositoryPath } from './packageFiles.js';
+import { type Measurement, median, rates, summarize } from './results.js';
+
+const execute = promisify(execFile);
+
+export type Pytorch = { readonly python: string; readonly version: string; readonly instructionSet: string };
+
+/** Milliseconds of each call, by the way of calling it. */
+export type PytorchTimes = ReadonlyMap<string, readonly number[]>;
+
+/** That a Python that was asked for is of no use. */
+export class PythonError extends Error {}
+
+class NoPytorchError extends Error {}
+
+/** merge_tokens.py's exit code where torch cannot be imported. */
+const noPytorch = 3;
+
+/**
+ * The Python at `path`, else `python3`, and its PyTorch, whose results have been checked against the golden data.
+ *
+ * @returns undefined when `path` is undefined and `python3` has no PyTorch
+ * @throws PythonError when `path` has none, or when its results are wrong
+ */
+export async function findPytorch(path: string | undefined): Promise<Pytorch | undefined> {
+  const python = path ?? 'python3';
+  try {
+    const [line] = await runScript(python, [], 1);
+    return { python, ...(line as Omit<Pytorch, 'python'>) };
+  } catch (error) {
+    if (!(error instanceof NoPytorchError)) throw error;
+    if (path === undefined) return undefined;
+    throw new PythonError(
+      `Expected a Python that can import torch for --python or LONGVLM_PYTHON but received '${path}'`,
+    );
+  }
+}
+
+/** Times a case for `seconds` in each way to call it. */
+export async function timePytorch(
+  { python }: Pytorch,
+  { segments, tokens, channels, type, heads, keep }: MergeTokensCase,
+  threads: number,
+  seconds: number,
+): Promise<PytorchTimes> {
+  const shape = ['--shape', segments, tokens, channels, '--type', type, '--heads', heads, '--keep', keep];
+  const lines = await runScript(python, [...shape, '--seconds', seconds], threads);
+  return new Map(
+    (lines as { way: string; milliseconds: number[] }[]).map(({ way, milliseconds }) => [way, milliseconds]),
+  );
+}
+
+/** A measurement for each way to call it, the fastest first; what was timed before and after ours counts as one. */
+export function pytorchMeasurements(
+  { version }: Pytorch,
+  [before, after]: readonly [PytorchTimes, PytorchTimes],
+  bytes: number,
+  flops: number,
+): Measurement[] {
+  const measurements = [...before].map(([way, milliseconds]) => {
+    const both = [milliseconds, after.get(way)!];
+    const summary = summarize(both.flat());
+    const apart = both.map((times) => `${median(times).toFixed(1)} ms`);
+    return {
+      what: `PyTorch ${version}, ${way}`,
+      unit: 'ms' as const,
+      ...summary,
+      ...rates(summary.median, bytes, flops),
+      note: `before ours ${apart[0]}, after ${apart[1]}`,
+    };
+  });
+  return measurements.sort((a, b) => a.median - b.median);
+}
+
+async function runScript(python: string, args: readonly (string | number)[], threads: number): Promise<unknown[]> {
+  const script = [repositoryPath('bench/merge_tokens.py'), '--golden', repositoryPath('test/fixtures/merge')];
+  // glibc gives large blocks back to the system at once, and the page faults of taking them again cost PyTorch more
+  // than the work does. It is timed at its best.
+  const keepMemory = { MALLOC_MMAP_THRESHOLD_: '68719476736', MALLOC_TRIM_THRESHOLD_: '68719476736' };
+  const env = { ...process.env, ...keepMemory, OMP_NUM_THREADS: String(threads) };
+  try {
+    const { stdout } = await execute(python, [...script, '--threads', String(threads), ...args.map(String)], { env });
+    return stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+  } catch (error) {
+    const { code, stderr, signal } = error as { code?: unknown; stderr?: string; signal?: string };
+    if (code === noPytorch || code === 'ENOENT' || code === 'EACCES') throw new NoPytorchError();
+    const reason =
+      stderr?.trim().split('\n').at(-1) || (signal && `ended by ${signal}: out of memory?`) || String(error);
+    throw new PythonError(`PyTorch's measurement failed: ${reason}`);
+  }
+}
