@@ -1,5 +1,5 @@
 // What a call costs beyond its work, and how long a long one keeps the main thread from other work.
-import { mergeTokens, mergeTokensSync } from 'longvlm/kernels';
+import { mergeTokens, mergeTokensSync, TokenMerger } from 'longvlm/kernels';
 import { type MergeTokensCase, tinyCase } from './cases.js';
 import { inputRing, inTurn, randomTensor } from './inputs.js';
 import { interleave } from './interleave.js';
@@ -13,6 +13,7 @@ export async function benchCalls(quick: boolean): Promise<Measurement[]> {
   const { dims, heads, keep } = tinyCase;
   const tokens = randomTensor('float32', dims);
   const options = { heads, keep };
+  const merger = new TokenMerger(options);
   const works = {
     mergeTokensSync: () => {
       for (let call = 0; call < callsInSample; call++) mergeTokensSync(tokens, options);
@@ -24,8 +25,15 @@ export async function benchCalls(quick: boolean): Promise<Measurement[]> {
       for (let call = 0; call < callsInSample; call += atOnce)
         await Promise.all(Array.from({ length: atOnce }, () => mergeTokens(tokens, options)));
     },
+    'TokenMerger.mergeSync': () => {
+      for (let call = 0; call < callsInSample; call++) merger.mergeSync(tokens);
+    },
+    'TokenMerger.merge, one by one': async () => {
+      for (let call = 0; call < callsInSample; call++) await merger.merge(tokens);
+    },
   };
   const times = await interleave(works, { rounds: quick ? 3 : 12, samples: 3 });
+  merger.dispose();
   return Object.entries(times).map(([what, rounds]) => ({
     what,
     unit: 'calls/s',

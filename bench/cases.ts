@@ -38,16 +38,19 @@ export const moreMergeTokensCases: readonly MergeTokensCase[] = [
   { ...longVideo, type: 'float16' },
 ];
 
-/** A call of one kernel on a tensor of three axes; `r` where it takes it. */
+/** A call of one kernel on a tensor of three axes; `r` and `heads` where it takes them. */
 export type KernelCase = {
-  readonly kernel: 'bipartiteSoftMatching' | 'Matching.merge' | 'poolClsTokens';
+  readonly kernel: 'tokenMetric' | 'bipartiteSoftMatching' | 'Matching.merge' | 'poolClsTokens';
   readonly type: TensorType;
   readonly dims: readonly [number, number, number];
   readonly r?: number;
+  readonly heads?: number;
   readonly quick: boolean;
 };
 
 export const kernelCases: readonly KernelCase[] = [
+  { kernel: 'tokenMetric', type: 'float32', dims: [10, 2560, 1024], heads: 16, quick: false },
+  { kernel: 'tokenMetric', type: 'float16', dims: [10, 2560, 1024], heads: 16, quick: true },
   { kernel: 'bipartiteSoftMatching', type: 'float32', dims: [10, 2560, 64], r: 1280, quick: true },
   { kernel: 'Matching.merge', type: 'float32', dims: [10, 2560, 1024], r: 1280, quick: false },
   { kernel: 'Matching.merge', type: 'float16', dims: [10, 2560, 1024], r: 1280, quick: false },

@@ -1,5 +1,5 @@
 // The kernels one by one, each beside what bounds it.
-import { bipartiteSoftMatching, poolClsTokens, type Tensor } from 'longvlm/kernels';
+import { bipartiteSoftMatching, poolClsTokens, type Tensor, tokenMetric } from 'longvlm/kernels';
 import { Bounds } from './bounds.js';
 import { type KernelCase, matchingFlops } from './cases.js';
 import { inputRing, inTurn } from './inputs.js';
@@ -27,9 +27,11 @@ export async function benchKernel(entry: KernelCase, threads: number, quick: boo
   ];
 }
 
-async function workOf({ kernel, dims, r = 0 }: KernelCase, next: () => Tensor): Promise<Work> {
+async function workOf({ kernel, dims, r = 0, heads = 1 }: KernelCase, next: () => Tensor): Promise<Work> {
   const [batch, tokens, width] = dims;
   switch (kernel) {
+    case 'tokenMetric':
+      return { run: () => tokenMetric(next(), { heads }), reads: 1, flops: 0 };
     case 'bipartiteSoftMatching':
       return {
         run: () => bipartiteSoftMatching(next(), r),

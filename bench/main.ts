@@ -103,8 +103,8 @@ async function overThreads(entry: MergeTokensCase, { threads: most, quick }: Con
 const nameOf = ({ type, segments, tokens, channels }: MergeTokensCase): string =>
   `[${segments}, ${tokens}, ${channels}] ${type}`;
 
-const kernelName = ({ kernel, dims, type, r }: KernelCase): string =>
-  `${kernel} [${dims.join(', ')}] ${type}${r === undefined ? '' : `, r ${r}`}`;
+const kernelName = ({ kernel, dims, type, r, heads }: KernelCase): string =>
+  `${kernel} [${dims.join(', ')}] ${type}${r ? `, r ${r}` : ''}${heads ? `, ${heads} heads` : ''}`;
 
 const allCases: readonly Case[] = [
   ...[...mergeTokensCases, ...moreMergeTokensCases].map((entry) => ({
@@ -157,15 +157,17 @@ function commit(): string {
   }
 }
 
-/** Under another name first: a run that is cut off leaves no half a file. */
-function save(file: string, content: string): void {
-  const part = `${file}.${process.pid}.part`;
-  try {
-    writeFileSync(part, content);
-    renameSync(part, file);
-  } finally {
-    rmSync(part, { force: true });
-  }
+/** A file that is written under another name first: a run that is cut off leaves no half of one. */
+function prepareSave(file: string): { save(content: string): void } {
+  const part = `${file}.part`;
+  writeFileSync(part, '');
+  process.once('exit', () => rmSync(part, { force: true }));
+  return {
+    save: (content) => {
+      writeFileSync(part, content);
+      renameSync(part, file);
+    },
+  };
 }
 
 async function main(options: BenchOptions): Promise<void> {
@@ -178,6 +180,7 @@ async function main(options: BenchOptions): Promise<void> {
       `Expected part of a case's name for --filter but received '${options.filter}'. Groups: ${groups}`,
     );
   }
+  const output = options.save === undefined ? undefined : prepareSave(options.save);
   const cpu = cpus()[0]?.model.trim() ?? 'unknown';
   const machine = { cpu, node: process.version, commit: commit() };
   const print = options.json ? console.error : console.log;
@@ -201,7 +204,7 @@ async function main(options: BenchOptions): Promise<void> {
     }
   }
   const document = `${JSON.stringify({ date, quick: options.quick, results }, null, 1)}\n`;
-  if (options.save !== undefined) save(options.save, document);
+  output?.save(document);
   if (options.json) process.stdout.write(document);
 }
 

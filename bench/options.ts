@@ -56,13 +56,13 @@ function parse(args: readonly string[]) {
     return parseArgs({ args: [...args], options, allowPositionals: false }).values;
   } catch (error) {
     const [line] = (error as Error).message.split('\n');
-    throw new UsageError(`${line} See --help.`);
+    throw new UsageError(`${line!.replace(/\.?$/, '.')} See --help.`);
   }
 }
 
 function threadsOf(text: string | undefined): number {
   if (!text) return availableParallelism();
-  if (!/^\d+$/.test(text) || Number(text) < 1)
-    throw new UsageError(`Expected positive integer for LONGVLM_NUM_THREADS but received '${text}'`);
+  if (!/^\d+$/.test(text) || Number(text) < 1 || Number(text) > 1024)
+    throw new UsageError(`Expected integer between 1 and 1024 for LONGVLM_NUM_THREADS but received '${text}'`);
   return Number(text);
 }

@@ -91,8 +91,8 @@ async function runScript(python: string, args: readonly (string | number)[], thr
   } catch (error) {
     const { code, stderr, signal } = error as { code?: unknown; stderr?: string; signal?: string };
     if (code === noPytorch || code === 'ENOENT' || code === 'EACCES') throw new NoPytorchError();
-    const reason =
-      stderr?.trim().split('\n').at(-1) || (signal && `ended by ${signal}: out of memory?`) || String(error);
-    throw new PythonError(`PyTorch's measurement failed: ${reason}`);
+    const ending = signal ? `ended by ${signal}: out of memory?` : `exit code ${code}`;
+    const reason = stderr?.trim().split('\n').at(-1) || ending;
+    throw new PythonError(`PyTorch's measurement with '${python}' failed: ${reason}`);
   }
 }

@@ -45,6 +45,6 @@ export function table(results: readonly Result[]): string {
       .trimEnd(),
   );
   const notes = results.flatMap(({ what, note }) => (note === undefined ? [] : [`${what}: ${note}`]));
-  const head = `${first.group}: ${first.case}  (${first.instructionSet}, ${first.threads} threads)`;
+  const head = `${first.group}: ${first.case}  (${first.instructionSet})`;
   return [head, ...[...lines, ...notes].map((line) => `  ${line}`)].join('\n');
 }
