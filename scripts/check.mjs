@@ -17,7 +17,11 @@ const checks = [
   ['biome', tool('biome'), ['ci', '--error-on-warnings', '--colors=off']],
   ['types', tool('tsc'), ['-p', 'tsconfig.json', '--noEmit']],
   ['types of tests', tool('tsc'), ['-p', 'tsconfig.test.json']],
-  ['clang-format', tool('clang-format'), ['--dry-run', '-Werror', ...sourcesIn('native'), ...sourcesIn('scripts')]],
+  [
+    'clang-format',
+    tool('clang-format'),
+    ['--dry-run', '-Werror', ...['native', 'scripts', 'test/native'].flatMap(sourcesIn)],
+  ],
   ['includes', process.execPath, ['scripts/check-includes.mjs']],
   ['signatures', process.execPath, ['scripts/check-signatures.mjs']],
   ['publint', tool('publint'), ['--strict']],

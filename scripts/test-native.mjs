@@ -1,0 +1,69 @@
+// Builds the kernels' C++ tests (test/native) and runs them, with every instruction set that the processor has.
+//
+//   node scripts/test-native.mjs [--sanitize address|thread|all] [--cxx COMPILER] [--run COMMAND]
+//
+// address: AddressSanitizer and UndefinedBehaviorSanitizer. thread: ThreadSanitizer, over what runs on several threads.
+// For another processor, a cross compiler and what runs its programs:
+//   node scripts/test-native.mjs --cxx aarch64-linux-gnu-g++ --run 'qemu-aarch64 -L /usr/aarch64-linux-gnu'
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const root = resolve(fileURLToPath(new URL('..', import.meta.url)));
+const usage = 'usage: test-native.mjs [--sanitize address|thread|all] [--cxx COMPILER] [--run COMMAND]';
+const sanitizers = {
+  address: { flags: 'address,undefined', args: [] },
+  thread: { flags: 'thread', args: ['--threads'] },
+};
+
+class TestError extends Error {}
+
+function options() {
+  const string = { type: 'string' };
+  try {
+    const { values } = parseArgs({ options: { sanitize: string, cxx: string, run: string } });
+    if (values.sanitize !== undefined && values.sanitize !== 'all' && !(values.sanitize in sanitizers))
+      throw new Error(`'${values.sanitize}' is not a sanitizer`);
+    return values;
+  } catch (error) {
+    throw new TestError(`${error.message}\n${usage}`);
+  }
+}
+
+/** Runs a program; its output is shown when it fails. */
+function run(command, args, failure) {
+  const result = spawnSync(command, args, { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28 });
+  if (result.status === 0) return result.stdout;
+  process.stderr.write(`${result.stdout ?? ''}${result.stderr ?? ''}`);
+  throw new TestError(`${failure}${result.error ? `: ${result.error.message}` : ''}`);
+}
+
+function test(name, { flags, args }, { cxx, run: runner }) {
+  const key = createHash('sha256').update(`${flags} ${cxx}`).digest('hex').slice(0, 8);
+  const out = join(root, 'build/native-test', key);
+  const definitions = [
+    `-DLONGVLM_SANITIZE=${flags}`,
+    `-DLONGVLM_WERROR=${process.env.LONGVLM_WERROR === '1' ? 'ON' : 'OFF'}`,
+    ...(cxx ? [`-DCMAKE_CXX_COMPILER=${cxx}`] : []),
+  ];
+  run('cmake', ['-S', 'test/native', '-B', out, ...definitions], 'The tests could not be configured (is CMake there?)');
+  run('cmake', ['--build', out, '--parallel', '2'], 'The tests did not compile');
+  const program = [...(runner?.split(' ') ?? []), join(out, 'native_test'), 'test/fixtures/merge', ...args];
+  const output = run(program[0], program.slice(1), `The tests failed (${name})`);
+  for (const line of output.trim().split('\n')) console.log(`${name}: ${line}`);
+}
+
+try {
+  const chosen = options();
+  if (chosen.sanitize === undefined) test('native', { flags: '', args: [] }, chosen);
+  else if (process.platform === 'win32') console.log('native: sanitizers are not run on Windows');
+  else
+    for (const [name, sanitizer] of Object.entries(sanitizers))
+      if (chosen.sanitize === name || chosen.sanitize === 'all') test(`${name} sanitizer`, sanitizer, chosen);
+} catch (error) {
+  if (!(error instanceof TestError)) throw error;
+  console.error(`longvlm: ${error.message}`);
+  process.exitCode = 1;
+}

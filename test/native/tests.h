@@ -1,0 +1,23 @@
+// The parts of the test; each ends the program when something is wrong.
+#pragma once
+
+#include <string>
+
+namespace longvlm {
+
+// The kernels of the instruction set in use.
+void TestKernels();
+
+// The operations with the instruction set in use, against the portable kernels.
+void TestOperations(const std::string& instruction_set);
+
+// Operations that overlap on one pool of threads, are cancelled, or fail.
+void TestThreads();
+
+// The reference's results: the safetensors files in `folder`.
+void TestGolden(const std::string& folder);
+
+// Whether merging allocates memory once it has run.
+void TestAllocations();
+
+}  // namespace longvlm
