@@ -5,7 +5,7 @@ import { type Measurement, median, rates, summarize } from './results.js';
 
 type BoundTimes = { readonly read: number[][]; readonly product?: number[][] };
 
-/** What no implementation is faster than: reading the input, and the products at the machine's own rate. */
+/** What ours is held against: reading the input, and float32 products at the rate that the machine is known to reach. */
 export class Bounds {
   readonly #reader: MemoryReader;
   readonly #product: MatrixProduct | undefined;

@@ -52,9 +52,9 @@ export async function benchBlocking(
   const without: number[] = [];
   for (let round = 0; round < (quick ? 10 : 40); round++) {
     const start = performance.now();
-    during.push(await longestGap(mergeTokens(next(), { heads, keep })));
+    during.push(await longestGap(() => mergeTokens(next(), { heads, keep })));
     const took = performance.now() - start;
-    without.push(await longestGap(new Promise((resolve) => setTimeout(resolve, took))));
+    without.push(await longestGap(() => new Promise((resolve) => setTimeout(resolve, took))));
   }
   return [
     { what: 'longest gap during mergeTokens', unit: 'ms', ...summarize(during) },
@@ -62,14 +62,14 @@ export async function benchBlocking(
   ];
 }
 
-/** Milliseconds; `work` has begun already, so what starting it takes counts from the caller's next turn. */
-async function longestGap(work: Promise<unknown>): Promise<number> {
+/** Milliseconds between two turns of the event loop, the turn that starts the work included. */
+async function longestGap(start: () => Promise<unknown>): Promise<number> {
   let done = false;
-  const settled = work.finally(() => {
-    done = true;
-  });
   let longest = 0;
   let last = performance.now();
+  const settled = start().finally(() => {
+    done = true;
+  });
   while (!done) {
     await new Promise((resolve) => setImmediate(resolve));
     const now = performance.now();

@@ -16,6 +16,7 @@ import {
   tinyCase,
 } from './cases.js';
 import { type BenchOptions, help, parseOptions, UsageError } from './options.js';
+import { watchOtherLoad } from './otherLoad.js';
 import { repositoryPath } from './packageFiles.js';
 import { findPytorch, PythonError, type Pytorch, pytorchMeasurements, timePytorch } from './pytorch.js';
 import { type Measurement, notMeasured, type Result } from './results.js';
@@ -193,8 +194,17 @@ async function main(options: BenchOptions): Promise<void> {
   const results: Result[] = [];
   for (const { group, name, run } of wanted) {
     try {
+      const otherLoad = watchOtherLoad();
       const { instructionSet, measurements } = await run(context);
-      const all = { group, case: name, ...machine, instructionSet, threads: options.threads };
+      const load = otherLoad();
+      const all = {
+        group,
+        case: name,
+        ...machine,
+        instructionSet,
+        threads: options.threads,
+        ...(load !== undefined && { otherLoad: load }),
+      };
       const added = measurements.map((measurement) => ({ ...all, ...measurement }));
       results.push(...added);
       print(`\n${table(added)}`);
@@ -203,7 +213,7 @@ async function main(options: BenchOptions): Promise<void> {
       process.exitCode = 1;
     }
   }
-  const document = `${JSON.stringify({ date, quick: options.quick, results }, null, 1)}\n`;
+  const document = `${JSON.stringify({ date, quick: options.quick, results }, null, 2)}\n`;
   output?.save(document);
   if (options.json) process.stdout.write(document);
 }

@@ -1,6 +1,6 @@
 // Memory that mergeTokens() takes beyond its input and output, and what it leaves behind.
 import { readFileSync, writeFileSync } from 'node:fs';
-import { mergeTokens, mergeTokensSync } from 'longvlm/kernels';
+import { mergeTokens } from 'longvlm/kernels';
 import { type MergeTokensCase, tinyCase } from './cases.js';
 import { randomTensor } from './inputs.js';
 import { type Measurement, notMeasured, summarize } from './results.js';
@@ -54,22 +54,34 @@ export async function benchPeakMemory({
   return [{ what, unit: 'MiB', ...summarize([beyond]), ...(note && { note }) }];
 }
 
-const warmUpCalls = 20;
+const callsBetweenCollections = 20;
+const warmUpCalls = 40;
 const steadyCalls = 200;
 
 /** How much more is resident after many calls than before them, and how often they touched memory anew. */
-export function benchSteadyMemory({ type, segments, tokens, channels, heads, keep }: MergeTokensCase): Measurement[] {
+export async function benchSteadyMemory({
+  type,
+  segments,
+  tokens,
+  channels,
+  heads,
+  keep,
+}: MergeTokensCase): Promise<Measurement[]> {
   const input = randomTensor(type, [segments, tokens, channels]);
-  const run = (calls: number) => {
-    for (let call = 0; call < calls; call++) mergeTokensSync(input, { heads, keep });
-    collectGarbage();
+  // The outputs are garbage, and would count until they are collected.
+  const run = async (calls: number) => {
+    for (let call = 1; call <= calls; call++) {
+      await mergeTokens(input, { heads, keep });
+      if (call % callsBetweenCollections === 0) collectGarbage();
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100));
   };
-  run(warmUpCalls);
+  await run(warmUpCalls);
   const what = `growth over ${steadyCalls} calls`;
   const before = residentBytes('VmRSS');
   if (before === undefined) return [notMeasured(what, 'MiB', 'not available here: it is read from /proc')];
   const { minorPageFault } = process.resourceUsage();
-  run(steadyCalls);
+  await run(steadyCalls);
   const faults = (process.resourceUsage().minorPageFault - minorPageFault) / steadyCalls;
   const growth = (residentBytes('VmRSS')! - before) / mebibyte;
   return [{ what, unit: 'MiB', ...summarize([growth]), note: `${faults.toFixed(1)} page faults a call` }];

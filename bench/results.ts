@@ -30,6 +30,8 @@ export type Result = Measurement & {
   readonly threads: number;
   readonly node: string;
   readonly commit: string;
+  /** Which share of the cores others took while the case ran; left out where the system does not tell. */
+  readonly otherLoad?: number;
 };
 
 export function quantile(samples: readonly number[], share: number): number {

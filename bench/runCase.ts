@@ -38,7 +38,7 @@ async function run(job: CaseJob): Promise<Pick<CaseOutcome, 'measurements'> & Pa
     case 'peakMemory':
       return { measurements: await benchPeakMemory(job.entry) };
     case 'steadyMemory':
-      return { measurements: benchSteadyMemory(job.entry) };
+      return { measurements: await benchSteadyMemory(job.entry) };
   }
 }
 

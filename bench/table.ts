@@ -1,5 +1,8 @@
 import type { Result, Unit } from './results.js';
 
+// Threads that wait for one another lose far more than the share of the cores that others take.
+const worthTelling = 0.05;
+
 type Column = {
   readonly title: (unit: Unit) => string;
   readonly cell: (result: Result) => string;
@@ -45,6 +48,8 @@ export function table(results: readonly Result[]): string {
       .trimEnd(),
   );
   const notes = results.flatMap(({ what, note }) => (note === undefined ? [] : [`${what}: ${note}`]));
+  if ((first.otherLoad ?? 0) > worthTelling)
+    notes.push(`Others took ${((first.otherLoad ?? 0) * 100).toFixed(0)} % of the cores meanwhile: do not quote this.`);
   const head = `${first.group}: ${first.case}  (${first.instructionSet})`;
   return [head, ...[...lines, ...notes].map((line) => `  ${line}`)].join('\n');
 }
