@@ -6,7 +6,7 @@ export const help = `Usage: npm run bench -- [options]
 Times the token-merging kernels, each case in a process of its own, and prints tables.
 
   --filter TEXT   only cases whose group or name contains TEXT, such as scaling or float16
-  --quick         fewer cases and samples, within a minute; for seeing that all works, not for figures to quote
+  --quick         fewer cases and samples, within a minute where nothing else runs; for seeing that all works, not for figures to quote
   --json          print one JSON document in place of tables (npm run --silent bench -- --json)
   --save FILE     write the same document to FILE, which is replaced at the end of the run
   --python PATH   a Python that can import torch, for the baseline in PyTorch
