@@ -55,24 +55,25 @@ export async function timePytorch(
 }
 
 /**
- * A measurement for each way to call it, the fastest first: of the faster of the two runs, before ours and after, as its
+ * A measurement for each way to call it, the fastest first: of the fastest of the runs, before ours and after, as its
  * threads slow each other many times over when another process takes a core for a while.
  */
 export function pytorchMeasurements(
   { version }: Pytorch,
-  [before, after]: readonly [PytorchTimes, PytorchTimes],
+  runs: readonly PytorchTimes[],
   bytes: number,
   flops: number,
 ): Measurement[] {
-  const measurements = [...before].map(([way, milliseconds]) => {
-    const runs = [summarize(milliseconds), summarize(after.get(way)!)] as const;
-    const faster = runs[0].median < runs[1].median ? runs[0] : runs[1];
+  const measurements = [...runs[0]!.keys()].map((way) => {
+    const summaries = runs.map((run) => summarize(run.get(way)!));
+    const fastest = summaries.reduce((best, summary) => (summary.median < best.median ? summary : best));
+    const medians = summaries.map(({ median }) => `${median.toFixed(1)} ms`);
     return {
       what: `PyTorch ${version}, ${way}`,
       unit: 'ms' as const,
-      ...faster,
-      ...rates(faster.median, bytes, flops),
-      note: `before ours ${runs[0].median.toFixed(1)} ms, after ${runs[1].median.toFixed(1)} ms`,
+      ...fastest,
+      ...rates(fastest.median, bytes, flops),
+      note: `before ours ${medians.join(', after ')}`,
     };
   });
   return measurements.sort((a, b) => a.median - b.median);
