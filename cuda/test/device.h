@@ -1,6 +1,7 @@
 // Device memory, streams and number formats for the tests and the benchmark, over the C interface.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -87,6 +88,7 @@ inline uint16_t ToHalf(float value) {
   if (std::isnan(value)) return 0x7e00;
   const uint16_t sign = std::signbit(value) ? 0x8000 : 0;
   const double magnitude = std::fabs(static_cast<double>(value));
+  if (magnitude == 0) return sign;
   if (magnitude >= 65520) return static_cast<uint16_t>(sign | 0x7c00);
   int exponent = 0;
   std::frexp(magnitude, &exponent);

@@ -1,6 +1,7 @@
 // Tokens of every kind that has its own way to go wrong, in any size, always the same for a seed.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <string>
