@@ -61,8 +61,8 @@ typedef struct lv_report {
 // Compared once, right after the library was opened, with LV_ABI_VERSION.
 LV_API uint32_t lv_abi_version(void);
 
-// Why the last call of this thread that did not return LV_OK failed: message, device, file, line and
-// statement. Never null; valid until this thread's next failure.
+// Why the last call of this thread that did not return LV_OK failed: message, device, file, line
+// and statement. Never null; valid until this thread's next failure.
 LV_API const char* lv_last_error(void);
 
 // ---------------------------------------------------------------------------------------------
@@ -76,10 +76,10 @@ typedef struct lv_device_info {
   int32_t compute_major;
   int32_t compute_minor;
   int32_t multiprocessors;
-  int32_t driver_version;       // the newest CUDA it can run: 13000 is 13.0
-  int32_t runtime_version;      // the CUDA that this library was built with
-  int32_t memory_clock_khz;     // 0 when the driver does not tell
-  int32_t memory_bus_bits;      // 0 when the driver does not tell
+  int32_t driver_version;    // the newest CUDA it can run: 13000 is 13.0
+  int32_t runtime_version;   // the CUDA that this library was built with
+  int32_t memory_clock_khz;  // 0 when the driver does not tell
+  int32_t memory_bus_bits;   // 0 when the driver does not tell
   int32_t reserved;
   double memory_bytes_per_second;  // the theoretical one, from clock and bus; 0 when unknown
 } lv_device_info;
@@ -267,8 +267,8 @@ LV_API lv_status lv_pool_cls_tokens(const lv_pool_cls_tokens_args* args, lv_stre
 // The metric of tokens: the mean of each over its heads.
 //   tokens [count, channels] of `type`; out [count, channels / heads] float32, overlaps nothing
 // Range: count, channels >= 1, heads a divisor of channels, values finite.   Ties: none.
-// Work: one read; no workspace.   Error: none against the CPU: heads are added in ascending order in
-// float64, divided, rounded once.   Source: LongVLM (arXiv 2404.03384) section 3.2.
+// Work: one read; no workspace.   Error: none against the CPU: heads are added in ascending order
+// in float64, divided, rounded once.   Source: LongVLM (arXiv 2404.03384) section 3.2.
 typedef struct lv_token_metric_args {
   int32_t device;
   lv_type type;

@@ -91,10 +91,9 @@ lv_status lv_bipartite_soft_matching(const lv_bipartite_soft_matching_args* args
   const Level level = {static_cast<uint32_t>(args->tokens),
                        static_cast<uint32_t>(args->protected_tokens),
                        static_cast<uint32_t>(args->r)};
-  LV_EXPECT(args->metric != nullptr && args->out_assignment != nullptr &&
-                args->report != nullptr && (level.stay() == 0 || args->out_unmerged != nullptr) &&
-                (level.r == 0 ||
-                 (args->out_source != nullptr && args->out_destination != nullptr)),
+  LV_EXPECT(args->metric != nullptr && args->out_assignment != nullptr && args->report != nullptr &&
+                (level.stay() == 0 || args->out_unmerged != nullptr) &&
+                (level.r == 0 || (args->out_source != nullptr && args->out_destination != nullptr)),
             "Expected device memory for metric, the outputs and report but received null");
   LV_ON_DEVICE(args->device);
   int multiprocessors = 0;

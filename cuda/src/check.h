@@ -14,23 +14,23 @@ namespace longvlm::cuda {
 lv_status Fail(lv_status status, const char* format, ...) __attribute__((format(printf, 2, 3)));
 lv_status CudaFailure(cudaError_t error, const char* statement, const char* file, int line);
 
-#define LV_CUDA(statement)                                                                  \
-  do {                                                                                      \
-    const cudaError_t lv_error = (statement);                                               \
-    if (lv_error != cudaSuccess) {                                                          \
-      return ::longvlm::cuda::CudaFailure(lv_error, #statement, __FILE__, __LINE__);        \
-    }                                                                                       \
+#define LV_CUDA(statement)                                                           \
+  do {                                                                               \
+    const cudaError_t lv_error = (statement);                                        \
+    if (lv_error != cudaSuccess) {                                                   \
+      return ::longvlm::cuda::CudaFailure(lv_error, #statement, __FILE__, __LINE__); \
+    }                                                                                \
   } while (false)
 
-#define LV_TRY(statement)                          \
-  do {                                             \
-    const lv_status lv_result = (statement);       \
-    if (lv_result != LV_OK) return lv_result;      \
+#define LV_TRY(statement)                     \
+  do {                                        \
+    const lv_status lv_result = (statement);  \
+    if (lv_result != LV_OK) return lv_result; \
   } while (false)
 
 // `what` is a condition that the arguments of a function have to meet.
-#define LV_EXPECT(condition, ...)                                                          \
-  do {                                                                                     \
+#define LV_EXPECT(condition, ...)                                                           \
+  do {                                                                                      \
     if (!(condition)) return ::longvlm::cuda::Fail(LV_ERROR_INVALID_ARGUMENT, __VA_ARGS__); \
   } while (false)
 
@@ -49,8 +49,8 @@ class DeviceScope {
   lv_status status_ = LV_OK;
 };
 
-#define LV_ON_DEVICE(device)                               \
-  const ::longvlm::cuda::DeviceScope lv_scope(device);     \
+#define LV_ON_DEVICE(device)                           \
+  const ::longvlm::cuda::DeviceScope lv_scope(device); \
   if (lv_scope.status() != LV_OK) return lv_scope.status()
 
 inline cudaStream_t ToCuda(lv_stream stream) { return reinterpret_cast<cudaStream_t>(stream); }

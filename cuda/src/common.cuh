@@ -133,8 +133,8 @@ __device__ inline float FromRisingKey(uint32_t key) {
   return __uint_as_float((key & 0x80000000u) != 0 ? key & 0x7fffffffu : ~key);
 }
 
-// How similar a row of A is to a row of B, as an integer: the highest over B is what a row's partner
-// has, the lowest row of B first among equals. Equal rows are above all others.
+// How similar a row of A is to a row of B, as an integer: the highest over B is what a row's
+// partner has, the lowest row of B first among equals. Equal rows are above all others.
 using MatchKey = unsigned long long;
 inline constexpr uint32_t kEqualRows = 0xffffffffu;
 
@@ -148,7 +148,8 @@ __device__ inline uint32_t PartnerOf(MatchKey key) { return ~static_cast<uint32_
 __device__ inline uint64_t OrderKey(MatchKey key, uint32_t row_of_a) {
   const uint32_t similarity = SimilarityOf(key);
   const float almost_one = 1.0f - 0x1p-24f;
-  const float chain = similarity == kEqualRows ? 1.0f : fminf(FromRisingKey(similarity), almost_one);
+  const float chain =
+      similarity == kEqualRows ? 1.0f : fminf(FromRisingKey(similarity), almost_one);
   return static_cast<uint64_t>(~RisingKey(chain)) << 32 | row_of_a;
 }
 

@@ -125,10 +125,10 @@ lv_status LaunchSmallLevels(const MetricState& state, const SmallLevels& levels,
 
 // merge_by_assignment.cu.
 struct MeanScratch {
-  uint32_t* first;    // [batch, slots + 1], into `order`
-  uint32_t* order;    // [batch, rows], by slot, ascending in each
-  double* totals;     // [batch, slots], sums of weights
-  double* partials;   // [batch, windows, 2, width]
+  uint32_t* first;   // [batch, slots + 1], into `order`
+  uint32_t* order;   // [batch, rows], by slot, ascending in each
+  double* totals;    // [batch, slots], sums of weights
+  double* partials;  // [batch, windows, 2, width]
 };
 struct MeanWork {
   const void* rows;

@@ -220,9 +220,9 @@ size_t Tiles(const Level& level, size_t side) {
 
 lv_status LaunchMatch(const MetricState& state, const Level& level, MatchKey* keys,
                       int32_t multiprocessors, cudaStream_t stream) {
-  const MatchWork work = {state.rows,       state.all_tokens, state.dims,
-                          state.row_stride, state.key_stride, level,
-                          EqualAbove(state.dims), keys};
+  const MatchWork work = {
+      state.rows, state.all_tokens,       state.dims, state.row_stride, state.key_stride,
+      level,      EqualAbove(state.dims), keys};
   const size_t large = state.segments * Tiles(level, kTile<kMatchSumsLarge>);
   if (large >= static_cast<size_t>(multiprocessors)) {
     return Launch(match_tokens_kernel<kMatchSumsLarge>, large, kMatchThreads, 0, stream, work);

@@ -1,8 +1,8 @@
 // Means or sums of the rows that share a slot, and the way back.
 //
-// The rows of each slot are listed, in ascending order. A block then sums a window of the list: most
-// slots end within it, the others leave a partial sum at its beginning or its end, and these are
-// added in order at last.
+// The rows of each slot are listed, in ascending order. A block then sums a window of the list:
+// most slots end within it, the others leave a partial sum at its beginning or its end, and these
+// are added in order at last.
 #include <algorithm>
 
 #include "levels.cuh"
@@ -55,8 +55,7 @@ __global__ void __launch_bounds__(kListThreads) list_rows_kernel(ListWork work) 
   double total = 0;
   for (uint32_t first = 0; first < work.num_rows; first += kWarp) {
     const uint32_t row = first + lane;
-    const bool mine =
-        row < work.num_rows && static_cast<uint32_t>(assignment[row]) == slot;
+    const bool mine = row < work.num_rows && static_cast<uint32_t>(assignment[row]) == slot;
     const unsigned found = __ballot_sync(kAllLanes, mine);
     if (found == 0) continue;
     if (mine) order[place + static_cast<uint32_t>(__popc(found & ((1u << lane) - 1)))] = row;
@@ -106,7 +105,8 @@ __device__ void WriteSum(const SumWork& work, size_t entry, uint32_t window, uin
   const bool begins_before = first[slot] < begin;
   const bool ends_after = first[slot + 1] > begin + kRowsPerWindow;
   if (begins_before || ends_after) {
-    const size_t place = ((entry * work.windows + window) * 2 + (begins_before ? 0 : 1)) * mean.width;
+    const size_t place =
+        ((entry * work.windows + window) * 2 + (begins_before ? 0 : 1)) * mean.width;
 #pragma unroll
     for (int v = 0; v < V; ++v) {
       work.scratch.partials[place + column + static_cast<size_t>(v)] = sum[v];
@@ -117,7 +117,8 @@ __device__ void WriteSum(const SumWork& work, size_t entry, uint32_t window, uin
   Values<T, V> values;
 #pragma unroll
   for (int v = 0; v < V; ++v) values.value[v] = Finish<T>(sum[v], total, mean.divide);
-  Store<T, V>(static_cast<T*>(mean.out) + (entry * mean.slots + slot) * mean.width + column, values);
+  Store<T, V>(static_cast<T*>(mean.out) + (entry * mean.slots + slot) * mean.width + column,
+              values);
 }
 
 template <typename T, int V>
@@ -267,9 +268,10 @@ lv_status LaunchSpread(SpreadWork work, size_t row_bytes, cudaStream_t stream) {
 
 lv_status CheckShape(lv_type type, uint64_t batch, uint64_t rows, uint64_t width, uint64_t slots) {
   LV_TRY(CheckType(type));
-  LV_EXPECT(batch >= 1 && width >= 1, "Expected batch and width of at least 1 but received %llu "
-            "and %llu", static_cast<unsigned long long>(batch),
-            static_cast<unsigned long long>(width));
+  LV_EXPECT(batch >= 1 && width >= 1,
+            "Expected batch and width of at least 1 but received %llu "
+            "and %llu",
+            static_cast<unsigned long long>(batch), static_cast<unsigned long long>(width));
   LV_EXPECT(rows >= 1 && rows <= kMaxTokens && slots >= 1 && slots <= kMaxTokens,
             "Expected 1 to %llu rows and slots but received %llu and %llu",
             static_cast<unsigned long long>(kMaxTokens), static_cast<unsigned long long>(rows),
@@ -292,16 +294,14 @@ MeanScratch TakeMeanScratch(Arena& arena, const MeanWork& work) {
 
 lv_status LaunchMeans(lv_type type, const MeanWork& work, const MeanScratch& scratch,
                       cudaStream_t stream) {
-  const ListWork list = {work.assignment, work.weights,
-                         work.batch,      work.num_rows,
-                         work.slots,      scratch,
-                         work.out_weights, work.check ? work.report : nullptr};
+  const ListWork list = {
+      work.assignment, work.weights, work.batch,       work.num_rows,
+      work.slots,      scratch,      work.out_weights, work.check ? work.report : nullptr};
   LV_TRY(Launch(list_rows_kernel,
                 CeilDiv(work.batch * (work.slots + size_t{1}), static_cast<size_t>(kListWarps)),
                 kListThreads, 0, stream, list));
-  return ForType(type, [&](auto value) {
-    return LaunchSums<decltype(value)>(work, scratch, stream);
-  });
+  return ForType(type,
+                 [&](auto value) { return LaunchSums<decltype(value)>(work, scratch, stream); });
 }
 
 }  // namespace longvlm::cuda

@@ -40,8 +40,8 @@ __device__ void Assign(const MergeWork& work, size_t segment, uint32_t first) {
   int32_t* const assignment = work.state.assignment + segment * work.state.all_tokens;
   const uint32_t place = work.identity ? token : static_cast<uint32_t>(assignment[token]);
   const size_t keys = segment * work.state.key_stride;
-  assignment[token] = static_cast<int32_t>(
-      work.level.SlotOf(place, work.in.keys + keys, work.state.ranks + keys));
+  assignment[token] =
+      static_cast<int32_t>(work.level.SlotOf(place, work.in.keys + keys, work.state.ranks + keys));
 }
 
 // Adds what is listed for this warp's slots, in the list's order, to the sums of dims from
@@ -53,8 +53,7 @@ __device__ void AddListed(const MergeWork& work, size_t segment, uint32_t listed
   const uint32_t dims = Smaller<uint32_t>(kCombineDims, work.state.dims - first_dim);
   for (uint32_t first = 0; first < listed; first += kWarp) {
     const uint32_t entry = first + lane < listed ? shared.list[first + lane] : 0;
-    const bool mine =
-        first + lane < listed && entry % kCombineSlots / kSlotsPerWarp == warp;
+    const bool mine = first + lane < listed && entry % kCombineSlots / kSlotsPerWarp == warp;
     unsigned left = __ballot_sync(kAllLanes, mine);
     while (left != 0) {
       uint32_t token[kCombineLoads];
@@ -73,9 +72,7 @@ __device__ void AddListed(const MergeWork& work, size_t segment, uint32_t listed
         double value[kCombineLoads];
 #pragma unroll
         for (int i = 0; i < kCombineLoads; ++i) {
-          value[i] = i < count ? SumAt(work.state, work.in, segment, token[i],
-                                       first_dim + k)
-                               : 0;
+          value[i] = i < count ? SumAt(work.state, work.in, segment, token[i], first_dim + k) : 0;
         }
 #pragma unroll
         for (int i = 0; i < kCombineLoads; ++i) {
@@ -87,8 +84,7 @@ __device__ void AddListed(const MergeWork& work, size_t segment, uint32_t listed
         for (int i = 0; i < kCombineLoads; ++i) {
           if (i < count) {
             shared.size[slot[i]] =
-                __dadd_rn(shared.size[slot[i]],
-                          SizeAt(work.state, work.in, segment, token[i]));
+                __dadd_rn(shared.size[slot[i]], SizeAt(work.state, work.in, segment, token[i]));
           }
         }
       }
@@ -145,8 +141,7 @@ __global__ void __launch_bounds__(kCombineThreads) merge_level_kernel(MergeWork 
   const uint32_t kept = work.level.kept();
   const uint32_t first_slot = block * kCombineSlots;
   const uint32_t slots = Smaller<uint32_t>(kCombineSlots, kept - first_slot);
-  float* const rows =
-      state.rows + (segment * state.all_tokens + first_slot) * state.row_stride;
+  float* const rows = state.rows + (segment * state.all_tokens + first_slot) * state.row_stride;
   const bool shared_means = state.dims <= kCombineDims;
   for (uint32_t i = threadIdx.x; i < slots; i += kCombineThreads) {
     shared.size[i] = 0;

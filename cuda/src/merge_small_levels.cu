@@ -13,7 +13,7 @@ struct SmallShared {
   MatchKey keys[kSmallTokens / 2 + 1];
   uint64_t order_keys[kSmallTokens / 2 + 1];
   uint32_t ranks[kSmallTokens / 2 + 1];
-  uint32_t slot_of[kSmallTokens];  // of the level's tokens
+  uint32_t slot_of[kSmallTokens];   // of the level's tokens
   uint32_t place_of[kSmallTokens];  // of the first level's tokens
   NormalizeScratch normalize;
 };
@@ -70,8 +70,8 @@ __device__ void MatchRows(const SmallWork& work, const Level& level, const float
 #pragma unroll
       for (int i = 0; i < kSmallRowsOfA; ++i) {
         const MatchKey equal = ToMatchKey(kEqualRows, row);
-        const bool same = sum[i] > work.equal_above && best[i] < equal &&
-                          EqualRows(a[i], b, work.state.dims);
+        const bool same =
+            sum[i] > work.equal_above && best[i] < equal && EqualRows(a[i], b, work.state.dims);
         const MatchKey key = same ? equal : ToMatchKey(RisingKey(sum[i]), row);
         best[i] = best[i] < key ? key : best[i];
       }

@@ -1,5 +1,5 @@
-// The whole hierarchy of token merging on one stream: metric, levels, means. What each level does is
-// known beforehand, so the host waits for nothing.
+// The whole hierarchy of token merging on one stream: metric, levels, means. What each level does
+// is known beforehand, so the host waits for nothing.
 #include <algorithm>
 
 #include "levels.cuh"

@@ -14,7 +14,8 @@ struct NormalizeScratch {
 };
 
 // Called by all threads of a block.
-//   mean [count, mean_stride] float32, shared or global; rows [count, row_stride] float32; may be the
+//   mean [count, mean_stride] float32, shared or global; rows [count, row_stride] float32; may be
+//   the
 //        same memory when the strides are; values from dims to row_stride become 0
 // Range: count <= kNormalizeRows.   Error: none against the CPU's NormalizeRow: squares in four
 // float64 sums, value k to sum k % 4, what is beyond the last multiple of 4 to sum 0.
@@ -44,8 +45,8 @@ __device__ inline void NormalizeRows(const float* mean, size_t mean_stride, floa
   __syncthreads();
   if (threadIdx.x < count) {
     const double* squares = scratch.squares[threadIdx.x];
-    const double square = __dadd_rn(__dadd_rn(squares[0], squares[1]),
-                                    __dadd_rn(squares[2], squares[3]));
+    const double square =
+        __dadd_rn(__dadd_rn(squares[0], squares[1]), __dadd_rn(squares[2], squares[3]));
     scratch.scale[threadIdx.x] = square > 0 ? __ddiv_rn(1.0, __dsqrt_rn(square)) : 0.0;
   }
   __syncthreads();
@@ -54,8 +55,8 @@ __device__ inline void NormalizeRows(const float* mean, size_t mean_stride, floa
     const uint32_t k = i % static_cast<uint32_t>(row_stride);
     float value = 0;
     if (k < dims) {
-      const double unit = __dmul_rn(static_cast<double>(mean[row * mean_stride + k]),
-                                    scratch.scale[row]);
+      const double unit =
+          __dmul_rn(static_cast<double>(mean[row * mean_stride + k]), scratch.scale[row]);
       value = __fadd_rn(__double2float_rn(unit), 0.0f);
     }
     rows[row * row_stride + k] = value;

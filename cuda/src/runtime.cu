@@ -31,7 +31,7 @@ lv_status CudaFailure(cudaError_t error, const char* statement, const char* file
   const char* const slash = std::strrchr(file, '/');
   const bool no_device = error == cudaErrorNoDevice || error == cudaErrorInsufficientDriver ||
                          error == cudaErrorInvalidDevice || error == cudaErrorInitializationError;
-  const lv_status status = no_device                           ? LV_ERROR_NO_DEVICE
+  const lv_status status = no_device                            ? LV_ERROR_NO_DEVICE
                            : error == cudaErrorMemoryAllocation ? LV_ERROR_OUT_OF_MEMORY
                                                                 : LV_ERROR_CUDA;
   return Fail(status, "CUDA: %s (%s), device %d, at %s:%d: %s", cudaGetErrorString(error),

@@ -81,7 +81,8 @@ __global__ void __launch_bounds__(kMetricThreads)
   for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) {
     const size_t token = first + i;
     const size_t place = token % work.tokens_per_segment;
-    if (place % 2 == 0) work.keys[token / work.tokens_per_segment * work.key_stride + place / 2] = 0;
+    if (place % 2 == 0)
+      work.keys[token / work.tokens_per_segment * work.key_stride + place / 2] = 0;
   }
   NormalizeRows(means, work.row_stride, rows, work.row_stride, count, work.dims, shared.normalize);
 }

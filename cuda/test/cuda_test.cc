@@ -69,8 +69,8 @@ struct MergeResult {
 MergeResult RunMerge(const MergeCase& test, const Stream& stream) {
   const std::vector<uint8_t> bytes = lv::Encode(test.type, test.values);
   const size_t shift = test.offset * lv::TypeBytes(test.type);
-  const size_t kept = lv_kept_tokens(test.tokens, test.protect, test.schedule.data(),
-                                     test.schedule.size());
+  const size_t kept =
+      lv_kept_tokens(test.tokens, test.protect, test.schedule.data(), test.schedule.size());
   std::vector<uint8_t> shifted(shift);
   shifted.insert(shifted.end(), bytes.begin(), bytes.end());
   const Buffer tokens = Buffer::Of(View(shifted), stream);
@@ -133,8 +133,7 @@ void CheckMerge(Group& group, const MergeCase& test, const Stream& stream) {
   const MergeResult got = RunMerge(test, stream);
   group.Expect(got.report.not_finite == LV_NOTHING_FOUND, "reports value %llu",
                static_cast<unsigned long long>(got.report.not_finite));
-  const std::vector<float> rounded =
-      lv::Decode(test.type, lv::Encode(test.type, test.values));
+  const std::vector<float> rounded = lv::Decode(test.type, lv::Encode(test.type, test.values));
   const size_t dims = test.channels / test.heads;
   std::vector<int32_t> assignment;
   std::vector<double> tokens;
@@ -262,19 +261,19 @@ void TestKinds(bool quick, const Stream& stream) {
 void TestTokenCounts(bool quick, const Stream& stream) {
   Group group("mergeTokens, numbers of tokens");
   // Around the sides of tiles (64, 128), the small levels (165, 192), blocks and windows.
-  std::vector<size_t> counts = {1,   2,   3,   4,   5,   31,  32,  33,  63,  64,  65,  127, 128,
-                                129, 130, 163, 164, 165, 166, 167, 191, 192, 193, 255, 256, 257,
-                                258, 511, 512, 513, 640, 1023, 1025, 1300};
+  std::vector<size_t> counts = {1,   2,   3,   4,   5,   31,  32,  33,   63,   64,  65,  127,
+                                128, 129, 130, 163, 164, 165, 166, 167,  191,  192, 193, 255,
+                                256, 257, 258, 511, 512, 513, 640, 1023, 1025, 1300};
   for (const size_t tokens : counts) {
     CheckMerge(group,
                MakeMerge("video", LV_FLOAT32, 2, tokens, 32, 2,
                          HalvingSchedule(tokens, std::min<size_t>(tokens, 7)), tokens),
                stream);
-    CheckMerge(group,
-               MakeMerge("few values", LV_FLOAT16, 1, tokens, 64, 1,
-                         {static_cast<uint32_t>(tokens / 3), static_cast<uint32_t>(tokens / 3)},
-                         tokens),
-               stream);
+    CheckMerge(
+        group,
+        MakeMerge("few values", LV_FLOAT16, 1, tokens, 64, 1,
+                  {static_cast<uint32_t>(tokens / 3), static_cast<uint32_t>(tokens / 3)}, tokens),
+        stream);
   }
   for (const size_t tokens : {size_t{2560}, size_t{3001}, size_t{6000}}) {
     if (quick && tokens != 3001) continue;
@@ -288,8 +287,8 @@ void TestShapes(const Stream& stream) {
   Group group("mergeTokens, dims, heads, alignment");
   const struct {
     size_t channels, heads;
-  } shapes[] = {{1, 1},  {2, 2},  {3, 1},   {5, 5},   {7, 1},   {12, 3},   {17, 1},  {30, 2},
-                {63, 1}, {64, 1}, {65, 1},  {66, 2},  {100, 4}, {128, 1},  {130, 1}, {256, 1},
+  } shapes[] = {{1, 1},   {2, 2},   {3, 1},     {5, 5},   {7, 1},   {12, 3},  {17, 1},  {30, 2},
+                {63, 1},  {64, 1},  {65, 1},    {66, 2},  {100, 4}, {128, 1}, {130, 1}, {256, 1},
                 {300, 1}, {520, 2}, {1000, 10}, {48, 16}, {24, 24}, {272, 17}};
   for (const auto& shape : shapes) {
     for (const lv_type type : kTypes) {
@@ -323,9 +322,15 @@ void TestProtectAndSizes(const Stream& stream) {
 
 void TestSchedules(const Stream& stream) {
   Group group("mergeTokens, schedules and batches");
-  const std::vector<std::vector<uint32_t>> schedules = {
-      {}, {0}, {0, 0, 5, 0}, {1000, 1000, 1000}, std::vector<uint32_t>(60, 1),
-      std::vector<uint32_t>(60, 3), {1}, {149}, {150}};
+  const std::vector<std::vector<uint32_t>> schedules = {{},
+                                                        {0},
+                                                        {0, 0, 5, 0},
+                                                        {1000, 1000, 1000},
+                                                        std::vector<uint32_t>(60, 1),
+                                                        std::vector<uint32_t>(60, 3),
+                                                        {1},
+                                                        {149},
+                                                        {150}};
   for (const auto& schedule : schedules) {
     for (const size_t tokens : {size_t{300}, size_t{90}}) {
       for (const char* kind : {"video", "constant"}) {
@@ -382,8 +387,7 @@ void TestMatching(const Stream& stream) {
           for (size_t entry = 0; entry < kBatch; ++entry) {
             std::vector<std::vector<float>> rows;
             for (size_t token = 0; token < tokens; ++token) {
-              rows.push_back(
-                  reference::Metric(&rounded[(entry * tokens + token) * dims], 1, dims));
+              rows.push_back(reference::Metric(&rounded[(entry * tokens + token) * dims], 1, dims));
             }
             reference::Matching matching(std::move(rows), nullptr, protect);
             const auto token_of = [&](size_t row) {
@@ -405,8 +409,7 @@ void TestMatching(const Stream& stream) {
               }
               matching.Merge(r);
             }
-            places.insert(places.end(), matching.assignment().begin(),
-                          matching.assignment().end());
+            places.insert(places.end(), matching.assignment().begin(), matching.assignment().end());
           }
           group.Same("unmerged", View(unmerged.Read<int32_t>(stream)), View(unmerged_wanted));
           group.Same("source", View(source.Read<int32_t>(stream)), View(source_wanted));
@@ -475,9 +478,9 @@ void TestMergeByAssignment(const Stream& stream) {
         group.Close("out", type, lv::Decode(type, out.Read<uint8_t>(stream)), wanted);
         group.Same("sums of weights", View(sums.Read<float>(stream)), View(wanted_sums));
         const lv_report found = ReadReport(report, stream);
-        group.Expect(found.not_finite == LV_NOTHING_FOUND &&
-                         found.bad_assignment == LV_NOTHING_FOUND,
-                     "reports what is not there");
+        group.Expect(
+            found.not_finite == LV_NOTHING_FOUND && found.bad_assignment == LV_NOTHING_FOUND,
+            "reports what is not there");
       }
     }
   }
@@ -502,8 +505,8 @@ void TestSpread(const Stream& stream) {
       const Buffer out(kBatch * kRows * row_bytes);
       const Buffer report(sizeof(lv_report));
       const lv_spread_by_assignment_args args = {
-          lv::device, type,  in.get(), places.get<int32_t>(), kBatch,
-          kRows,      width, kSlots,   out.get(),             report.get<lv_report>()};
+          lv::device, type,   in.get(),  places.get<int32_t>(),  kBatch, kRows,
+          width,      kSlots, out.get(), report.get<lv_report>()};
       LV_NEED(lv_spread_by_assignment(&args, stream.get()));
       std::vector<uint8_t> wanted;
       for (size_t row = 0; row < kBatch * kRows; ++row) {
@@ -526,13 +529,14 @@ void TestPoolAndMetric(const Stream& stream) {
       const Buffer in = Buffer::Of(View(lv::Encode(type, data.values)), stream);
       const Buffer out(kLayers * kChannels * lv::TypeBytes(type));
       const Buffer report(sizeof(lv_report));
-      const lv_pool_cls_tokens_args args = {lv::device, type,      in.get(),  frames,
-                                            kLayers,    kChannels, out.get(), report.get<lv_report>()};
+      const lv_pool_cls_tokens_args args = {
+          lv::device, type,      in.get(),  frames,
+          kLayers,    kChannels, out.get(), report.get<lv_report>()};
       LV_NEED(lv_pool_cls_tokens(&args, stream.get()));
       const std::vector<float> rounded = lv::Decode(type, lv::Encode(type, data.values));
       const std::vector<int32_t> zeros(frames, 0);
-      const auto wanted = reference::MergeByAssignment(
-          rounded.data(), nullptr, zeros.data(), frames, kLayers * kChannels, 1, true);
+      const auto wanted = reference::MergeByAssignment(rounded.data(), nullptr, zeros.data(),
+                                                       frames, kLayers * kChannels, 1, true);
       // The same additions, and the same two roundings: the bits are equal.
       std::vector<float> once(wanted.values.begin(), wanted.values.end());
       pool.Same("out", View(out.Read<uint8_t>(stream)), View(lv::Encode(type, once)));
@@ -540,17 +544,24 @@ void TestPoolAndMetric(const Stream& stream) {
   }
   Group metric("tokenMetric");
   for (const lv_type type : kTypes) {
-    for (const auto& [channels, heads] : {std::pair<size_t, size_t>{64, 4}, {64, 64}, {33, 3},
-                                          {1024, 16}, {40, 1}, {2000, 1}, {272, 17}}) {
+    for (const auto& [channels, heads] : {std::pair<size_t, size_t>{64, 4},
+                                          {64, 64},
+                                          {33, 3},
+                                          {1024, 16},
+                                          {40, 1},
+                                          {2000, 1},
+                                          {272, 17}}) {
       constexpr size_t kCount = 70;
-      const MergeCase data = MakeMerge("wide range", type, 1, kCount, channels, heads, {}, channels);
+      const MergeCase data =
+          MakeMerge("wide range", type, 1, kCount, channels, heads, {}, channels);
       metric.Begin(data.Name());
       const size_t dims = channels / heads;
       const Buffer in = Buffer::Of(View(lv::Encode(type, data.values)), stream);
       const Buffer out(kCount * dims * 4);
       const Buffer report(sizeof(lv_report));
-      const lv_token_metric_args args = {lv::device, type,  in.get(),         kCount,
-                                         channels,   heads, out.get<float>(), report.get<lv_report>()};
+      const lv_token_metric_args args = {
+          lv::device, type,  in.get(),         kCount,
+          channels,   heads, out.get<float>(), report.get<lv_report>()};
       LV_NEED(lv_token_metric(&args, stream.get()));
       const std::vector<float> rounded = lv::Decode(type, lv::Encode(type, data.values));
       std::vector<float> wanted;
@@ -570,8 +581,8 @@ void TestReports(const Stream& stream) {
     for (const size_t heads : {1u, 4u}) {
       for (const size_t levels : {0u, 1u, 3u}) {
         for (int bad = 1; bad <= 3; ++bad) {
-          MergeCase test = MakeMerge("video", type, 3, 300, 64, heads,
-                                     std::vector<uint32_t>(levels, 60), 8);
+          MergeCase test =
+              MakeMerge("video", type, 3, 300, 64, heads, std::vector<uint32_t>(levels, 60), 8);
           size_t lowest = test.values.size();
           for (int i = 0; i < bad; ++i) {
             const size_t at = random.Below(test.values.size());
@@ -665,9 +676,9 @@ void TestErrors(const Stream& stream) {
   group.Begin("workspace");
   size_t bytes = 3;
   const Buffer small(256);
-  group.Expect(lv_merge_tokens(&good, small.get(), &bytes, stream.get()) ==
-                   LV_ERROR_INVALID_ARGUMENT,
-               "a workspace of 3 bytes is taken");
+  group.Expect(
+      lv_merge_tokens(&good, small.get(), &bytes, stream.get()) == LV_ERROR_INVALID_ARGUMENT,
+      "a workspace of 3 bytes is taken");
   group.Begin("device");
   void* pointer = nullptr;
   group.Expect(lv_device_alloc(999, 16, &pointer) == LV_ERROR_NO_DEVICE && pointer == nullptr,
@@ -675,8 +686,8 @@ void TestErrors(const Stream& stream) {
   group.Begin("out of memory");
   group.Expect(lv_device_alloc(lv::device, size_t{1} << 50, &pointer) == LV_ERROR_OUT_OF_MEMORY,
                "a petabyte is given: %s", lv_last_error());
-  group.Expect(std::string(lv_last_error()).find("runtime.cu") != std::string::npos,
-               "text '%s'", lv_last_error());
+  group.Expect(std::string(lv_last_error()).find("runtime.cu") != std::string::npos, "text '%s'",
+               lv_last_error());
   group.Begin("after an error all goes on");
   CheckMerge(group, MakeMerge("video", LV_FLOAT32, 1, 64, 16, 2, {32}, 1), stream);
 }

@@ -101,10 +101,9 @@ inline uint16_t ToHalf(float value) {
 inline float FromHalf(uint16_t half) {
   const int exponent = half >> 10 & 31;
   const int mantissa = half & 1023;
-  const double magnitude = exponent == 31 ? (mantissa == 0 ? INFINITY : NAN)
-                           : exponent == 0
-                               ? std::ldexp(mantissa, -24)
-                               : std::ldexp(1024 + mantissa, exponent - 25);
+  const double magnitude = exponent == 31  ? (mantissa == 0 ? INFINITY : NAN)
+                           : exponent == 0 ? std::ldexp(mantissa, -24)
+                                           : std::ldexp(1024 + mantissa, exponent - 25);
   return static_cast<float>((half & 0x8000) != 0 ? -magnitude : magnitude);
 }
 inline uint16_t ToBfloat16(float value) {

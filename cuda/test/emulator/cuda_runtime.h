@@ -1,13 +1,14 @@
-// The part of CUDA that the kernels and the library use, on the CPU: for tests on machines without a
-// GPU. The very same .cu files are compiled by a C++ compiler with this folder before CUDA's headers.
+// The part of CUDA that the kernels and the library use, on the CPU: for tests on machines without
+// a GPU. The very same .cu files are compiled by a C++ compiler with this folder before CUDA's
+// headers.
 //
 // Each thread of a block is a fiber. Blocks run to the end one by one on each of a few threads of
 // the process; within a block, fibers run between two barriers in an order that changes each time,
 // so that what only works in the order of thread numbers shows. A barrier that not all threads of a
-// block (or lanes of a warp) reach at the same place ends the process with a text. Shared memory and
-// device memory are heap blocks of their own, so that AddressSanitizer sees what lies beyond them;
-// at first they hold 0xff bytes, NaN in any type. Streams are in order because everything runs at
-// once.
+// block (or lanes of a warp) reach at the same place ends the process with a text. Shared memory
+// and device memory are heap blocks of their own, so that AddressSanitizer sees what lies beyond
+// them; at first they hold 0xff bytes, NaN in any type. Streams are in order because everything
+// runs at once.
 #pragma once
 
 #define LV_EMULATED 1
@@ -80,8 +81,8 @@ void Run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>
 
 }  // namespace emulator
 
-#define LV_SHARED(Type, name)                                                              \
-  static const char lv_key_##name = 0;                                                     \
+#define LV_SHARED(Type, name)          \
+  static const char lv_key_##name = 0; \
   Type& name = *new (::emulator::SharedMemory(&lv_key_##name, sizeof(Type))) Type
 #define LV_DYNAMIC_SHARED(name) \
   unsigned char* const name = static_cast<unsigned char*>(::emulator::DynamicSharedMemory())
@@ -178,7 +179,8 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
                                Arguments&&... arguments) {
   const dim3 block = config->blockDim;
   const size_t threads = static_cast<size_t>(block.x) * block.y * block.z;
-  if (threads == 0 || threads > 1024 || config->gridDim.x == 0) return cudaErrorInvalidConfiguration;
+  if (threads == 0 || threads > 1024 || config->gridDim.x == 0)
+    return cudaErrorInvalidConfiguration;
   const std::tuple<std::remove_cvref_t<Parameters>...> values(
       std::forward<Arguments>(arguments)...);
   emulator::Run(config->gridDim, block, config->dynamicSmemBytes,

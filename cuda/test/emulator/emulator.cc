@@ -240,7 +240,8 @@ bool BlockRunner::ReleaseWarps() {
     const unsigned last = std::min(first + kWarp, count_);
     bool all = last - first == kWarp;
     for (unsigned i = first; i < last; ++i) {
-      all = all && fibers_[i].state == State::kAtWarpBarrier && fibers_[i].line == fibers_[first].line;
+      all = all && fibers_[i].state == State::kAtWarpBarrier &&
+            fibers_[i].line == fibers_[first].line;
     }
     if (!all) continue;
     released = true;
