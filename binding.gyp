@@ -10,7 +10,7 @@
       'sources': [
         '<!@(node -p "fs.readdirSync(\'native\', {recursive: true}).filter(f => f.endsWith(\'.cc\')).map(f => \'native/\' + f.split(path.sep).join(\'/\')).join(\' \')")',
       ],
-      'include_dirs': ['native', '<!(node -p "require(\'node-addon-api\').include_dir")'],
+      'include_dirs': ['native', 'cuda/include', '<!(node -p "require(\'node-addon-api\').include_dir")'],
       'defines': ['NAPI_VERSION=8', 'NAPI_DISABLE_CPP_EXCEPTIONS'],
       'cflags!': ['-fno-exceptions'],
       'cflags_cc!': ['-fno-exceptions', '-std=gnu++17', '-std=gnu++20'],

@@ -42,9 +42,11 @@ function fingerprint(tool) {
   const hash = createHash('sha256');
   hash.update(`${tool} ${process.platform} ${process.arch} ${process.env.CXX ?? ''}`);
   hash.update(require('node-addon-api/package.json').version);
-  const sources = readdirSync(join(root, 'native'), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
+  const sources = ['native', 'cuda/include'].flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath ?? entry.path, entry.name)),
+  );
   for (const file of [...sources.sort(), join(root, 'CMakeLists.txt'), join(root, 'binding.gyp')])
     hash.update(file.slice(root.length)).update('\0').update(readFileSync(file));
   return hash.digest('hex');
@@ -113,8 +115,8 @@ function findNodeGyp() {
 function buildWithNodeGyp({ out, verbose }) {
   // node-gyp builds into `build` beside binding.gyp and nowhere else: a copy keeps it out of the other tool's way.
   const copy = join(out, 'gyp');
-  rmSync(join(copy, 'native'), { recursive: true, force: true });
-  for (const part of ['binding.gyp', 'native'])
+  for (const part of ['native', 'cuda']) rmSync(join(copy, part), { recursive: true, force: true });
+  for (const part of ['binding.gyp', 'native', 'cuda/include'])
     cpSync(join(root, part), join(copy, part), { recursive: true, preserveTimestamps: true });
   const headers = resolve(dirname(process.execPath), '..');
   const nodedir = existsSync(join(headers, 'include/node/node_api.h')) ? [`--nodedir=${headers}`] : [];

@@ -7,7 +7,7 @@ const native = fileURLToPath(new URL('../native', import.meta.url));
 const allowed = {
   '': ['bind'],
   bind: ['bind', 'core', 'llama'],
-  core: ['core', 'kernels'],
+  core: ['core', 'kernels', 'longvlm_cuda.h'],
   kernels: ['kernels'],
   llama: ['llama', 'bind/napi_setup.h'],
 };

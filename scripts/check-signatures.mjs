@@ -8,7 +8,7 @@ const read = (path) => readFileSync(new URL(path, root), 'utf8');
 
 const declared = new Map();
 const [, body] = /export type NativeBinding = \{([\s\S]*?)\n\};/.exec(read('src/binding.ts'));
-for (const [, name, args, result] of body.matchAll(/^ {2}(\w+)\((.*?)\): ([\w[\]]+);/gm))
+for (const [, name, args, result] of body.matchAll(/^ {2}(\w+)\(([^;]*?(?:\{[\s\S]*?\})?)\): ([\w[\]]+);/gm))
   declared.set(name, { args, result });
 
 const registered = new Map();

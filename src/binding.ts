@@ -8,6 +8,9 @@ import { LongVLMError, type LongVLMErrorCode, messageOf } from './errors.js';
 /** The values of a tensor: float32, or float16 bits. */
 export type NativeValues = Float32Array | Uint16Array;
 
+/** What is copied to and from a GPU. */
+export type NativeDeviceValues = Float32Array | Uint16Array | Int32Array;
+
 /** A shape as native code takes it: three axes, each at least 1. */
 export type NativeDims = readonly [number, number, number];
 
@@ -76,6 +79,74 @@ export type NativePoolClsTokensArgs = {
   readonly out: NativeValues;
 };
 
+/** A GPU, as native code tells of it. */
+export type NativeCudaDevice = {
+  readonly index: number;
+  readonly name: string;
+  readonly computeCapability: string;
+  readonly totalBytes: number;
+  readonly freeBytes: number;
+};
+
+/** Memory on a GPU. */
+export type NativeDeviceBuffer = { readonly __brand: 'NativeDeviceBuffer' };
+
+export type AllocateDeviceBufferArgs = {
+  /** The library of GPU kernels. */
+  readonly library: string;
+  readonly device: number;
+  readonly bytes: number;
+};
+
+/** What each operation on device buffers gets: the element type of its tensor, and its shape. */
+type CudaArgs = { readonly type: 'float32' | 'float16' | 'bfloat16'; readonly dims: NativeDims };
+
+export type CudaMergeTokensArgs = CudaArgs & {
+  readonly tokens: NativeDeviceBuffer;
+  readonly heads: number;
+  readonly schedule: readonly number[];
+  readonly protect: number;
+  readonly sizes: NativeDeviceBuffer | undefined;
+  readonly outTokens: NativeDeviceBuffer;
+  readonly outSizes: NativeDeviceBuffer;
+  readonly outAssignment: NativeDeviceBuffer;
+};
+
+export type CudaBipartiteSoftMatchingArgs = CudaArgs & {
+  readonly metric: NativeDeviceBuffer;
+  readonly r: number;
+  readonly protect: number;
+  /** Undefined where there are no values, as for `outSource` and `outDestination`. */
+  readonly outUnmerged: NativeDeviceBuffer | undefined;
+  readonly outSource: NativeDeviceBuffer | undefined;
+  readonly outDestination: NativeDeviceBuffer | undefined;
+  readonly outAssignment: NativeDeviceBuffer;
+};
+
+export type CudaMergeByAssignmentArgs = CudaArgs & {
+  readonly tensor: NativeDeviceBuffer;
+  readonly slots: number;
+  readonly assignment: NativeDeviceBuffer;
+  readonly sizes: NativeDeviceBuffer | undefined;
+  readonly mean: boolean;
+  readonly out: NativeDeviceBuffer;
+};
+
+export type CudaSpreadByAssignmentArgs = CudaArgs & {
+  readonly tensor: NativeDeviceBuffer;
+  readonly rows: number;
+  readonly assignment: NativeDeviceBuffer;
+  readonly out: NativeDeviceBuffer;
+};
+
+export type CudaPoolClsTokensArgs = CudaArgs & { readonly cls: NativeDeviceBuffer; readonly out: NativeDeviceBuffer };
+
+export type CudaTokenMetricArgs = CudaArgs & {
+  readonly tokens: NativeDeviceBuffer;
+  readonly heads: number;
+  readonly out: NativeDeviceBuffer;
+};
+
 export type NativeEvaluateEmbeddingsArgs = {
   /** node-llama-cpp's AddonContext, and the context size that it tells. */
   readonly context: object;
@@ -100,6 +171,19 @@ export type NativeBinding = {
   mergeByAssignment(args: NativeMergeByAssignmentArgs): NativeTask;
   spreadByAssignment(args: NativeSpreadByAssignmentArgs): NativeTask;
   poolClsTokens(args: NativePoolClsTokensArgs): NativeTask;
+  /** The GPUs that the library of GPU kernels in the file `library` finds. With `needsDriver` it is opened only where a driver is. */
+  cudaDevices(args: { readonly library: string; readonly needsDriver: boolean }): NativeCudaDevice[];
+  allocateDeviceBuffer(args: AllocateDeviceBufferArgs): NativeDeviceBuffer;
+  /** Lets its memory go once work with it is done; it cannot be used afterwards. */
+  freeDeviceBuffer(args: { readonly buffer: NativeDeviceBuffer }): void;
+  uploadToDevice(args: { readonly buffer: NativeDeviceBuffer; readonly data: NativeDeviceValues }): NativeTask;
+  downloadFromDevice(args: { readonly buffer: NativeDeviceBuffer; readonly out: NativeDeviceValues }): NativeTask;
+  cudaMergeTokens(args: CudaMergeTokensArgs): NativeTask;
+  cudaBipartiteSoftMatching(args: CudaBipartiteSoftMatchingArgs): NativeTask;
+  cudaMergeByAssignment(args: CudaMergeByAssignmentArgs): NativeTask;
+  cudaSpreadByAssignment(args: CudaSpreadByAssignmentArgs): NativeTask;
+  cudaPoolClsTokens(args: CudaPoolClsTokensArgs): NativeTask;
+  cudaTokenMetric(args: CudaTokenMetricArgs): NativeTask;
   evaluateEmbeddings(args: NativeEvaluateEmbeddingsArgs): NativeTask;
   /** The instruction set that the kernels use: `'portable'`, `'avx2'`, `'avx512'` or `'neon'`. */
   instructionSet(): string;
@@ -176,7 +260,12 @@ function solutionsFor(attempts: string, found: boolean, overridden: boolean): st
   return solutions;
 }
 
-const codes: ReadonlySet<string> = new Set<LongVLMErrorCode>(['ERR_LONGVLM_NOT_FINITE', 'ERR_LONGVLM_CONTEXT_FULL']);
+const codes: ReadonlySet<string> = new Set<LongVLMErrorCode>([
+  'ERR_LONGVLM_NOT_FINITE',
+  'ERR_LONGVLM_CONTEXT_FULL',
+  'ERR_LONGVLM_CUDA',
+  'ERR_LONGVLM_CUDA_OOM',
+]);
 
 /** What native code threw, as the library throws it: with a code of ours it becomes a {@link LongVLMError}. */
 export function fromNative(error: unknown): unknown {

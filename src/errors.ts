@@ -24,6 +24,10 @@ export type LongVLMErrorCode =
   | 'ERR_LONGVLM_LLM'
   /** ONNX Runtime failed. */
   | 'ERR_LONGVLM_INFERENCE'
+  /** No GPU can be used, or one failed. */
+  | 'ERR_LONGVLM_CUDA'
+  /** A GPU has not enough memory. */
+  | 'ERR_LONGVLM_CUDA_OOM'
   /** The object was disposed. */
   | 'ERR_LONGVLM_DISPOSED';
 

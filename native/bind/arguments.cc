@@ -134,6 +134,16 @@ int32_t* Arguments::Ints(const char* name, size_t length) {
   return static_cast<int32_t*>(Array(name, {napi_int32_array}, length, &type));
 }
 
+std::span<std::byte> Arguments::Bytes(const char* name) {
+  const Napi::Value value = Get(name);
+  if (!value.IsTypedArray()) Invalid(name, "not a typed array");
+  napi_typedarray_type type;
+  const size_t length = value.As<Napi::TypedArray>().ElementLength();
+  void* data =
+      Array(name, {napi_float32_array, napi_uint16_array, napi_int32_array}, length, &type);
+  return {static_cast<std::byte*>(data), length * (type == napi_uint16_array ? 2 : 4)};
+}
+
 ConstValues AsConst(const Values& values) {
   return std::visit(
       [](auto* data) {

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,8 @@ class Arguments {
   // Null when the field is undefined.
   float* OptionalFloats(const char* name, size_t length);
   int32_t* Ints(const char* name, size_t length);
+  // The memory of a Float32Array, Uint16Array or Int32Array of any length.
+  std::span<std::byte> Bytes(const char* name);
 
   // The typed arrays that were read.
   const std::vector<Napi::Object>& kept() const { return kept_; }

@@ -10,6 +10,8 @@ void InitMergeTokens(Napi::Env env, Napi::Object exports);
 void InitTokenMetric(Napi::Env env, Napi::Object exports);
 void InitBipartiteSoftMatching(Napi::Env env, Napi::Object exports);
 void InitPoolClsTokens(Napi::Env env, Napi::Object exports);
+void InitCudaBuffers(Napi::Env env, Napi::Object exports);
+void InitCudaOperations(Napi::Env env, Napi::Object exports);
 void InitEvaluateEmbeddings(Napi::Env env, Napi::Object exports);
 
 }  // namespace longvlm

@@ -27,6 +27,26 @@ void CheckFinite(const double* values, size_t count) {
   if (bad != 0) throw NotFinite();
 }
 
+namespace {
+
+constexpr const char* kCode = "ERR_LONGVLM_NOT_FINITE";
+
+}  // namespace
+
+void ThrowNotFiniteAt(const char* what, size_t index, const Shape& shape,
+                      const TensorNames& names) {
+  const std::array<size_t, 3> position{index / shape.width / shape.rows,
+                                       index / shape.width % shape.rows, index % shape.width};
+  std::string message = std::string(names.tensor) + " holds " + what + " at ";
+  for (size_t axis = 0; axis < 3; ++axis) {
+    message += std::string(axis == 0 ? "" : ", ") + names.axes[axis] + " " +
+               std::to_string(position[axis]);
+  }
+  throw Error(kCode, message +
+                         ". Only finite values can be averaged: look at what made the tensor, for "
+                         "example a float16 overflow in the vision tower.");
+}
+
 void ThrowNotFinite(ConstValues values, const Shape& shape, const TensorNames& names) {
   const auto at = [&values](size_t i) {
     return std::visit([i](const auto* data) { return ToFloat(data[i]); }, values);
@@ -34,24 +54,12 @@ void ThrowNotFinite(ConstValues values, const Shape& shape, const TensorNames& n
   const size_t size = shape.size();
   size_t first = 0;
   while (first < size && std::isfinite(at(first))) ++first;
-  std::string message = std::string(names.tensor);
   if (first == size) {
     // Only if the caller wrote to the tensor meanwhile.
-    message += " changed while it was read, and held a value that is not finite.";
-  } else {
-    const std::array<size_t, 3> position{first / shape.width / shape.rows,
-                                         first / shape.width % shape.rows, first % shape.width};
-    message += std::isnan(at(first)) ? " holds NaN at " : " holds infinity at ";
-    for (size_t axis = 0; axis < 3; ++axis) {
-      message += std::string(axis == 0 ? "" : ", ") + names.axes[axis] + " " +
-                 std::to_string(position[axis]);
-    }
-    message += ".";
+    throw Error(kCode, std::string(names.tensor) +
+                           " changed while it was read, and held a value that is not finite.");
   }
-  throw Error("ERR_LONGVLM_NOT_FINITE",
-              message +
-                  " Only finite values can be averaged: look at what made the tensor, for "
-                  "example a float16 overflow in the vision tower.");
+  ThrowNotFiniteAt(std::isnan(at(first)) ? "NaN" : "infinity", first, shape, names);
 }
 
 }  // namespace longvlm

@@ -37,6 +37,10 @@ void CheckFinite(const double* values, size_t count);
 // known to be there.
 [[noreturn]] void ThrowNotFinite(ConstValues values, const Shape& shape, const TensorNames& names);
 
+// The same where the place is known; `what` is there.
+[[noreturn]] void ThrowNotFiniteAt(const char* what, size_t index, const Shape& shape,
+                                   const TensorNames& names);
+
 // Calls work(), and says where in `values` the first value is that is not finite when that is what
 // stops it.
 template <typename Work>

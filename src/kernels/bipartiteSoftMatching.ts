@@ -2,6 +2,8 @@ import { type NativeDims, runNative } from '../binding.js';
 import type { Tensor } from '../tensor.js';
 import { checkInteger, checkObject, checkOneOf, checkSignal } from '../validate.js';
 import { checkFilledTensor, checkSizes, nativeDims, zerosLike } from './arguments.js';
+import { DeviceBuffer } from './deviceBuffer.js';
+import { type DeviceMatching, matchDevice } from './deviceMatching.js';
 
 /** Options of {@link Matching.unmerge}. */
 export type UnmergeOptions = {
@@ -145,11 +147,23 @@ export class Matching {
 export async function bipartiteSoftMatching(
   metric: Tensor,
   r: number,
+  options?: BipartiteSoftMatchingOptions,
+): Promise<Matching>;
+/** The same on the GPU that holds the metric, for buffers there. */
+export async function bipartiteSoftMatching(
+  metric: DeviceBuffer,
+  r: number,
+  options?: BipartiteSoftMatchingOptions,
+): Promise<DeviceMatching>;
+export async function bipartiteSoftMatching(
+  metric: Tensor | DeviceBuffer,
+  r: number,
   options: BipartiteSoftMatchingOptions = {},
-): Promise<Matching> {
+): Promise<Matching | DeviceMatching> {
+  checkObject('options', options);
+  if (metric instanceof DeviceBuffer) return await matchDevice(metric, r, options);
   checkFilledTensor('metric', metric, ['batch', 'tokens', 'dims']);
   checkInteger('r', r, 0);
-  checkObject('options', options);
   const dims: NativeDims = nativeDims(metric.dims);
   const protect = checkInteger('protect', options.protect ?? 0, 0, dims[1]);
   const matching = new Matching(dims[0], dims[1], protect, Math.min(r, Math.floor((dims[1] - protect) / 2)));

@@ -12,9 +12,20 @@ export {
   type MergeOptions,
   type UnmergeOptions,
 } from './bipartiteSoftMatching.js';
+export { type CudaDevice, cudaDevices, type Device } from './cuda.js';
+export {
+  DeviceBuffer,
+  type DeviceBufferOptions,
+  type DeviceTensorType,
+  type HostTensor,
+  type TransferOptions,
+} from './deviceBuffer.js';
+export type { MergedDeviceTokens } from './deviceKernels.js';
+export { DeviceMatching, type DeviceMergeOptions } from './deviceMatching.js';
 export { mergeSchedule } from './mergeSchedule.js';
 export {
   type MergeCallOptions,
+  type MergeDeviceTokensOptions,
   type MergedTokens,
   type MergeTokensOptions,
   type MergeTokensSyncOptions,

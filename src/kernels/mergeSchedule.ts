@@ -40,3 +40,26 @@ export function checkSchedule(value: unknown): readonly number[] {
 export function keptTokens(tokens: number, protect: number, schedule: readonly number[]): number {
   return schedule.reduce((left, r) => left - Math.min(r, Math.floor((left - protect) / 2)), tokens);
 }
+
+type KeepOrSchedule = { readonly keep?: number; readonly schedule?: readonly number[] };
+
+/** Checks that one of `keep` and `schedule` is given. */
+export function checkKeepOrSchedule({ keep, schedule }: KeepOrSchedule): void {
+  if ((keep === undefined) === (schedule === undefined))
+    throw new TypeError(
+      `Expected either keep or schedule in options but received ${keep === undefined ? 'neither' : 'both'}`,
+    );
+}
+
+/** The schedule that the options stand for. */
+export function chooseSchedule(tokens: number, protect: number, options: KeepOrSchedule): readonly number[] {
+  checkKeepOrSchedule(options);
+  if (options.keep === undefined) return checkSchedule(options.schedule);
+  if (protect === 0) return mergeSchedule(tokens, options.keep);
+  const keep = checkInteger('keep', options.keep, 1);
+  if (keep > tokens || (keep <= protect && keep < tokens))
+    throw new RangeError(
+      `Expected at most ${tokens} and more than the ${protect} protected tokens for keep but received ${keep}`,
+    );
+  return keep === tokens ? [] : mergeSchedule(tokens - protect, keep - protect);
+}

@@ -2,7 +2,10 @@ import { binding, fromNative, type NativeMergeTokensArgs, type NativeTokenMerger
 import { type Float32Tensor, float32Tensor, type Tensor } from '../tensor.js';
 import { checkInteger, checkObject, checkOneOf, checkSignal, wrongValue } from '../validate.js';
 import { checkFilledTensor, checkSizes, nativeDims, zerosLike } from './arguments.js';
-import { checkSchedule, keptTokens, mergeSchedule } from './mergeSchedule.js';
+import type { Device } from './cuda.js';
+import { DeviceBuffer } from './deviceBuffer.js';
+import { chosenDevice, type MergedDeviceTokens, mergeOnDevice, throughDevice } from './deviceKernels.js';
+import { chooseSchedule, keptTokens } from './mergeSchedule.js';
 
 /** How to merge: what a {@link TokenMerger} does to all tokens that it gets. */
 export type TokenMergerOptions = {
@@ -40,16 +43,33 @@ export type MergeCallOptions = {
 export type MergeTokensSyncOptions = TokenMergerOptions &
   MergeCallOptions & {
     /**
-     * Where to compute.
+     * Where to compute: only the CPU works while the calling thread waits.
      *
-     * Defaults to `'auto'`: the fastest device there is.
+     * Defaults to `'auto'`: the CPU.
      */
     readonly device?: 'auto' | 'cpu';
   };
 
-export type MergeTokensOptions = MergeTokensSyncOptions & {
+type AsyncOptions = TokenMergerOptions & {
   /** Stops the work; the promise then rejects with the signal's reason. */
   readonly signal?: AbortSignal;
+};
+
+export type MergeTokensOptions = AsyncOptions &
+  MergeCallOptions & {
+    /**
+     * Where to compute. On a GPU the tokens are copied there and the results back; to keep data there from call to call,
+     * give a {@link DeviceBuffer}.
+     *
+     * Defaults to `'auto'`: where the tokens are, so the CPU for tensors.
+     */
+    readonly device?: 'auto' | Device;
+  };
+
+/** Options of {@link mergeTokens} for a {@link DeviceBuffer}. */
+export type MergeDeviceTokensOptions = AsyncOptions & {
+  /** As for tensors, `[segments, tokens]` float32 on the same GPU; values are not checked. */
+  readonly sizes?: DeviceBuffer;
 };
 
 /** What {@link mergeTokens} gives. `[segments, …]` is without its first axis when the input was. */
@@ -85,11 +105,39 @@ export type MergedTokens = {
  * const merged = await mergeTokens(patches, { heads: 16, keep: 30 });
  * merged.tokens.dims; // [10, 30, 1024]
  */
-export async function mergeTokens(tokens: Tensor, options: MergeTokensOptions): Promise<MergedTokens> {
-  checkDevice(options);
-  const { args, result } = prepareMerge(tokens, options, options);
-  await runNative((native) => native.mergeTokens(args), checkSignal(options.signal));
+export async function mergeTokens(tokens: Tensor, options: MergeTokensOptions): Promise<MergedTokens>;
+/** The same on the GPU that holds the tokens, and the results stay there. */
+export async function mergeTokens(tokens: DeviceBuffer, options: MergeDeviceTokensOptions): Promise<MergedDeviceTokens>;
+export async function mergeTokens(
+  tokens: Tensor | DeviceBuffer,
+  options: MergeTokensOptions | MergeDeviceTokensOptions,
+): Promise<MergedTokens | MergedDeviceTokens> {
+  checkObject('options', options);
+  if (tokens instanceof DeviceBuffer) return await mergeOnDevice(tokens, options, checkSignal(options.signal));
+  const { device, ...hostOptions } = options as MergeTokensOptions;
+  const index = chosenDevice(device);
+  const { args, result } = prepareMerge(tokens, hostOptions, hostOptions);
+  const signal = checkSignal(options.signal);
+  if (index !== undefined) return await mergeThroughDevice(index, tokens, hostOptions, signal);
+  await runNative((native) => native.mergeTokens(args), signal);
   return result;
+}
+
+async function mergeThroughDevice(
+  index: number,
+  tokens: Tensor,
+  options: MergeTokensOptions,
+  signal: AbortSignal | undefined,
+): Promise<MergedTokens> {
+  return await throughDevice(index, [tokens, options.sizes], signal, async ([buffer, sizes], own) => {
+    const merged = await mergeOnDevice(buffer!, { ...options, sizes }, signal);
+    const download = async (from: DeviceBuffer) => await own(from).download();
+    return {
+      tokens: (await download(merged.tokens)) as Tensor,
+      sizes: (await download(merged.sizes)) as Float32Tensor,
+      assignment: (await download(merged.assignment)).data as Int32Array,
+    };
+  });
 }
 
 /**
@@ -98,15 +146,11 @@ export async function mergeTokens(tokens: Tensor, options: MergeTokensOptions): 
  * @throws as {@link mergeTokens} does
  */
 export function mergeTokensSync(tokens: Tensor, options: MergeTokensSyncOptions): MergedTokens {
-  checkDevice(options);
+  checkObject('options', options);
+  checkOneOf('device', options.device ?? 'auto', ['auto', 'cpu']);
   const { args, result } = prepareMerge(tokens, options, options);
   mergeNowInto(args);
   return result;
-}
-
-function checkDevice(options: MergeTokensSyncOptions): void {
-  checkObject('options', options);
-  checkOneOf('device', options.device ?? 'auto', ['auto', 'cpu']);
 }
 
 /** @internal Merges on the calling thread. */
@@ -154,24 +198,4 @@ export function prepareMerge(
     outAssignment: result.assignment,
   };
   return { args, result };
-}
-
-/** @internal Checks that one of `keep` and `schedule` is given. */
-export function checkKeepOrSchedule({ keep, schedule }: TokenMergerOptions): void {
-  if ((keep === undefined) === (schedule === undefined))
-    throw new TypeError(
-      `Expected either keep or schedule in options but received ${keep === undefined ? 'neither' : 'both'}`,
-    );
-}
-
-function chooseSchedule(tokens: number, protect: number, options: TokenMergerOptions): readonly number[] {
-  checkKeepOrSchedule(options);
-  if (options.keep === undefined) return checkSchedule(options.schedule);
-  if (protect === 0) return mergeSchedule(tokens, options.keep);
-  const keep = checkInteger('keep', options.keep, 1);
-  if (keep > tokens || (keep <= protect && keep < tokens))
-    throw new RangeError(
-      `Expected at most ${tokens} and more than the ${protect} protected tokens for keep but received ${keep}`,
-    );
-  return keep === tokens ? [] : mergeSchedule(tokens - protect, keep - protect);
 }

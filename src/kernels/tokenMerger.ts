@@ -2,9 +2,8 @@ import { binding, type NativeTokenMerger, runNative } from '../binding.js';
 import { LongVLMError } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { checkInteger, checkObject, checkSignal } from '../validate.js';
-import { checkSchedule } from './mergeSchedule.js';
+import { checkKeepOrSchedule, checkSchedule } from './mergeSchedule.js';
 import {
-  checkKeepOrSchedule,
   type MergeCallOptions,
   type MergedTokens,
   mergeNowInto,

@@ -2,6 +2,8 @@ import { runNative } from '../binding.js';
 import { type Float32Tensor, float32Tensor, type Tensor } from '../tensor.js';
 import { checkInteger, checkObject, checkSignal, wrongValue } from '../validate.js';
 import { checkFilledTensor, nativeDims } from './arguments.js';
+import { DeviceBuffer } from './deviceBuffer.js';
+import { metricOnDevice } from './deviceKernels.js';
 
 export type TokenMetricOptions = {
   /** Attention heads, a divisor of the channels. */
@@ -20,9 +22,16 @@ export type TokenMetricOptions = {
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tokens hold NaN or infinity; the message says where
  */
-export async function tokenMetric(tokens: Tensor, options: TokenMetricOptions): Promise<Float32Tensor> {
-  checkFilledTensor('tokens', tokens, ['batch', 'tokens', 'channels']);
+export async function tokenMetric(tokens: Tensor, options: TokenMetricOptions): Promise<Float32Tensor>;
+/** The same on the GPU that holds the tokens, and the result stays there. */
+export async function tokenMetric(tokens: DeviceBuffer, options: TokenMetricOptions): Promise<DeviceBuffer>;
+export async function tokenMetric(
+  tokens: Tensor | DeviceBuffer,
+  options: TokenMetricOptions,
+): Promise<Float32Tensor | DeviceBuffer> {
   checkObject('options', options);
+  if (tokens instanceof DeviceBuffer) return await metricOnDevice(tokens, options.heads, checkSignal(options.signal));
+  checkFilledTensor('tokens', tokens, ['batch', 'tokens', 'channels']);
   const dims = nativeDims(tokens.dims);
   const heads = checkInteger('heads', options.heads, 1);
   if (dims[2] % heads !== 0) wrongValue('heads', `divisor of the ${dims[2]} channels`, heads);

@@ -297,7 +297,7 @@ describe('mergeTokens()', () => {
       tokens,
       { heads: 1, keep: 1, device: 'tpu' },
       'RangeError',
-      /one of auto, cpu for device but received 'tpu'/,
+      /one of auto, cpu.* for device but received 'tpu'/,
     ],
     [
       'no signal',

@@ -1,0 +1,133 @@
+#include "bind/cuda_buffers.h"
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "bind/bindings.h"
+#include "bind/guard.h"
+#include "bind/promise_worker.h"
+
+namespace longvlm {
+namespace {
+
+constexpr napi_type_tag kBufferTag{0x6c6f6e67766c6d01, 0x6465766963656275};
+
+DeviceBuffer& ToBuffer(Napi::Env env, const char* name, const Napi::Value& value) {
+  bool tagged = false;
+  if (!value.IsExternal() ||
+      napi_check_object_type_tag(env, value, &kBufferTag, &tagged) != napi_ok || !tagged) {
+    throw std::invalid_argument(std::string(name) + " is invalid: not a device buffer");
+  }
+  DeviceBuffer& buffer = *value.As<Napi::External<DeviceBuffer>>().Data();
+  if (buffer == nullptr) throw std::invalid_argument(std::string(name) + " is invalid: freed");
+  return buffer;
+}
+
+// cudaDevices(args: { library: string, needsDriver: boolean }): NativeCudaDevice[]
+Napi::Value CudaDevices(const Napi::CallbackInfo& info) {
+  return Guard(info.Env(), "cudaDevices", [&]() -> Napi::Value {
+    const Napi::Env env = info.Env();
+    const Arguments arguments(info);
+    Napi::Array list = Napi::Array::New(env);
+    if (arguments.Boolean("needsDriver") && !HasCudaDriver()) return list;
+    const CudaFunctions& cuda = OpenCudaLibrary(arguments.String("library"));
+    int32_t count = 0;
+    const lv_status status = cuda.device_count(&count);
+    if (status != LV_ERROR_NO_DEVICE) CheckCuda(cuda, status);
+    for (int32_t index = 0; index < count; ++index) {
+      lv_device_info found{};
+      CheckCuda(cuda, cuda.get_device_info(index, &found));
+      Napi::Object device = Napi::Object::New(env);
+      device.Set("index", index);
+      device.Set("name", found.name);
+      device.Set("computeCapability",
+                 std::to_string(found.compute_major) + "." + std::to_string(found.compute_minor));
+      device.Set("totalBytes", static_cast<double>(found.total_bytes));
+      device.Set("freeBytes", static_cast<double>(found.free_bytes));
+      list.Set(static_cast<uint32_t>(index), device);
+    }
+    return list;
+  });
+}
+
+// allocateDeviceBuffer(args: AllocateDeviceBufferArgs): NativeDeviceBuffer
+Napi::Value Allocate(const Napi::CallbackInfo& info) {
+  return Guard(info.Env(), "allocateDeviceBuffer", [&]() -> Napi::Value {
+    const Arguments arguments(info);
+    const auto device = CudaDevice::Get(arguments.String("library"),
+                                        static_cast<int32_t>(arguments.Integer("device", 0)));
+    auto memory = std::make_shared<DeviceMemory>(device, arguments.Integer("bytes", 1));
+    const auto external =
+        Napi::External<DeviceBuffer>::New(info.Env(), new DeviceBuffer(std::move(memory)),
+                                          [](Napi::BasicEnv, DeviceBuffer* held) { delete held; });
+    napi_type_tag_object(info.Env(), external, &kBufferTag);
+    return external;
+  });
+}
+
+// freeDeviceBuffer(args: { buffer: NativeDeviceBuffer }): void
+Napi::Value Free(const Napi::CallbackInfo& info) {
+  return Guard(info.Env(), "freeDeviceBuffer", [&]() -> Napi::Value {
+    ToBuffer(info.Env(), "buffer", Arguments(info).Optional("buffer")).reset();
+    return info.Env().Undefined();
+  });
+}
+
+// uploadToDevice(args: { buffer: NativeDeviceBuffer, data: TypedArray }): NativeTask
+Napi::Value Upload(const Napi::CallbackInfo& info) {
+  constexpr const char* kCallee = "uploadToDevice";
+  return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
+    Arguments arguments(info);
+    const std::span<std::byte> data = arguments.Bytes("data");
+    return StartTask(
+        info.Env(), kCallee, arguments.kept(),
+        [data, buffer = ReadDeviceBuffer(info.Env(), arguments, "buffer", data.size())](
+            const std::atomic<bool>& cancelled) {
+          buffer->device().Upload(buffer->data(), data.data(), data.size(), cancelled);
+        });
+  });
+}
+
+// downloadFromDevice(args: { buffer: NativeDeviceBuffer, out: TypedArray }): NativeTask
+Napi::Value Download(const Napi::CallbackInfo& info) {
+  constexpr const char* kCallee = "downloadFromDevice";
+  return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
+    Arguments arguments(info);
+    const std::span<std::byte> out = arguments.Bytes("out");
+    return StartTask(info.Env(), kCallee, arguments.kept(),
+                     [out, buffer = ReadDeviceBuffer(info.Env(), arguments, "buffer", out.size())](
+                         const std::atomic<bool>& cancelled) {
+                       buffer->device().Download(out.data(), buffer->data(), out.size(), cancelled);
+                     });
+  });
+}
+
+}  // namespace
+
+DeviceBuffer ReadDeviceBuffer(Napi::Env env, const Arguments& arguments, const char* name,
+                              size_t bytes) {
+  const DeviceBuffer& buffer = ToBuffer(env, name, arguments.Optional(name));
+  if (buffer->bytes() < bytes) {
+    throw std::invalid_argument(std::string(name) +
+                                " is invalid: " + std::to_string(buffer->bytes()) +
+                                " bytes where " + std::to_string(bytes) + " are needed");
+  }
+  return buffer;
+}
+
+DeviceBuffer ReadOptionalDeviceBuffer(Napi::Env env, const Arguments& arguments, const char* name,
+                                      size_t bytes) {
+  if (arguments.Optional(name).IsUndefined()) return nullptr;
+  return ReadDeviceBuffer(env, arguments, name, bytes);
+}
+
+void InitCudaBuffers(Napi::Env env, Napi::Object exports) {
+  exports.Set("cudaDevices", Napi::Function::New(env, CudaDevices));
+  exports.Set("allocateDeviceBuffer", Napi::Function::New(env, Allocate));
+  exports.Set("freeDeviceBuffer", Napi::Function::New(env, Free));
+  exports.Set("uploadToDevice", Napi::Function::New(env, Upload));
+  exports.Set("downloadFromDevice", Napi::Function::New(env, Download));
+}
+
+}  // namespace longvlm

@@ -1,0 +1,48 @@
+// The GPU kernels: liblongvlm_cuda, opened at run time, since most machines have no use for it.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "longvlm_cuda.h"
+
+namespace longvlm {
+
+// The functions of longvlm_cuda.h, without `lv_`.
+struct CudaFunctions {
+#define LONGVLM_CUDA_FUNCTIONS(X) \
+  X(abi_version)                  \
+  X(last_error)                   \
+  X(device_count)                 \
+  X(get_device_info)              \
+  X(stream_create)                \
+  X(stream_destroy)               \
+  X(stream_synchronize)           \
+  X(device_alloc)                 \
+  X(device_free)                  \
+  X(host_alloc)                   \
+  X(host_free)                    \
+  X(copy_to_device)               \
+  X(copy_to_host)                 \
+  X(merge_tokens)                 \
+  X(bipartite_soft_matching)      \
+  X(merge_by_assignment)          \
+  X(spread_by_assignment)         \
+  X(pool_cls_tokens)              \
+  X(token_metric)
+#define LONGVLM_CUDA_MEMBER(name) decltype(&lv_##name) name = nullptr;
+  LONGVLM_CUDA_FUNCTIONS(LONGVLM_CUDA_MEMBER)
+#undef LONGVLM_CUDA_MEMBER
+};
+
+// The library in the file `path`, opened once in the process and kept. Throws Error
+// ERR_LONGVLM_CUDA when it cannot be opened, or is of another version than this addon.
+const CudaFunctions& OpenCudaLibrary(const std::string& path);
+
+// Whether this machine has NVIDIA's driver.
+bool HasCudaDriver();
+
+// Throws Error ERR_LONGVLM_CUDA_OOM or ERR_LONGVLM_CUDA unless `status` is LV_OK.
+void CheckCuda(const CudaFunctions& cuda, lv_status status);
+
+}  // namespace longvlm

@@ -1,0 +1,177 @@
+import { binding, fromNative, type NativeDeviceBuffer, type NativeDeviceValues, runNative } from '../binding.js';
+import { LongVLMError } from '../errors.js';
+import type { Tensor } from '../tensor.js';
+import { checkObject, checkOneOf, checkSignal, wrongType, wrongValue } from '../validate.js';
+import { cudaIndex, cudaLibrary, type Device } from './cuda.js';
+
+/** An element type of a {@link DeviceBuffer}. */
+export type DeviceTensorType = 'float32' | 'float16' | 'bfloat16' | 'int32';
+
+/**
+ * A tensor that can be copied to a GPU: any {@link Tensor}, bfloat16 as bits in a `Uint16Array`, and integers.
+ */
+export type HostTensor =
+  | Tensor
+  | { readonly type: 'bfloat16'; readonly data: Uint16Array; readonly dims: readonly number[] }
+  | { readonly type: 'int32'; readonly data: Int32Array; readonly dims: readonly number[] };
+
+export type DeviceBufferOptions = {
+  /**
+   * The GPU: `'cuda'` is the first, `'cuda:1'` the second.
+   *
+   * Defaults to `'cuda'`.
+   */
+  readonly device?: Exclude<Device, 'cpu'>;
+};
+
+export type TransferOptions = {
+  /** Stops the copying; the promise then rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+};
+
+const arrayOf = { float32: Float32Array, float16: Uint16Array, bfloat16: Uint16Array, int32: Int32Array } as const;
+const types = Object.keys(arrayOf) as DeviceTensorType[];
+
+/**
+ * A tensor in the memory of a GPU. Kernels take it in place of a {@link Tensor} and then leave their results on the GPU,
+ * so that data stays there from call to call.
+ *
+ * Dispose it when it is not needed any more: the garbage collector frees it too, but does not know how large it is.
+ *
+ * @example
+ * const patches = await DeviceBuffer.upload({ type: 'float16', data, dims: [10, 2560, 1024] });
+ * const merged = await mergeTokens(patches, { heads: 16, keep: 30 });
+ * const tokens = await merged.tokens.download(); // [10, 30, 1024]
+ * for (const buffer of [patches, merged.tokens, merged.sizes, merged.assignment]) buffer.dispose();
+ */
+export class DeviceBuffer {
+  readonly type: DeviceTensorType;
+  readonly dims: readonly number[];
+  /** The number of the GPU that it is on. */
+  readonly deviceIndex: number;
+  #native: NativeDeviceBuffer | undefined;
+
+  private constructor(native: NativeDeviceBuffer, type: DeviceTensorType, dims: readonly number[], index: number) {
+    this.#native = native;
+    this.type = type;
+    this.dims = dims;
+    this.deviceIndex = index;
+  }
+
+  /**
+   * Memory for a tensor, not initialised.
+   *
+   * @param dims sizes of its axes, each at least 1
+   * @throws TypeError or RangeError when an argument is wrong
+   * @throws LongVLMError `ERR_LONGVLM_CUDA` when there is no such GPU, `ERR_LONGVLM_CUDA_OOM` when its memory is full
+   */
+  static allocate(type: DeviceTensorType, dims: readonly number[], options: DeviceBufferOptions = {}): DeviceBuffer {
+    checkOneOf('type', type, types);
+    if (!Array.isArray(dims)) wrongType('dims', 'array', dims);
+    if (!dims.every((size) => Number.isSafeInteger(size) && size >= 1))
+      wrongValue('dims', 'positive integers', dims.join(', '));
+    checkObject('options', options);
+    return allocateOn(cudaIndex('device', options.device ?? 'cuda'), type, dims);
+  }
+
+  /**
+   * Copies a tensor to a GPU. Until the promise settles it is being read: do not write to it.
+   *
+   * @throws as {@link DeviceBuffer.allocate} does
+   */
+  static async upload(tensor: HostTensor, options: DeviceBufferOptions & TransferOptions = {}): Promise<DeviceBuffer> {
+    if (typeof tensor !== 'object' || tensor === null) wrongType('tensor', 'Tensor', tensor);
+    checkObject('options', options);
+    checkSignal(options.signal)?.throwIfAborted();
+    const buffer = DeviceBuffer.allocate(tensor.type, tensor.dims, options);
+    try {
+      await buffer.upload(tensor, options);
+      return buffer;
+    } catch (error) {
+      buffer.dispose();
+      throw error;
+    }
+  }
+
+  /** @internal */
+  static of(native: NativeDeviceBuffer, type: DeviceTensorType, dims: readonly number[], index: number): DeviceBuffer {
+    return new DeviceBuffer(native, type, dims, index);
+  }
+
+  /** Whether {@link dispose} was called. */
+  get disposed(): boolean {
+    return this.#native === undefined;
+  }
+
+  /** How much memory it takes, in bytes. */
+  get bytes(): number {
+    return countOf(this.dims) * arrayOf[this.type].BYTES_PER_ELEMENT;
+  }
+
+  /**
+   * Replaces what it holds with a tensor of the same type and shape.
+   *
+   * @throws TypeError or RangeError when the tensor is of another kind; LongVLMError `ERR_LONGVLM_DISPOSED`
+   */
+  async upload(tensor: HostTensor, options: TransferOptions = {}): Promise<void> {
+    const native = this.native();
+    if (typeof tensor !== 'object' || tensor === null) wrongType('tensor', 'Tensor', tensor);
+    checkObject('options', options);
+    if (tensor.type !== this.type) wrongValue('tensor.type', `'${this.type}'`, tensor.type);
+    const expected = arrayOf[this.type];
+    if (!(tensor.data instanceof expected)) wrongType('tensor.data', expected.name, tensor.data);
+    if (!Array.isArray(tensor.dims) || tensor.dims.join() !== this.dims.join())
+      throw new RangeError(`Expected shape [${this.dims.join(', ')}] for tensor but received [${tensor.dims}]`);
+    if (tensor.data.length !== countOf(this.dims))
+      wrongValue('tensor.data.length', String(countOf(this.dims)), tensor.data.length);
+    const data: NativeDeviceValues = tensor.data;
+    await runNative((addon) => addon.uploadToDevice({ buffer: native, data }), checkSignal(options.signal));
+  }
+
+  /**
+   * Copies it to the host.
+   *
+   * @throws LongVLMError `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_CUDA`
+   */
+  async download(options: TransferOptions = {}): Promise<HostTensor> {
+    const native = this.native();
+    checkObject('options', options);
+    const out = new arrayOf[this.type](countOf(this.dims));
+    await runNative((addon) => addon.downloadFromDevice({ buffer: native, out }), checkSignal(options.signal));
+    return { type: this.type, data: out, dims: this.dims } as HostTensor;
+  }
+
+  /** Gives its memory back, once work with it is done. Any number of times. */
+  dispose(): void {
+    if (this.#native === undefined) return;
+    binding().freeDeviceBuffer({ buffer: this.#native });
+    this.#native = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** @internal */
+  native(): NativeDeviceBuffer {
+    if (this.#native === undefined)
+      throw new LongVLMError('ERR_LONGVLM_DISPOSED', 'This DeviceBuffer was disposed. Upload its tensor again.');
+    return this.#native;
+  }
+}
+
+/** @internal Memory on GPU number `index`. */
+export function allocateOn(index: number, type: DeviceTensorType, dims: readonly number[]): DeviceBuffer {
+  const bytes = countOf(dims) * arrayOf[type].BYTES_PER_ELEMENT;
+  const library = cudaLibrary(index);
+  try {
+    const native = binding().allocateDeviceBuffer({ library, device: index, bytes });
+    return DeviceBuffer.of(native, type, dims, index);
+  } catch (error) {
+    throw fromNative(error);
+  }
+}
+
+function countOf(dims: readonly number[]): number {
+  return dims.reduce((product, size) => product * size, 1);
+}
