@@ -2,7 +2,9 @@
 
 Needs nothing but torch. First of all it checks its own assignment against the golden data in --golden. With --shape
 it then times two ways to call it, all segments at once and one segment after the other, and prints a line of JSON for
-each; without, it prints one line about the PyTorch at hand. Exits with 3 where there is no PyTorch.
+each; without, it prints one line about the PyTorch at hand. --rows says how rows are moved: by gather and scatter_add
+over the batch, as one would write it and the method's authors do, or by index_select and index_add_ over the batch as
+one list, which PyTorch does faster. Exits with 3 where there is no PyTorch.
 """
 
 import argparse
@@ -21,11 +23,36 @@ except ImportError:
 BYTES_OF_ALL_INPUTS = 256 * 2**20
 
 
-def merge_level(tokens, sizes, r, heads):
+def move_by_gather(values, source, stay, into):
+    """Values [batch, count, width] after merging `source` of A into `into` of B: gather and scatter_add."""
+    a, b = values[:, 0::2], values[:, 1::2]
+    width = values.shape[2]
+    stays = a.gather(1, stay.unsqueeze(2).expand(-1, -1, width))
+    sources = a.gather(1, source.unsqueeze(2).expand(-1, -1, width))
+    return torch.cat([stays, b.scatter_add(1, into.unsqueeze(2).expand(-1, -1, width), sources)], 1)
+
+
+def move_by_index(values, source, stay, into):
+    """The same by index_select and index_add_."""
+    batch, count, width = values.shape
+    kept_of_a = stay.shape[1]
+    kept = kept_of_a + count // 2
+    entry = torch.arange(batch).unsqueeze(1)
+    flat = values.view(-1, width)
+    stays = flat.index_select(0, (entry * count + 2 * stay).flatten()).view(batch, kept_of_a, width)
+    sources = flat.index_select(0, (entry * count + 2 * source).flatten())
+    merged = torch.cat([stays, values[:, 1::2]], 1)
+    merged.view(-1, width).index_add_(0, (entry * kept + kept_of_a + into).flatten(), sources)
+    return merged
+
+
+MOVES = {"gather": move_by_gather, "index": move_by_index}
+
+
+def merge_level(tokens, sizes, r, heads, move):
     """One level: tokens [batch, count, channels], sizes [batch, count, 1].
 
-    Returns both after merging, and what slots_of() needs. Rows are picked by index_select and index_add_ over the
-    batch as one list, which PyTorch does faster than gather and scatter_add over a batch.
+    Returns both after merging, and what slots_of() needs.
     """
     batch, count, channels = tokens.shape
     metric = tokens.view(batch, count, heads, channels // heads).mean(2)
@@ -34,23 +61,8 @@ def merge_level(tokens, sizes, r, heads):
     order = similarity.argsort(-1, descending=True)
     source, stay = order[:, :r], order[:, r:]
     into = partner.gather(1, source)
-    kept_of_a = stay.shape[1]
-    kept = count - r
-    entry = torch.arange(batch).unsqueeze(1)
-    stay_rows = (entry * count + 2 * stay).flatten()
-    source_rows = (entry * count + 2 * source).flatten()
-    into_rows = (entry * kept + kept_of_a + into).flatten()
-
-    def merge(values):
-        width = values.shape[2]
-        flat = values.view(-1, width)
-        stays = flat.index_select(0, stay_rows).view(batch, kept_of_a, width)
-        merged = torch.cat([stays, values[:, 1::2]], 1)
-        merged.view(-1, width).index_add_(0, into_rows, flat.index_select(0, source_rows))
-        return merged
-
-    weighted = merge(tokens * sizes)
-    sizes = merge(sizes)
+    weighted = move(tokens * sizes, source, stay, into)
+    sizes = move(sizes, source, stay, into)
     return weighted / sizes, sizes, (source, stay, into)
 
 
@@ -64,7 +76,7 @@ def slots_of(source, stay, into, count):
     return slots
 
 
-def merge_tokens(tokens, heads, schedule, track=False):
+def merge_tokens(tokens, heads, schedule, move, track=False):
     """Tokens [batch, count, channels] to tokens, sizes [batch, kept, 1] and, if tracked, assignment [batch, count]."""
     dtype = tokens.dtype
     tokens = tokens.float()
@@ -76,14 +88,14 @@ def merge_tokens(tokens, heads, schedule, track=False):
         r = min(wanted, left // 2)
         if r == 0:
             continue
-        tokens, sizes, moves = merge_level(tokens, sizes, r, heads)
+        tokens, sizes, moves = merge_level(tokens, sizes, r, heads, move)
         if track:
             assignment = slots_of(*moves, left).gather(1, assignment)
     return tokens.to(dtype), sizes, assignment
 
 
-def merge_by_segment(tokens, heads, schedule):
-    merged = [merge_tokens(segment.unsqueeze(0), heads, schedule) for segment in tokens]
+def merge_by_segment(tokens, heads, schedule, move):
+    merged = [merge_tokens(segment.unsqueeze(0), heads, schedule, move) for segment in tokens]
     return torch.cat([one[0] for one in merged]), torch.cat([one[1] for one in merged])
 
 
@@ -117,14 +129,17 @@ def check(folder):
     for file in files:
         golden, metadata = read_safetensors(file)
         schedule = json.loads(metadata["schedule"])
-        tokens, sizes, assignment = merge_tokens(golden["tokens"], int(metadata["heads"]), schedule, track=True)
-        if not torch.equal(assignment.flatten(), golden["assignment"].flatten().long()):
-            sys.exit(f"merge_tokens.py: the assignment differs from {file.name}.")
-        if not torch.equal(sizes.flatten(), golden["sizes"].flatten()):
-            sys.exit(f"merge_tokens.py: the sizes differ from {file.name}.")
-        error = (tokens - golden["merged"]).abs().max() / golden["merged"].abs().max()
-        if not error < 1e-5:
-            sys.exit(f"merge_tokens.py: the tokens differ from {file.name} by {error:.1e}.")
+        for name, move in MOVES.items():
+            tokens, sizes, assignment = merge_tokens(
+                golden["tokens"], int(metadata["heads"]), schedule, move, track=True
+            )
+            if not torch.equal(assignment.flatten(), golden["assignment"].flatten().long()):
+                sys.exit(f"merge_tokens.py: the assignment by {name} differs from {file.name}.")
+            if not torch.equal(sizes.flatten(), golden["sizes"].flatten()):
+                sys.exit(f"merge_tokens.py: the sizes by {name} differ from {file.name}.")
+            error = (tokens - golden["merged"]).abs().max() / golden["merged"].abs().max()
+            if not error < 1e-5:
+                sys.exit(f"merge_tokens.py: the tokens by {name} differ from {file.name} by {error:.1e}.")
     return len(files)
 
 
@@ -148,6 +163,7 @@ def main():
     parser.add_argument("--golden", type=pathlib.Path, required=True, metavar="FOLDER")
     parser.add_argument("--shape", type=int, nargs=3, metavar=("SEGMENTS", "TOKENS", "CHANNELS"))
     parser.add_argument("--type", choices=["float32", "float16"], default="float32")
+    parser.add_argument("--rows", choices=list(MOVES), default="gather")
     parser.add_argument("--heads", type=int, default=16)
     parser.add_argument("--keep", type=int, default=30)
     parser.add_argument("--threads", type=int, default=1)
@@ -166,9 +182,10 @@ def main():
         count = math.ceil(BYTES_OF_ALL_INPUTS / (values * dtype.itemsize))
         inputs = [(torch.rand(segments, tokens, channels) - 0.5).to(dtype) for _ in range(count)]
         schedule = schedule_to(options.keep, tokens)
+        move = MOVES[options.rows]
         ways = {
-            "segment by segment": lambda x: merge_by_segment(x, options.heads, schedule),
-            "all segments at once": lambda x: merge_tokens(x, options.heads, schedule),
+            "segment by segment": lambda x: merge_by_segment(x, options.heads, schedule, move),
+            "all segments at once": lambda x: merge_tokens(x, options.heads, schedule, move),
         }
         for way, work in ways.items():
             print(json.dumps({"way": way, "milliseconds": measure(work, inputs, options.seconds)}), flush=True)

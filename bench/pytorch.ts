@@ -40,7 +40,24 @@ export async function findPytorch(path: string | undefined): Promise<Pytorch | u
   }
 }
 
-/** Times a case for `seconds` in each way to call it. */
+/**
+ * How PyTorch is used. `as written`: rows are moved by gather and scatter_add over the batch, as the method's authors do,
+ * and memory is glibc's as it comes. `tuned`: by index_select and index_add_, and glibc is told to keep freed memory.
+ */
+const variants = {
+  'as written': { rows: 'gather', env: {} },
+  tuned: {
+    rows: 'index',
+    // glibc gives large blocks back to the system at once, and the page faults of taking them again cost PyTorch more
+    // than the work does.
+    env: { MALLOC_MMAP_THRESHOLD_: '68719476736', MALLOC_TRIM_THRESHOLD_: '68719476736' },
+  },
+} as const;
+
+/** How the method's authors call it. */
+export const asPublished = 'as written, all segments at once';
+
+/** Times a case for `seconds` in each variant and way to call it. */
 export async function timePytorch(
   { python }: Pytorch,
   { segments, tokens, channels, type, heads, keep }: MergeTokensCase,
@@ -48,10 +65,13 @@ export async function timePytorch(
   seconds: number,
 ): Promise<PytorchTimes> {
   const shape = ['--shape', segments, tokens, channels, '--type', type, '--heads', heads, '--keep', keep];
-  const lines = await runScript(python, [...shape, '--seconds', seconds], threads);
-  return new Map(
-    (lines as { way: string; milliseconds: number[] }[]).map(({ way, milliseconds }) => [way, milliseconds]),
-  );
+  const times = new Map<string, readonly number[]>();
+  for (const [variant, { rows, env }] of Object.entries(variants)) {
+    const lines = await runScript(python, [...shape, '--rows', rows, '--seconds', seconds], threads, env);
+    for (const { way, milliseconds } of lines as { way: string; milliseconds: number[] }[])
+      times.set(`${variant}, ${way}`, milliseconds);
+  }
+  return times;
 }
 
 /**
@@ -79,12 +99,14 @@ export function pytorchMeasurements(
   return measurements.sort((a, b) => a.median - b.median);
 }
 
-async function runScript(python: string, args: readonly (string | number)[], threads: number): Promise<unknown[]> {
+async function runScript(
+  python: string,
+  args: readonly (string | number)[],
+  threads: number,
+  variables: NodeJS.ProcessEnv = {},
+): Promise<unknown[]> {
   const script = [repositoryPath('bench/merge_tokens.py'), '--golden', repositoryPath('test/fixtures/merge')];
-  // glibc gives large blocks back to the system at once, and the page faults of taking them again cost PyTorch more
-  // than the work does. It is timed at its best.
-  const keepMemory = { MALLOC_MMAP_THRESHOLD_: '68719476736', MALLOC_TRIM_THRESHOLD_: '68719476736' };
-  const env = { ...process.env, ...keepMemory, OMP_NUM_THREADS: String(threads) };
+  const env = { ...process.env, ...variables, OMP_NUM_THREADS: String(threads) };
   try {
     const { stdout } = await execute(python, [...script, '--threads', String(threads), ...args.map(String)], { env });
     return stdout

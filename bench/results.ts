@@ -5,6 +5,9 @@ export type Summary = { readonly n: number; readonly median: number; readonly p1
 
 export type Unit = 'ms' | 'calls/s' | 'MiB';
 
+/** How many times faster than the named baseline; null when that could not be measured. */
+export type Baseline = { readonly baseline: string; readonly times: number | null };
+
 export type Measurement = Summary & {
   /** What was measured: the function, or the name of a bound or baseline. */
   readonly what: string;
@@ -15,8 +18,7 @@ export type Measurement = Summary & {
   readonly gigaflopsPerSecond?: number;
   /** How many times the bound's time the median is, the median over the rounds. */
   readonly bound?: { readonly name: string; readonly ratio: number };
-  /** How many times faster than the named baseline; null when that could not be measured. */
-  readonly faster?: readonly { readonly baseline: string; readonly times: number | null }[];
+  readonly faster?: readonly Baseline[];
   readonly note?: string;
 };
 
