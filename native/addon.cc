@@ -6,8 +6,9 @@
 namespace {
 
 constexpr void (*kInitFunctions[])(Napi::Env, Napi::Object) = {
-    longvlm::InitInstructionSet,        longvlm::InitMergeTokens,   longvlm::InitTokenMetric,
-    longvlm::InitBipartiteSoftMatching, longvlm::InitPoolClsTokens, longvlm::InitEvaluateEmbeddings,
+    longvlm::InitInstructionSet,        longvlm::InitMergeTokens,        longvlm::InitTokenMetric,
+    longvlm::InitBipartiteSoftMatching, longvlm::InitPoolClsTokens,      longvlm::InitCudaBuffers,
+    longvlm::InitCudaOperations,        longvlm::InitEvaluateEmbeddings,
 };
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
