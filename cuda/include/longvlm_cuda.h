@@ -128,8 +128,8 @@ LV_API lv_status lv_event_elapsed(int32_t device, lv_event begin, lv_event end,
 //   out_tokens [segments, kept, channels] of `type`, kept = lv_kept_tokens; overlaps nothing
 //   out_sizes [segments, kept] float32; out_assignment [segments, tokens] int32: input token to row
 //   report  see lv_report; only not_finite can be found
-// Range: segments, tokens, channels >= 1, heads a divisor of channels, tokens <= 2^26, values
-// finite, sizes above 0, protected_tokens <= tokens.
+// Range: segments, tokens, channels >= 1, heads a divisor of channels, tokens <= 2^26, tokens *
+// channels / heads <= 2^32, values finite, sizes above 0, protected_tokens <= tokens.
 // Ties: the lowest index wins, in the partner and in the order; rows that are equal have similarity
 // 1 and no others; a zero row has similarity 0 to all.
 // Work: the tokens are read twice; 2 (P/2)^2 channels/heads flops for each level of P tokens;
@@ -169,8 +169,8 @@ LV_API uint64_t lv_kept_tokens(uint64_t tokens, uint64_t protected_tokens, const
 //   out_destination [batch, r] where each source goes; out_assignment [batch, tokens] each token's
 //   row after the step: the protected, the unmerged, then B. All int32. Outputs without values may
 //   be null. With r = 0 nothing moves: the unmerged are A in its own order.
-// Range: batch, tokens, dims >= 1, tokens <= 2^26, r <= (tokens - protected_tokens) / 2, values
-// finite.   Ties: as lv_merge_tokens.
+// Range: batch, tokens, dims >= 1, tokens <= 2^26, tokens * dims <= 2^32, r <= (tokens -
+// protected_tokens) / 2, values finite.   Ties: as lv_merge_tokens.
 // Work: 2 (tokens/2)^2 dims flops a batch entry; workspace about 4 bytes a value and 6 a token.
 // Error: exact.   Source: Bolya et al. 2023 (ToMe) section 3. Differs: defined for ties.
 typedef struct lv_bipartite_soft_matching_args {

@@ -68,7 +68,8 @@ lv_status Check(const lv_bipartite_soft_matching_args& args) {
             "Expected at most %llu for r but received %llu",
             static_cast<unsigned long long>((args.tokens - args.protected_tokens) / 2),
             static_cast<unsigned long long>(args.r));
-  return CheckVolume(args.batch, args.tokens, args.dims);
+  LV_TRY(CheckVolume(args.batch, args.tokens, args.dims));
+  return CheckMetric(args.tokens, args.dims);
 }
 
 }  // namespace

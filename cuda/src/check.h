@@ -8,6 +8,10 @@
 
 #include "longvlm_cuda.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace longvlm::cuda {
 
 // Keep the text for lv_last_error and return the status that fits.
@@ -66,7 +70,17 @@ class Arena {
   T* Take(size_t count) {
     T* const array = base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + bytes_);
     constexpr size_t kAlign = 256;
+    [[maybe_unused]] const size_t begin = bytes_;
     bytes_ += CeilDiv(count * sizeof(T), kAlign) * kAlign;
+#if defined(__SANITIZE_ADDRESS__)
+    // The tests' emulation: what lies between two arrays belongs to neither.
+    bytes_ += kAlign;
+    if (base_ != nullptr) {
+      __asan_unpoison_memory_region(base_ + begin, bytes_ - begin);
+      __asan_poison_memory_region(base_ + begin + count * sizeof(T),
+                                  bytes_ - begin - count * sizeof(T));
+    }
+#endif
     return array;
   }
 
@@ -83,6 +97,8 @@ lv_status CheckType(lv_type type);
 lv_status CheckWorkspace(const void* workspace, size_t given, size_t needed);
 // That batch * rows * width values of 8 bytes can be counted in 63 bits.
 lv_status CheckVolume(uint64_t batch, uint64_t rows, uint64_t width);
+// That a segment's metric has no more values than its kernels count.
+lv_status CheckMetric(uint64_t tokens, uint64_t dims);
 // Sets a report to nothing found.
 lv_status ClearReport(lv_report* report, cudaStream_t stream);
 

@@ -27,12 +27,12 @@ class TileLoader {
  public:
   __device__ TileLoader(const float* rows, uint32_t row_stride, uint32_t first_token,
                         uint32_t first_row, uint32_t num_rows)
-      : row_stride_(row_stride) {
+      : rows_(rows), row_stride_(row_stride) {
 #pragma unroll
     for (int i = 0; i < kLoads; ++i) {
       // Rows beyond the last are not looked at: any will do.
       const uint32_t row = Smaller(first_row + Row(i), num_rows - 1);
-      from_[i] = rows + static_cast<size_t>(first_token + 2 * row) * row_stride;
+      from_[i] = (first_token + 2 * row) * (row_stride / 4);
     }
   }
 
@@ -40,7 +40,7 @@ class TileLoader {
 #pragma unroll
     for (int i = 0; i < kLoads; ++i) {
       const uint32_t k = depth + Quad() * 4;
-      values_[i] = k < row_stride_ ? *reinterpret_cast<const float4*>(from_[i] + k)
+      values_[i] = k < row_stride_ ? *(reinterpret_cast<const float4*>(rows_) + from_[i] + k / 4)
                                    : make_float4(0, 0, 0, 0);
     }
   }
@@ -64,8 +64,10 @@ class TileLoader {
     return threadIdx.x / kQuads + static_cast<uint32_t>(i) * (kMatchThreads / kQuads);
   }
 
+  const float* rows_;
   uint32_t row_stride_;
-  const float* from_[kLoads];
+  // 32 bits: pointers would cost the registers that the sums need.
+  uint32_t from_[kLoads];
   float4 values_[kLoads];
 };
 
@@ -149,30 +151,33 @@ __global__ void __launch_bounds__(kMatchThreads, 2) match_tokens_kernel(MatchWor
     }
   }
 
+  // Columns beyond the last hold the last row of B again, at higher places: they never win.
   MatchKey* const keys = work.keys + segment * work.key_stride;
 #pragma unroll
   for (int i = 0; i < kSums; ++i) {
     const uint32_t row_of_a = first_a + PlaceOf(row, i);
     MatchKey best = 0;
-    if (row_of_a < num_a) {
+    uint32_t candidates = 0;
 #pragma unroll
-      for (int j = 0; j < kSums; ++j) {
-        const uint32_t row_of_b = first_b + PlaceOf(column, j);
-        if (row_of_b >= num_b) continue;
-        uint32_t similarity = RisingKey(sum[i][j]);
-        if (sum[i][j] > work.equal_above) {
-          // A still picture: most blocks find that an equal row lower than theirs is already known.
-          const MatchKey equal = ToMatchKey(kEqualRows, row_of_b);
-          if (best < equal && *static_cast<volatile MatchKey*>(&keys[row_of_a]) < equal) {
-            const float* const of_a =
-                rows + static_cast<size_t>(work.level.first_a() + 2 * row_of_a) * work.row_stride;
-            const float* const of_b =
-                rows + static_cast<size_t>(work.level.first_b() + 2 * row_of_b) * work.row_stride;
-            if (EqualRows(of_a, of_b, work.dims)) similarity = kEqualRows;
-          }
-        }
-        const MatchKey key = ToMatchKey(similarity, row_of_b);
-        best = best < key ? key : best;
+    for (int j = 0; j < kSums; ++j) {
+      const uint32_t row_of_b = first_b + PlaceOf(column, j);
+      const MatchKey key = ToMatchKey(RisingKey(sum[i][j]), row_of_b);
+      best = best < key ? key : best;
+      if (sum[i][j] > work.equal_above) candidates |= 1u << j;
+    }
+    if (row_of_a >= num_a) candidates = 0;
+    for (; candidates != 0; candidates &= candidates - 1) {
+      const int j = __ffs(static_cast<int>(candidates)) - 1;
+      const uint32_t row_of_b = first_b + PlaceOf(column, j);
+      // A still picture: most blocks find that an equal row lower than theirs is already known.
+      const MatchKey equal = ToMatchKey(kEqualRows, row_of_b);
+      if (row_of_b >= num_b || *static_cast<volatile MatchKey*>(&keys[row_of_a]) >= equal) break;
+      const uint32_t token_a = work.level.first_a() + 2 * row_of_a;
+      const uint32_t token_b = work.level.first_b() + 2 * row_of_b;
+      if (EqualRows(rows + static_cast<size_t>(token_a) * work.row_stride,
+                    rows + static_cast<size_t>(token_b) * work.row_stride, work.dims)) {
+        best = equal;
+        break;
       }
     }
     // The 16 threads of a row are neighbours in a warp.

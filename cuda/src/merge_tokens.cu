@@ -96,7 +96,8 @@ lv_status Check(const lv_merge_tokens_args& args) {
   LV_EXPECT(args.schedule != nullptr || args.levels == 0,
             "Expected a schedule of %llu levels but received null",
             static_cast<unsigned long long>(args.levels));
-  return CheckVolume(args.segments, args.tokens_per_segment, args.channels);
+  LV_TRY(CheckVolume(args.segments, args.tokens_per_segment, args.channels));
+  return CheckMetric(args.tokens_per_segment, args.channels / args.heads);
 }
 
 lv_status ReadMetric(const lv_merge_tokens_args& args, const MetricState& state,

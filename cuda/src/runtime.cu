@@ -87,6 +87,13 @@ lv_status CheckVolume(uint64_t batch, uint64_t rows, uint64_t width) {
   return LV_OK;
 }
 
+lv_status CheckMetric(uint64_t tokens, uint64_t dims) {
+  constexpr uint64_t kMost = uint64_t{1} << 32;
+  LV_EXPECT(dims <= kMost / tokens, "The metric of a segment, [%llu, %llu], is too large",
+            static_cast<unsigned long long>(tokens), static_cast<unsigned long long>(dims));
+  return LV_OK;
+}
+
 lv_status ClearReport(lv_report* report, cudaStream_t stream) {
   LV_CUDA(cudaMemsetAsync(report, 0xff, sizeof(lv_report), stream));
   return LV_OK;

@@ -275,6 +275,8 @@ void TestTokenCounts(bool quick, const Stream& stream) {
                   {static_cast<uint32_t>(tokens / 3), static_cast<uint32_t>(tokens / 3)}, tokens),
         stream);
   }
+  // More tokens go to one slot than a block's list holds.
+  CheckMerge(group, MakeMerge("constant", LV_FLOAT32, 1, 4500, 8, 2, {2250, 100}, 1), stream);
   for (const size_t tokens : {size_t{2560}, size_t{3001}, size_t{6000}}) {
     if (quick && tokens != 3001) continue;
     CheckMerge(group,
@@ -304,7 +306,7 @@ void TestShapes(const Stream& stream) {
 void TestProtectAndSizes(const Stream& stream) {
   Group group("mergeTokens, protected tokens and sizes");
   for (const size_t protect : {0u, 1u, 2u, 5u, 64u, 199u, 200u, 297u, 298u, 299u, 300u}) {
-    for (const char* kind : {"video", "constant", "few values"}) {
+    for (const char* kind : {"video", "constant", "few values", "wide values"}) {
       MergeCase test = MakeMerge(kind, LV_FLOAT32, 2, 300, 32, 2, {120, 60, 30, 15}, protect);
       test.protect = protect;
       CheckMerge(group, test, stream);
@@ -552,8 +554,8 @@ void TestPoolAndMetric(const Stream& stream) {
                                           {2000, 1},
                                           {272, 17}}) {
       constexpr size_t kCount = 70;
-      const MergeCase data =
-          MakeMerge("wide range", type, 1, kCount, channels, heads, {}, channels);
+      const MergeCase data = MakeMerge(type == LV_FLOAT16 ? "wide range" : "wide values", type, 1,
+                                       kCount, channels, heads, {}, channels);
       metric.Begin(data.Name());
       const size_t dims = channels / heads;
       const Buffer in = Buffer::Of(View(lv::Encode(type, data.values)), stream);

@@ -76,6 +76,12 @@ inline std::vector<float> Make(const std::string& kind, size_t tokens, size_t ch
       fill(token);
       const float scale = std::ldexp(1.0f, static_cast<int>(random.Below(20)) - 10);
       for (size_t c = 0; c < channels; ++c) values[token * channels + c] *= scale;
+    } else if (kind == "wide values") {
+      // What a sum of them is depends on the order, in float64 too.
+      fill(token);
+      for (size_t c = 0; c < channels; ++c) {
+        values[token * channels + c] *= std::ldexp(1.0f, static_cast<int>(random.Below(120)) - 60);
+      }
     } else {
       fill(token);
     }

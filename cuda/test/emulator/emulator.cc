@@ -19,6 +19,7 @@
 #include "cuda_runtime.h"
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -278,6 +279,10 @@ void BlockRunner::RunBlock(const std::function<void()>& kernel, dim3 grid, dim3 
     fiber.state = State::kReady;
     fiber.line = 0;
     fiber.exchanges = 0;
+#if defined(__SANITIZE_ADDRESS__)
+    // The fiber before never returned from its last frames.
+    __asan_unpoison_memory_region(stacks_[i].get(), kStackBytes);
+#endif
     fiber.context.Prepare(stacks_[i].get(), &BlockRunner::Enter);
   }
   std::vector<unsigned> order(count_);
@@ -446,11 +451,11 @@ cudaError_t cudaMallocHost(void** pointer, size_t bytes) { return Allocate(point
 cudaError_t cudaFreeHost(void* pointer) { return cudaFree(pointer); }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
                             cudaStream_t) {
-  std::memmove(to, from, bytes);
+  if (bytes > 0) std::memmove(to, from, bytes);
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t) {
-  std::memset(to, byte, bytes);
+  if (bytes > 0) std::memset(to, byte, bytes);
   return cudaSuccess;
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
