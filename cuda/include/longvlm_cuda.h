@@ -133,7 +133,7 @@ LV_API lv_status lv_event_elapsed(int32_t device, lv_event begin, lv_event end,
 // Ties: the lowest index wins, in the partner and in the order; rows that are equal have similarity
 // 1 and no others; a zero row has similarity 0 to all.
 // Work: the tokens are read twice; 2 (P/2)^2 channels/heads flops for each level of P tokens;
-// workspace about 20 bytes for each of segments * tokens * channels/heads, and for the means 16
+// workspace about 14 bytes for each of segments * tokens * channels/heads, and for the means 16
 // bytes for each 64th of segments * tokens * channels.
 // Error: assignment exact against the CPU's; means within 1 ULP of the float64 mean in `type`.
 // Source: LongVLM (arXiv 2404.03384) section 3.2; Bolya et al. 2023 (ToMe) section 3. Differs:
