@@ -20,7 +20,7 @@ const checks = [
   [
     'clang-format',
     tool('clang-format'),
-    ['--dry-run', '-Werror', ...['native', 'scripts', 'test/native'].flatMap(sourcesIn)],
+    ['--dry-run', '-Werror', ...['native', 'scripts', 'test/native', 'cuda'].flatMap(sourcesIn)],
   ],
   ['includes', process.execPath, ['scripts/check-includes.mjs']],
   ['signatures', process.execPath, ['scripts/check-signatures.mjs']],

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "bind/guard.h"
+#include "core/batch_scheduling.h"
 #include "core/error.h"
 
 namespace longvlm {
@@ -28,6 +29,8 @@ Napi::Object PromiseWorker::Start(std::unique_ptr<PromiseWorker> worker) {
 void PromiseWorker::Execute() {
   try {
     if (cancelled_->load(std::memory_order_relaxed)) throw Cancelled();
+    // Woken from the JavaScript thread, it would else take that one's core at once.
+    [[maybe_unused]] const BatchScheduling batch;
     Run(*cancelled_);
   } catch (...) {
     exception_ = std::current_exception();

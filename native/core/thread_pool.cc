@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "core/batch_scheduling.h"
 #include "core/error.h"
 
 namespace longvlm {
@@ -78,6 +79,7 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::Help() {
+  [[maybe_unused]] const BatchScheduling batch;
   std::unique_lock<std::mutex> lock(mutex_);
   while (true) {
     work_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });

@@ -1,0 +1,44 @@
+// Compiles the GPU kernels where there is an nvcc, and tests them: on the CPU under their emulation, and on a GPU where
+// there is one.
+//
+//   node scripts/test-cuda.mjs
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = resolve(fileURLToPath(new URL('..', import.meta.url)));
+const noDevice = 2;
+
+/** Runs a program in the repository; its output is shown when it fails, and that ends this one. */
+function run(command, args, accepted = [0]) {
+  const { status, stdout, stderr, error } = spawnSync(command, args, {
+    cwd: root,
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  });
+  if (accepted.includes(status)) return { status, output: `${stdout}${stderr}`.trim() };
+  process.stderr.write(`${stdout ?? ''}${stderr ?? ''}${error ? `${error.message}\n` : ''}`);
+  console.error(`longvlm: ${[command, ...args].join(' ')} failed`);
+  process.exit(1);
+}
+
+const script = (...args) => run(process.execPath, args);
+
+if (process.platform !== 'linux') {
+  console.log('cuda: built and tested on Linux only');
+  process.exit(0);
+}
+script('scripts/export-golden.mjs', 'build/golden');
+const built = script('scripts/build-cuda.mjs', '--if-possible').output;
+if (built) console.log(built);
+else console.log('cuda: compiled');
+script('scripts/build-cuda.mjs', '--emulated');
+const test = ['--quick', '--golden', 'build/golden'];
+run(join(root, 'build/cuda/cuda_test_emulated'), test);
+console.log('cuda: passed, emulated on the CPU');
+const gpuTest = join(root, 'build/cuda/cuda_test');
+if (!built && existsSync(gpuTest)) {
+  const { status, output } = run(gpuTest, test.slice(1), [0, noDevice]);
+  console.log(status === 0 ? `cuda: passed on a GPU\n${output}` : 'cuda: not run on a GPU, as there is none');
+}
