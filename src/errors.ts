@@ -16,6 +16,8 @@ export type LongVLMErrorCode =
   | 'ERR_LONGVLM_WEIGHTS'
   /** A model or projector of a kind that is not supported. */
   | 'ERR_LONGVLM_UNSUPPORTED'
+  /** A preset's folder is missing, incomplete or damaged. */
+  | 'ERR_LONGVLM_PRESET'
   /** Parts that do not fit together: tower and projector, projector and language model, features and tower. */
   | 'ERR_LONGVLM_MISMATCH'
   /** The prompt, the video and the answer do not fit into the context. */

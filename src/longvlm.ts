@@ -5,7 +5,15 @@ import { mergeSchedule, poolClsTokens } from './kernels/index.js';
 import { type Answer, type AskOptions, VideoChat, type VideoChatOptions } from './llm/chat.js';
 import { LanguageModel } from './llm/model.js';
 import { resolvePromptTemplate } from './llm/templates.js';
-import { checkOptions, type LongVLMOptions, resolveSampling } from './longvlmOptions.js';
+import {
+  checkOptions,
+  type LongVLMOptions,
+  namesModels,
+  type SettledOptions,
+  samplingOf,
+  settleOptions,
+} from './longvlmOptions.js';
+import { readNano } from './models/nano.js';
 import { Projector } from './projector/projector.js';
 import { type Float32Tensor, float32Tensor } from './tensor.js';
 import { checkFunction, checkSignal, checkString, wrongType, wrongValue } from './validate.js';
@@ -37,7 +45,7 @@ export type ChatOptions = EncodeOptions & Omit<VideoChatOptions, 'signal'>;
  *
  * @example
  * ```ts
- * const vlm = await LongVLM.load({ vision: 'clip-vit-large-patch14', projector: 'mm_projector.safetensors', llm: 'vicuna-7b.gguf' });
+ * const vlm = await LongVLM.load(); // the embedded model; or { vision, projector, llm } of your own
  * try {
  *   const chat = await vlm.chat('talk.mp4');
  *   console.log(await chat.ask('What does she solder first?'));
@@ -49,37 +57,43 @@ export type ChatOptions = EncodeOptions & Omit<VideoChatOptions, 'signal'>;
 export class LongVLM {
   /** How videos are sampled and merged. */
   readonly sampling: Sampling;
-  readonly #options: LongVLMOptions;
+  /** Name of the preset that was loaded, such as `nano`; undefined when models were named. */
+  readonly preset: string | undefined;
+  readonly #options: SettledOptions;
   readonly #vision: VisionEncoder;
   readonly #projector: Projector | undefined;
   readonly #llm: LanguageModel | undefined;
   readonly #chats = new Set<VideoChat>();
   #disposing: Promise<void> | undefined;
 
-  private constructor(options: LongVLMOptions, parts: Parts) {
+  private constructor(options: SettledOptions, parts: Parts, preset: string | undefined) {
+    this.preset = preset;
     this.#options = options;
     this.#vision = parts.vision;
     this.#projector = parts.projector;
     this.#llm = parts.llm;
-    this.sampling = resolveSampling(options, parts.vision.config.heads);
+    this.sampling = samplingOf(options, parts.vision.config.heads);
   }
 
   /**
-   * Loads the parts. Weights stay in their files where they can.
+   * Loads the parts: those that are named, or the embedded model nano where none is. Weights stay in their files where
+   * they can.
    * @throws TypeError or RangeError for a bad option; LongVLMError when a file is missing, damaged or of an unsupported
-   *   kind, and `ERR_LONGVLM_MISMATCH` when the parts do not fit together
+   *   kind, `ERR_LONGVLM_MISMATCH` when the parts do not fit together, and `ERR_LONGVLM_PRESET` when nano is not whole
    */
-  static async load(options: LongVLMOptions): Promise<LongVLM> {
-    checkOptions(options);
-    const { signal } = options;
+  static async load(given: LongVLMOptions = {}): Promise<LongVLM> {
+    checkOptions(given);
+    const { signal } = given;
     signal?.throwIfAborted();
+    const preset = namesModels(given) ? undefined : readNano();
+    const options = settleOptions(given, preset?.options);
     const parts: Partial<Parts> = {};
     try {
       // Every part is waited for, also when one fails, so that what did load can be freed.
       const loads = await Promise.allSettled([
         VisionEncoder.create({
           path: options.vision,
-          globalLayers: options.globalLayers ?? 5,
+          globalLayers: options.globalLayers,
           ...(options.threads !== undefined && { threads: options.threads }),
           ...(signal && { signal }),
         }).then((vision) => {
@@ -109,7 +123,7 @@ export class LongVLM {
       const failed = loads.find((load) => load.status === 'rejected');
       if (failed) throw failed.reason;
       checkFit(options, parts as Parts);
-      return new LongVLM(options, parts as Parts);
+      return new LongVLM(options, parts as Parts, preset?.name);
     } catch (error) {
       await Promise.all([parts.vision?.dispose(), parts.projector?.dispose(), parts.llm?.dispose()]);
       throw error;
@@ -236,11 +250,12 @@ export class LongVLM {
     const llm = this.#needed('llm', this.#llm);
     this.#needed('projector', this.#projector);
     const template = options.template ?? this.#options.template;
-    if (template !== undefined) resolvePromptTemplate(template);
+    resolvePromptTemplate(template);
     const features = video instanceof VideoFeatures ? video : await this.encode(video, options);
     const embeddings = await this.project(features, options);
     const { onProgress: _, ...chatOptions } = options;
-    const chat = await VideoChat.create(llm, embeddings, { ...chatOptions, ...(template && { template }) });
+    const temperature = options.temperature ?? this.#options.temperature;
+    const chat = await VideoChat.create(llm, embeddings, { ...chatOptions, template, temperature });
     for (const old of this.#chats) if (old.disposed) this.#chats.delete(old);
     this.#chats.add(chat);
     return chat;
@@ -264,7 +279,7 @@ export class LongVLM {
       options.contextSize ??
       VideoChat.requiredContextSize(llm, features.tokenCount, question, {
         ...options,
-        template: options.template ?? this.#options.template ?? 'long_vlm_v1',
+        template: options.template ?? this.#options.template,
       });
     const chat = await this.chat(features, { ...options, contextSize });
     try {
@@ -283,7 +298,7 @@ export class LongVLM {
     checkString('question', question);
     VideoChat.checkFits(this.#needed('llm', this.#llm), this.tokenCount, question, {
       ...options,
-      template: options.template ?? this.#options.template ?? 'long_vlm_v1',
+      template: options.template ?? this.#options.template,
     });
   }
 
@@ -351,8 +366,8 @@ export type LongVLMParts = {
 
 type Parts = { vision: VisionEncoder; projector?: Projector; llm?: LanguageModel };
 
-function checkFit(options: LongVLMOptions, { vision, projector, llm }: Parts): void {
-  const { segmentFrames, tokensPerSegment, mergeHeads } = resolveSampling(options, vision.config.heads);
+function checkFit(options: SettledOptions, { vision, projector, llm }: Parts): void {
+  const { segmentFrames, tokensPerSegment, mergeHeads } = samplingOf(options, vision.config.heads);
   const { channels, patches } = vision.config;
   mergeSchedule(segmentFrames * patches, tokensPerSegment);
   if (channels % mergeHeads !== 0)

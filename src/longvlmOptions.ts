@@ -1,15 +1,27 @@
 import type { Sampling } from './features.js';
 import type { LanguageModelDevice } from './llm/llama.js';
+import { defaultTemperature } from './llm/sampling.js';
 import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate } from './llm/templates.js';
-import { checkInteger, checkObject, checkOneOf, checkSignal, checkString, wrongValue } from './validate.js';
+import {
+  checkInteger,
+  checkNumber,
+  checkObject,
+  checkOneOf,
+  checkSignal,
+  checkString,
+  wrongValue,
+} from './validate.js';
 
 /** How frames are made square: CLIP's own way, the reference loader's, or LLaVA-1.5's. */
 export type Resize = 'crop' | 'squash' | 'pad';
 
-/** Options of {@link LongVLM.load}. */
+/**
+ * Options of {@link LongVLM.load}. With none of `vision`, `projector` and `llm` named, the embedded model nano is loaded,
+ * and its sampling, template and temperature take the place of the defaults below.
+ */
 export type LongVLMOptions = {
   /** CLIP's vision tower: a Hugging Face folder, or the `.safetensors` file in it. */
-  vision: string;
+  vision?: string;
   /** The projector, a `.safetensors` file. Needed to chat, not to encode. */
   projector?: string;
   /** The language model, a `.gguf` file. Needed to chat, not to encode. */
@@ -28,6 +40,8 @@ export type LongVLMOptions = {
   resize?: Resize;
   /** Layout of conversations. Defaults to `long_vlm_v1`. */
   template?: PromptTemplateName | PromptTemplate;
+  /** Temperature of answers that name none: `0` always takes the most likely token. Defaults to `0.2`. */
+  temperature?: number;
   /** Where the language model runs. Defaults to `auto`: a GPU that llama.cpp can use, else the CPU. */
   device?: LanguageModelDevice;
   /** Layers of the language model on the GPU. Defaults to as many as fit. */
@@ -41,30 +55,58 @@ export type LongVLMOptions = {
   signal?: AbortSignal;
 };
 
-/** @throws TypeError or RangeError for an option that is wrong whatever the models are */
+/** What holds where neither the caller nor a preset says anything. */
+export const defaultOptions = {
+  frames: 100,
+  segmentFrames: 10,
+  tokensPerSegment: 30,
+  globalLayers: 5,
+  resize: 'crop',
+  template: 'long_vlm_v1',
+  temperature: defaultTemperature,
+} as const satisfies LongVLMOptions;
+
+/** Options with all that {@link defaultOptions} names, and a vision tower. */
+export type SettledOptions = LongVLMOptions &
+  Required<Pick<LongVLMOptions, keyof typeof defaultOptions>> & { readonly vision: string };
+
+/** Whether any model is named, so that no preset is loaded. */
+export function namesModels({ vision, projector, llm }: LongVLMOptions): boolean {
+  return vision !== undefined || projector !== undefined || llm !== undefined;
+}
+
+/** @throws TypeError or RangeError for an option that is wrong whatever the models and the defaults are */
 export function checkOptions(options: LongVLMOptions): void {
   checkObject('options', options);
-  checkString('vision', options.vision);
-  if (options.projector !== undefined) checkString('projector', options.projector);
-  if (options.llm !== undefined) checkString('llm', options.llm);
+  if (namesModels(options) && options.vision === undefined)
+    throw new TypeError(
+      'Expected vision beside projector and llm in options but received undefined: name all three models, or none for the embedded one',
+    );
+  for (const name of ['vision', 'projector', 'llm', 'ffmpeg'] as const)
+    if (options[name] !== undefined) checkString(name, options[name]);
   for (const name of ['frames', 'segmentFrames', 'tokensPerSegment', 'globalLayers', 'mergeHeads', 'threads'] as const)
     if (options[name] !== undefined) checkInteger(name, options[name], 1);
   if (options.resize !== undefined) checkOneOf('resize', options.resize, ['crop', 'squash', 'pad']);
   if (options.template !== undefined) resolvePromptTemplate(options.template);
-  if (options.ffmpeg !== undefined) checkString('ffmpeg', options.ffmpeg);
+  if (options.temperature !== undefined) checkNumber('temperature', options.temperature, 0);
   checkSignal(options.signal);
-  const { frames = 100, segmentFrames = 10 } = options;
-  if (frames % segmentFrames !== 0) wrongValue('frames', `multiple of segmentFrames (${segmentFrames})`, frames);
 }
 
-/** The sampling with its defaults. */
-export function resolveSampling(options: LongVLMOptions, attentionHeads: number): Sampling {
-  return {
-    frames: options.frames ?? 100,
-    segmentFrames: options.segmentFrames ?? 10,
-    tokensPerSegment: options.tokensPerSegment ?? 30,
-    globalLayers: options.globalLayers ?? 5,
-    resize: options.resize ?? 'crop',
-    mergeHeads: options.mergeHeads ?? attentionHeads,
-  };
+/**
+ * The caller's options over those of the preset, and both over the defaults.
+ * @throws RangeError for options that do not fit each other
+ */
+export function settleOptions(options: LongVLMOptions, preset: LongVLMOptions = {}): SettledOptions {
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  const settled = { ...defaultOptions, ...preset, ...Object.fromEntries(given) } as SettledOptions;
+  const { frames, segmentFrames } = settled;
+  if (frames % segmentFrames !== 0) wrongValue('frames', `multiple of segmentFrames (${segmentFrames})`, frames);
+  return settled;
+}
+
+/** How videos are sampled; `mergeHeads` depend on the tower. */
+export function samplingOf(options: SettledOptions, attentionHeads: number): Sampling {
+  const { frames, segmentFrames, tokensPerSegment, globalLayers, resize } = options;
+  const mergeHeads = options.mergeHeads ?? attentionHeads;
+  return { frames, segmentFrames, tokensPerSegment, globalLayers, resize, mergeHeads };
 }

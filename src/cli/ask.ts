@@ -9,7 +9,7 @@ import {
   chatOptions,
   featuresOf,
   isFeaturesFile,
-  loadOptions,
+  loadOptionsToChat,
   type ModelFlags,
 } from './options.js';
 import { Progress } from './progress.js';
@@ -35,7 +35,7 @@ async function ask(video: string, question: string, flags: Flags, signal: AbortS
   const progress = new Progress();
   let vlm: LongVLM | undefined;
   try {
-    vlm = await LongVLM.load({ ...loadOptions(flags), onProgress: progress.onLoad, signal });
+    vlm = await LongVLM.load({ ...loadOptionsToChat(flags), onProgress: progress.onLoad, signal });
     const loaded = performance.now();
     if (!isFeaturesFile(video)) vlm.checkQuestion(question, chatOptions(flags));
     const features = await featuresOf(vlm, video, { onProgress: progress.onEncode, signal });

@@ -10,7 +10,7 @@ import {
   askOptions,
   chatOptions,
   featuresOf,
-  loadOptions,
+  loadOptionsToChat,
   type ModelFlags,
 } from './options.js';
 import { Progress } from './progress.js';
@@ -34,7 +34,7 @@ async function chat(video: string, flags: Flags, signal: AbortSignal): Promise<v
   const progress = new Progress();
   let vlm: LongVLM | undefined;
   try {
-    vlm = await LongVLM.load({ ...loadOptions(flags), onProgress: progress.onLoad, signal });
+    vlm = await LongVLM.load({ ...loadOptionsToChat(flags), onProgress: progress.onLoad, signal });
     const features = await featuresOf(vlm, video, { onProgress: progress.onEncode, signal });
     progress.stop();
     process.stderr.write(`${warningLines(features)}${videoLine(features)}\n`);

@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { binding } from '../binding.js';
 import { messageOf } from '../errors.js';
 import { LongVLM } from '../longvlm.js';
+import { readNano } from '../models/nano.js';
 import { version } from '../version.js';
 import { findFfmpeg } from '../video/ffmpeg.js';
 import { probeVideo } from '../video/probe.js';
@@ -14,9 +15,9 @@ type Flags = { vision?: string; projector?: string; llm?: string; ffmpeg?: strin
 /** `longvlm info [VIDEO]` */
 export function infoCommand(): Command {
   return new Command('info')
-    .description('show what is installed here; with models, what they are; with a video, what is in it')
+    .description('show what is installed here and what the models are; with a video, what is in it')
     .argument('[video]', 'a video, an animation or a still image')
-    .option('--vision <dir>', 'a vision tower to describe')
+    .option('--vision <dir>', 'a vision tower to describe (default: the embedded model)')
     .option('--projector <file>', 'a projector to describe, with --vision')
     .option('--llm <file>', 'a language model to describe, with --vision')
     .option('--ffmpeg <path>', 'the ffmpeg to use (default: $FFMPEG_PATH, ffmpeg-static, then $PATH)')
@@ -30,6 +31,7 @@ async function info(video: string | undefined, flags: Flags, signal: AbortSignal
   if (flags.vision !== undefined) Object.assign(report, await describeModels(flags.vision, flags, signal));
   else if (flags.projector !== undefined || flags.llm !== undefined)
     throw new TypeError('Expected --vision beside --projector and --llm but received none');
+  else Object.assign(report, await describeEmbedded(signal));
   process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : table(report));
 }
 
@@ -99,6 +101,27 @@ async function describeModels(vision: string, flags: Flags, signal: AbortSignal)
     return vlm.parts;
   } finally {
     await vlm.dispose();
+  }
+}
+
+/** As with the rest of an installation, that it does not work is an answer. */
+async function describeEmbedded(signal: AbortSignal): Promise<object> {
+  try {
+    const { name, options } = readNano();
+    const vlm = await LongVLM.load({ signal });
+    try {
+      const { template } = options;
+      const use = { ...vlm.sampling, temperature: options.temperature };
+      return {
+        preset: { name, ...use, template: typeof template === 'string' ? template : template.name },
+        ...vlm.parts,
+      };
+    } finally {
+      await vlm.dispose();
+    }
+  } catch (error) {
+    signal.throwIfAborted();
+    return { preset: { problem: messageOf(error) } };
   }
 }
 

@@ -14,10 +14,12 @@ const program = new Command('longvlm')
     'after',
     `
 Examples:
+  longvlm ask video.mp4 "What comes after the red circle?"
   longvlm ask talk.mp4 "What does she solder first?" --vision clip/ --projector mm_projector.safetensors --llm vicuna.gguf
   longvlm encode talk.mp4 -o talk.safetensors --vision clip/
   longvlm chat talk.safetensors --vision clip/ --projector mm_projector.safetensors --llm vicuna.gguf
 
+Without --vision, --projector and --llm the embedded model answers.
 LONGVLM_VISION, LONGVLM_PROJECTOR and LONGVLM_LLM stand in for the three flags.`,
   );
 for (const command of [askCommand(), chatCommand(), encodeCommand(), infoCommand()]) program.addCommand(command);

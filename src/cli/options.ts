@@ -1,35 +1,37 @@
 // Flags that commands share, and what they become.
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { VideoFeatures } from '../features.js';
-import { promptTemplateNames } from '../llm/templates.js';
+import { type PromptTemplateName, promptTemplateNames } from '../llm/templates.js';
 import type { LongVLM } from '../longvlm.js';
-import type { LongVLMOptions } from '../longvlmOptions.js';
+import { defaultOptions, type LongVLMOptions } from '../longvlmOptions.js';
+import { readNano } from '../models/nano.js';
 
-/** What {@link addModelOptions} and {@link addSamplingOptions} read. */
+/** What {@link addVisionOptions} and {@link addLanguageOptions} read. */
 export type ModelFlags = {
-  vision: string;
+  vision?: string;
   projector?: string;
   llm?: string;
-  frames: number;
-  segmentFrames: number;
-  mergeTokens: number;
-  globalLayers: number;
-  resize: 'crop' | 'squash' | 'pad';
+  frames?: number;
+  segmentFrames?: number;
+  mergeTokens?: number;
+  globalLayers?: number;
+  resize?: 'crop' | 'squash' | 'pad';
   threads?: number;
   ffmpeg?: string;
   device?: 'auto' | 'cpu' | 'cuda' | 'vulkan' | 'metal';
 };
 
+/** What {@link addAnswerOptions} reads. */
 export type AnswerFlags = {
   maxTokens: number;
-  temperature: number;
+  temperature?: number;
   topK?: number;
   topP?: number;
   minP?: number;
   seed?: number;
   stop?: string[];
   system?: string;
-  template: 'long_vlm_v1' | 'vicuna_v1_1';
+  template?: PromptTemplateName;
   contextSize?: number;
 };
 
@@ -57,26 +59,66 @@ function option(flags: string, description: string, env?: string): Option {
   return env === undefined ? made : made.env(env);
 }
 
+type DefaultedOption =
+  | 'frames'
+  | 'segmentFrames'
+  | 'tokensPerSegment'
+  | 'globalLayers'
+  | 'resize'
+  | 'temperature'
+  | 'template';
+
+/**
+ * What a flag's help says of its default: both values where the embedded model has its own. The default itself comes
+ * from {@link LongVLM.load}, which knows whether models were named.
+ */
+function withDefault(description: string, name: DefaultedOption): string {
+  const value = defaultOptions[name];
+  const embedded = embeddedDefault(name);
+  return embedded === undefined || embedded === value
+    ? `${description} (default: ${value})`
+    : `${description} (default: ${embedded}; with --vision: ${value})`;
+}
+
+function embeddedDefault(name: DefaultedOption): string | number | undefined {
+  try {
+    const value = readNano().options[name];
+    return typeof value === 'object' ? value.name : value;
+  } catch {
+    // Help works in a broken installation, too; loading the model says what is wrong with it.
+    return undefined;
+  }
+}
+
 /** The vision tower and how videos are sampled. */
 export function addVisionOptions(command: Command): Command {
   return command
     .addOption(
       option(
         '--vision <dir>',
-        "CLIP's vision tower: a Hugging Face folder or its .safetensors file",
+        "CLIP's vision tower: a Hugging Face folder or its .safetensors file (default: the embedded model)",
         'LONGVLM_VISION',
-      ).makeOptionMandatory(),
-    )
-    .addOption(option('--frames <n>', 'frames sampled from the whole video').argParser(integer(1)).default(100))
-    .addOption(option('--segment-frames <n>', 'frames in one segment').argParser(integer(1)).default(10))
-    .addOption(option('--merge-tokens <n>', 'tokens kept of each segment').argParser(integer(1)).default(30))
-    .addOption(
-      option('--global-layers <n>', 'last layers whose [CLS] is averaged over all frames')
-        .argParser(integer(1))
-        .default(5),
+      ),
     )
     .addOption(
-      option('--resize <how>', 'how frames are made square').choices(['crop', 'squash', 'pad']).default('crop'),
+      option('--frames <n>', withDefault('frames sampled from the whole video', 'frames')).argParser(integer(1)),
+    )
+    .addOption(
+      option('--segment-frames <n>', withDefault('frames in one segment', 'segmentFrames')).argParser(integer(1)),
+    )
+    .addOption(
+      option('--merge-tokens <n>', withDefault('tokens kept of each segment', 'tokensPerSegment')).argParser(
+        integer(1),
+      ),
+    )
+    .addOption(
+      option(
+        '--global-layers <n>',
+        withDefault('last layers whose [CLS] is averaged over all frames', 'globalLayers'),
+      ).argParser(integer(1)),
+    )
+    .addOption(
+      option('--resize <how>', withDefault('how frames are made square', 'resize')).choices(['crop', 'squash', 'pad']),
     )
     .addOption(option('--threads <n>', 'threads on the CPU (default: all cores)').argParser(integer(1)))
     .addOption(option('--ffmpeg <path>', 'the ffmpeg to use (default: $FFMPEG_PATH, ffmpeg-static, then $PATH)'));
@@ -85,10 +127,8 @@ export function addVisionOptions(command: Command): Command {
 /** The projector and the language model. */
 export function addLanguageOptions(command: Command): Command {
   return command
-    .addOption(
-      option('--projector <file>', 'the projector, a .safetensors file', 'LONGVLM_PROJECTOR').makeOptionMandatory(),
-    )
-    .addOption(option('--llm <file>', 'the language model, a .gguf file', 'LONGVLM_LLM').makeOptionMandatory())
+    .addOption(option('--projector <file>', 'the projector, a .safetensors file; with --vision', 'LONGVLM_PROJECTOR'))
+    .addOption(option('--llm <file>', 'the language model, a .gguf file; with --vision', 'LONGVLM_LLM'))
     .addOption(
       option('--device <name>', 'where the language model runs')
         .choices(['auto', 'cpu', 'cuda', 'vulkan', 'metal'])
@@ -101,9 +141,9 @@ export function addAnswerOptions(command: Command): Command {
   return command
     .addOption(option('--max-tokens <n>', 'longest answer, in tokens').argParser(integer(1)).default(1024))
     .addOption(
-      option('--temperature <t>', '0 always takes the likeliest token')
-        .argParser(decimal(0, Number.POSITIVE_INFINITY))
-        .default(0.2),
+      option('--temperature <t>', withDefault('0 always takes the likeliest token', 'temperature')).argParser(
+        decimal(0, Number.POSITIVE_INFINITY),
+      ),
     )
     .addOption(option('--top-k <n>', 'sample among the n likeliest tokens').argParser(integer(0)))
     .addOption(option('--top-p <p>', 'sample among the tokens that reach probability p').argParser(decimal(0, 1)))
@@ -116,52 +156,49 @@ export function addAnswerOptions(command: Command): Command {
     )
     .addOption(option('--system <text>', 'what the model is told first (default: the text of the template)'))
     .addOption(
-      option('--template <name>', 'layout of the prompt')
-        .choices([...promptTemplateNames])
-        .default('long_vlm_v1'),
+      option('--template <name>', withDefault('layout of the prompt', 'template')).choices([...promptTemplateNames]),
     )
     .addOption(
       option('--context-size <n>', 'size of the context in tokens (default: what is needed)').argParser(integer(16)),
     );
 }
 
-/** The flags as {@link LongVLM.load} takes them. */
+/** The flags as {@link LongVLM.load} takes them; undefined stands for its default. */
 export function loadOptions(flags: ModelFlags): LongVLMOptions {
+  const { vision, projector, llm, frames, segmentFrames, globalLayers, resize, threads, ffmpeg, device } = flags;
   return {
-    vision: flags.vision,
-    ...(flags.projector !== undefined && { projector: flags.projector }),
-    ...(flags.llm !== undefined && { llm: flags.llm }),
-    frames: flags.frames,
-    segmentFrames: flags.segmentFrames,
+    vision,
+    projector,
+    llm,
+    frames,
+    segmentFrames,
     tokensPerSegment: flags.mergeTokens,
-    globalLayers: flags.globalLayers,
-    resize: flags.resize,
-    ...(flags.threads !== undefined && { threads: flags.threads }),
-    ...(flags.ffmpeg !== undefined && { ffmpeg: flags.ffmpeg }),
-    ...(flags.device !== undefined && { device: flags.device }),
+    globalLayers,
+    resize,
+    threads,
+    ffmpeg,
+    device,
   };
+}
+
+/** As {@link loadOptions}, for a command that needs the language model. */
+export function loadOptionsToChat(flags: ModelFlags): LongVLMOptions {
+  const { vision, projector, llm } = flags;
+  if (vision !== undefined && (projector === undefined || llm === undefined))
+    throw new TypeError(
+      'Expected --projector and --llm beside --vision: name all three models, or none for the embedded one',
+    );
+  return loadOptions(flags);
 }
 
 /** The flags as a chat's questions take them. */
-export function askOptions(flags: AnswerFlags) {
-  return {
-    maxTokens: flags.maxTokens,
-    temperature: flags.temperature,
-    ...(flags.topK !== undefined && { topK: flags.topK }),
-    ...(flags.topP !== undefined && { topP: flags.topP }),
-    ...(flags.minP !== undefined && { minP: flags.minP }),
-    ...(flags.seed !== undefined && { seed: flags.seed }),
-    ...(flags.stop !== undefined && { stop: flags.stop }),
-  };
+export function askOptions({ maxTokens, temperature, topK, topP, minP, seed, stop }: AnswerFlags) {
+  return { maxTokens, temperature, topK, topP, minP, seed, stop };
 }
 
 /** The flags as {@link LongVLM.chat} takes them. */
-export function chatOptions(flags: AnswerFlags) {
-  return {
-    template: flags.template,
-    ...(flags.system !== undefined && { system: flags.system }),
-    ...(flags.contextSize !== undefined && { contextSize: flags.contextSize }),
-  };
+export function chatOptions({ template, system, contextSize }: AnswerFlags) {
+  return { template, system, contextSize };
 }
 
 /** Whether a VIDEO argument names a file made by `encode`. */

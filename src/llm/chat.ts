@@ -2,12 +2,20 @@ import type { LlamaContext, LlamaContextSequence, Token } from 'node-llama-cpp';
 import { raceAbort } from '../abort.js';
 import { LongVLMError, messageOf } from '../errors.js';
 import type { Tensor } from '../tensor.js';
-import { checkFunction, checkInteger, checkSignal, checkString, checkTensor, wrongType } from '../validate.js';
+import {
+  checkFunction,
+  checkInteger,
+  checkNumber,
+  checkSignal,
+  checkString,
+  checkTensor,
+  wrongType,
+} from '../validate.js';
 import { AnswerText } from './answerText.js';
 import { evaluateEmbeddings } from './embeddings.js';
 import type { LanguageModel } from './model.js';
 import { tokensAfterVideo, tokensBeforeVideo, tokensOfNextTurn } from './prompt.js';
-import { checkSamplingOptions, type SamplingOptions, toEvaluateOptions } from './sampling.js';
+import { checkSamplingOptions, defaultTemperature, type SamplingOptions, toEvaluateOptions } from './sampling.js';
 import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate } from './templates.js';
 
 /** Tokens of an answer when nothing else is said, as the reference has it. */
@@ -19,6 +27,8 @@ export type VideoChatOptions = {
   template?: PromptTemplateName | PromptTemplate;
   /** What the model is told first. Defaults to the template's own text. */
   system?: string;
+  /** Temperature of answers that name none. Defaults to `0.2`. */
+  temperature?: number;
   /**
    * Size of the context in tokens: system text, video, questions and answers together. Defaults to 4096, or to what
    * the video, a question of 256 tokens and an answer of 1024 need where that is more; never above what the model was
@@ -64,6 +74,7 @@ export class VideoChat {
   readonly videoTokens: number;
   readonly #model: LanguageModel;
   readonly #template: PromptTemplate;
+  readonly #temperature: number;
   readonly #context: LlamaContext;
   readonly #sequence: LlamaContextSequence;
   /** Evaluated with the next question: the end of an answer that was cut before its last token was. */
@@ -77,9 +88,16 @@ export class VideoChat {
   readonly #closing = new AbortController();
   #disposing: Promise<void> | undefined;
 
-  private constructor(model: LanguageModel, template: PromptTemplate, context: LlamaContext, videoTokens: number) {
+  private constructor(
+    model: LanguageModel,
+    template: PromptTemplate,
+    temperature: number,
+    context: LlamaContext,
+    videoTokens: number,
+  ) {
     this.#model = model;
     this.#template = template;
+    this.#temperature = temperature;
     this.#context = context;
     this.videoTokens = videoTokens;
     this.#sequence = context.getSequence({
@@ -103,6 +121,7 @@ export class VideoChat {
     if (options.system !== undefined && typeof options.system !== 'string')
       wrongType('system', 'string', options.system);
     if (options.contextSize !== undefined) checkInteger('contextSize', options.contextSize, 16);
+    const temperature = checkNumber('temperature', options.temperature ?? defaultTemperature, 0);
     const signal = checkSignal(options.signal);
     signal?.throwIfAborted();
     const [videoTokens, width] = video.dims as [number, number];
@@ -123,7 +142,7 @@ export class VideoChat {
           `(the model was trained for ${model.trainContextSize}). Raise contextSize, or use fewer segments or tokens per segment.`,
       );
     const context = await createContext(model, contextSize);
-    const chat = new VideoChat(model, template, context, videoTokens);
+    const chat = new VideoChat(model, template, temperature, context, videoTokens);
     try {
       const evaluated = chat.#sequence.evaluateWithoutGeneratingNewTokens(before);
       chat.#inFlight = evaluated;
@@ -240,9 +259,10 @@ export class VideoChat {
       promptTokens = tokens.length;
       const room = sequence.contextSize - 1 - before.index;
       if (promptTokens > room) throw contextFull(sequence.contextSize, promptTokens, room);
+      const sampling = { ...options, temperature: options.temperature ?? this.#temperature };
       evaluating = sequence.evaluate(
         tokens,
-        await toEvaluateOptions(options, model, this.#model.llama, () => answer.tokens as Token[]),
+        await toEvaluateOptions(sampling, model, this.#model.llama, () => answer.tokens as Token[]),
       );
       while (stopReason === undefined) {
         const next = evaluating.next();

@@ -4,9 +4,12 @@ import { LongVLMError, messageOf } from '../errors.js';
 import { checkInteger, checkNumber, checkObject, checkString, wrongType } from '../validate.js';
 import { withErrorLog } from './llama.js';
 
+/** Temperature when nothing else is said, as the reference has it. */
+export const defaultTemperature = 0.2;
+
 /** How the next token is chosen. Names and meanings are node-llama-cpp's. */
 export type SamplingOptions = {
-  /** `0` always takes the most likely token; higher is more varied. Defaults to `0.2`. */
+  /** `0` always takes the most likely token; higher is more varied. Defaults to the chat's own. */
   temperature?: number;
   /** Only the `topK` most likely tokens are candidates; `0` means all. Defaults to `40`. */
   topK?: number;
@@ -70,7 +73,7 @@ export async function toEvaluateOptions(
 ): Promise<SequenceEvaluateOptions> {
   const { repeatPenalty } = options;
   return {
-    temperature: options.temperature ?? 0.2,
+    temperature: options.temperature ?? defaultTemperature,
     ...(options.topK !== undefined && { topK: options.topK }),
     ...(options.topP !== undefined && { topP: options.topP }),
     ...(options.minP !== undefined && { minP: options.minP }),

@@ -373,8 +373,14 @@ describe('LongVLM.chat() and ask()', () => {
 
 describe('LongVLM.load()', () => {
   test.each([
-    ['no options', undefined, 'TypeError', /object for options/],
-    ['no tower', {}, 'TypeError', /non-empty string for vision/],
+    ['options that are none', null, 'TypeError', /object for options/],
+    [
+      'no tower',
+      { vision: undefined },
+      'TypeError',
+      /Expected vision beside projector and llm .*name all three models/,
+    ],
+    ['a tower without a name', { vision: '' }, 'RangeError', /non-empty string for vision/],
     [
       'frames that are no whole segments',
       { frames: 21 },
@@ -391,8 +397,9 @@ describe('LongVLM.load()', () => {
     ['more global layers than there are', { globalLayers: 8 }, 'RangeError', /between 1 and 7 for globalLayers/],
     ['another resize', { resize: 'stretch' }, 'RangeError', /one of crop, squash, pad for resize/],
     ['another template', { template: 'chatml' }, 'RangeError', /one of long_vlm_v1, vicuna_v1_1 for template/],
-  ])('refuses %s', async (name, options, error, message) => {
-    const given = name === 'no options' ? options : name === 'no tower' ? {} : { ...picoOptions, ...options };
+    ['a temperature below 0', { temperature: -1 }, 'RangeError', /number of at least 0 for temperature/],
+  ])('refuses %s', async (_, options, error, message) => {
+    const given = options && { ...picoOptions, ...options };
     await expect(LongVLM.load(given as never)).rejects.toMatchObject({
       name: error,
       message: expect.stringMatching(message),
