@@ -3,6 +3,7 @@ import { LongVLMError, messageOf } from './errors.js';
 import { type Float32Tensor, float32Tensor, numberToHalf, type Tensor, toFloat32 } from './tensor.js';
 import { checkFinite, checkObject, checkOneOf, checkString, wrongValue } from './validate.js';
 import { version } from './version.js';
+import { type Reduction, reductions } from './vision/reduce.js';
 import {
   openSafetensors,
   readFloatTensor,
@@ -27,9 +28,26 @@ export type Sampling = {
   readonly globalLayers: number;
   /** How frames were made square. */
   readonly resize: 'crop' | 'squash' | 'pad';
+  /** How a segment's patches became few. */
+  readonly reduction: Reduction;
   /** Groups of channels whose mean decides what is merged. */
   readonly mergeHeads: number;
 };
+
+/** Which tokens of a video a language model sees: the global semantics, the segments' local tokens, or both. */
+export type VideoPart = 'both' | 'local' | 'global';
+
+const videoParts = ['both', 'local', 'global'] as const satisfies readonly VideoPart[];
+
+/** @throws TypeError or RangeError for anything else than a {@link VideoPart} */
+export function checkVideoPart(part: unknown): VideoPart {
+  return checkOneOf('part', part, videoParts);
+}
+
+/** Tokens of a part, given those of both kinds. @throws what {@link checkVideoPart} throws */
+export function countTokens(part: VideoPart, global: number, local: number): number {
+  return { both: global + local, local, global }[checkVideoPart(part)];
+}
 
 /** What is kept about the video itself. */
 export type VideoSource = {
@@ -93,15 +111,24 @@ export class VideoFeatures {
 
   /** Tokens that a language model will see: global and local together. */
   get tokenCount(): number {
-    return this.global.dims[0]! + this.segments * this.local.dims[1]!;
+    return this.tokenCountOf('both');
   }
 
-  /** Global and local tokens in the order in which the projector takes them [tokenCount, channels]. */
-  tokens(): Float32Tensor {
-    const data = new Float32Array(this.tokenCount * this.channels);
-    data.set(this.global.data);
-    data.set(this.local.data, this.global.data.length);
-    return float32Tensor(data, [this.tokenCount, this.channels]);
+  /** Tokens of a part of the video. */
+  tokenCountOf(part: VideoPart): number {
+    return countTokens(part, this.global.dims[0]!, this.segments * this.local.dims[1]!);
+  }
+
+  /**
+   * Global and local tokens in the order in which the projector takes them [tokens, channels].
+   * @param part to leave one kind out. Defaults to `both`.
+   */
+  tokens(part: VideoPart = 'both'): Float32Tensor {
+    const count = this.tokenCountOf(part);
+    const data = new Float32Array(count * this.channels);
+    if (part !== 'local') data.set(this.global.data);
+    if (part !== 'global') data.set(this.local.data, part === 'both' ? this.global.data.length : 0);
+    return float32Tensor(data, [count, this.channels]);
   }
 
   /**
@@ -152,7 +179,9 @@ export class VideoFeatures {
         `is of format version ${metadata.format_version}, and this release reads ${formatVersion}`,
         'Encode the video again.',
       );
-    const sampling = parseRecord<Sampling>(file, metadata, 'sampling');
+    // Files from before there was a choice do not name it.
+    const reduction: Reduction = 'merge';
+    const sampling: Sampling = { reduction, ...parseRecord<Omit<Sampling, 'reduction'>>(file, metadata, 'sampling') };
     const source = parseRecord<VideoSource>(file, metadata, 'video');
     const tower = metadata.tower ?? '';
     checkSampling(file, sampling);
@@ -201,6 +230,8 @@ function checkSampling(file: string, sampling: Sampling): void {
   for (const key of counts)
     if (!Number.isSafeInteger(sampling[key]) || sampling[key] < 1)
       throw damaged(file, `has ${String(sampling[key])} for sampling.${key} in its metadata`);
+  if (!reductions.includes(sampling.reduction))
+    throw damaged(file, `has ${String(sampling.reduction)} for sampling.reduction in its metadata`);
   if (sampling.frames % sampling.segmentFrames !== 0)
     throw damaged(file, `has ${sampling.frames} frames in segments of ${sampling.segmentFrames} in its metadata`);
 }

@@ -1,5 +1,5 @@
 export { LongVLMError, type LongVLMErrorCode } from './errors.js';
-export { type Sampling, VideoFeatures, type VideoFeaturesInit, type VideoSource } from './features.js';
+export { type Sampling, VideoFeatures, type VideoFeaturesInit, type VideoPart, type VideoSource } from './features.js';
 export * from './kernels/index.js';
 export { type Answer, type AskOptions, type StopReason, VideoChat, type VideoChatOptions } from './llm/chat.js';
 export { type EvaluateEmbeddingsOptions, evaluateEmbeddings } from './llm/embeddings.js';
@@ -13,6 +13,7 @@ export {
   type EncodeProgress,
   LongVLM,
   type LongVLMParts,
+  type ProjectOptions,
 } from './longvlm.js';
 export type { LongVLMOptions, Resize } from './longvlmOptions.js';
 export { Projector, type ProjectorOptions } from './projector/projector.js';
@@ -30,3 +31,4 @@ export {
   type VisionEncoderOptions,
 } from './vision/encoder.js';
 export { frameGeometry } from './vision/preprocess.js';
+export type { Reduction } from './vision/reduce.js';

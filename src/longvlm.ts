@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { LongVLMError } from './errors.js';
-import { type Sampling, VideoFeatures } from './features.js';
+import { checkVideoPart, countTokens, type Sampling, VideoFeatures, type VideoPart } from './features.js';
 import { mergeSchedule, poolClsTokens } from './kernels/index.js';
 import { type Answer, type AskOptions, VideoChat, type VideoChatOptions } from './llm/chat.js';
 import { LanguageModel } from './llm/model.js';
@@ -37,8 +37,15 @@ export type EncodeOptions = {
   signal?: AbortSignal;
 };
 
+/** Options of {@link LongVLM.project}. */
+export type ProjectOptions = {
+  /** Which tokens the language model sees: `global`, `local`, or both, LongVLM's way. Defaults to `both`. */
+  part?: VideoPart;
+  signal?: AbortSignal;
+};
+
 /** Options of {@link LongVLM.chat}. */
-export type ChatOptions = EncodeOptions & Omit<VideoChatOptions, 'signal'>;
+export type ChatOptions = EncodeOptions & ProjectOptions & Omit<VideoChatOptions, 'signal'>;
 
 /**
  * A vision tower, a projector and a language model that together answer questions about long videos.
@@ -181,7 +188,7 @@ export class LongVLM {
     const signal = checkSignal(options.signal);
     signal?.throwIfAborted();
     this.#ensureNotDisposed();
-    const { frames, segmentFrames, tokensPerSegment, globalLayers, resize, mergeHeads } = this.sampling;
+    const { frames, segmentFrames, tokensPerSegment, globalLayers, resize, reduction, mergeHeads } = this.sampling;
     const report = (stage: EncodeProgress['stage'], done: number) =>
       options.onProgress?.({ stage, frames: done, totalFrames: frames });
     const tools = {
@@ -202,6 +209,7 @@ export class LongVLM {
     for await (const segment of readSegments(info, { frames, segmentFrames, geometry, ...tools })) {
       const encoded = await this.#vision.encodeSegment(segment.frames, {
         tokensPerSegment,
+        reduction,
         heads: mergeHeads,
         ...(signal && { signal }),
       });
@@ -235,11 +243,13 @@ export class LongVLM {
    * The embeddings that the language model sees for a video [tokens, width], for anyone's own pipeline.
    * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when the features belong to another tower
    */
-  async project(features: VideoFeatures, options: { signal?: AbortSignal } = {}): Promise<Float32Tensor> {
+  async project(features: VideoFeatures, options: ProjectOptions = {}): Promise<Float32Tensor> {
     if (!(features instanceof VideoFeatures)) wrongType('features', 'VideoFeatures', features);
+    const { part = 'both', signal } = options;
+    checkVideoPart(part);
     this.#ensureNotDisposed();
     features.checkTower(this.tower);
-    return this.#needed('projector', this.#projector).project(features.tokens(), options);
+    return this.#needed('projector', this.#projector).project(features.tokens(part), { ...(signal && { signal }) });
   }
 
   /**
@@ -251,9 +261,10 @@ export class LongVLM {
     this.#needed('projector', this.#projector);
     const template = options.template ?? this.#options.template;
     resolvePromptTemplate(template);
+    checkVideoPart(options.part ?? 'both');
     const features = video instanceof VideoFeatures ? video : await this.encode(video, options);
     const embeddings = await this.project(features, options);
-    const { onProgress: _, ...chatOptions } = options;
+    const { onProgress: _, part: __, ...chatOptions } = options;
     const temperature = options.temperature ?? this.#options.temperature;
     const chat = await VideoChat.create(llm, embeddings, { ...chatOptions, template, temperature });
     for (const old of this.#chats) if (old.disposed) this.#chats.delete(old);
@@ -277,7 +288,7 @@ export class LongVLM {
     const features = video instanceof VideoFeatures ? video : await this.encode(video, options);
     const contextSize =
       options.contextSize ??
-      VideoChat.requiredContextSize(llm, features.tokenCount, question, {
+      VideoChat.requiredContextSize(llm, features.tokenCountOf(options.part ?? 'both'), question, {
         ...options,
         template: options.template ?? this.#options.template,
       });
@@ -294,18 +305,26 @@ export class LongVLM {
    * Finds out whether a question fits into the context, in a moment, before a video is encoded for minutes.
    * @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` when it does not
    */
-  checkQuestion(question: string, options: Pick<ChatOptions, 'template' | 'system' | 'contextSize'> = {}): void {
+  checkQuestion(
+    question: string,
+    options: Pick<ChatOptions, 'part' | 'template' | 'system' | 'contextSize'> = {},
+  ): void {
     checkString('question', question);
-    VideoChat.checkFits(this.#needed('llm', this.#llm), this.tokenCount, question, {
+    VideoChat.checkFits(this.#needed('llm', this.#llm), this.tokenCountOf(options.part ?? 'both'), question, {
       ...options,
       template: options.template ?? this.#options.template,
     });
   }
 
-  /** Tokens of a video that the language model sees. */
+  /** Tokens of a video that the language model sees: global and local together. */
   get tokenCount(): number {
+    return this.tokenCountOf('both');
+  }
+
+  /** Tokens of a part of a video. */
+  tokenCountOf(part: VideoPart): number {
     const { frames, segmentFrames, tokensPerSegment, globalLayers } = this.sampling;
-    return globalLayers + (frames / segmentFrames) * tokensPerSegment;
+    return countTokens(part, globalLayers, (frames / segmentFrames) * tokensPerSegment);
   }
 
   get disposed(): boolean {

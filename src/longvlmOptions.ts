@@ -11,6 +11,7 @@ import {
   checkString,
   wrongValue,
 } from './validate.js';
+import { type Reduction, reductions } from './vision/reduce.js';
 
 /** How frames are made square: CLIP's own way, the reference loader's, or LLaVA-1.5's. */
 export type Resize = 'crop' | 'squash' | 'pad';
@@ -38,6 +39,12 @@ export type LongVLMOptions = {
   mergeHeads?: number;
   /** Defaults to `crop`. */
   resize?: Resize;
+  /**
+   * How a segment's K·N patch tokens become `tokensPerSegment`. `merge`: the most similar ones are merged, LongVLM's way.
+   * To compare with: `pool` averages as many consecutive ones, in frame order, into each token; `subsample` takes tokens
+   * at even distances and drops the others. Defaults to `merge`.
+   */
+  reduction?: Reduction;
   /** Layout of conversations. Defaults to `long_vlm_v1`. */
   template?: PromptTemplateName | PromptTemplate;
   /** Temperature of answers that name none: `0` always takes the most likely token. Defaults to `0.2`. */
@@ -62,6 +69,7 @@ export const defaultOptions = {
   tokensPerSegment: 30,
   globalLayers: 5,
   resize: 'crop',
+  reduction: 'merge',
   template: 'long_vlm_v1',
   temperature: defaultTemperature,
 } as const satisfies LongVLMOptions;
@@ -87,6 +95,7 @@ export function checkOptions(options: LongVLMOptions): void {
   for (const name of ['frames', 'segmentFrames', 'tokensPerSegment', 'globalLayers', 'mergeHeads', 'threads'] as const)
     if (options[name] !== undefined) checkInteger(name, options[name], 1);
   if (options.resize !== undefined) checkOneOf('resize', options.resize, ['crop', 'squash', 'pad']);
+  if (options.reduction !== undefined) checkOneOf('reduction', options.reduction, reductions);
   if (options.template !== undefined) resolvePromptTemplate(options.template);
   if (options.temperature !== undefined) checkNumber('temperature', options.temperature, 0);
   checkSignal(options.signal);
@@ -106,7 +115,7 @@ export function settleOptions(options: LongVLMOptions, preset: LongVLMOptions = 
 
 /** How videos are sampled; `mergeHeads` depend on the tower. */
 export function samplingOf(options: SettledOptions, attentionHeads: number): Sampling {
-  const { frames, segmentFrames, tokensPerSegment, globalLayers, resize } = options;
+  const { frames, segmentFrames, tokensPerSegment, globalLayers, resize, reduction } = options;
   const mergeHeads = options.mergeHeads ?? attentionHeads;
-  return { frames, segmentFrames, tokensPerSegment, globalLayers, resize, mergeHeads };
+  return { frames, segmentFrames, tokensPerSegment, globalLayers, resize, reduction, mergeHeads };
 }

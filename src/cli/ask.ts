@@ -53,7 +53,7 @@ async function ask(video: string, question: string, flags: Flags, signal: AbortS
         answer: answer.text,
         tokenIds: answer.tokenIds,
         stopReason: answer.stopReason,
-        video: videoReport(features),
+        video: videoReport(features, flags.tokens),
         timings: {
           load: milliseconds(loaded - started),
           encode: milliseconds(encoded - loaded),
@@ -65,7 +65,9 @@ async function ask(video: string, question: string, flags: Flags, signal: AbortS
       process.stdout.write(`${JSON.stringify(report)}\n`);
     } else {
       process.stdout.write('\n');
-      process.stderr.write(`${videoLine(features)}; ${(answer.timings.total / 1000).toFixed(1)} s for the answer\n`);
+      process.stderr.write(
+        `${videoLine(features, flags.tokens)}; ${(answer.timings.total / 1000).toFixed(1)} s for the answer\n`,
+      );
     }
   } finally {
     progress.stop();

@@ -1,10 +1,11 @@
 // Flags that commands share, and what they become.
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { VideoFeatures } from '../features.js';
+import { VideoFeatures, type VideoPart } from '../features.js';
 import { type PromptTemplateName, promptTemplateNames } from '../llm/templates.js';
 import type { LongVLM } from '../longvlm.js';
-import { defaultOptions, type LongVLMOptions } from '../longvlmOptions.js';
+import { defaultOptions, type LongVLMOptions, type Resize } from '../longvlmOptions.js';
 import { readNano } from '../models/nano.js';
+import { type Reduction, reductions } from '../vision/reduce.js';
 
 /** What {@link addVisionOptions} and {@link addLanguageOptions} read. */
 export type ModelFlags = {
@@ -15,7 +16,8 @@ export type ModelFlags = {
   segmentFrames?: number;
   mergeTokens?: number;
   globalLayers?: number;
-  resize?: 'crop' | 'squash' | 'pad';
+  resize?: Resize;
+  reduction?: Reduction;
   threads?: number;
   ffmpeg?: string;
   device?: 'auto' | 'cpu' | 'cuda' | 'vulkan' | 'metal';
@@ -23,6 +25,7 @@ export type ModelFlags = {
 
 /** What {@link addAnswerOptions} reads. */
 export type AnswerFlags = {
+  tokens: VideoPart;
   maxTokens: number;
   temperature?: number;
   topK?: number;
@@ -65,6 +68,7 @@ type DefaultedOption =
   | 'tokensPerSegment'
   | 'globalLayers'
   | 'resize'
+  | 'reduction'
   | 'temperature'
   | 'template';
 
@@ -120,6 +124,11 @@ export function addVisionOptions(command: Command): Command {
     .addOption(
       option('--resize <how>', withDefault('how frames are made square', 'resize')).choices(['crop', 'squash', 'pad']),
     )
+    .addOption(
+      option('--reduction <how>', withDefault("how a segment's patches become few tokens", 'reduction')).choices(
+        reductions,
+      ),
+    )
     .addOption(option('--threads <n>', 'threads on the CPU (default: all cores)').argParser(integer(1)))
     .addOption(option('--ffmpeg <path>', 'the ffmpeg to use (default: $FFMPEG_PATH, ffmpeg-static, then $PATH)'));
 }
@@ -139,6 +148,11 @@ export function addLanguageOptions(command: Command): Command {
 /** How answers are made. */
 export function addAnswerOptions(command: Command): Command {
   return command
+    .addOption(
+      option('--tokens <which>', 'which tokens of the video the language model sees')
+        .choices(['both', 'local', 'global'])
+        .default('both'),
+    )
     .addOption(option('--max-tokens <n>', 'longest answer, in tokens').argParser(integer(1)).default(1024))
     .addOption(
       option('--temperature <t>', withDefault('0 always takes the likeliest token', 'temperature')).argParser(
@@ -165,7 +179,8 @@ export function addAnswerOptions(command: Command): Command {
 
 /** The flags as {@link LongVLM.load} takes them; undefined stands for its default. */
 export function loadOptions(flags: ModelFlags): LongVLMOptions {
-  const { vision, projector, llm, frames, segmentFrames, globalLayers, resize, threads, ffmpeg, device } = flags;
+  const { vision, projector, llm, frames, segmentFrames, globalLayers, resize, reduction, threads, ffmpeg, device } =
+    flags;
   return {
     vision,
     projector,
@@ -175,6 +190,7 @@ export function loadOptions(flags: ModelFlags): LongVLMOptions {
     tokensPerSegment: flags.mergeTokens,
     globalLayers,
     resize,
+    reduction,
     threads,
     ffmpeg,
     device,
@@ -197,8 +213,8 @@ export function askOptions({ maxTokens, temperature, topK, topP, minP, seed, sto
 }
 
 /** The flags as {@link LongVLM.chat} takes them. */
-export function chatOptions({ template, system, contextSize }: AnswerFlags) {
-  return { template, system, contextSize };
+export function chatOptions({ tokens, template, system, contextSize }: AnswerFlags) {
+  return { part: tokens, template, system, contextSize };
 }
 
 /** Whether a VIDEO argument names a file made by `encode`. */

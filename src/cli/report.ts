@@ -1,12 +1,12 @@
 // What was really used, for people and for machines.
-import type { VideoFeatures } from '../features.js';
+import type { VideoFeatures, VideoPart } from '../features.js';
 
 /** The `video` object of `--json`. */
-export function videoReport(features: VideoFeatures) {
+export function videoReport(features: VideoFeatures, part: VideoPart = 'both') {
   return {
     frames: features.sampling.frames,
     segments: features.segments,
-    tokens: features.tokenCount,
+    tokens: features.tokenCountOf(part),
     duration: features.source.durationSeconds,
   };
 }
@@ -17,8 +17,8 @@ export function warningLines(features: VideoFeatures): string {
 }
 
 /** What was used, in one line. */
-export function videoLine(features: VideoFeatures): string {
-  const { frames, segments, tokens, duration } = videoReport(features);
+export function videoLine(features: VideoFeatures, part: VideoPart = 'both'): string {
+  const { frames, segments, tokens, duration } = videoReport(features, part);
   const used = frames > features.source.frameCount ? ` (the video has only ${features.source.frameCount})` : '';
   return `${frames} frames${used} of ${duration.toFixed(1)} s in ${segments} segments, ${tokens} tokens`;
 }

@@ -13,7 +13,7 @@ const requiredKeys = [
   'temperature',
   'template',
 ] as const;
-const optionalKeys = ['mergeHeads'] as const;
+const optionalKeys = ['mergeHeads', 'reduction'] as const;
 
 type UseOptions = Required<Pick<LongVLMOptions, (typeof requiredKeys)[number]>> &
   Pick<LongVLMOptions, (typeof optionalKeys)[number]>;

@@ -3,6 +3,7 @@ import type { Float32Tensor } from '../tensor.js';
 import {
   checkInteger,
   checkObject,
+  checkOneOf,
   checkSignal,
   checkString,
   checkTensor,
@@ -11,9 +12,10 @@ import {
 } from '../validate.js';
 import { openSafetensors } from '../weights/safetensors.js';
 import { readVisionConfig, type VisionConfig, visionFiles } from './config.js';
+import { type Reduction, reductions } from './reduce.js';
 import { buildTower } from './tower.js';
 import { findTowerWeights, fingerprint } from './weights.js';
-import type { ForwardPayload, SegmentPayload, VisionWorkerData } from './worker.js';
+import type { ForwardPayload, SegmentPayload, SegmentReduction, VisionWorkerData } from './worker.js';
 
 /** Options of {@link VisionEncoder.create}. */
 export type VisionEncoderOptions = {
@@ -32,8 +34,10 @@ export type VisionEncoderOptions = {
 export type EncodeSegmentOptions = {
   /** Tokens to keep (M). */
   readonly tokensPerSegment?: number;
-  /** Tokens merged away at each step. */
+  /** Tokens merged away at each step; for `merge` only. */
   readonly schedule?: readonly number[];
+  /** How the patches become few: see {@link LongVLMOptions.reduction}. Defaults to `merge`. */
+  readonly reduction?: Reduction;
   /** Groups of channels whose mean is compared. Defaults to the tower's attention heads. */
   readonly heads?: number;
   /** Hands the frames' buffer over instead of copying it: it is detached afterwards. Defaults to `false`. */
@@ -41,11 +45,11 @@ export type EncodeSegmentOptions = {
   readonly signal?: AbortSignal;
 };
 
-/** A segment of K frames, merged. */
+/** A segment of K frames, its patches merged or otherwise reduced. */
 export type EncodedSegment = {
   /** [M, C]. */
   readonly local: Float32Tensor;
-  /** [M], patches in each token. */
+  /** [M], patches in each token: those that were averaged, or 1 where they were picked. */
   readonly sizes: Float32Tensor;
   /** [K, E, C], oldest layer first. */
   readonly cls: Float32Tensor;
@@ -141,7 +145,7 @@ export class VisionEncoder {
   }
 
   /**
-   * Encodes the frames of one segment and merges their K·N patches, in the worker thread.
+   * Encodes the frames of one segment and reduces their K·N patches, in the worker thread.
    *
    * @param frames RGB [K, S, S, 3], K at least 1.
    * @throws TypeError or RangeError for a wrong argument; LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tower gives NaN
@@ -156,10 +160,10 @@ export class VisionEncoder {
     checkObject('options', options);
     const heads = checkInteger('heads', options.heads ?? this.config.heads, 1);
     if (channels % heads !== 0) wrongValue('heads', `divisor of the ${channels} channels`, heads);
-    const merging = checkMerging(options, (frames.length / frameBytes) * patches);
+    const reduction = checkReduction(options, heads, (frames.length / frameBytes) * patches);
     const signal = checkSignal(options.signal);
     const own = exactly(frames);
-    const payload: SegmentPayload = { frames: own, heads, ...merging };
+    const payload: SegmentPayload = { frames: own, reduction };
     const transfer = own !== frames || options.transfer ? [own.buffer as ArrayBuffer] : [];
     return this.#worker.call('encodeSegment', payload, { signal, transfer });
   }
@@ -179,16 +183,19 @@ export class VisionEncoder {
 }
 
 /** Checked here, so that a wrong option is found before the tower has run for seconds. */
-function checkMerging({ tokensPerSegment, schedule }: EncodeSegmentOptions, tokens: number) {
+function checkReduction(options: EncodeSegmentOptions, heads: number, tokens: number): SegmentReduction {
+  const { tokensPerSegment, schedule } = options;
+  const how = checkOneOf('reduction', options.reduction ?? 'merge', reductions);
   if ((tokensPerSegment === undefined) === (schedule === undefined))
     throw new TypeError('Expected one of tokensPerSegment and schedule in options but received both or neither');
   if (schedule === undefined) {
     const keep = checkInteger('tokensPerSegment', tokensPerSegment, 1, tokens);
-    return { keep };
+    return how === 'merge' ? { how, heads, keep } : { how, keep };
   }
+  if (how !== 'merge') wrongValue('reduction, as a schedule is given', "'merge'", how);
   if (!Array.isArray(schedule)) wrongType('schedule', 'array of integers', schedule);
   for (const [index, r] of schedule.entries()) checkInteger(`schedule[${index}]`, r, 0);
-  return { schedule: schedule as readonly number[] };
+  return { how, heads, schedule: schedule as readonly number[] };
 }
 
 /** A view whose buffer holds nothing else: posting a view posts the whole buffer below it. */

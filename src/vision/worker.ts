@@ -6,6 +6,7 @@ import { type Answer, letAbortsArrive, serveWorker } from '../onnx/workerServer.
 import { type Float32Tensor, float32Tensor } from '../tensor.js';
 import type { VisionConfig } from './config.js';
 import { normalizationTables, normalizeFrames } from './preprocess.js';
+import { type Reduction, reduceTokens } from './reduce.js';
 
 export type VisionWorkerData = {
   readonly model: OnnxModel;
@@ -19,13 +20,13 @@ export type VisionWorkerData = {
 /** Pixels [n, 3, S, S], already normalised. */
 export type ForwardPayload = { readonly pixels: Float32Array<ArrayBuffer> };
 
-/** Frames [K, S, S, 3], and how to merge them: exactly one of `keep` and `schedule`. */
-export type SegmentPayload = {
-  readonly frames: Uint8Array;
-  readonly heads: number;
-  readonly keep?: number;
-  readonly schedule?: readonly number[];
-};
+/** Frames [K, S, S, 3], and how their tokens become few. */
+export type SegmentPayload = { readonly frames: Uint8Array; readonly reduction: SegmentReduction };
+
+export type SegmentReduction =
+  | { readonly how: 'merge'; readonly heads: number; readonly keep: number }
+  | { readonly how: 'merge'; readonly heads: number; readonly schedule: readonly number[] }
+  | { readonly how: Exclude<Reduction, 'merge'>; readonly keep: number };
 
 class TowerWorker {
   readonly #session: Session;
@@ -70,7 +71,7 @@ class TowerWorker {
     };
   }
 
-  async #encodeSegment({ frames, ...merging }: SegmentPayload, signal: AbortSignal): Promise<Answer> {
+  async #encodeSegment({ frames, reduction }: SegmentPayload, signal: AbortSignal): Promise<Answer> {
     const { patches: count, channels, imageSize } = this.#data.config;
     const numFrames = frames.length / this.#frameValues;
     const tokens = numFrames * count;
@@ -82,10 +83,10 @@ class TowerWorker {
       return planes;
     };
     const cls = await this.#run(numFrames, normalized, patches, signal);
-    const merged = mergeTokensSync(float32Tensor(patches, [tokens, channels]), merging);
+    const reduced = reduce(float32Tensor(patches, [tokens, channels]), reduction);
     return {
-      value: { local: merged.tokens, sizes: merged.sizes, cls },
-      transfer: [merged.tokens, merged.sizes, cls].map(({ data }) => data.buffer as ArrayBuffer),
+      value: { local: reduced.tokens, sizes: reduced.sizes, cls },
+      transfer: [reduced.tokens, reduced.sizes, cls].map(({ data }) => data.buffer as ArrayBuffer),
     };
   }
 
@@ -118,6 +119,12 @@ class TowerWorker {
     }
     return float32Tensor(cls, [frames, globalLayers, channels]);
   }
+}
+
+function reduce(tokens: Float32Tensor, reduction: SegmentReduction) {
+  if (reduction.how !== 'merge') return reduceTokens(tokens, reduction.keep, reduction.how);
+  const { how: _, ...merging } = reduction;
+  return mergeTokensSync(tokens, merging);
 }
 
 await serveWorker(TowerWorker.start);

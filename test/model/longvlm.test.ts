@@ -120,6 +120,7 @@ describe('LongVLM.encode()', () => {
       tokensPerSegment: 6,
       globalLayers: 5,
       resize: 'crop',
+      reduction: 'merge',
       mergeHeads: 4,
     });
     const indices = (await openSafetensors(path.join(pico.clip, '../expected.safetensors'))).tensors.get(
@@ -275,6 +276,12 @@ describe('VideoFeatures', () => {
     await expect(vlm.chat(await VideoFeatures.load(file))).rejects.toMatchObject({ code: 'ERR_LONGVLM_MISMATCH' });
   });
 
+  test('reads files from before there was a choice of reduction as merged', async () => {
+    const { reduction: _, ...before } = features.sampling;
+    const loaded = await VideoFeatures.load(await rewritten('before', { sampling: JSON.stringify(before) }));
+    expect(loaded).toEqual(features);
+  });
+
   const sampling = (change: object) => JSON.stringify({ ...features.sampling, ...change });
 
   const rewritten = async (name: string, change: Record<string, string>, drop?: string) => {
@@ -306,6 +313,11 @@ describe('VideoFeatures', () => {
       'frames that are no number',
       () => rewritten('nan', { sampling: sampling({ frames: null }) }),
       /null for sampling\.frames/,
+    ],
+    [
+      'another reduction',
+      () => rewritten('how', { sampling: sampling({ reduction: 'shuffle' }) }),
+      /shuffle for sampling\.reduction/,
     ],
   ])('refuses %s', async (_, make, message) => {
     await expect(VideoFeatures.load(await make())).rejects.toMatchObject({
@@ -396,6 +408,7 @@ describe('LongVLM.load()', () => {
     ],
     ['more global layers than there are', { globalLayers: 8 }, 'RangeError', /between 1 and 7 for globalLayers/],
     ['another resize', { resize: 'stretch' }, 'RangeError', /one of crop, squash, pad for resize/],
+    ['another reduction', { reduction: 'drop' }, 'RangeError', /one of merge, pool, subsample for reduction/],
     ['another template', { template: 'chatml' }, 'RangeError', /one of long_vlm_v1, vicuna_v1_1 for template/],
     ['a temperature below 0', { temperature: -1 }, 'RangeError', /number of at least 0 for temperature/],
   ])('refuses %s', async (_, options, error, message) => {

@@ -279,6 +279,17 @@ describe('VisionEncoder refuses', () => {
       [call(frame, {}), 'TypeError', /one of tokensPerSegment and schedule/],
       [call(frame, { tokensPerSegment: 6, schedule: rs }), 'TypeError', /one of tokensPerSegment and schedule/],
       [call(frame, { tokensPerSegment: 17 }), 'RangeError', /integer between 1 and 16 for tokensPerSegment/],
+      [
+        call(frame, { tokensPerSegment: 6, reduction: 'drop' }),
+        'RangeError',
+        /one of merge, pool, subsample for reduction/,
+      ],
+      [
+        call(frame, { schedule: [1], reduction: 'pool' }),
+        'RangeError',
+        /'merge' for reduction, as a schedule is given/,
+      ],
+      [call(frame, { tokensPerSegment: 17, reduction: 'pool' }), 'RangeError', /between 1 and 16 for tokensPerSegment/],
       [call(frame, { schedule: [1, -1] }), 'RangeError', /for schedule\[1\]/],
       [call(frame, { tokensPerSegment: 6, heads: 5 }), 'RangeError', /divisor of the 64 channels for heads/],
       [encoder.forward(float32Tensor(new Float32Array(0), [0, 3, 56, 56])), 'RangeError', /pixels\.dims\[0\]/],
