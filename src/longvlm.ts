@@ -283,15 +283,9 @@ export class LongVLM {
     options: ChatOptions & AskOptions & { onText?: (text: string) => void } = {},
   ): Promise<Answer> {
     checkString('question', question);
-    const llm = this.#needed('llm', this.#llm);
     if (!(video instanceof VideoFeatures)) this.checkQuestion(question, options);
     const features = video instanceof VideoFeatures ? video : await this.encode(video, options);
-    const contextSize =
-      options.contextSize ??
-      VideoChat.requiredContextSize(llm, features.tokenCountOf(options.part ?? 'both'), question, {
-        ...options,
-        template: options.template ?? this.#options.template,
-      });
+    const contextSize = options.contextSize ?? this.requiredContextSize(features, question, options);
     const chat = await this.chat(features, { ...options, contextSize });
     try {
       await chat.ask(question, options);
@@ -311,6 +305,23 @@ export class LongVLM {
   ): void {
     checkString('question', question);
     VideoChat.checkFits(this.#needed('llm', this.#llm), this.tokenCountOf(options.part ?? 'both'), question, {
+      ...options,
+      template: options.template ?? this.#options.template,
+    });
+  }
+
+  /**
+   * Tokens of context that one question about a video and its answer need, at most what the model was trained for: a longer
+   * answer is cut there.
+   */
+  requiredContextSize(
+    features: VideoFeatures,
+    question: string,
+    options: Pick<ChatOptions & AskOptions, 'part' | 'template' | 'system' | 'maxTokens'> = {},
+  ): number {
+    checkString('question', question);
+    const videoTokens = features.tokenCountOf(options.part ?? 'both');
+    return VideoChat.requiredContextSize(this.#needed('llm', this.#llm), videoTokens, question, {
       ...options,
       template: options.template ?? this.#options.template,
     });

@@ -12,14 +12,12 @@ import {
   wrongType,
 } from '../validate.js';
 import { AnswerText } from './answerText.js';
+import { contextFull, defaultContextSize, defaultMaxTokens, promptLength } from './contextSize.js';
 import { evaluateEmbeddings } from './embeddings.js';
 import type { LanguageModel } from './model.js';
 import { tokensAfterVideo, tokensBeforeVideo, tokensOfNextTurn } from './prompt.js';
 import { checkSamplingOptions, defaultTemperature, type SamplingOptions, toEvaluateOptions } from './sampling.js';
 import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate } from './templates.js';
-
-/** Tokens of an answer when nothing else is said, as the reference has it. */
-export const defaultMaxTokens = 1024;
 
 /** Options of {@link VideoChat.create}. */
 export type VideoChatOptions = {
@@ -80,6 +78,8 @@ export class VideoChat {
   /** Evaluated with the next question: the end of an answer that was cut before its last token was. */
   #pending: Token[] = [];
   #turns = 0;
+  /** Where the first question begins: behind the video. */
+  #questionsFrom = 0;
   #lastAnswer: Answer | undefined;
   /** Settles when the turn before has left the sequence: turns take their place in order. */
   #idle: Promise<void> = Promise.resolve();
@@ -152,6 +152,7 @@ export class VideoChat {
         ...(placeholder !== undefined && { placeholder }),
         ...(signal && { signal }),
       });
+      chat.#questionsFrom = chat.usedTokens;
     } catch (error) {
       // An abort rejects at once; the step in flight ends on its own before the context goes.
       const disposed = chat.dispose();
@@ -238,6 +239,36 @@ export class VideoChat {
     checkSamplingOptions(options);
     checkSignal(options.signal);
     return this.#turn(question, options);
+  }
+
+  /**
+   * Whether {@link reset} can be used: not with a language model whose state cannot be taken back to where it was, as that
+   * of recurrent models and of sliding windows cannot. Start a new chat instead.
+   */
+  get canReset(): boolean {
+    return !this.#sequence.needsCheckpoints;
+  }
+
+  /**
+   * Forgets every turn, once those that are under way have ended: the next question is the first of a conversation of its
+   * own. The video stays evaluated, so this takes no time.
+   * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` where {@link canReset} is false, `ERR_LONGVLM_DISPOSED`
+   */
+  async reset(): Promise<void> {
+    const release = await this.#begin(undefined);
+    try {
+      if (!this.canReset)
+        throw new LongVLMError(
+          'ERR_LONGVLM_UNSUPPORTED',
+          `The language model ${this.#model.path} cannot forget the turns of a chat. Start a new chat.`,
+        );
+      await this.#end(undefined, this.#questionsFrom);
+      this.#turns = 0;
+      this.#pending = [];
+      this.#lastAnswer = undefined;
+    } finally {
+      release();
+    }
   }
 
   async *#turn(question: string, options: AskOptions): AsyncGenerator<string, void, void> {
@@ -359,22 +390,6 @@ export class VideoChat {
   }
 }
 
-/** Tokens up to where the first answer begins. */
-function promptLength(
-  model: LanguageModel,
-  videoTokens: number,
-  question: string,
-  options: { template?: PromptTemplateName | PromptTemplate; system?: string },
-): number {
-  const template = resolvePromptTemplate(options.template ?? 'long_vlm_v1');
-  const before = tokensBeforeVideo(model, template, options.system ?? template.system);
-  return before.length + videoTokens + tokensAfterVideo(model, template, question).length;
-}
-
-function defaultContextSize(model: LanguageModel, fixed: number): number {
-  return Math.min(model.trainContextSize, Math.max(4096, fixed + 256 + defaultMaxTokens));
-}
-
 async function createContext(model: LanguageModel, contextSize: number): Promise<LlamaContext> {
   if (model.disposed) throw new LongVLMError('ERR_LONGVLM_DISPOSED', 'The language model was disposed. Load it again.');
   try {
@@ -386,15 +401,6 @@ async function createContext(model: LanguageModel, contextSize: number): Promise
       { cause: error },
     );
   }
-}
-
-function contextFull(contextSize: number, wanted?: number, room?: number): LongVLMError {
-  const what = wanted === undefined ? 'The conversation does' : `The prompt's ${wanted} tokens do`;
-  const where = room === undefined ? '' : `the ${Math.max(0, room)} free places of `;
-  return new LongVLMError(
-    'ERR_LONGVLM_CONTEXT_FULL',
-    `${what} not fit into ${where}a context of ${contextSize} tokens. Raise contextSize, shorten the question, or start a new chat.`,
-  );
 }
 
 function asLongVLMError(error: unknown, signal: AbortSignal | undefined): unknown {

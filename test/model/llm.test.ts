@@ -140,6 +140,41 @@ describe('VideoChat', () => {
     });
   });
 
+  test('forgets its turns at a reset, but not the video', async () => {
+    await withChat(async (chat) => {
+      expect(chat.canReset).toBe(true);
+      const fixed = chat.usedTokens;
+      await chat.ask('and then?', { temperature: 0, maxTokens: 5 });
+      await chat.ask('and then?', { temperature: 0, maxTokens: 5 });
+      await chat.reset();
+      expect(chat.usedTokens).toBe(fixed);
+      expect(chat.lastAnswer).toBeUndefined();
+      await chat.ask(question, greedy);
+      expect(chat.lastAnswer?.tokenIds).toEqual(pico.expected.greedy_linear);
+      expect(chat.lastAnswer?.evaluatedTokens).toBeLessThan(video.dims[0]! + 16);
+      await chat.reset();
+      await chat.reset();
+      await chat.ask(question, greedy);
+      expect(chat.lastAnswer?.tokenIds).toEqual(pico.expected.greedy_linear);
+    });
+  });
+
+  test('a reset waits for the turns before it, and those after it for the reset', async () => {
+    await withChat(async (chat) => {
+      const before = chat.ask('and then?', greedy);
+      const reset = chat.reset();
+      const after = chat.ask(question, greedy);
+      await Promise.all([before, reset, after]);
+      expect(chat.lastAnswer?.tokenIds).toEqual(pico.expected.greedy_linear);
+    });
+  });
+
+  test('cannot be reset when it was disposed', async () => {
+    const chat = await VideoChat.create(model, video);
+    await chat.dispose();
+    await expect(chat.reset()).rejects.toMatchObject({ code: 'ERR_LONGVLM_DISPOSED' });
+  });
+
   test('rejects at once when the signal has aborted before', async () => {
     const signal = AbortSignal.abort(new Error('no'));
     await expect(VideoChat.create(model, video, { signal })).rejects.toThrow('no');

@@ -1,0 +1,35 @@
+// How large a conversation's context is, and what fits into it.
+import { LongVLMError } from '../errors.js';
+import type { LanguageModel } from './model.js';
+import { tokensAfterVideo, tokensBeforeVideo } from './prompt.js';
+import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate } from './templates.js';
+
+/** Tokens of an answer when nothing else is said, as the reference has it. */
+export const defaultMaxTokens = 1024;
+
+/** Tokens up to where the first answer begins. */
+export function promptLength(
+  model: LanguageModel,
+  videoTokens: number,
+  question: string,
+  options: { template?: PromptTemplateName | PromptTemplate; system?: string },
+): number {
+  const template = resolvePromptTemplate(options.template ?? 'long_vlm_v1');
+  const before = tokensBeforeVideo(model, template, options.system ?? template.system);
+  return before.length + videoTokens + tokensAfterVideo(model, template, question).length;
+}
+
+/** Size of a chat's context when nothing else is said; `fixed` tokens come before the first question. */
+export function defaultContextSize(model: LanguageModel, fixed: number): number {
+  return Math.min(model.trainContextSize, Math.max(4096, fixed + 256 + defaultMaxTokens));
+}
+
+/** That something does not fit: `wanted` tokens into the `room` that is left, where these are known. */
+export function contextFull(contextSize: number, wanted?: number, room?: number): LongVLMError {
+  const what = wanted === undefined ? 'The conversation does' : `The prompt's ${wanted} tokens do`;
+  const where = room === undefined ? '' : `the ${Math.max(0, room)} free places of `;
+  return new LongVLMError(
+    'ERR_LONGVLM_CONTEXT_FULL',
+    `${what} not fit into ${where}a context of ${contextSize} tokens. Raise contextSize, shorten the question, or start a new chat.`,
+  );
+}
