@@ -16,9 +16,11 @@ export type LongVLMErrorCode =
   | 'ERR_LONGVLM_WEIGHTS'
   /** A model or projector of a kind that is not supported. */
   | 'ERR_LONGVLM_UNSUPPORTED'
+  /** A data set, or what is left of an evaluation of it, is malformed. */
+  | 'ERR_LONGVLM_DATASET'
   /** A preset's folder is missing, incomplete or damaged. */
   | 'ERR_LONGVLM_PRESET'
-  /** Parts that do not fit together: tower and projector, projector and language model, features and tower. */
+  /** Parts that do not fit together: tower and projector, projector and language model, features and tower, an evaluation and what is left of another. */
   | 'ERR_LONGVLM_MISMATCH'
   /** The prompt, the video and the answer do not fit into the context. */
   | 'ERR_LONGVLM_CONTEXT_FULL'

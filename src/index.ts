@@ -1,4 +1,14 @@
 export { LongVLMError, type LongVLMErrorCode } from './errors.js';
+export { type Dataset, type DatasetEntry, type ReadDatasetOptions, readDataset } from './eval/dataset.js';
+export {
+  type EvaluateOptions,
+  type EvaluationProgress,
+  type EvaluationResult,
+  evaluate,
+  type MeanScore,
+} from './eval/evaluate.js';
+export { type Prediction, savePredictions } from './eval/predictions.js';
+export { scoreAnswer } from './eval/score.js';
 export { type Sampling, VideoFeatures, type VideoFeaturesInit, type VideoPart, type VideoSource } from './features.js';
 export * from './kernels/index.js';
 export { type Answer, type AskOptions, type StopReason, VideoChat, type VideoChatOptions } from './llm/chat.js';

@@ -2,9 +2,9 @@ import path from 'node:path';
 import { LongVLMError } from './errors.js';
 import { checkVideoPart, countTokens, type Sampling, VideoFeatures, type VideoPart } from './features.js';
 import { mergeSchedule, poolClsTokens } from './kernels/index.js';
-import { type Answer, type AskOptions, VideoChat, type VideoChatOptions } from './llm/chat.js';
+import { type Answer, type AskOptions, checkAskOptions, VideoChat, type VideoChatOptions } from './llm/chat.js';
 import { LanguageModel } from './llm/model.js';
-import { resolvePromptTemplate } from './llm/templates.js';
+import { type PromptTemplate, resolvePromptTemplate } from './llm/templates.js';
 import {
   checkOptions,
   type LongVLMOptions,
@@ -140,6 +140,11 @@ export class LongVLM {
   /** Identity of the vision tower, as {@link VideoFeatures.tower} holds it. */
   get tower(): string {
     return this.#vision.identity;
+  }
+
+  /** Layout of conversations that name none. */
+  get template(): PromptTemplate {
+    return resolvePromptTemplate(this.#options.template);
   }
 
   /** What was loaded, for people and logs. */
@@ -283,6 +288,7 @@ export class LongVLM {
     options: ChatOptions & AskOptions & { onText?: (text: string) => void } = {},
   ): Promise<Answer> {
     checkString('question', question);
+    checkAskOptions(options);
     if (!(video instanceof VideoFeatures)) this.checkQuestion(question, options);
     const features = video instanceof VideoFeatures ? video : await this.encode(video, options);
     const contextSize = options.contextSize ?? this.requiredContextSize(features, question, options);

@@ -1,10 +1,7 @@
-import { access, constants } from 'node:fs/promises';
-import path from 'node:path';
 import { Command, Option } from 'commander';
-import { LongVLMError, messageOf } from '../errors.js';
 import { LongVLM } from '../longvlm.js';
-import { wrongValue } from '../validate.js';
 import { addVisionOptions, loadOptions, type ModelFlags } from './options.js';
+import { checkOutput } from './output.js';
 import { Progress } from './progress.js';
 import { videoLine, videoReport, warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
@@ -26,7 +23,7 @@ export function encodeCommand(): Command {
 }
 
 async function encode(video: string, flags: Flags, signal: AbortSignal): Promise<void> {
-  await checkOutput(flags.output);
+  await checkOutput(flags.output, '.safetensors');
   const started = performance.now();
   const progress = new Progress();
   let vlm: LongVLM | undefined;
@@ -46,16 +43,4 @@ async function encode(video: string, flags: Flags, signal: AbortSignal): Promise
     progress.stop();
     await vlm?.dispose();
   }
-}
-
-/** What would make the last step fail, found before the first. The name also keeps a video from being overwritten. */
-async function checkOutput(output: string): Promise<void> {
-  if (!output.endsWith('.safetensors')) wrongValue('--output', 'name that ends in .safetensors', output);
-  const folder = path.dirname(path.resolve(output));
-  await access(folder, constants.W_OK).catch((error: unknown) => {
-    throw new LongVLMError(
-      'ERR_LONGVLM_FILE',
-      `Cannot write into ${folder}: ${messageOf(error)}. Give another --output.`,
-    );
-  });
 }

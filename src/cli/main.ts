@@ -4,6 +4,7 @@ import { version } from '../version.js';
 import { askCommand } from './ask.js';
 import { chatCommand } from './chat.js';
 import { encodeCommand } from './encode.js';
+import { evalCommand } from './eval.js';
 import { infoCommand } from './info.js';
 
 const program = new Command('longvlm')
@@ -18,11 +19,13 @@ Examples:
   longvlm ask talk.mp4 "What does she solder first?" --vision clip/ --projector mm_projector.safetensors --llm vicuna.gguf
   longvlm encode talk.mp4 -o talk.safetensors --vision clip/
   longvlm chat talk.safetensors --vision clip/ --projector mm_projector.safetensors --llm vicuna.gguf
+  longvlm eval questions.jsonl -o predictions.json
 
 Without --vision, --projector and --llm the embedded model answers.
 LONGVLM_VISION, LONGVLM_PROJECTOR and LONGVLM_LLM stand in for the three flags.`,
   );
-for (const command of [askCommand(), chatCommand(), encodeCommand(), infoCommand()]) program.addCommand(command);
+for (const command of [askCommand(), chatCommand(), encodeCommand(), evalCommand(), infoCommand()])
+  program.addCommand(command);
 // Wrong usage ends with code 2; set on every command, as commander does not hand it down to added ones.
 for (const command of [program, ...program.commands]) command.exitOverride();
 

@@ -38,7 +38,8 @@ export type AnswerFlags = {
   contextSize?: number;
 };
 
-function integer(min: number): (text: string) => number {
+/** Reads an integer of at least `min`. */
+export function integer(min: number): (text: string) => number {
   return (text) => {
     if (!/^-?\d+$/.test(text) || Number(text) < min)
       throw new InvalidArgumentError(min === 1 ? 'Give a positive integer.' : `Give an integer of at least ${min}.`);
@@ -46,7 +47,8 @@ function integer(min: number): (text: string) => number {
   };
 }
 
-function decimal(min: number, max: number): (text: string) => number {
+/** Reads a number from `min` to `max`. */
+export function decimal(min: number, max: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
     if (text.trim() === '' || !(value >= min && value <= max))
@@ -145,8 +147,12 @@ export function addLanguageOptions(command: Command): Command {
     );
 }
 
-/** How answers are made. */
-export function addAnswerOptions(command: Command): Command {
+/**
+ * How answers are made.
+ * @param own temperature of a command that has its own, and does not take the model's
+ */
+export function addAnswerOptions(command: Command, own: { temperature?: number } = {}): Command {
+  const temperature = '0 always takes the likeliest token';
   return command
     .addOption(
       option('--tokens <which>', 'which tokens of the video the language model sees')
@@ -155,9 +161,12 @@ export function addAnswerOptions(command: Command): Command {
     )
     .addOption(option('--max-tokens <n>', 'longest answer, in tokens').argParser(integer(1)).default(1024))
     .addOption(
-      option('--temperature <t>', withDefault('0 always takes the likeliest token', 'temperature')).argParser(
-        decimal(0, Number.POSITIVE_INFINITY),
-      ),
+      option(
+        '--temperature <t>',
+        own.temperature === undefined
+          ? withDefault(temperature, 'temperature')
+          : `${temperature} (default: ${own.temperature})`,
+      ).argParser(decimal(0, Number.POSITIVE_INFINITY)),
     )
     .addOption(option('--top-k <n>', 'sample among the n likeliest tokens').argParser(integer(0)))
     .addOption(option('--top-p <p>', 'sample among the tokens that reach probability p').argParser(decimal(0, 1)))

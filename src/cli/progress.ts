@@ -1,8 +1,9 @@
 // A progress bar on stderr, when that is a terminal.
 import { SingleBar } from 'cli-progress';
+import type { EvaluationProgress } from '../eval/evaluate.js';
 import type { EncodeProgress } from '../longvlm.js';
 
-/** Shows how far loading and encoding are. Silent where stderr is no terminal. */
+/** Shows how far loading, encoding and evaluating are. Silent where stderr is no terminal. */
 export class Progress {
   #bar: SingleBar | undefined;
   #stage = '';
@@ -14,6 +15,9 @@ export class Progress {
     if (stage === 'probe') this.#show('reading the file', 0, totalFrames, ' frames');
     else this.#show('encoding', frames, totalFrames, ' frames');
   };
+
+  readonly onEvaluate = ({ questions, totalQuestions }: EvaluationProgress): void =>
+    this.#show('evaluating', questions, totalQuestions, ' questions');
 
   /** Takes the bar off the screen. */
   stop(): void {

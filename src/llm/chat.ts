@@ -231,13 +231,7 @@ export class VideoChat {
    */
   stream(question: string, options: AskOptions = {}): AsyncGenerator<string, void, void> {
     checkString('question', question);
-    if (options.maxTokens !== undefined) checkInteger('maxTokens', options.maxTokens, 1);
-    if (options.stop !== undefined) {
-      if (!Array.isArray(options.stop)) wrongType('stop', 'array of strings', options.stop);
-      for (const [index, text] of options.stop.entries()) checkString(`stop[${index}]`, text);
-    }
-    checkSamplingOptions(options);
-    checkSignal(options.signal);
+    checkAskOptions(options);
     return this.#turn(question, options);
   }
 
@@ -388,6 +382,17 @@ export class VideoChat {
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
+}
+
+/** @throws TypeError or RangeError for a bad option. */
+export function checkAskOptions(options: AskOptions): void {
+  if (options.maxTokens !== undefined) checkInteger('maxTokens', options.maxTokens, 1);
+  if (options.stop !== undefined) {
+    if (!Array.isArray(options.stop)) wrongType('stop', 'array of strings', options.stop);
+    for (const [index, text] of options.stop.entries()) checkString(`stop[${index}]`, text);
+  }
+  checkSamplingOptions(options);
+  checkSignal(options.signal);
 }
 
 async function createContext(model: LanguageModel, contextSize: number): Promise<LlamaContext> {

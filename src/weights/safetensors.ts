@@ -1,7 +1,6 @@
 // The safetensors format: u64 header length, JSON header, then the tensors' bytes at offsets that the header gives.
-import { randomBytes } from 'node:crypto';
-import { open, rename, rm } from 'node:fs/promises';
 import type { Tensor } from '../tensor.js';
+import { writeWholeFile } from '../wholeFile.js';
 import {
   bytesPerElement,
   type ElementType,
@@ -126,20 +125,13 @@ export async function writeSafetensors(
   // Wide elements first, so that every tensor lies aligned to its own element.
   const entries = Object.entries(tensors).sort(([, a], [, b]) => bytesPerElement(b.type)! - bytesPerElement(a.type)!);
   const header = encodeHeader(entries, metadata);
-  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
   try {
-    const handle = await open(temporary, 'wx');
-    try {
+    await writeWholeFile(path, async (handle) => {
       await handle.writeFile(header);
       for (const [, { data }] of entries)
         await handle.writeFile(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, path);
+    });
   } catch (error) {
-    await rm(temporary, { force: true });
     throw fileError(path, error);
   }
 }

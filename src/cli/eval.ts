@@ -1,0 +1,95 @@
+import { rm } from 'node:fs/promises';
+import { Command } from 'commander';
+import { readDataset } from '../eval/dataset.js';
+import { type EvaluationResult, evaluate } from '../eval/evaluate.js';
+import { savePredictions } from '../eval/predictions.js';
+import { LongVLM } from '../longvlm.js';
+import {
+  type AnswerFlags,
+  addAnswerOptions,
+  addLanguageOptions,
+  addVisionOptions,
+  askOptions,
+  chatOptions,
+  decimal,
+  integer,
+  loadOptionsToChat,
+  type ModelFlags,
+} from './options.js';
+import { checkOutput } from './output.js';
+import { Progress } from './progress.js';
+import { milliseconds, run } from './run.js';
+
+type Flags = ModelFlags &
+  AnswerFlags & { output?: string; features?: string; limit?: number; minScore?: number; json?: boolean };
+
+/** `longvlm eval DATASET` */
+export function evalCommand(): Command {
+  const command = new Command('eval')
+    .description('answer the questions of a data set about videos, and score the answers')
+    .argument('<dataset>', 'JSON Lines: {"video", "question", "answer"} and, if wanted, "kind" and "question2"')
+    .option(
+      '-o, --output <file>',
+      'predictions to write (.json); an evaluation that is cut short goes on from beside it',
+    )
+    .option('--features <dir>', 'keep the features of videos here, for another evaluation')
+    .option('--limit <n>', 'only the first n videos (default: all)', integer(1))
+    .option('--min-score <x>', 'end with code 1 when the overall score is below', decimal(0, 1))
+    .option('--json', 'print one JSON object instead of the table');
+  return addAnswerOptions(addLanguageOptions(addVisionOptions(command)), { temperature: 0 }).action(
+    (dataset: string, flags: Flags) => run((signal) => evaluateDataset(dataset, flags, signal)),
+  );
+}
+
+async function evaluateDataset(file: string, flags: Flags, signal: AbortSignal): Promise<void> {
+  const { output, features: featuresFolder, minScore } = flags;
+  const resume = output === undefined ? undefined : `${output}.part.jsonl`;
+  if (output !== undefined) await checkOutput(output, '.json');
+  const dataset = await readDataset(file, { videos: flags.limit, signal });
+  const started = performance.now();
+  const progress = new Progress();
+  let vlm: LongVLM | undefined;
+  try {
+    vlm = await LongVLM.load({ ...loadOptionsToChat(flags), onProgress: progress.onLoad, signal });
+    const loaded = performance.now();
+    const result = await evaluate(vlm, dataset, {
+      ...chatOptions(flags),
+      ...askOptions(flags),
+      featuresFolder,
+      resume,
+      onProgress: progress.onEvaluate,
+      signal,
+    });
+    if (output !== undefined) await savePredictions(output, result.predictions);
+    if (resume !== undefined) await rm(resume);
+    const ended = performance.now();
+    progress.stop();
+    if (flags.json) {
+      const { kinds, overall } = result;
+      const videos = new Set(dataset.entries.map(({ video }) => video)).size;
+      const timings = { load: milliseconds(loaded - started), evaluate: milliseconds(ended - loaded) };
+      process.stdout.write(`${JSON.stringify({ dataset: file, videos, kinds, overall, output, timings })}\n`);
+    } else process.stdout.write(table(result));
+    if (minScore === undefined || result.overall.score >= minScore) return;
+    process.stderr.write(`longvlm: the overall score ${result.overall.score} is below --min-score ${minScore}\n`);
+    process.exitCode = 1;
+  } finally {
+    progress.stop();
+    await vlm?.dispose();
+  }
+}
+
+/** Kinds, how many questions of each, and their mean score; all questions last. */
+function table({ kinds, overall }: EvaluationResult): string {
+  const rows = [...kinds, { kind: 'overall', ...overall }].map(({ kind, questions, score }) => [
+    kind,
+    String(questions),
+    score.toFixed(3),
+  ]);
+  const cells = [['kind', 'questions', 'score'], ...rows];
+  const widths = [0, 1, 2].map((column) => Math.max(...cells.map((row) => row[column]!.length)));
+  const lines = cells.map(([kind, questions, score]) =>
+    [kind!.padEnd(widths[0]!), questions!.padStart(widths[1]!), score!.padStart(widths[2]!)].join('  '),
+  );
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,19 @@
+import { access, constants } from 'node:fs/promises';
+import path from 'node:path';
+import { LongVLMError, messageOf } from '../errors.js';
+import { wrongValue } from '../validate.js';
+
+/**
+ * What would make the last step fail, found before the first. The ending also keeps a video from being overwritten.
+ * @throws RangeError for another ending; LongVLMError `ERR_LONGVLM_FILE` when the folder cannot be written into
+ */
+export async function checkOutput(output: string, ending: string): Promise<void> {
+  if (!output.endsWith(ending)) wrongValue('--output', `name that ends in ${ending}`, output);
+  const folder = path.dirname(path.resolve(output));
+  await access(folder, constants.W_OK).catch((error: unknown) => {
+    throw new LongVLMError(
+      'ERR_LONGVLM_FILE',
+      `Cannot write into ${folder}: ${messageOf(error)}. Give another --output.`,
+    );
+  });
+}

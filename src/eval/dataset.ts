@@ -1,0 +1,122 @@
+import { readFile, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { LongVLMError, messageOf } from '../errors.js';
+import { checkInteger, checkObject, checkSignal, checkString, wrongType } from '../validate.js';
+import { fileError } from '../weights/tensorFile.js';
+
+/** A question about a video, with the answer that is due. */
+export type DatasetEntry = {
+  /** Path of the video. */
+  readonly video: string;
+  readonly question: string;
+  /** The same thing asked otherwise, where consistency is looked at. */
+  readonly question2?: string;
+  readonly answer: string;
+  /** What sort of question it is: scores are given for each. */
+  readonly kind: string;
+};
+
+/** What {@link evaluate} asks. */
+export type Dataset = { readonly entries: readonly DatasetEntry[] };
+
+/** Options of {@link readDataset}. */
+export type ReadDatasetOptions = {
+  /** Keeps the questions about the first so many videos. All by default. */
+  videos?: number;
+  signal?: AbortSignal;
+};
+
+/** The kind of entries that name none. */
+const otherKind = 'other';
+
+/**
+ * Reads a data set: JSON Lines, in each line an object with `video` (a path relative to the file), `question`, `answer`, and
+ * if wanted `kind` (`other` where it is missing) and `question2`. Other keys and empty lines are skipped.
+ *
+ * @throws LongVLMError `ERR_LONGVLM_DATASET` for a line that is none, telling which; `ERR_LONGVLM_FILE` when the file cannot
+ *   be read, or for all videos at once that are not there; TypeError or RangeError for a wrong option
+ * @example
+ * ```ts
+ * const dataset = await readDataset('questions.jsonl');
+ * // {"video": "talk.mp4", "question": "What comes first?", "answer": "A red circle.", "kind": "first"}
+ * ```
+ */
+export async function readDataset(file: string, options: ReadDatasetOptions = {}): Promise<Dataset> {
+  checkString('file', file);
+  const limit = options.videos === undefined ? Number.POSITIVE_INFINITY : checkInteger('videos', options.videos, 1);
+  const signal = checkSignal(options.signal);
+  signal?.throwIfAborted();
+  const bytes = await readFile(file, { signal }).catch((error: unknown) => {
+    signal?.throwIfAborted();
+    throw fileError(file, error);
+  });
+  const entries = parseLines(file, bytes);
+  const videos = new Set([...new Set(entries.map(({ video }) => video))].slice(0, limit));
+  await checkVideos(file, videos);
+  signal?.throwIfAborted();
+  return { entries: entries.filter(({ video }) => videos.has(video)) };
+}
+
+function parseLines(file: string, bytes: Uint8Array): DatasetEntry[] {
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (error) {
+    throw new LongVLMError('ERR_LONGVLM_DATASET', `${file} is no UTF-8 text. Give a JSON Lines file.`, {
+      cause: error,
+    });
+  }
+  const folder = path.dirname(path.resolve(file));
+  const entries = text.split('\n').flatMap((line, index) => {
+    if (line.trim() === '') return [];
+    try {
+      return [parseEntry(line, folder)];
+    } catch (error) {
+      throw new LongVLMError(
+        'ERR_LONGVLM_DATASET',
+        `${file}, line ${index + 1}: ${messageOf(error)}. Correct the line or remove it.`,
+        { cause: error },
+      );
+    }
+  });
+  if (entries.length > 0) return entries;
+  throw new LongVLMError('ERR_LONGVLM_DATASET', `${file} holds no questions. Give a JSON Lines file with some.`);
+}
+
+function parseEntry(line: string, folder: string): DatasetEntry {
+  const given = checkObject('the line', JSON.parse(line) as Partial<DatasetEntry>);
+  return {
+    video: path.resolve(folder, checkString('video', given.video)),
+    question: checkString('question', given.question),
+    ...(given.question2 !== undefined && { question2: checkString('question2', given.question2) }),
+    answer: checkString('answer', given.answer),
+    kind: checkString('kind', given.kind ?? otherKind),
+  };
+}
+
+/** @throws TypeError or RangeError for anything but a data set */
+export function checkDataset(dataset: Dataset): void {
+  if (!Array.isArray(checkObject('dataset', dataset).entries)) wrongType('dataset.entries', 'array', dataset.entries);
+  for (const [index, entry] of dataset.entries.entries()) {
+    const name = `dataset.entries[${index}]`;
+    checkObject(name, entry);
+    for (const key of ['video', 'question', 'answer', 'kind'] as const) checkString(`${name}.${key}`, entry[key]);
+    if (entry.question2 !== undefined) checkString(`${name}.question2`, entry.question2);
+  }
+}
+
+const mostNamed = 20;
+
+async function checkVideos(file: string, videos: ReadonlySet<string>): Promise<void> {
+  const missing: string[] = [];
+  for (const video of videos) {
+    const found = await stat(video).catch(() => undefined);
+    if (!found?.isFile()) missing.push(video);
+  }
+  if (missing.length === 0) return;
+  const more = missing.length > mostNamed ? ` and ${missing.length - mostNamed} more` : '';
+  throw new LongVLMError(
+    'ERR_LONGVLM_FILE',
+    `${missing.length} of the ${videos.size} videos in ${file} cannot be found: ${missing.slice(0, mostNamed).join(', ')}${more}. Put them there or correct their paths, which are relative to the data set.`,
+  );
+}

@@ -1,0 +1,37 @@
+import path from 'node:path';
+import { checkString } from '../validate.js';
+import { fileError } from '../weights/tensorFile.js';
+import { writeWholeFile } from '../wholeFile.js';
+import type { DatasetEntry } from './dataset.js';
+
+/** What was answered to an entry of a data set. */
+export type Prediction = {
+  readonly entry: DatasetEntry;
+  /** The answer to `question`, and behind it the one to `question2` where there is one. */
+  readonly answers: readonly string[];
+  /** From `0` to `1`; the mean of both answers where there are two. */
+  readonly score: number;
+};
+
+/**
+ * Writes predictions as Video-ChatGPT's evaluation scripts read them: a JSON array of `video_name` (the file's name without
+ * its ending), `Q`, `A`, `pred`, or of `video_name`, `Q1`, `Q2`, `A`, `pred1`, `pred2` for entries with two questions; and
+ * `kind` and `score`, which the scripts leave alone. The file appears whole or not at all.
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when it cannot be written
+ */
+export async function savePredictions(file: string, predictions: readonly Prediction[]): Promise<void> {
+  checkString('file', file);
+  const text = `${JSON.stringify(predictions.map(toVideoChatGpt), undefined, 2)}\n`;
+  await writeWholeFile(file, (handle) => handle.writeFile(text)).catch((error: unknown) => {
+    throw fileError(file, error);
+  });
+}
+
+function toVideoChatGpt({ entry, answers, score }: Prediction) {
+  const { video, question, question2, answer, kind } = entry;
+  const [pred, pred2] = answers;
+  const video_name = path.parse(video).name;
+  return question2 === undefined
+    ? { video_name, Q: question, A: answer, pred, kind, score }
+    : { video_name, Q1: question, Q2: question2, A: answer, pred1: pred, pred2, kind, score };
+}
