@@ -88,40 +88,40 @@ export class LongVLM {
    * @throws TypeError or RangeError for a bad option; LongVLMError when a file is missing, damaged or of an unsupported
    *   kind, `ERR_LONGVLM_MISMATCH` when the parts do not fit together, and `ERR_LONGVLM_PRESET` when nano is not whole
    */
-  static async load(given: LongVLMOptions = {}): Promise<LongVLM> {
-    checkOptions(given);
-    const { signal } = given;
+  static async load(options: LongVLMOptions = {}): Promise<LongVLM> {
+    checkOptions(options);
+    const { signal } = options;
     signal?.throwIfAborted();
-    const preset = namesModels(given) ? undefined : readNano();
-    const options = settleOptions(given, preset?.options);
+    const preset = namesModels(options) ? undefined : readNano();
+    const settled = settleOptions(options, preset?.options);
     const parts: Partial<Parts> = {};
     try {
       // Every part is waited for, also when one fails, so that what did load can be freed.
       const loads = await Promise.allSettled([
         VisionEncoder.create({
-          path: options.vision,
-          globalLayers: options.globalLayers,
-          ...(options.threads !== undefined && { threads: options.threads }),
+          path: settled.vision,
+          globalLayers: settled.globalLayers,
+          ...(settled.threads !== undefined && { threads: settled.threads }),
           ...(signal && { signal }),
         }).then((vision) => {
           parts.vision = vision;
         }),
-        options.projector === undefined
+        settled.projector === undefined
           ? undefined
-          : Projector.load(options.projector, {
-              ...(options.threads !== undefined && { threads: options.threads }),
+          : Projector.load(settled.projector, {
+              ...(settled.threads !== undefined && { threads: settled.threads }),
               ...(signal && { signal }),
             }).then((projector) => {
               parts.projector = projector;
             }),
-        options.llm === undefined
+        settled.llm === undefined
           ? undefined
           : LanguageModel.load({
-              path: options.llm,
-              ...(options.device && { device: options.device }),
-              ...(options.gpuLayers !== undefined && { gpuLayers: options.gpuLayers }),
-              ...(options.threads !== undefined && { threads: options.threads }),
-              ...(options.onProgress && { onProgress: options.onProgress }),
+              path: settled.llm,
+              ...(settled.device && { device: settled.device }),
+              ...(settled.gpuLayers !== undefined && { gpuLayers: settled.gpuLayers }),
+              ...(settled.threads !== undefined && { threads: settled.threads }),
+              ...(settled.onProgress && { onProgress: settled.onProgress }),
               ...(signal && { signal }),
             }).then((llm) => {
               parts.llm = llm;
@@ -129,8 +129,8 @@ export class LongVLM {
       ]);
       const failed = loads.find((load) => load.status === 'rejected');
       if (failed) throw failed.reason;
-      checkFit(options, parts as Parts);
-      return new LongVLM(options, parts as Parts, preset?.name);
+      checkFit(settled, parts as Parts);
+      return new LongVLM(settled, parts as Parts, preset?.name);
     } catch (error) {
       await Promise.all([parts.vision?.dispose(), parts.projector?.dispose(), parts.llm?.dispose()]);
       throw error;
