@@ -1,13 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import { VideoFeatures } from '../../dist/index.js';
+import { longvlm, start } from '../fixtures/commandLine.js';
 import { pico } from '../fixtures/index.js';
 
-const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 const folder = mkdtempSync(path.join(tmpdir(), 'longvlm-cli-'));
 const inFolder = (name: string) => path.join(folder, name);
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -17,20 +15,6 @@ const vision = ['--vision', pico.clip, ...sampling];
 const language = ['--projector', pico.projector, '--llm', pico.llm, '--device', 'cpu'];
 const greedy = ['--temperature', '0', '--max-tokens', '16'];
 const { question } = pico.expected.prompt;
-
-type Result = { code: number | null; stdout: string; stderr: string };
-
-function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): { child: ChildProcess; result: Promise<Result> } {
-  const child = spawn(process.execPath, [main, ...args], { env: { ...process.env, ...env } });
-  let stdout = '';
-  let stderr = '';
-  child.stdout.on('data', (chunk) => (stdout += chunk));
-  child.stderr.on('data', (chunk) => (stderr += chunk));
-  const result = new Promise<Result>((resolve) => child.on('close', (code) => resolve({ code, stdout, stderr })));
-  return { child, result };
-}
-
-const longvlm = (...args: string[]) => start(args).result;
 
 describe('longvlm ask', () => {
   test('answers about a real file: text on stdout, what was used on stderr', async () => {
@@ -189,7 +173,7 @@ describe('longvlm', () => {
   test('shows its help and version', async () => {
     const help = await longvlm('--help');
     expect(help).toMatchObject({ code: 0, stderr: '' });
-    for (const command of ['ask', 'chat', 'encode', 'info']) expect(help.stdout).toContain(`  ${command} `);
+    for (const command of ['ask', 'chat', 'encode', 'eval', 'info']) expect(help.stdout).toContain(`  ${command} `);
     expect((await longvlm('--version')).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
     expect((await longvlm('ask', '--help')).stdout).toContain('--merge-tokens <n>');
   });

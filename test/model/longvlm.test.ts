@@ -355,6 +355,25 @@ describe('LongVLM.chat() and ask()', () => {
     expect(cut.stopReason).toMatch(/contextFull|endOfAnswer/);
   });
 
+  test('answers at the temperature that it was loaded with, unless a chat or a question names one', async () => {
+    const cold = await LongVLM.load({ ...picoOptions, temperature: 0 });
+    const ids = async (options: object) =>
+      (await cold.ask(features, question, { maxTokens: 16, seed: 1, ...options })).tokenIds;
+    try {
+      expect(await ids({})).toEqual(pico.expected.greedy_linear);
+      expect(await ids({ temperature: 5 })).not.toEqual(pico.expected.greedy_linear);
+      const warm = await cold.chat(features, { temperature: 5 });
+      await warm.ask(question, { maxTokens: 16, seed: 1 });
+      expect(warm.lastAnswer!.tokenIds).toEqual(await ids({ temperature: 5 }));
+      await warm.reset();
+      await warm.ask(question, greedy);
+      expect(warm.lastAnswer!.tokenIds).toEqual(pico.expected.greedy_linear);
+      await expect(cold.chat(features, { temperature: -1 })).rejects.toThrow(/at least 0 for temperature/);
+    } finally {
+      await cold.dispose();
+    }
+  });
+
   test('finds out that a question does not fit before it encodes', async () => {
     const stages: string[] = [];
     const asked = vlm.ask(pico.video, 'word '.repeat(2000), { onProgress: ({ stage }) => stages.push(stage) });

@@ -1,10 +1,10 @@
-import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { LongVLM, type PromptTemplate, type VideoFeatures } from '../../dist/index.js';
 import { readNano } from '../../dist/models/nano.js';
+import { start } from '../fixtures/commandLine.js';
 import { pico, picoOptions } from '../fixtures/index.js';
 
 // What holds whatever nano's weights and numbers are: that it is what is used where nothing else is named.
@@ -15,13 +15,8 @@ const question = 'What comes first?';
 const maxTokens = 12;
 const seeds = [1, 2, 3];
 
-function longvlm(...args: string[]) {
-  const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
-  const env = { ...process.env };
-  for (const name of ['LONGVLM_VISION', 'LONGVLM_PROJECTOR', 'LONGVLM_LLM']) delete env[name];
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: 'utf8', env });
-  return { code: status, stdout, stderr };
-}
+const env = { LONGVLM_VISION: undefined, LONGVLM_PROJECTOR: undefined, LONGVLM_LLM: undefined };
+const longvlm = (...args: string[]) => start(args, env).result;
 
 let vlm: LongVLM;
 let features: VideoFeatures;
@@ -121,8 +116,17 @@ test('the package ships its models', () => {
 });
 
 describe('longvlm without models', () => {
-  test('ask answers', () => {
-    const { code, stdout } = longvlm('ask', pico.video, question, '--max-tokens', '12', '--json', '--device', 'cpu');
+  test('ask answers', async () => {
+    const { code, stdout } = await longvlm(
+      'ask',
+      pico.video,
+      question,
+      '--max-tokens',
+      '12',
+      '--json',
+      '--device',
+      'cpu',
+    );
     expect(code).toBe(0);
     const { frames, segmentFrames, tokensPerSegment, globalLayers } = nano;
     const segments = frames / segmentFrames;
@@ -133,19 +137,19 @@ describe('longvlm without models', () => {
     });
   });
 
-  test('info describes nano by its name', () => {
-    const { code, stdout } = longvlm('info', '--json');
+  test('info describes nano by its name', async () => {
+    const { code, stdout } = await longvlm('info', '--json');
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({
       preset: { name: 'nano', frames: nano.frames, temperature: nano.temperature },
       vision: { path: path.join(folder, 'clip') },
       llm: { path: path.join(folder, 'llm.gguf') },
     });
-    expect(longvlm('info').stdout).toMatch(/^preset\n {2}name +nano\n/m);
+    expect((await longvlm('info')).stdout).toMatch(/^preset\n {2}name +nano\n/m);
   });
 
-  test("help names nano's default, and the one for other models where it differs", () => {
-    const help = longvlm('ask', '--help').stdout.replace(/\s+/g, ' ');
+  test("help names nano's default, and the one for other models where it differs", async () => {
+    const help = (await longvlm('ask', '--help')).stdout.replace(/\s+/g, ' ');
     expect(help).toContain('frames sampled from the whole video (default: 100)');
     expect(help).toContain(`frames in one segment (default: ${nano.segmentFrames}; with --vision: 10)`);
     expect(help).toContain(`(default: ${nano.temperature}; with --vision: 0.2)`);
