@@ -5,6 +5,7 @@ import { type PromptTemplateName, promptTemplateNames } from '../llm/templates.j
 import type { LongVLM } from '../longvlm.js';
 import { defaultOptions, type LongVLMOptions, type Resize } from '../longvlmOptions.js';
 import { readNano } from '../models/nano.js';
+import type { Preset } from '../models/preset.js';
 import { type Reduction, reductions } from '../vision/reduce.js';
 
 /** What {@link addVisionOptions} and {@link addLanguageOptions} read. */
@@ -74,26 +75,27 @@ type DefaultedOption =
   | 'temperature'
   | 'template';
 
+/** What the embedded model has instead of {@link defaultOptions}. */
+const embedded = readEmbedded();
+
+function readEmbedded(): Partial<Preset['options']> {
+  try {
+    return readNano().options;
+  } catch {
+    // Help works in a broken installation, too; loading the model says what is wrong with it.
+    return {};
+  }
+}
+
 /**
  * What a flag's help says of its default: both values where the embedded model has its own. The default itself comes
  * from {@link LongVLM.load}, which knows whether models were named.
  */
 function withDefault(description: string, name: DefaultedOption): string {
   const value = defaultOptions[name];
-  const embedded = embeddedDefault(name);
-  return embedded === undefined || embedded === value
-    ? `${description} (default: ${value})`
-    : `${description} (default: ${embedded}; with --vision: ${value})`;
-}
-
-function embeddedDefault(name: DefaultedOption): string | number | undefined {
-  try {
-    const value = readNano().options[name];
-    return typeof value === 'object' ? value.name : value;
-  } catch {
-    // Help works in a broken installation, too; loading the model says what is wrong with it.
-    return undefined;
-  }
+  const own = embedded[name] ?? value;
+  const shown = typeof own === 'object' ? own.name : own;
+  return `${description} (default: ${shown === value ? value : `${shown}; with --vision: ${value}`})`;
 }
 
 /** The vision tower and how videos are sampled. */
