@@ -1,5 +1,7 @@
 import { Command, Option } from 'commander';
 import { LongVLM } from '../longvlm.js';
+import type { LongVLMOptions } from '../longvlmOptions.js';
+import { readNano } from '../models/nano.js';
 import { addVisionOptions, loadOptions, type ModelFlags } from './options.js';
 import { checkOutput } from './output.js';
 import { Progress } from './progress.js';
@@ -28,7 +30,7 @@ async function encode(video: string, flags: Flags, signal: AbortSignal): Promise
   const progress = new Progress();
   let vlm: LongVLM | undefined;
   try {
-    vlm = await LongVLM.load({ ...loadOptions(flags), signal });
+    vlm = await LongVLM.load({ ...towerOptions(flags), signal });
     const loaded = performance.now();
     const features = await vlm.encode(video, { onProgress: progress.onEncode, signal });
     await features.save(flags.output, { type: flags.type });
@@ -43,4 +45,13 @@ async function encode(video: string, flags: Flags, signal: AbortSignal): Promise
     progress.stop();
     await vlm?.dispose();
   }
+}
+
+/** As {@link loadOptions}; of the embedded model only what encoding needs. */
+function towerOptions(flags: Flags): LongVLMOptions {
+  const options = loadOptions(flags);
+  if (flags.vision !== undefined) return options;
+  const { projector: _, llm: __, ...embedded } = readNano().options;
+  const named = Object.entries(options).filter(([, value]) => value !== undefined);
+  return { ...embedded, ...Object.fromEntries(named) };
 }

@@ -9,5 +9,5 @@ const folder = fileURLToPath(new URL('../../models/nano', import.meta.url));
  * @throws LongVLMError `ERR_LONGVLM_PRESET` when the package is not whole
  */
 export function readNano(): Preset {
-  return readPreset('nano', folder, 'This installation of longvlm is broken: install it again.');
+  return readPreset('nano', folder, 'Name vision, projector and llm, or install a longvlm that has it.');
 }
