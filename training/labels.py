@@ -1,0 +1,49 @@
+"""Attributes of events as class indices, for the heads of the tower and the bundles of the language model."""
+
+import numpy
+
+from world.story import BACKGROUNDS, COLOURS, COUNTS, NUMBERS, PLACES, SHAPES, Event
+
+# Attribute and its values; the last class of all but the background means that nothing is shown.
+ATTRIBUTES = {
+    "shape": SHAPES,
+    "colour": COLOURS,
+    "count": tuple(range(1, len(COUNTS) + 1)),
+    "place": PLACES,
+    "number": NUMBERS,
+    "background": BACKGROUNDS,
+}
+CLASSES = {name: len(values) + (name != "background") for name, values in ATTRIBUTES.items()}
+ALL_CLASSES = sum(CLASSES.values())
+
+
+def labels_of(event: Event) -> list[int]:
+    """A class for each attribute."""
+    labels = []
+    for name, values in ATTRIBUTES.items():
+        value = getattr(event, name)
+        labels.append(values.index(value) if value in values else len(values))
+    return labels
+
+
+def labels_of_pause(before: Event) -> list[int]:
+    """A pause shows nothing but the background of the event before it."""
+    return [
+        BACKGROUNDS.index(before.background) if name == "background" else len(values)
+        for name, values in ATTRIBUTES.items()
+    ]
+
+
+def labels_of_story(events: tuple[Event, ...]) -> numpy.ndarray:
+    """Classes [2 · events, attributes]: of each event, and behind them of the pause after each."""
+    return numpy.array([labels_of(event) for event in events] + [labels_of_pause(event) for event in events])
+
+
+def rows_of_frames(shown: numpy.ndarray, events: int) -> numpy.ndarray:
+    """The row of labels_of_story() that each frame shows [frames], given the event it shows or -1."""
+    rows = numpy.empty(len(shown), dtype=numpy.int64)
+    before = 0
+    for index, event in enumerate(shown):
+        before = max(before, int(event))
+        rows[index] = event if event >= 0 else events + before
+    return rows

@@ -1,0 +1,116 @@
+"""Trains the projector on real merged tokens, the tower and the language model frozen; and a last stage that tunes both.
+
+Alignment comes first: a least-squares fit of the tokens to the bundles that they are mixtures of, which the language
+model can read already. Then the answers themselves teach it, through the frozen language model.
+"""
+
+import time
+
+import numpy
+import torch
+
+from features import Features
+from labels import labels_of_story
+from language import (
+    GLOBAL_LAYERS,
+    Bundles,
+    Writer,
+    count_right,
+    drop_part,
+    in_words,
+    logits_of,
+    loss_of,
+    pad_labels,
+)
+from muon import Optimizer, matrices_of
+from world.questions import KINDS, ask
+from world.story import Event
+
+
+class Videos:
+    """Stories with the features of their frames."""
+
+    def __init__(self, stories: list[tuple[Event, ...]], features: list[list[Features]]):
+        self.stories, self.features = stories, features
+        self.groups: dict[tuple, list[tuple[int, Features]]] = {}
+        for story, ways in enumerate(features):
+            for way in ways:
+                self.groups.setdefault(tuple(way.local.shape[:2]), []).append((story, way))
+        self.sizes = list(self.groups)
+
+    def draw(self, generator, writer: Writer, count: int, default: tuple, turns: float, questions: int, share=0.7):
+        size = default if generator.random() < share else self.sizes[generator.integers(len(self.sizes))]
+        group = self.groups[size]
+        chosen = [group[i] for i in generator.integers(len(group), size=count)]
+        asked = [ask(self.stories[story], generator, questions) for story, _ in chosen]
+        return writer.write(asked, generator, turns), tokens_of([way for _, way in chosen])
+
+
+def tokens_of(ways: list[Features], global_layers: int = GLOBAL_LAYERS) -> torch.Tensor:
+    """Global and local tokens as the library puts them before the projector [n, tokens, C]."""
+    local = torch.stack([way.local.flatten(0, 1) for way in ways])
+    return torch.cat([torch.stack([way.states for way in ways])[:, -global_layers:], local], 1)
+
+
+def align(videos: Videos, bundles: Bundles, width: int) -> torch.nn.Linear:
+    """The linear map that comes closest to the bundles, by ridge regression over all tokens of the default merge."""
+    inputs, outputs = [], []
+    with torch.no_grad():
+        for events, (way, *_) in zip(videos.stories, videos.features):
+            labels = torch.from_numpy(pad_labels(events))[None]
+            inputs.append(tokens_of([way])[0])
+            whole = bundles.clean(labels, way.global_shares[None, None]) + bundles.layer
+            local = bundles.clean(labels, way.shares.flatten(0, 1)[None]) + bundles.local
+            # The states below the last few do not know what the frame shows: they are not asked to.
+            outputs.append(torch.cat([whole, local], 1)[0])
+        x = torch.cat(inputs).double()
+        x = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1)
+        y = torch.cat(outputs).double()
+        gram = x.T @ x
+        ridge = 1e-4 * gram.diagonal().mean() * torch.eye(len(gram), dtype=x.dtype)
+        solution = torch.linalg.solve(gram + ridge, x.T @ y).float()
+        projector = torch.nn.Linear(x.shape[1] - 1, width)
+        projector.weight.copy_(solution[:-1].T)
+        projector.bias.copy_(solution[-1])
+        error = ((x.float() @ solution - y.float()) ** 2).mean() / y.float().var()
+        print(f"projector: aligned, {error:.3f} of the variance is left")
+    return projector
+
+
+@torch.no_grad()
+def evaluate(model, projector, videos: Videos, writer: Writer, seed: int = 0, questions: int = 13, batch: int = 20):
+    """How many answers greedy decoding gets right, by kind, each asked as the first question."""
+    tally: dict[str, list[int]] = {}
+    generator = numpy.random.default_rng(seed)
+    for first in range(0, len(videos.stories), batch):
+        part = range(first, min(first + batch, len(videos.stories)))
+        asked = [ask(videos.stories[story], generator, questions, KINDS) for story in part]
+        drawn = writer.write(asked, generator, turns=0, loose=False)
+        count_right(logits_of(model, drawn, projector(tokens_of([videos.features[story][0] for story in part]))), drawn, tally)
+    return tally
+
+
+def train(model, projector, videos, validation, writer, default, steps: int, batch: int, rate: float, tune: bool, seed: int):
+    """Teaches the projector the answers; with `tune` the language model too."""
+    torch.manual_seed(seed)
+    generator = numpy.random.default_rng(seed)
+    model.requires_grad_(tune)
+    weights = [*projector.parameters(), *(model.parameters() if tune else ())]
+    optimizer = Optimizer(weights, matrices_of(model.model.layers) if tune else [], rate, steps, warm_up=50)
+    name = "tuned" if tune else "frozen"
+    started, tally, losses = time.time(), {}, []
+    for step in range(steps):
+        drawn, tokens = videos.draw(generator, writer, batch, default, turns=0.25, questions=11)
+        tokens = drop_part(tokens, generator)
+        logits = logits_of(model, drawn, projector(tokens))
+        loss = loss_of(logits, drawn)
+        optimizer.step(loss)
+        losses.append(loss.item())
+        if step % 50 >= 45:
+            count_right(logits.detach(), drawn, tally)
+        if step % 50 == 49:
+            print(f"{name} {step + 1}/{steps} {time.time() - started:.0f} s: loss {numpy.mean(losses):.3f}; {in_words(tally)}", flush=True)
+            tally, losses = {}, []
+        if step % 200 == 199 or step == steps - 1:
+            print(f"{name} {step + 1}/{steps}, unseen videos: {in_words(evaluate(model, projector, validation, writer))}", flush=True)
+    return model.eval(), projector

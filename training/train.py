@@ -1,0 +1,112 @@
+"""Trains nano from nothing, in stages that are kept in --work and not done again:
+
+    python training/train.py --work build/training --out models/nano
+
+frames      stories are rendered and go through a codec
+tower       the vision tower learns what frames show
+features    the frozen tower's patches are merged as the library does it
+language    the language model learns the world's language, without a picture
+frozen      the projector learns, the tower and the language model frozen
+tuned       projector and language model learn together, the tower frozen
+"""
+
+import argparse
+import json
+import pathlib
+import time
+
+import torch
+
+import export
+import projector as projecting
+from features import all_features
+from frames import render
+from language import ARCHITECTURE, Bundles, Imagined, Writer, in_words, new_language_model, pretrain
+from settings import FRAMES, SEGMENT_FRAMES, TEST_SEED, TOKENS_PER_SEGMENT, VALIDATION_SEED
+from tower import Frames, new_tower, train_tower
+from vocabulary import load_vocabulary, train_vocabulary
+
+DEFAULT = (FRAMES // SEGMENT_FRAMES, TOKENS_PER_SEGMENT)
+
+
+class Stages:
+    """Runs each stage once; what it gives is kept in a file."""
+
+    def __init__(self, work: pathlib.Path):
+        self.work = work
+        work.mkdir(parents=True, exist_ok=True)
+        self.seconds = work / "seconds.json"
+
+    def run(self, name: str, file: str, make):
+        path = self.work / file
+        if not path.exists():
+            started = time.time()
+            unfinished = path.with_name(path.name + ".part")
+            torch.save(make(), unfinished)
+            unfinished.rename(path)
+            times = json.loads(self.seconds.read_text()) if self.seconds.exists() else {}
+            self.seconds.write_text(json.dumps({**times, name: round(time.time() - started)}))
+        return torch.load(path, weights_only=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("build/training"))
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("models/nano"))
+    parser.add_argument("--stories", type=int, default=2000)
+    parser.add_argument("--tower-steps", type=int, default=3500)
+    parser.add_argument("--language-steps", type=int, default=2000)
+    parser.add_argument("--frozen-steps", type=int, default=200)
+    parser.add_argument("--tuned-steps", type=int, default=800)
+    flags = parser.parse_args()
+    stages, work = Stages(flags.work), flags.work
+    writes_frames = work / "frames"
+
+    if not (work / "frames.done").exists():
+        render(writes_frames, 0, flags.stories)
+        render(writes_frames, VALIDATION_SEED, 100)
+        (work / "frames.done").touch()
+    frames = Frames(writes_frames, 0, flags.stories)
+    unseen = Frames(writes_frames, VALIDATION_SEED, TEST_SEED)
+
+    tower = new_tower().eval()
+    tower.load_state_dict(
+        stages.run("tower", "tower.pt", lambda: train_tower(frames, unseen, flags.tower_steps, 48).state_dict())
+    )
+    seen_features = stages.run("features", "features.pt", lambda: all_features(tower, frames))
+    unseen_features = stages.run("features of validation", "unseen.pt", lambda: all_features(tower, unseen))
+    videos = projecting.Videos(frames.events, seen_features)
+    validation = projecting.Videos(unseen.events, unseen_features)
+
+    vocabulary_file = work / "vocabulary.model"
+    if not vocabulary_file.exists():
+        train_vocabulary(vocabulary_file)
+    vocabulary = load_vocabulary(vocabulary_file)
+    writer = Writer(vocabulary)
+
+    def language():
+        imagined = Imagined(frames.events, seen_features)
+        model, bundles = pretrain(imagined, writer, len(vocabulary), DEFAULT, flags.language_steps, 24)
+        return model.state_dict(), bundles.state_dict()
+
+    weights, table = stages.run("language", "language.pt", language)
+    model, bundles = new_language_model(len(vocabulary)), Bundles(ARCHITECTURE["hidden_size"])
+    model.load_state_dict(weights)
+    bundles.load_state_dict(table)
+
+    def frozen():
+        linear = projecting.align(videos, bundles, ARCHITECTURE["hidden_size"])
+        print("aligned alone, unseen videos:", in_words(projecting.evaluate(model, linear, validation, writer)))
+        return projecting.train(model, linear, videos, validation, writer, DEFAULT, flags.frozen_steps, 24, 1e-3, False, 4)[1]
+
+    linear = stages.run("frozen", "frozen.pt", frozen)
+
+    def tuned():
+        return projecting.train(model, linear, videos, validation, writer, DEFAULT, flags.tuned_steps, 24, 1e-3, True, 5)
+
+    model, linear = stages.run("tuned", "tuned.pt", tuned)
+    export.export(flags.out, tower, linear, model, vocabulary)
+
+
+if __name__ == "__main__":
+    main()
