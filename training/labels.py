@@ -17,6 +17,15 @@ CLASSES = {name: len(values) + (name != "background") for name, values in ATTRIB
 ALL_CLASSES = sum(CLASSES.values())
 
 
+def words_of_classes() -> list[str]:
+    """The word of each class of each attribute, '' where nothing is shown."""
+    words = []
+    for name, values in ATTRIBUTES.items():
+        words += COUNTS if name == "count" else values
+        words += [""] * (CLASSES[name] - len(values))
+    return words
+
+
 def labels_of(event: Event) -> list[int]:
     """A class for each attribute."""
     labels = []

@@ -13,7 +13,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from features import ROWS, Features
-from labels import ALL_CLASSES, CLASSES, labels_of_story
+from labels import ALL_CLASSES, CLASSES, labels_of_story, words_of_classes
 from muon import Optimizer, matrices_of
 from settings import GLOBAL_LAYERS
 from vocabulary import BEGIN, END, VIDEO_END, VIDEO_START, before_video, first_turn, loosely, next_turn
@@ -45,6 +45,7 @@ class Batch:
     prefix: torch.Tensor  # ids before the video
     ids: torch.Tensor  # [n, text], from the token that closes the video on
     targets: torch.Tensor  # [n, text]: the next token where it belongs to an answer
+    weights: torch.Tensor  # [n, text]: what a token counts; long answers count more than short ones, but not by length
     block: torch.Tensor  # [n, text]: tokens see the video and their own block
     positions: torch.Tensor  # [n, text], from 0 at the token that closes the video
     answers: list  # of (row, start, end, kind) of every answer
@@ -69,7 +70,7 @@ class Writer:
         """`stories` holds the questions about each; a share of `turns` become one conversation, of many turns."""
         rows, answers = [], []
         for row, questions in enumerate(stories):
-            ids, targets, block, positions = [VIDEO_END], [IGNORED], [0], [0]
+            ids, targets, weights, block, positions = [VIDEO_END], [IGNORED], [0.0], [0], [0]
             conversation = generator.random() < turns
             for index, question in enumerate(questions):
                 text = loosely(question.text, generator) if loose else question.text
@@ -83,12 +84,13 @@ class Writer:
                 first = positions[-1] + 1 if follows else 1
                 ids += asked + answer
                 targets += [IGNORED] * (len(asked) - 1) + answer + [END]
+                weights += [0.0] * (len(asked) - 1) + [(len(answer) + 1) ** -0.5] * (len(answer) + 1)
                 block += [1 if conversation else index + 1] * (len(asked) + len(answer))
                 positions += range(first, first + len(asked) + len(answer))
-            rows.append((ids, targets, block, positions))
+            rows.append((ids, targets, weights, block, positions))
         length = max(len(ids) for ids, *_ in rows)
         pad = lambda part, value: torch.tensor([r[part] + [value] * (length - len(r[part])) for r in rows])  # noqa: E731
-        return Batch(torch.tensor(self.prefix), pad(0, 0), pad(1, IGNORED), pad(2, -1), pad(3, 0), answers)
+        return Batch(torch.tensor(self.prefix), pad(0, 0), pad(1, IGNORED), pad(2, 0.0), pad(3, -1), pad(4, 0), answers)
 
 
 def logits_of(model: LlamaForCausalLM, batch: Batch, video: torch.Tensor) -> torch.Tensor:
@@ -108,7 +110,10 @@ def logits_of(model: LlamaForCausalLM, batch: Batch, video: torch.Tensor) -> tor
 
 
 def loss_of(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
+    losses = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    return (losses * batch.weights.flatten()).sum() / batch.weights.sum()
 
 
 def count_right(logits: torch.Tensor, batch: Batch, tally: dict[str, list[int]]) -> None:
@@ -127,27 +132,34 @@ def in_words(tally: dict[str, list[int]]) -> str:
 
 
 class Bundles(torch.nn.Module):
-    """Stands in for tower and projector while the language model learns."""
+    """Stands in for tower and projector while the language model learns.
 
-    def __init__(self, width: int, scale: float = 0.25):
+    An attribute's embedding is that of its word, so that what is read can be matched with what is asked, and told, from
+    the first step on; a small part of its own is learned.
+    """
+
+    def __init__(self, width: int, vocabulary):
         super().__init__()
-        self.table = torch.nn.Parameter(torch.randn(ALL_CLASSES, width) * scale)
-        self.layer = torch.nn.Parameter(torch.randn(GLOBAL_LAYERS, width) * scale)
+        self.own = torch.nn.Parameter(torch.randn(ALL_CLASSES, width) * 0.01)
+        self.layer = torch.nn.Parameter(torch.randn(GLOBAL_LAYERS, width) * 0.02)
         self.local = torch.nn.Parameter(torch.zeros(width))
         offsets = numpy.cumsum([0, *list(CLASSES.values())[:-1]])
         self.register_buffer("offsets", torch.from_numpy(offsets))
+        words = [vocabulary.encode(f" {word}")[-1] if word else -1 for word in words_of_classes()]
+        self.register_buffer("words", torch.tensor(words))
 
-    def rows(self, labels: torch.Tensor) -> torch.Tensor:
-        """Classes [..., attributes] to embeddings of each attribute [..., attributes, width]."""
-        return self.table[labels + self.offsets]
+    def rows(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Classes [..., attributes] to embeddings of each attribute [..., attributes, width], given those of words."""
+        table = self.own + embeddings[self.words.clamp_min(0)] * (self.words >= 0)[:, None]
+        return table[labels + self.offsets]
 
-    def clean(self, labels: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    def clean(self, embeddings, labels: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
         """Labels [n, ROWS, attributes] and shares [n, tokens, ROWS] to bundles [n, tokens, width]."""
-        return shares @ self.rows(labels).sum(2)
+        return shares @ self.rows(embeddings, labels).sum(2)
 
-    def forward(self, labels, shares, global_shares, noise: float, dropped: float) -> torch.Tensor:
+    def forward(self, embeddings, labels, shares, global_shares, noise: float, dropped: float) -> torch.Tensor:
         """A video's embeddings, global and local, with noise, and with attributes missing from some tokens."""
-        of_attributes = self.rows(labels).transpose(1, 2)  # [n, attributes, ROWS, width]
+        of_attributes = self.rows(embeddings, labels).transpose(1, 2)  # [n, attributes, ROWS, width]
         kept = (torch.rand(*shares.shape[:2], of_attributes.shape[1]) >= dropped).float()
         local = ((shares[:, None] @ of_attributes) * kept.permute(0, 2, 1)[..., None]).sum(1) + self.local
         whole = (global_shares[:, None] @ of_attributes.sum(1)) + self.layer
@@ -196,18 +208,18 @@ def drop_part(video: torch.Tensor, generator: numpy.random.Generator) -> torch.T
     return video[:, generator.integers(1, GLOBAL_LAYERS) :] if chance < 0.22 else video
 
 
-def pretrain(imagined: Imagined, writer: Writer, vocabulary_size: int, default: tuple, steps: int, batch: int, rate=2e-3):
+def pretrain(imagined: Imagined, writer: Writer, vocabulary, default: tuple, steps: int, batch: int, rate=2e-3):
     torch.manual_seed(2)
     generator = numpy.random.default_rng(2)
-    model = new_language_model(vocabulary_size)
-    bundles = Bundles(ARCHITECTURE["hidden_size"])
+    model = new_language_model(len(vocabulary))
+    bundles = Bundles(ARCHITECTURE["hidden_size"], vocabulary)
     weights = [*model.parameters(), *bundles.parameters()]
     optimizer = Optimizer(weights, matrices_of(model.model.layers), rate, steps)
     started, tally, losses = time.time(), {}, []
     for step in range(steps):
         most = 5 if step < steps * 0.15 else 8 if step < steps * 0.3 else 12
         drawn, labels, shares, whole = imagined.draw(generator, writer, batch, default, most, turns=0.25, questions=11)
-        video = bundles(labels, shares, whole, noise=0.5, dropped=0.05)
+        video = bundles(model.get_input_embeddings().weight, labels, shares, whole, noise=0.5, dropped=0.05)
         video = drop_part(video, generator)
         logits = logits_of(model, drawn, video)
         loss = loss_of(logits, drawn)

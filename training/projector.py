@@ -52,15 +52,15 @@ def tokens_of(ways: list[Features], global_layers: int = GLOBAL_LAYERS) -> torch
     return torch.cat([torch.stack([way.states for way in ways])[:, -global_layers:], local], 1)
 
 
-def align(videos: Videos, bundles: Bundles, width: int) -> torch.nn.Linear:
+def align(videos: Videos, bundles: Bundles, embeddings: torch.Tensor) -> torch.nn.Linear:
     """The linear map that comes closest to the bundles, by ridge regression over all tokens of the default merge."""
     inputs, outputs = [], []
     with torch.no_grad():
         for events, (way, *_) in zip(videos.stories, videos.features):
             labels = torch.from_numpy(pad_labels(events))[None]
             inputs.append(tokens_of([way])[0])
-            whole = bundles.clean(labels, way.global_shares[None, None]) + bundles.layer
-            local = bundles.clean(labels, way.shares.flatten(0, 1)[None]) + bundles.local
+            whole = bundles.clean(embeddings, labels, way.global_shares[None, None]) + bundles.layer
+            local = bundles.clean(embeddings, labels, way.shares.flatten(0, 1)[None]) + bundles.local
             # The states below the last few do not know what the frame shows: they are not asked to.
             outputs.append(torch.cat([whole, local], 1)[0])
         x = torch.cat(inputs).double()
@@ -69,7 +69,7 @@ def align(videos: Videos, bundles: Bundles, width: int) -> torch.nn.Linear:
         gram = x.T @ x
         ridge = 1e-4 * gram.diagonal().mean() * torch.eye(len(gram), dtype=x.dtype)
         solution = torch.linalg.solve(gram + ridge, x.T @ y).float()
-        projector = torch.nn.Linear(x.shape[1] - 1, width)
+        projector = torch.nn.Linear(x.shape[1] - 1, y.shape[1])
         projector.weight.copy_(solution[:-1].T)
         projector.bias.copy_(solution[-1])
         error = ((x.float() @ solution - y.float()) ** 2).mean() / y.float().var()

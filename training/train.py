@@ -86,16 +86,16 @@ def main() -> None:
 
     def language():
         imagined = Imagined(frames.events, seen_features)
-        model, bundles = pretrain(imagined, writer, len(vocabulary), DEFAULT, flags.language_steps, 24)
+        model, bundles = pretrain(imagined, writer, vocabulary, DEFAULT, flags.language_steps, 24)
         return model.state_dict(), bundles.state_dict()
 
     weights, table = stages.run("language", "language.pt", language)
-    model, bundles = new_language_model(len(vocabulary)), Bundles(ARCHITECTURE["hidden_size"])
+    model, bundles = new_language_model(len(vocabulary)), Bundles(ARCHITECTURE["hidden_size"], vocabulary)
     model.load_state_dict(weights)
     bundles.load_state_dict(table)
 
     def frozen():
-        linear = projecting.align(videos, bundles, ARCHITECTURE["hidden_size"])
+        linear = projecting.align(videos, bundles, model.get_input_embeddings().weight)
         print("aligned alone, unseen videos:", in_words(projecting.evaluate(model, linear, validation, writer)))
         return projecting.train(model, linear, videos, validation, writer, DEFAULT, flags.frozen_steps, 24, 1e-3, False, 4)[1]
 
