@@ -5,13 +5,11 @@ import dataclasses
 import numpy
 import torch
 
-from labels import rows_of_frames
+from labels import ROWS, rows_of_frames
 from merging import merge_tokens
 from settings import FRAMES, MERGE_HEADS, SEGMENT_FRAMES, TOKENS_PER_SEGMENT
 from tower import Frames, hidden_states, normalize
 
-# The rows of labels_of_story(): at most twelve events, and as many pauses.
-ROWS = 24
 # Beside the default every story is merged in one other way, so that ablations do not meet what was never seen.
 OTHER_MERGES = [(5, 2), (5, 3), (5, 6), (5, 8), (10, 4), (10, 8), (10, 12), (20, 8), (20, 16), (4, 4), (2, 2)]
 

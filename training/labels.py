@@ -15,6 +15,8 @@ ATTRIBUTES = {
 }
 CLASSES = {name: len(values) + (name != "background") for name, values in ATTRIBUTES.items()}
 ALL_CLASSES = sum(CLASSES.values())
+# The most rows that labels_of_story() has: twelve events, and as many pauses.
+ROWS = 24
 
 
 def words_of_classes() -> list[str]:
@@ -46,6 +48,12 @@ def labels_of_pause(before: Event) -> list[int]:
 def labels_of_story(events: tuple[Event, ...]) -> numpy.ndarray:
     """Classes [2 · events, attributes]: of each event, and behind them of the pause after each."""
     return numpy.array([labels_of(event) for event in events] + [labels_of_pause(event) for event in events])
+
+
+def pad_labels(events: tuple[Event, ...]) -> numpy.ndarray:
+    """labels_of_story() with rows of zeros behind it [ROWS, attributes]."""
+    labels = labels_of_story(events)
+    return numpy.concatenate([labels, numpy.zeros((ROWS - len(labels), labels.shape[1]), dtype=labels.dtype)])
 
 
 def rows_of_frames(shown: numpy.ndarray, events: int) -> numpy.ndarray:

@@ -1,58 +1,107 @@
 """The language model: a small LLaMA, first trained without any video.
 
 In place of a video it reads bundles: for every attribute of an event an embedding, summed, and mixed as merged tokens
-are (the shares come from videos that were really merged), with noise on top. Attributes are drawn anew at every step,
-so it sees no story twice, and learns to look up, to order and to tell before it meets a picture.
+are, with noise on top. Stories are drawn anew at every step, from one event each to twelve, so it sees none twice and
+learns to look up, to order and to tell before it meets a picture. Looking up is what it learns last, and it learns it
+far sooner from dense texts (`world.narration`) beside the questions than from questions alone.
 """
 
 import dataclasses
 import time
+from collections.abc import Callable
 
 import numpy
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from features import ROWS, Features
-from labels import ALL_CLASSES, CLASSES, labels_of_story, words_of_classes
+from labels import ALL_CLASSES, CLASSES, ROWS, pad_labels, rows_of_frames, words_of_classes
 from muon import Optimizer, matrices_of
-from settings import GLOBAL_LAYERS
+from settings import FRAMES, GLOBAL_LAYERS
 from vocabulary import BEGIN, END, VIDEO_END, VIDEO_START, before_video, first_turn, loosely, next_turn
-from world.questions import KINDS, ask
-from world.story import Event, draw_events
+from world.narration import roll_call, run, scene
+from world.questions import KINDS, Asker, Question, ask
+from world.story import Event, draw_events, timeline
 
 ARCHITECTURE = {
-    "hidden_size": 192,
-    "intermediate_size": 512,
+    "hidden_size": 128,
+    "intermediate_size": 256,
     "num_hidden_layers": 5,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 6,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
     "max_position_embeddings": 2048,
     "rms_norm_eps": 1e-5,
     "tie_word_embeddings": True,
 }
 IGNORED = -100
+# The hidden state in which a token of the video knows what it shows, what came before that, and where it stands.
+WATCHED = 3
+# Where: classes of so many tokens each.
+POSITIONS, TOKENS_OF_POSITION = 20, 8
+# What a token of a question and one of a dense text count; those of an answer count one by the root of its length.
+QUESTION_WEIGHT, NARRATION_WEIGHT = 0.1, 0.3
+# What the heads on the video's tokens count, beside all of the text.
+WATCH_WEIGHT = 1.0
 
 
 def new_language_model(vocabulary_size: int) -> LlamaForCausalLM:
     config = LlamaConfig(vocab_size=vocabulary_size, bos_token_id=BEGIN, eos_token_id=END, pad_token_id=0, **ARCHITECTURE)
-    return LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)
+    attend_to_alike(model)
+    return model
+
+
+@torch.no_grad()
+def attend_to_alike(model: LlamaForCausalLM) -> None:
+    """Starts attention where tokens attend to tokens like them and copy what those are (after Trockman and Kolter, 2023).
+
+    Queries and keys begin as one projection; of RoPE's pairs only the slow two thirds take part, which tell places in
+    the text hardly apart.
+    """
+    width, heads = ARCHITECTURE["hidden_size"], ARCHITECTURE["num_attention_heads"]
+    half = width // heads // 2
+    slow = (torch.arange(width // heads) % half >= half // 3).float()[:, None]
+    for layer in model.model.layers:
+        attention = layer.self_attn
+        alike = torch.cat([torch.nn.init.orthogonal_(torch.empty(2 * half, width)) * slow for _ in range(heads)])
+        attention.q_proj.weight += alike
+        attention.k_proj.weight += alike
+        copied = 0.5 * torch.nn.init.orthogonal_(torch.empty(width, width))
+        attention.v_proj.weight += copied
+        attention.o_proj.weight += copied.T
 
 
 @dataclasses.dataclass
 class Batch:
-    """Conversations about videos of equally many tokens, padded."""
+    """Texts about videos of equally many tokens, padded."""
 
     prefix: torch.Tensor  # ids before the video
     ids: torch.Tensor  # [n, text], from the token that closes the video on
-    targets: torch.Tensor  # [n, text]: the next token where it belongs to an answer
-    weights: torch.Tensor  # [n, text]: what a token counts; long answers count more than short ones, but not by length
+    targets: torch.Tensor  # [n, text]: the next token
+    weights: torch.Tensor  # [n, text]: what a token counts
     block: torch.Tensor  # [n, text]: tokens see the video and their own block
     positions: torch.Tensor  # [n, text], from 0 at the token that closes the video
     answers: list  # of (row, start, end, kind) of every answer
 
 
+class Row:
+    """All that is said about one video, in blocks that do not see each other."""
+
+    def __init__(self):
+        self.ids, self.targets, self.weights, self.block, self.positions = [VIDEO_END], [IGNORED], [0.0], [0], [0]
+
+    def add(self, asked: list[int], answer: list[int], weights: tuple[float, float], block: int, first: int) -> int:
+        """Adds `asked` and `answer`, an END behind it, whose tokens count as `weights` say; where the answer begins."""
+        start = len(self.ids) + len(asked) - 1
+        self.ids += asked + answer
+        self.targets += [*asked[1:], *answer, END]
+        self.weights += [weights[0]] * (len(asked) - 1) + [weights[1]] * (len(answer) + 1)
+        self.block += [block] * (len(asked) + len(answer))
+        self.positions += range(first, first + len(asked) + len(answer))
+        return start
+
+
 class Writer:
-    """Turns questions about events into token ids."""
+    """Turns what is said about events into token ids."""
 
     def __init__(self, vocabulary):
         self.encode = vocabulary.encode
@@ -66,35 +115,47 @@ class Writer:
             self.cache[text] = self.encode(text)
         return self.cache[text]
 
-    def write(self, stories: list[list], generator: numpy.random.Generator, turns: float, loose: bool = True) -> Batch:
-        """`stories` holds the questions about each; a share of `turns` become one conversation, of many turns."""
+    def write(
+        self, stories: list[list[Question]], generator: numpy.random.Generator, turns=0.0, texts=None, loose=True
+    ) -> Batch:
+        """`stories` holds the questions about each; a share of `turns` become one conversation, of many turns.
+        `texts` holds the dense texts about each."""
         rows, answers = [], []
-        for row, questions in enumerate(stories):
-            ids, targets, weights, block, positions = [VIDEO_END], [IGNORED], [0.0], [0], [0]
+        for index, questions in enumerate(stories):
+            row, blocks = Row(), 0
             conversation = generator.random() < turns
-            for index, question in enumerate(questions):
+            for question in questions:
                 text = loosely(question.text, generator) if loose else question.text
-                follows = conversation and index > 0
-                asked = self.ids(next_turn(text) if follows else first_turn(text))
-                if follows:
-                    asked = [END, *asked]
+                follows = conversation and blocks > 0
+                blocks += not follows
+                asked = [END, *self.ids(next_turn(text))] if follows else self.ids(first_turn(text))
                 answer = self.ids(" " + question.answer)
-                start = len(ids) + len(asked) - 1
-                answers.append((row, start, start + len(answer) + 1, question.kind))
-                first = positions[-1] + 1 if follows else 1
-                ids += asked + answer
-                targets += [IGNORED] * (len(asked) - 1) + answer + [END]
-                weights += [0.0] * (len(asked) - 1) + [(len(answer) + 1) ** -0.5] * (len(answer) + 1)
-                block += [1 if conversation else index + 1] * (len(asked) + len(answer))
-                positions += range(first, first + len(asked) + len(answer))
-            rows.append((ids, targets, weights, block, positions))
-        length = max(len(ids) for ids, *_ in rows)
-        pad = lambda part, value: torch.tensor([r[part] + [value] * (length - len(r[part])) for r in rows])  # noqa: E731
-        return Batch(torch.tensor(self.prefix), pad(0, 0), pad(1, IGNORED), pad(2, 0.0), pad(3, -1), pad(4, 0), answers)
+                weights = (QUESTION_WEIGHT, (len(answer) + 1) ** -0.5)
+                start = row.add(asked, answer, weights, blocks, row.positions[-1] + 1 if follows else 1)
+                answers.append((index, start, start + len(answer) + 1, question.kind))
+            for text in texts[index] if texts else ():
+                blocks += 1
+                first, *rest = self.encode(f"\n {text}")
+                row.add([first], rest, (0, NARRATION_WEIGHT), blocks, 1)
+            rows.append(row)
+        length = max(len(row.ids) for row in rows)
+        pad = lambda name, value: torch.tensor(  # noqa: E731
+            [getattr(row, name) + [value] * (length - len(row.ids)) for row in rows]
+        )
+        parts = pad("ids", 0), pad("targets", IGNORED), pad("weights", 0.0), pad("block", -1), pad("positions", 0)
+        return Batch(torch.tensor(self.prefix), *parts, answers)
 
 
-def logits_of(model: LlamaForCausalLM, batch: Batch, video: torch.Tensor) -> torch.Tensor:
-    """Logits of every token of the text [n, text, vocabulary], given the video's embeddings [n, tokens, width]."""
+def narrate(events: tuple[Event, ...], generator: numpy.random.Generator, scenes: int, runs: int) -> list[str]:
+    """Dense texts about a story: of some scenes, of some events in a row, and of what is there."""
+    asker = Asker(events, generator)
+    shown = [scene(asker, events[generator.integers(len(events))], generator) for _ in range(scenes)]
+    return [*shown, *(run(events, generator) for _ in range(runs)), roll_call(events, generator)]
+
+
+def logits_and_states_of(model: LlamaForCausalLM, batch: Batch, video: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of every token of the text [n, text, vocabulary], given the video's embeddings [n, tokens, width], and the
+    hidden state WATCHED of the video's tokens."""
     embed = model.get_input_embeddings()
     count = len(batch.ids)
     before = embed(batch.prefix).expand(count, -1, -1)
@@ -105,8 +166,15 @@ def logits_of(model: LlamaForCausalLM, batch: Batch, video: torch.Tensor) -> tor
     block = torch.cat([torch.zeros(count, known, dtype=torch.int64), batch.block], 1)
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     seen = causal & ((block[:, None, :] == 0) | (block[:, None, :] == block[:, :, None]))
-    hidden = model.model(inputs_embeds=embeddings, attention_mask=seen[:, None], position_ids=positions).last_hidden_state
-    return model.lm_head(hidden[:, known:])
+    result = model.model(
+        inputs_embeds=embeddings, attention_mask=seen[:, None], position_ids=positions, output_hidden_states=True
+    )
+    states = result.hidden_states[WATCHED][:, before.shape[1] : known]
+    return model.lm_head(result.last_hidden_state[:, known:]), states
+
+
+def logits_of(model: LlamaForCausalLM, batch: Batch, video: torch.Tensor) -> torch.Tensor:
+    return logits_and_states_of(model, batch, video)[0]
 
 
 def loss_of(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -168,33 +236,79 @@ class Bundles(torch.nn.Module):
         return video + torch.randn_like(video) * strength
 
 
-def pad_labels(events: tuple[Event, ...]) -> numpy.ndarray:
-    labels = labels_of_story(events)
-    return numpy.concatenate([labels, numpy.zeros((ROWS - len(labels), labels.shape[1]), dtype=labels.dtype)])
+class Watch(torch.nn.Module):
+    """Linear heads on the video's tokens, thrown away later: attention can only look back, so every token learns to tell
+    what it shows, which event came before, and how many tokens did. Order follows from that."""
+
+    BEFORE = ("shape", "colour", "count")
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.sizes = [*CLASSES.values(), *(CLASSES[name] for name in self.BEFORE), POSITIONS]
+        self.linear = torch.nn.Linear(width, sum(self.sizes))
+
+    def targets(self, labels: torch.Tensor, shares: torch.Tensor, events: torch.Tensor) -> torch.Tensor:
+        """Classes [n, tokens, heads] of labels [n, ROWS, attributes], shares [n, tokens, ROWS] and how many events there
+        are [n]; the event before is IGNORED in pauses."""
+        names, rows = list(CLASSES), shares.argmax(-1)
+        of = lambda rows, name: labels[:, :, names.index(name)].gather(1, rows)  # noqa: E731
+        own = [of(rows, name) for name in names]
+        shown = rows < events[:, None]
+        for name in self.BEFORE:
+            before = torch.where(rows == 0, CLASSES[name] - 1, of((rows - 1).clamp_min(0), name))
+            own.append(torch.where(shown, before, IGNORED))
+        positions = (torch.arange(rows.shape[1]) // TOKENS_OF_POSITION).clamp_max(POSITIONS - 1)
+        return torch.stack([*own, positions.expand(len(rows), -1)], -1)
+
+    def forward(self, states: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mean loss, and the share right of each head."""
+        loss, right = 0, []
+        for scores, target in zip(self.linear(states).split(self.sizes, -1), targets.unbind(-1)):
+            loss = loss + torch.nn.functional.cross_entropy(scores.flatten(0, 1), target.flatten(), ignore_index=IGNORED)
+            known = target != IGNORED
+            right.append((scores.argmax(-1) == target)[known].float().mean())
+        return loss / len(right), torch.stack(right)
 
 
+def imagine_shares(generator, rows: numpy.ndarray, segments: int, keep: int) -> numpy.ndarray:
+    """What merging would do with frames that show `rows`: shares [segments, keep, ROWS].
+
+    Tokens of a segment share its frames' rows among them, each token one row where there are enough, as real ones do.
+    """
+    shares = numpy.zeros((segments, keep, ROWS), numpy.float32)
+    for of_segment, frames in zip(shares, numpy.array_split(rows, segments)):
+        shown = generator.permutation(numpy.unique(frames))
+        of_tokens = [*shown[:keep], *generator.choice(frames, max(0, keep - len(shown)))]
+        of_segment[generator.permutation(keep), of_tokens] = 1
+        for row in shown[keep:]:
+            of_segment[generator.integers(keep), row] += 1
+    return shares / shares.sum(-1, keepdims=True)
+
+
+@dataclasses.dataclass
 class Imagined:
-    """Videos that were merged once, with other things happening in them each time."""
+    """A batch of stories nobody filmed."""
 
-    def __init__(self, stories: list[tuple[Event, ...]], features: list[list[Features]]):
-        self.spans = [[(event.start, event.end) for event in events] for events in stories]
-        self.counts = numpy.array([len(spans) for spans in self.spans])
-        # Grouped by the number of tokens: a batch holds videos of one size.
-        self.groups: dict[tuple, list[tuple[int, Features]]] = {}
-        for story, ways in enumerate(features):
-            for way in ways:
-                self.groups.setdefault(tuple(way.local.shape[:2]), []).append((story, way))
-        self.sizes = list(self.groups)
+    stories: list[tuple[Event, ...]]
+    labels: torch.Tensor  # [n, ROWS, attributes]
+    shares: torch.Tensor  # [n, tokens, ROWS]
+    global_shares: torch.Tensor  # [n, ROWS]
 
-    def draw(self, generator, writer: Writer, count: int, default: tuple, most_events: int, turns: float, questions: int):
-        size = default if generator.random() < 0.7 else self.sizes[generator.integers(len(self.sizes))]
-        group = [entry for entry in self.groups[size] if self.counts[entry[0]] <= most_events]
-        chosen = [group[i] for i in generator.integers(len(group), size=count)]
-        stories = [draw_events(generator, self.spans[story]) for story, _ in chosen]
-        batch = writer.write([ask(events, generator, questions) for events in stories], generator, turns)
-        labels = torch.from_numpy(numpy.stack([pad_labels(events) for events in stories]))
-        shares = torch.stack([way.shares.flatten(0, 1) for _, way in chosen])
-        return batch, labels, shares, torch.stack([way.global_shares for _, way in chosen])
+
+def imagine(generator: numpy.random.Generator, count: int, fewest: int, most: int, segments: int, keep: int) -> Imagined:
+    """`count` stories of `fewest` to `most` events each, in `segments` of `keep` tokens."""
+    stories, labels, shares, whole = [], [], [], []
+    for _ in range(count):
+        spans = timeline(generator, int(generator.integers(fewest, most + 1)))
+        events = draw_events(generator, spans)
+        times = (numpy.arange(FRAMES) + 0.5) / FRAMES
+        shown = numpy.array([next((i for i, (a, b) in enumerate(spans) if a <= t < b), -1) for t in times])
+        rows = rows_of_frames(shown, len(events))
+        stories.append(events)
+        labels.append(pad_labels(events))
+        shares.append(imagine_shares(generator, rows, segments, keep).reshape(segments * keep, ROWS))
+        whole.append(numpy.bincount(rows, minlength=ROWS).astype(numpy.float32) / FRAMES)
+    return Imagined(stories, *(torch.from_numpy(numpy.stack(part)) for part in (labels, shares, whole)))
 
 
 def drop_part(video: torch.Tensor, generator: numpy.random.Generator) -> torch.Tensor:
@@ -208,29 +322,72 @@ def drop_part(video: torch.Tensor, generator: numpy.random.Generator) -> torch.T
     return video[:, generator.integers(1, GLOBAL_LAYERS) :] if chance < 0.22 else video
 
 
-def pretrain(imagined: Imagined, writer: Writer, vocabulary, default: tuple, steps: int, batch: int, rate=2e-3):
+@dataclasses.dataclass
+class Drawn:
+    """What a step learns from."""
+
+    batch: Batch
+    video: torch.Tensor  # [n, tokens, width]
+    watched: torch.Tensor  # [n, local tokens, heads]: the targets of Watch, of the last tokens of the video
+
+
+def fit(name: str, model, watch: Watch, weights, rate: float, steps: int, draw: Callable, tune=True, check=None) -> None:
+    """Trains `weights` for `steps`; `draw(share of steps done)` gives what a step learns from.
+
+    Prints the loss and what greedy decoding gets right every 100 steps; `check()` is called every 500.
+    """
+    optimizer = Optimizer(weights, matrices_of(model.model.layers) if tune else [], rate, steps, warm_up=30)
+    started, tally, losses = time.time(), {}, []
+    for step in range(1, steps + 1):
+        drawn = draw((step - 1) / steps)
+        logits, states = logits_and_states_of(model, drawn.batch, drawn.video)
+        tokens = drawn.watched.shape[1]
+        loss = loss_of(logits, drawn.batch)
+        watched, seen = watch(states[:, states.shape[1] - tokens :], drawn.watched) if tokens else (0, None)
+        optimizer.step(loss + WATCH_WEIGHT * watched)
+        losses.append(loss.item())
+        if step % 100 > 85 or step % 100 == 0 or step == steps:
+            count_right(logits.detach(), drawn.batch, tally)
+        if step % 100 == 0 or step == steps:
+            spent, tokens = time.time() - started, "" if seen is None else " ".join(f"{share:.2f}" for share in seen)
+            print(f"{name} {step}/{steps} {spent:.0f} s: loss {numpy.mean(losses):.3f}; {in_words(tally)}; of tokens {tokens}", flush=True)
+            tally, losses = {}, []
+        if check and (step % 500 == 0 or step == steps):
+            check()
+
+
+# The share of the steps from which on stories have up to so many events.
+CURRICULUM = {0: 2, 0.03: 3, 0.08: 4, 0.13: 6, 0.18: 8, 0.24: 10, 0.3: 12}
+
+
+def local_part(targets: torch.Tensor, video: torch.Tensor) -> torch.Tensor:
+    """No targets where drop_part() left only global tokens."""
+    return targets if video.shape[1] >= targets.shape[1] else targets[:, :0]
+
+
+def pretrain(writer: Writer, vocabulary, default: tuple, others: list[tuple], steps: int, batch: int, rate=5e-3, check=None):
+    """A language model and the bundles that it reads, in videos of `default` or `others` (segments, tokens of each)."""
     torch.manual_seed(2)
     generator = numpy.random.default_rng(2)
     model = new_language_model(len(vocabulary))
-    bundles = Bundles(ARCHITECTURE["hidden_size"], vocabulary)
-    weights = [*model.parameters(), *bundles.parameters()]
-    optimizer = Optimizer(weights, matrices_of(model.model.layers), rate, steps)
-    started, tally, losses = time.time(), {}, []
-    for step in range(steps):
-        most = 5 if step < steps * 0.15 else 8 if step < steps * 0.3 else 12
-        drawn, labels, shares, whole = imagined.draw(generator, writer, batch, default, most, turns=0.25, questions=11)
-        video = bundles(model.get_input_embeddings().weight, labels, shares, whole, noise=0.5, dropped=0.05)
+    bundles, watch = Bundles(ARCHITECTURE["hidden_size"], vocabulary), Watch(ARCHITECTURE["hidden_size"])
+
+    def draw(done: float):
+        most = [events for start, events in CURRICULUM.items() if start <= done][-1]
+        if most < 8:
+            size = int(generator.integers(2 * most - 1, default[0] + 1)), 2
+        else:
+            size = default if generator.random() < 0.7 else others[generator.integers(len(others))]
+        imagined = imagine(generator, batch, 1 if done < 0.5 else 3, most, *size)
+        asked = [ask(events, generator, 6) for events in imagined.stories]
+        texts = [narrate(events, generator, scenes=5, runs=3) for events in imagined.stories]
+        written = writer.write(asked, generator, turns=0.25, texts=texts)
+        embeddings = model.get_input_embeddings().weight
+        video = bundles(embeddings, imagined.labels, imagined.shares, imagined.global_shares, noise=0.5, dropped=0.05)
         video = drop_part(video, generator)
-        logits = logits_of(model, drawn, video)
-        loss = loss_of(logits, drawn)
-        optimizer.step(loss)
-        losses.append(loss.item())
-        if step % 100 >= 90:
-            count_right(logits.detach(), drawn, tally)
-        if step % 100 == 99:
-            print(
-                f"language {step + 1}/{steps} {time.time() - started:.0f} s: loss {numpy.mean(losses):.3f}; {in_words(tally)}",
-                flush=True,
-            )
-            tally, losses = {}, []
-    return model.eval(), bundles
+        counts = torch.tensor([len(events) for events in imagined.stories])
+        return Drawn(written, video, local_part(watch.targets(imagined.labels, imagined.shares, counts), video))
+
+    weights = [*model.parameters(), *bundles.parameters(), *watch.parameters()]
+    fit("language", model, watch, weights, rate, steps, draw, check=check and (lambda: check(model, bundles, watch)))
+    return model.eval(), bundles, watch

@@ -4,25 +4,13 @@ Alignment comes first: a least-squares fit of the tokens to the bundles that the
 model can read already. Then the answers themselves teach it, through the frozen language model.
 """
 
-import time
-
 import numpy
 import torch
 
 from features import Features
-from labels import labels_of_story
-from language import (
-    GLOBAL_LAYERS,
-    Bundles,
-    Writer,
-    count_right,
-    drop_part,
-    in_words,
-    logits_of,
-    loss_of,
-    pad_labels,
-)
-from muon import Optimizer, matrices_of
+from labels import pad_labels
+from language import Bundles, Drawn, Watch, Writer, count_right, drop_part, fit, in_words, local_part, logits_of, narrate
+from settings import GLOBAL_LAYERS
 from world.questions import KINDS, ask
 from world.story import Event
 
@@ -38,12 +26,19 @@ class Videos:
                 self.groups.setdefault(tuple(way.local.shape[:2]), []).append((story, way))
         self.sizes = list(self.groups)
 
-    def draw(self, generator, writer: Writer, count: int, default: tuple, turns: float, questions: int, share=0.7):
+    def draw(self, generator, writer: Writer, watch: Watch, projector, count: int, default: tuple, share=0.7) -> Drawn:
         size = default if generator.random() < share else self.sizes[generator.integers(len(self.sizes))]
         group = self.groups[size]
         chosen = [group[i] for i in generator.integers(len(group), size=count)]
-        asked = [ask(self.stories[story], generator, questions) for story, _ in chosen]
-        return writer.write(asked, generator, turns), tokens_of([way for _, way in chosen])
+        stories, ways = [self.stories[story] for story, _ in chosen], [way for _, way in chosen]
+        asked = [ask(events, generator, 8) for events in stories]
+        texts = [narrate(events, generator, scenes=3, runs=2) for events in stories]
+        written = writer.write(asked, generator, 0.25, texts)
+        labels = torch.from_numpy(numpy.stack([pad_labels(events) for events in stories]))
+        shares = torch.stack([way.shares.flatten(0, 1) for way in ways])
+        watched = watch.targets(labels, shares, torch.tensor([len(events) for events in stories]))
+        tokens = drop_part(tokens_of(ways), generator)
+        return Drawn(written, projector(tokens), local_part(watched, tokens))
 
 
 def tokens_of(ways: list[Features], global_layers: int = GLOBAL_LAYERS) -> torch.Tensor:
@@ -85,32 +80,26 @@ def evaluate(model, projector, videos: Videos, writer: Writer, seed: int = 0, qu
     for first in range(0, len(videos.stories), batch):
         part = range(first, min(first + batch, len(videos.stories)))
         asked = [ask(videos.stories[story], generator, questions, KINDS) for story in part]
-        drawn = writer.write(asked, generator, turns=0, loose=False)
+        drawn = writer.write(asked, generator, loose=False)
         count_right(logits_of(model, drawn, projector(tokens_of([videos.features[story][0] for story in part]))), drawn, tally)
     return tally
 
 
-def train(model, projector, videos, validation, writer, default, steps: int, batch: int, rate: float, tune: bool, seed: int):
+def train(model, watch, projector, videos, validation, writer, default, steps: int, batch: int, rate: float, tune: bool):
     """Teaches the projector the answers; with `tune` the language model too."""
+    seed = 5 if tune else 4
     torch.manual_seed(seed)
     generator = numpy.random.default_rng(seed)
     model.requires_grad_(tune)
-    weights = [*projector.parameters(), *(model.parameters() if tune else ())]
-    optimizer = Optimizer(weights, matrices_of(model.model.layers) if tune else [], rate, steps, warm_up=50)
+    watch.requires_grad_(tune)
     name = "tuned" if tune else "frozen"
-    started, tally, losses = time.time(), {}, []
-    for step in range(steps):
-        drawn, tokens = videos.draw(generator, writer, batch, default, turns=0.25, questions=11)
-        tokens = drop_part(tokens, generator)
-        logits = logits_of(model, drawn, projector(tokens))
-        loss = loss_of(logits, drawn)
-        optimizer.step(loss)
-        losses.append(loss.item())
-        if step % 50 >= 45:
-            count_right(logits.detach(), drawn, tally)
-        if step % 50 == 49:
-            print(f"{name} {step + 1}/{steps} {time.time() - started:.0f} s: loss {numpy.mean(losses):.3f}; {in_words(tally)}", flush=True)
-            tally, losses = {}, []
-        if step % 200 == 199 or step == steps - 1:
-            print(f"{name} {step + 1}/{steps}, unseen videos: {in_words(evaluate(model, projector, validation, writer))}", flush=True)
+
+    def draw(_done: float) -> Drawn:
+        return videos.draw(generator, writer, watch, projector, batch, default)
+
+    def check() -> None:
+        print(f"{name}, unseen videos: {in_words(evaluate(model, projector, validation, writer))}", flush=True)
+
+    weights = [*projector.parameters(), *((*model.parameters(), *watch.parameters()) if tune else ())]
+    fit(name, model, watch, weights, rate, steps, draw, tune, check)
     return model.eval(), projector

@@ -19,14 +19,15 @@ import torch
 
 import export
 import projector as projecting
-from features import all_features
+from features import OTHER_MERGES, all_features
 from frames import render
-from language import ARCHITECTURE, Bundles, Imagined, Writer, in_words, new_language_model, pretrain
+from language import ARCHITECTURE, Bundles, Watch, Writer, in_words, new_language_model, pretrain
 from settings import FRAMES, SEGMENT_FRAMES, TEST_SEED, TOKENS_PER_SEGMENT, VALIDATION_SEED
 from tower import Frames, new_tower, train_tower
 from vocabulary import load_vocabulary, train_vocabulary
 
 DEFAULT = (FRAMES // SEGMENT_FRAMES, TOKENS_PER_SEGMENT)
+BATCH = 16
 
 
 class Stages:
@@ -85,26 +86,25 @@ def main() -> None:
     writer = Writer(vocabulary)
 
     def language():
-        imagined = Imagined(frames.events, seen_features)
-        model, bundles = pretrain(imagined, writer, vocabulary, DEFAULT, flags.language_steps, 24)
-        return model.state_dict(), bundles.state_dict()
+        others = [(FRAMES // frames, tokens) for frames, tokens in OTHER_MERGES]
+        parts = pretrain(writer, vocabulary, DEFAULT, others, flags.language_steps, BATCH)
+        return [part.state_dict() for part in parts]
 
-    weights, table = stages.run("language", "language.pt", language)
-    model, bundles = new_language_model(len(vocabulary)), Bundles(ARCHITECTURE["hidden_size"], vocabulary)
-    model.load_state_dict(weights)
-    bundles.load_state_dict(table)
+    width = ARCHITECTURE["hidden_size"]
+    model, bundles, watch = new_language_model(len(vocabulary)), Bundles(width, vocabulary), Watch(width)
+    for part, weights in zip((model, bundles, watch), stages.run("language", "language.pt", language)):
+        part.load_state_dict(weights)
+
+    def taught(linear, steps: int, tune: bool):
+        return projecting.train(model, watch, linear, videos, validation, writer, DEFAULT, steps, BATCH, 1e-3, tune)
 
     def frozen():
         linear = projecting.align(videos, bundles, model.get_input_embeddings().weight)
         print("aligned alone, unseen videos:", in_words(projecting.evaluate(model, linear, validation, writer)))
-        return projecting.train(model, linear, videos, validation, writer, DEFAULT, flags.frozen_steps, 24, 1e-3, False, 4)[1]
+        return taught(linear, flags.frozen_steps, tune=False)[1]
 
     linear = stages.run("frozen", "frozen.pt", frozen)
-
-    def tuned():
-        return projecting.train(model, linear, videos, validation, writer, DEFAULT, flags.tuned_steps, 24, 1e-3, True, 5)
-
-    model, linear = stages.run("tuned", "tuned.pt", tuned)
+    model, linear = stages.run("tuned", "tuned.pt", lambda: taught(linear, flags.tuned_steps, tune=True))
     export.export(flags.out, tower, linear, model, vocabulary)
 
 
