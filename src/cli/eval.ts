@@ -21,7 +21,14 @@ import { Progress } from './progress.js';
 import { milliseconds, run } from './run.js';
 
 type Flags = ModelFlags &
-  AnswerFlags & { output?: string; features?: string; limit?: number; minScore?: number; json?: boolean };
+  AnswerFlags & {
+    output?: string;
+    features?: string;
+    limit?: number;
+    minScore?: number;
+    minKindScore?: number;
+    json?: boolean;
+  };
 
 /** `longvlm eval DATASET` */
 export function evalCommand(): Command {
@@ -35,6 +42,7 @@ export function evalCommand(): Command {
     .option('--features <dir>', 'keep the features of videos here, for another evaluation')
     .option('--limit <n>', 'only the first n videos (default: all)', integer(1))
     .option('--min-score <x>', 'end with code 1 when the overall score is below', decimal(0, 1))
+    .option('--min-kind-score <x>', 'end with code 1 when the score of any kind is below', decimal(0, 1))
     .option('--json', 'print one JSON object instead of the table');
   return addAnswerOptions(addLanguageOptions(addVisionOptions(command)), { temperature: 0 }).action(
     (dataset: string, flags: Flags) => run((signal) => evaluateDataset(dataset, flags, signal)),
@@ -42,7 +50,7 @@ export function evalCommand(): Command {
 }
 
 async function evaluateDataset(file: string, flags: Flags, signal: AbortSignal): Promise<void> {
-  const { output, features: featuresFolder, minScore } = flags;
+  const { output, features: featuresFolder } = flags;
   const resume = output === undefined ? undefined : `${output}.part.jsonl`;
   if (output !== undefined) await checkOutput(output, '.json');
   const dataset = await readDataset(file, { videos: flags.limit, signal });
@@ -70,13 +78,23 @@ async function evaluateDataset(file: string, flags: Flags, signal: AbortSignal):
       const timings = { load: milliseconds(loaded - started), evaluate: milliseconds(ended - loaded) };
       process.stdout.write(`${JSON.stringify({ dataset: file, videos, kinds, overall, output, timings })}\n`);
     } else process.stdout.write(table(result));
-    if (minScore === undefined || result.overall.score >= minScore) return;
-    process.stderr.write(`longvlm: the overall score ${result.overall.score} is below --min-score ${minScore}\n`);
-    process.exitCode = 1;
+    for (const shortfall of shortfalls(result, flags)) {
+      process.stderr.write(`longvlm: ${shortfall}\n`);
+      process.exitCode = 1;
+    }
   } finally {
     progress.stop();
     await vlm?.dispose();
   }
+}
+
+/** What is below `--min-score` and `--min-kind-score`, a sentence each. */
+function shortfalls({ overall, kinds }: EvaluationResult, { minScore = 0, minKindScore = 0 }: Flags): string[] {
+  const below = kinds.filter(({ score }) => score < minKindScore);
+  return [
+    ...(overall.score < minScore ? [`the overall score ${overall.score} is below --min-score ${minScore}`] : []),
+    ...below.map(({ kind, score }) => `the score of ${kind} ${score} is below --min-kind-score ${minKindScore}`),
+  ];
 }
 
 /** Kinds, how many questions of each, and their mean score; all questions last. */

@@ -95,6 +95,14 @@ describe('longvlm eval', () => {
     expect((await evaluated('questions.jsonl', '--min-score', '0.5', '--limit', '2')).code).toBe(0);
   });
 
+  test('ends with code 1 when any kind scores below --min-kind-score, and names it', async () => {
+    expect(await evaluated('questions.jsonl', '--min-kind-score', '0.5')).toMatchObject({
+      code: 1,
+      stderr: 'longvlm: the score of after 0 is below --min-kind-score 0.5\n',
+    });
+    expect((await evaluated('questions.jsonl', '--min-kind-score', '0.5', '--limit', '1')).code).toBe(0);
+  });
+
   test('takes the first videos with --limit, which alone must be there', async () => {
     const lines = readFileSync(inFolder('questions.jsonl'), 'utf8');
     writeFileSync(inFolder('more.jsonl'), lines.replaceAll('v_2.mp4', 'v_3.mp4'));
