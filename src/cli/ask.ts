@@ -41,7 +41,7 @@ async function ask(video: string, question: string, flags: Flags, signal: AbortS
     const features = await featuresOf(vlm, video, { onProgress: progress.onEncode, signal });
     const encoded = performance.now();
     progress.stop();
-    process.stderr.write(warningLines(features));
+    process.stderr.write(warningLines(features.source));
     const answer = await vlm.ask(features, question, {
       ...chatOptions(flags),
       ...askOptions(flags),

@@ -37,7 +37,7 @@ async function chat(video: string, flags: Flags, signal: AbortSignal): Promise<v
     vlm = await LongVLM.load({ ...loadOptionsToChat(flags), onProgress: progress.onLoad, signal });
     const features = await featuresOf(vlm, video, { onProgress: progress.onEncode, signal });
     progress.stop();
-    process.stderr.write(`${warningLines(features)}${videoLine(features, flags.tokens)}\n`);
+    process.stderr.write(`${warningLines(features.source)}${videoLine(features, flags.tokens)}\n`);
     const conversation = await vlm.chat(features, { ...chatOptions(flags), signal });
     for await (const question of questions(signal)) {
       await answer(conversation, question, flags, signal);

@@ -36,7 +36,7 @@ async function encode(video: string, flags: Flags, signal: AbortSignal): Promise
     await features.save(flags.output, { type: flags.type });
     const ended = performance.now();
     progress.stop();
-    process.stderr.write(warningLines(features));
+    process.stderr.write(warningLines(features.source));
     if (flags.json) {
       const timings = { load: milliseconds(loaded - started), encode: milliseconds(ended - loaded) };
       process.stdout.write(`${JSON.stringify({ output: flags.output, video: videoReport(features), timings })}\n`);

@@ -18,6 +18,7 @@ import {
 } from './options.js';
 import { checkOutput } from './output.js';
 import { Progress } from './progress.js';
+import { warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
 
 type Flags = ModelFlags &
@@ -72,6 +73,7 @@ async function evaluateDataset(file: string, flags: Flags, signal: AbortSignal):
     if (resume !== undefined) await rm(resume);
     const ended = performance.now();
     progress.stop();
+    process.stderr.write(warningLines(result));
     if (flags.json) {
       const { kinds, overall } = result;
       const videos = new Set(dataset.entries.map(({ video }) => video)).size;

@@ -11,9 +11,9 @@ export function videoReport(features: VideoFeatures, part: VideoPart = 'both') {
   };
 }
 
-/** What was wrong with the file, a line each, else nothing. */
-export function warningLines(features: VideoFeatures): string {
-  return features.source.warnings.map((warning) => `warning: ${warning}\n`).join('');
+/** What was wrong with files, a line each, else nothing. */
+export function warningLines({ warnings }: { readonly warnings: readonly string[] }): string {
+  return warnings.map((warning) => `warning: ${warning}\n`).join('');
 }
 
 /** What was used, in one line. */

@@ -51,6 +51,8 @@ export type EvaluationResult = {
   readonly overall: MeanScore;
   /** In the data set's order. */
   readonly predictions: readonly Prediction[];
+  /** What is wrong with videos that could be read all the same, in sentences; not of those that an earlier run answered. */
+  readonly warnings: readonly string[];
 };
 
 /**
@@ -90,6 +92,7 @@ export async function evaluate(
     resume === undefined ? undefined : await PartFile.open(resume, await identityOf(vlm, entries, settings), entries);
   try {
     const predictions = new Map<number, Prediction>();
+    const warnings: string[] = [];
     let sum = 0;
     const keep = (index: number, answers: readonly string[]) => {
       const prediction = predictionOf(entries[index]!, answers);
@@ -106,13 +109,14 @@ export async function evaluate(
       const left = indices.filter((index) => !predictions.has(index));
       if (left.length === 0) continue;
       const features = await (cache?.featuresOf(vlm, video, signal) ?? vlm.encode(video, { signal }));
+      warnings.push(...features.source.warnings);
       for await (const [index, answers] of answersAbout(vlm, features, entries, left, { ...settings, signal })) {
         await part?.append(index, answers);
         keep(index, answers);
         report();
       }
     }
-    return summary(entries.map((_, index) => predictions.get(index)!));
+    return { ...summary(entries.map((_, index) => predictions.get(index)!)), warnings };
   } finally {
     await part?.close();
   }
@@ -201,7 +205,7 @@ function predictionOf(entry: DatasetEntry, answers: readonly string[]): Predicti
   return { entry, answers, score: mean(scores) };
 }
 
-function summary(predictions: readonly Prediction[]): EvaluationResult {
+function summary(predictions: readonly Prediction[]): Omit<EvaluationResult, 'warnings'> {
   const kinds = [...new Set(predictions.map(({ entry }) => entry.kind))].map((kind) => ({
     kind,
     ...meanScore(predictions.filter(({ entry }) => entry.kind === kind)),

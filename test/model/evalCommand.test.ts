@@ -5,6 +5,7 @@ import { LongVLM, VideoFeatures } from '../../dist/index.js';
 import { longvlm, start } from '../fixtures/commandLine.js';
 import { pico, picoOptions } from '../fixtures/index.js';
 import { temporaryFolder } from '../fixtures/vision/index.js';
+import { make } from '../unit/video/videoFiles.js';
 
 const { frames, segmentFrames, tokensPerSegment } = picoOptions;
 const models = ['--vision', pico.clip, '--projector', pico.projector, '--llm', pico.llm, '--device', 'cpu'];
@@ -51,6 +52,16 @@ describe('longvlm eval', () => {
         .concat(['other            1  0.500', 'overall          3  0.500', ''])
         .join('\n'),
     );
+  });
+
+  test('warns of a video that is cut short, and evaluates what is there', async () => {
+    const whole = readFileSync(make('whole.mkv', '-i', pico.video, '-c', 'copy'));
+    writeFileSync(inFolder('cut.mkv'), whole.subarray(0, whole.length / 2));
+    writeLines('cut.jsonl', [{ video: 'cut.mkv', question: 'what?', answer: 'never' }]);
+    const { code, stdout, stderr } = await evaluated('cut.jsonl');
+    expect(code).toBe(0);
+    expect(stdout).toContain('overall          1');
+    expect(stderr).toMatch(/^warning: '.*cut\.mkv' is damaged or cut short.*\n$/);
   });
 
   test("writes Video-ChatGPT's JSON, prints one object with --json, and leaves nothing else", async () => {
