@@ -9,6 +9,7 @@ far sooner from dense texts (`world.narration`) beside the questions than from q
 import dataclasses
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy
 import torch
@@ -25,7 +26,7 @@ from world.story import Event, draw_events, timeline
 ARCHITECTURE = {
     "hidden_size": 128,
     "intermediate_size": 256,
-    "num_hidden_layers": 5,
+    "num_hidden_layers": 6,
     "num_attention_heads": 4,
     "num_key_value_heads": 4,
     "max_position_embeddings": 2048,
@@ -33,14 +34,17 @@ ARCHITECTURE = {
     "tie_word_embeddings": True,
 }
 IGNORED = -100
-# The hidden state in which a token of the video knows what it shows, what came before that, and where it stands.
-WATCHED = 3
+# What is learnt last is asked twice as often.
+TAUGHT = (*KINDS, "what", "before", "after")
+# The hidden state in which a token of the video knows what it shows, what came before that, and where it stands; and
+# that in which an answer's tokens know the same of the event that it is found at.
+WATCHED, FOUND = 2, 4
 # Where: classes of so many tokens each.
 POSITIONS, TOKENS_OF_POSITION = 20, 8
 # What a token of a question and one of a dense text count; those of an answer count one by the root of its length.
 QUESTION_WEIGHT, NARRATION_WEIGHT = 0.1, 0.3
-# What the heads on the video's tokens count, beside all of the text.
-WATCH_WEIGHT = 1.0
+# What the heads on the tokens of the video and of the answers count, beside all of the text.
+WATCH_WEIGHT, FOUND_WEIGHT = 1.0, 0.5
 
 
 def new_language_model(vocabulary_size: int) -> LlamaForCausalLM:
@@ -70,6 +74,16 @@ def attend_to_alike(model: LlamaForCausalLM) -> None:
         attention.o_proj.weight += copied.T
 
 
+class Answer(NamedTuple):
+    """Where an answer stands; `about` as in Question."""
+
+    row: int
+    start: int  # the token that the first of the answer follows
+    end: int
+    kind: str
+    about: int | None
+
+
 @dataclasses.dataclass
 class Batch:
     """Texts about videos of equally many tokens, padded."""
@@ -80,7 +94,7 @@ class Batch:
     weights: torch.Tensor  # [n, text]: what a token counts
     block: torch.Tensor  # [n, text]: tokens see the video and their own block
     positions: torch.Tensor  # [n, text], from 0 at the token that closes the video
-    answers: list  # of (row, start, end, kind) of every answer
+    answers: list[Answer]
 
 
 class Row:
@@ -132,7 +146,7 @@ class Writer:
                 answer = self.ids(" " + question.answer)
                 weights = (QUESTION_WEIGHT, (len(answer) + 1) ** -0.5)
                 start = row.add(asked, answer, weights, blocks, row.positions[-1] + 1 if follows else 1)
-                answers.append((index, start, start + len(answer) + 1, question.kind))
+                answers.append(Answer(index, start, start + len(answer) + 1, question.kind, question.about))
             for text in texts[index] if texts else ():
                 blocks += 1
                 first, *rest = self.encode(f"\n {text}")
@@ -149,13 +163,13 @@ class Writer:
 def narrate(events: tuple[Event, ...], generator: numpy.random.Generator, scenes: int, runs: int) -> list[str]:
     """Dense texts about a story: of some scenes, of some events in a row, and of what is there."""
     asker = Asker(events, generator)
-    shown = [scene(asker, events[generator.integers(len(events))], generator) for _ in range(scenes)]
+    shown = [scene(asker, int(generator.integers(len(events))), generator) for _ in range(scenes)]
     return [*shown, *(run(events, generator) for _ in range(runs)), roll_call(events, generator)]
 
 
-def logits_and_states_of(model: LlamaForCausalLM, batch: Batch, video: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits of every token of the text [n, text, vocabulary], given the video's embeddings [n, tokens, width], and the
-    hidden state WATCHED of the video's tokens."""
+def run_model(model: LlamaForCausalLM, batch: Batch, video: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Logits of every token of the text [n, text, vocabulary], given the video's embeddings [n, tokens, width]; the
+    hidden state WATCHED of the video's tokens, and FOUND of the text's."""
     embed = model.get_input_embeddings()
     count = len(batch.ids)
     before = embed(batch.prefix).expand(count, -1, -1)
@@ -169,12 +183,12 @@ def logits_and_states_of(model: LlamaForCausalLM, batch: Batch, video: torch.Ten
     result = model.model(
         inputs_embeds=embeddings, attention_mask=seen[:, None], position_ids=positions, output_hidden_states=True
     )
-    states = result.hidden_states[WATCHED][:, before.shape[1] : known]
-    return model.lm_head(result.last_hidden_state[:, known:]), states
+    watched = result.hidden_states[WATCHED][:, before.shape[1] : known]
+    return model.lm_head(result.last_hidden_state[:, known:]), watched, result.hidden_states[FOUND][:, known:]
 
 
 def logits_of(model: LlamaForCausalLM, batch: Batch, video: torch.Tensor) -> torch.Tensor:
-    return logits_and_states_of(model, batch, video)[0]
+    return run_model(model, batch, video)[0]
 
 
 def loss_of(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -187,9 +201,9 @@ def loss_of(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 def count_right(logits: torch.Tensor, batch: Batch, tally: dict[str, list[int]]) -> None:
     """Adds to `tally` how many answers of each kind greedy decoding gets right, word for word."""
     right = (logits.argmax(-1) == batch.targets).numpy()
-    for row, start, end, kind in batch.answers:
-        counts = tally.setdefault(kind, [0, 0])
-        counts[0] += bool(right[row, start:end].all())
+    for answer in batch.answers:
+        counts = tally.setdefault(answer.kind, [0, 0])
+        counts[0] += bool(right[answer.row, answer.start : answer.end].all())
         counts[1] += 1
 
 
@@ -236,38 +250,71 @@ class Bundles(torch.nn.Module):
         return video + torch.randn_like(video) * strength
 
 
+@dataclasses.dataclass
+class Known:
+    """What the heads of Watch are to tell of a batch."""
+
+    of_video: torch.Tensor  # [n, local tokens, heads]: classes for the last tokens of the video
+    found: torch.Tensor  # [k, heads]: classes for the tokens that those of an answer follow
+    rows: torch.Tensor  # [k], where these are in the text
+    tokens: torch.Tensor
+
+
 class Watch(torch.nn.Module):
-    """Linear heads on the video's tokens, thrown away later: attention can only look back, so every token learns to tell
-    what it shows, which event came before, and how many tokens did. Order follows from that."""
+    """Linear heads that are thrown away later: attention can only look back, so every token of the video learns to tell
+    what it shows, which event came before, and how many tokens did; order follows from that. The tokens of an answer learn
+    to tell the same of the event that it is found at."""
 
     BEFORE = ("shape", "colour", "count")
 
     def __init__(self, width: int):
         super().__init__()
         self.sizes = [*CLASSES.values(), *(CLASSES[name] for name in self.BEFORE), POSITIONS]
-        self.linear = torch.nn.Linear(width, sum(self.sizes))
+        self.of_video = torch.nn.Linear(width, sum(self.sizes))
+        self.found = torch.nn.Linear(width, sum(self.sizes[:-1]))
 
-    def targets(self, labels: torch.Tensor, shares: torch.Tensor, events: torch.Tensor) -> torch.Tensor:
-        """Classes [n, tokens, heads] of labels [n, ROWS, attributes], shares [n, tokens, ROWS] and how many events there
-        are [n]; the event before is IGNORED in pauses."""
-        names, rows = list(CLASSES), shares.argmax(-1)
+    def classes(self, labels: torch.Tensor, rows: torch.Tensor, events: torch.Tensor) -> list[torch.Tensor]:
+        """Of labels [n, ROWS, attributes], where there are `events` [n], those of rows [n, k] and of the event before;
+        that is IGNORED in pauses."""
+        names = list(CLASSES)
         of = lambda rows, name: labels[:, :, names.index(name)].gather(1, rows)  # noqa: E731
-        own = [of(rows, name) for name in names]
-        shown = rows < events[:, None]
+        classes = [of(rows, name) for name in names]
         for name in self.BEFORE:
             before = torch.where(rows == 0, CLASSES[name] - 1, of((rows - 1).clamp_min(0), name))
-            own.append(torch.where(shown, before, IGNORED))
-        positions = (torch.arange(rows.shape[1]) // TOKENS_OF_POSITION).clamp_max(POSITIONS - 1)
-        return torch.stack([*own, positions.expand(len(rows), -1)], -1)
+            classes.append(torch.where(rows < events[:, None], before, IGNORED))
+        return classes
 
-    def forward(self, states: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The mean loss, and the share right of each head."""
-        loss, right = 0, []
-        for scores, target in zip(self.linear(states).split(self.sizes, -1), targets.unbind(-1)):
-            loss = loss + torch.nn.functional.cross_entropy(scores.flatten(0, 1), target.flatten(), ignore_index=IGNORED)
-            known = target != IGNORED
-            right.append((scores.argmax(-1) == target)[known].float().mean())
-        return loss / len(right), torch.stack(right)
+    def known(self, labels: torch.Tensor, shares: torch.Tensor, events: torch.Tensor, batch: Batch) -> Known:
+        """Of labels [n, ROWS, attributes], shares [n, local tokens, ROWS] and how many events there are [n]."""
+        rows = shares.argmax(-1)
+        positions = (torch.arange(rows.shape[1]) // TOKENS_OF_POSITION).clamp_max(POSITIONS - 1)
+        of_video = [*self.classes(labels, rows, events), positions.expand(len(rows), -1)]
+        tokens = [(a.row, token, a.about) for a in batch.answers if a.about is not None for token in range(a.start, a.end)]
+        where, tokens, about = torch.tensor(tokens).unbind(-1)
+        found = self.classes(labels[where], about[:, None], events[where])
+        return Known(torch.stack(of_video, -1), torch.cat(found, -1), where, tokens)
+
+    def loss(self, of_video: torch.Tensor, of_text: torch.Tensor, known: Known) -> tuple[torch.Tensor, str]:
+        """The weighed loss, given hidden states, and the share right of each head in words.
+
+        No head is asked about the video where it has only its global tokens.
+        """
+        tokens = known.of_video.shape[1]
+        found = self.found(of_text[known.rows, known.tokens])
+        loss, right = judge(found, self.sizes[:-1], known.found)
+        if of_video.shape[1] < tokens:
+            return 0 * loss, ""
+        watched, right_of_video = judge(self.of_video(of_video[:, -tokens:]), self.sizes, known.of_video)
+        return WATCH_WEIGHT * watched + FOUND_WEIGHT * loss, f"of tokens {right_of_video}; found {right}"
+
+
+def judge(scores: torch.Tensor, sizes: list[int], targets: torch.Tensor) -> tuple[torch.Tensor, str]:
+    """The mean cross-entropy of heads of `sizes`, and the share that each has right."""
+    loss, right = 0, []
+    for of_head, target in zip(scores.split(sizes, -1), targets.unbind(-1)):
+        loss = loss + torch.nn.functional.cross_entropy(of_head.flatten(0, -2), target.flatten(), ignore_index=IGNORED)
+        right.append((of_head.argmax(-1) == target)[target != IGNORED].float().mean().item())
+    return loss / len(right), " ".join(f"{share:.2f}" for share in right)
 
 
 def imagine_shares(generator, rows: numpy.ndarray, segments: int, keep: int) -> numpy.ndarray:
@@ -328,7 +375,7 @@ class Drawn:
 
     batch: Batch
     video: torch.Tensor  # [n, tokens, width]
-    watched: torch.Tensor  # [n, local tokens, heads]: the targets of Watch, of the last tokens of the video
+    known: Known
 
 
 def fit(name: str, model, watch: Watch, weights, rate: float, steps: int, draw: Callable, tune=True, check=None) -> None:
@@ -340,17 +387,16 @@ def fit(name: str, model, watch: Watch, weights, rate: float, steps: int, draw: 
     started, tally, losses = time.time(), {}, []
     for step in range(1, steps + 1):
         drawn = draw((step - 1) / steps)
-        logits, states = logits_and_states_of(model, drawn.batch, drawn.video)
-        tokens = drawn.watched.shape[1]
+        logits, *states = run_model(model, drawn.batch, drawn.video)
         loss = loss_of(logits, drawn.batch)
-        watched, seen = watch(states[:, states.shape[1] - tokens :], drawn.watched) if tokens else (0, None)
-        optimizer.step(loss + WATCH_WEIGHT * watched)
+        watched, told = watch.loss(*states, drawn.known)
+        optimizer.step(loss + watched)
         losses.append(loss.item())
         if step % 100 > 85 or step % 100 == 0 or step == steps:
             count_right(logits.detach(), drawn.batch, tally)
         if step % 100 == 0 or step == steps:
-            spent, tokens = time.time() - started, "" if seen is None else " ".join(f"{share:.2f}" for share in seen)
-            print(f"{name} {step}/{steps} {spent:.0f} s: loss {numpy.mean(losses):.3f}; {in_words(tally)}; of tokens {tokens}", flush=True)
+            spent, loss = time.time() - started, numpy.mean(losses)
+            print(f"{name} {step}/{steps} {spent:.0f} s: loss {loss:.3f}; {in_words(tally)}; {told}", flush=True)
             tally, losses = {}, []
         if check and (step % 500 == 0 or step == steps):
             check()
@@ -358,11 +404,6 @@ def fit(name: str, model, watch: Watch, weights, rate: float, steps: int, draw: 
 
 # The share of the steps from which on stories have up to so many events.
 CURRICULUM = {0: 2, 0.03: 3, 0.08: 4, 0.13: 6, 0.18: 8, 0.24: 10, 0.3: 12}
-
-
-def local_part(targets: torch.Tensor, video: torch.Tensor) -> torch.Tensor:
-    """No targets where drop_part() left only global tokens."""
-    return targets if video.shape[1] >= targets.shape[1] else targets[:, :0]
 
 
 def pretrain(writer: Writer, vocabulary, default: tuple, others: list[tuple], steps: int, batch: int, rate=5e-3, check=None):
@@ -379,14 +420,14 @@ def pretrain(writer: Writer, vocabulary, default: tuple, others: list[tuple], st
         else:
             size = default if generator.random() < 0.7 else others[generator.integers(len(others))]
         imagined = imagine(generator, batch, 1 if done < 0.5 else 3, most, *size)
-        asked = [ask(events, generator, 6) for events in imagined.stories]
-        texts = [narrate(events, generator, scenes=5, runs=3) for events in imagined.stories]
+        asked = [ask(events, generator, 6, TAUGHT) for events in imagined.stories]
+        texts = [narrate(events, generator, scenes=4, runs=2) for events in imagined.stories]
         written = writer.write(asked, generator, turns=0.25, texts=texts)
         embeddings = model.get_input_embeddings().weight
         video = bundles(embeddings, imagined.labels, imagined.shares, imagined.global_shares, noise=0.5, dropped=0.05)
         video = drop_part(video, generator)
         counts = torch.tensor([len(events) for events in imagined.stories])
-        return Drawn(written, video, local_part(watch.targets(imagined.labels, imagined.shares, counts), video))
+        return Drawn(written, video, watch.known(imagined.labels, imagined.shares, counts, written))
 
     weights = [*model.parameters(), *bundles.parameters(), *watch.parameters()]
     fit("language", model, watch, weights, rate, steps, draw, check=check and (lambda: check(model, bundles, watch)))

@@ -9,13 +9,10 @@ import torch
 
 from features import Features
 from labels import pad_labels
-from language import Bundles, Drawn, Watch, Writer, count_right, drop_part, fit, in_words, local_part, logits_of, narrate
+from language import TAUGHT, Bundles, Drawn, Watch, Writer, count_right, drop_part, fit, in_words, logits_of, narrate
 from settings import GLOBAL_LAYERS
 from world.questions import KINDS, ask
 from world.story import Event
-
-# What is learnt last is asked twice as often.
-TAUGHT = (*KINDS, "what", "before", "after")
 
 
 class Videos:
@@ -39,9 +36,8 @@ class Videos:
         written = writer.write(asked, generator, 0.25, texts)
         labels = torch.from_numpy(numpy.stack([pad_labels(events) for events in stories]))
         shares = torch.stack([way.shares.flatten(0, 1) for way in ways])
-        watched = watch.targets(labels, shares, torch.tensor([len(events) for events in stories]))
-        tokens = drop_part(tokens_of(ways), generator)
-        return Drawn(written, projector(tokens), local_part(watched, tokens))
+        known = watch.known(labels, shares, torch.tensor([len(events) for events in stories]), written)
+        return Drawn(written, projector(drop_part(tokens_of(ways), generator)), known)
 
 
 def tokens_of(ways: list[Features], global_layers: int = GLOBAL_LAYERS) -> torch.Tensor:

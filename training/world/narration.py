@@ -11,8 +11,10 @@ from .story import COUNTS, HELD_OUT, Event
 LONGEST_RUN = 4
 
 
-def scene(asker: Asker, event: Event, generator: numpy.random.Generator) -> str:
-    """All of one event, in any order, behind what tells it from the others: 'the circles: early, red, two, on the left.'"""
+def scene(asker: Asker, index: int, generator: numpy.random.Generator) -> str:
+    """All of one event and its neighbours, in any order, behind what tells it from the others: 'the circles: early, red,
+    two, before them a blue star, on the left.'"""
+    event = asker.events[index]
     cues = [asker.chosen(event)] * 2
     parts = [event.colour, COUNTS[event.count - 1], WHERE[event.place], f"{event.background} background", noun(event)]
     if event.place in asker.unique["place"]:
@@ -23,6 +25,11 @@ def scene(asker: Asker, event: Event, generator: numpy.random.Generator) -> str:
         parts.append(f"number {event.number}")
         if event.number in asker.unique["number"]:
             cues.append(f"the number {event.number}")
+    them = "it" if event.count == 1 else "them"
+    if index > 0:
+        parts.append(f"before {them} {thing(asker.events[index - 1])}")
+    if index < len(asker.events) - 1:
+        parts.append(f"after {them} {thing(asker.events[index + 1])}")
     parts += [name for name, low, high in WHEN if low <= event.centre <= high]
     cue = cues[generator.integers(len(cues))]
     return f"{cue}: {', '.join(parts[i] for i in generator.permutation(len(parts)))}."

@@ -37,9 +37,12 @@ WHEN = (("early", 0.0, 0.29), ("in the middle", 0.38, 0.62), ("late", 0.71, 1.0)
 
 @dataclasses.dataclass(frozen=True)
 class Question:
+    """`about` is the event that the answer is found at, or None: the one asked about, but for 'after' the next."""
+
     kind: str
     text: str
     answer: str
+    about: int | None = None
 
 
 def plural(shape: str) -> str:
@@ -177,15 +180,15 @@ class Asker:
         events, generator = self.events, self.generator
         match kind:
             case "first":
-                return Question(kind, self.first(), sentence(thing(events[0])))
+                return Question(kind, self.first(), sentence(thing(events[0])), 0)
             case "last":
-                return Question(kind, self.last(), sentence(thing(events[-1])))
+                return Question(kind, self.last(), sentence(thing(events[-1])), len(events) - 1)
             case "describe":
                 return Question(kind, self.description(), describe(events))
             case "exist":
                 return self.exists(held_out)
         order = generator.permutation(len(events))
-        for index in order:
+        for index in map(int, order):
             event = events[index]
             if held_out and not self.touches(kind, index):
                 continue
@@ -194,7 +197,7 @@ class Asker:
             answer = self.answer(kind, index)
             texts = list(ASK[kind](self, event)) if answer else []
             if texts:
-                return Question(kind, self.pick(*texts), sentence(answer))
+                return Question(kind, self.pick(*texts), sentence(answer), index + (kind == "after"))
         return None
 
     def touches(self, kind: str, index: int) -> bool:

@@ -23,7 +23,7 @@ CODECS = (
     ("libx264", "mkv", {"preset": "medium", "bf": "0", "g": "60"}, (33, 38)),
     ("libx265", "mp4", {"preset": "fast", "x265-params": "log-level=none", "tag": "hvc1"}, (33, 38)),
     ("libvpx-vp9", "webm", {"b": "0", "deadline": "good", "cpu-used": "5"}, (46, 54)),
-    ("mpeg4", "avi", {}, (9, 14)),
+    ("mpeg4", "avi", {"g": "120"}, (11, 16)),
 )
 WEIGHTS = (0.5, 0.2, 0.12, 0.12, 0.06)
 
@@ -43,6 +43,7 @@ def write_video(story: Story, folder: pathlib.Path, name: str) -> pathlib.Path:
         if codec == "mpeg4":
             stream.codec_context.qmin = stream.codec_context.qmax = int(crf)
             stream.bit_rate = 1
+            stream.options = options
         else:
             stream.options = {**options, "crf": crf}
         for index in range(story.frame_count):
