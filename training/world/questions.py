@@ -146,15 +146,16 @@ class Asker:
         yield f"What background is behind {self.chosen(event)}?"
         yield f"What is behind {self.chosen(event)}?"
 
+    def beside(self, side: str, event: Event) -> Iterator[str]:
+        yield f"What comes right {side} {self.chosen(event)}?"
+        yield f"What happens just {side} {self.chosen(event)}?"
+        yield f"What is shown {side} {self.chosen(event)}?"
+
     def before(self, event: Event) -> Iterator[str]:
-        yield f"What comes right before {self.chosen(event)}?"
-        yield f"What happens just before {self.chosen(event)}?"
-        yield f"What is shown before {self.chosen(event)}?"
+        return self.beside("before", event)
 
     def after(self, event: Event) -> Iterator[str]:
-        yield f"What comes right after {self.chosen(event)}?"
-        yield f"What happens just after {self.chosen(event)}?"
-        yield f"What is shown after {self.chosen(event)}?"
+        return self.beside("after", event)
 
     def when(self, event: Event) -> Iterator[str]:
         verb = "does" if event.count == 1 else "do"
