@@ -17,4 +17,4 @@ SEED = TEST_SEED + 500_016
 if __name__ == "__main__":
     folder = pathlib.Path(sys.argv[1])
     story = dataclasses.replace(draw_story(SEED), seconds=240.0, frame_rate=10.0, width=320, height=180)
-    print(write_video(story, folder, "demo"), describe(story.events))
+    print(write_video(story, folder, "demo", codec=0), describe(story.events))

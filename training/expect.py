@@ -9,7 +9,7 @@ import sys
 import av
 import numpy
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from transformers import CLIPVisionModel
 
 from features import encode, merge_features
@@ -32,4 +32,4 @@ if __name__ == "__main__":
     rows = torch.zeros(len(pixels), dtype=torch.int64)
     local, _ = merge_features(patches, rows, SEGMENT_FRAMES, TOKENS_PER_SEGMENT)
     tensors = {"local": local.contiguous(), "global": states[-GLOBAL_LAYERS:].contiguous()}
-    save_file(tensors, out, metadata={"video": video.name})
+    out.write_bytes(save(tensors, metadata={"video": video.name}))

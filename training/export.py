@@ -6,7 +6,7 @@ import pathlib
 import gguf
 import numpy
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from settings import FRAMES, GLOBAL_LAYERS, IMAGE_SIZE, RESIZE, SEGMENT_FRAMES, TOKENS_PER_SEGMENT
 from vocabulary import BEGIN, END, UNKNOWN
@@ -56,7 +56,7 @@ def export_tower(tower, folder: pathlib.Path) -> None:
 
 def export_projector(projector: torch.nn.Linear, file: pathlib.Path) -> None:
     weights = {"mm_projector.weight": projector.weight, "mm_projector.bias": projector.bias}
-    save_file({name: weight.detach().half().contiguous() for name, weight in weights.items()}, file)
+    file.write_bytes(save({name: weight.detach().half().contiguous() for name, weight in weights.items()}))
 
 
 def rotary_order(weight: torch.Tensor, heads: int) -> torch.Tensor:

@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("models/nano"))
     parser.add_argument("--stories", type=int, default=2000)
     parser.add_argument("--tower-steps", type=int, default=3500)
-    parser.add_argument("--language-steps", type=int, default=2000)
+    parser.add_argument("--language-steps", type=int, default=2600)
     parser.add_argument("--frozen-steps", type=int, default=200)
     parser.add_argument("--tuned-steps", type=int, default=800)
     flags = parser.parse_args()
@@ -104,7 +104,12 @@ def main() -> None:
         return taught(linear, flags.frozen_steps, tune=False)[1]
 
     linear = stages.run("frozen", "frozen.pt", frozen)
-    model, linear = stages.run("tuned", "tuned.pt", lambda: taught(linear, flags.tuned_steps, tune=True))
+
+    def tuned():
+        return [part.state_dict() for part in taught(linear, flags.tuned_steps, tune=True)]
+
+    for part, weights in zip((model, linear), stages.run("tuned", "tuned.pt", tuned)):
+        part.load_state_dict(weights)
     export.export(flags.out, tower, linear, model, vocabulary)
 
 

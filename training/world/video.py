@@ -28,10 +28,11 @@ CODECS = (
 WEIGHTS = (0.5, 0.2, 0.12, 0.12, 0.06)
 
 
-def write_video(story: Story, folder: pathlib.Path, name: str) -> pathlib.Path:
-    """Encodes every frame of a story, with a codec and a quality at random."""
+def write_video(story: Story, folder: pathlib.Path, name: str, codec: int | None = None) -> pathlib.Path:
+    """Encodes every frame of a story, with a quality at random, and a codec at random unless it is given."""
     generator = numpy.random.default_rng([story.seed, 11])
-    codec, ending, options, quality = CODECS[generator.choice(len(CODECS), p=WEIGHTS)]
+    drawn = generator.choice(len(CODECS), p=WEIGHTS)
+    codec, ending, options, quality = CODECS[drawn if codec is None else codec]
     file = folder / f"{name}.{ending}"
     rate = fractions.Fraction(story.frame_rate).limit_denominator(1001)
     crf = str(generator.integers(quality[0], quality[1] + 1))
