@@ -34,6 +34,8 @@ ARCHITECTURE = {
     "tie_word_embeddings": True,
 }
 IGNORED = -100
+# The language model reads of every pair of colour and shape, also of those that no video shows.
+NOTHING: frozenset = frozenset()
 # What is learnt last is asked twice as often.
 TAUGHT = (*KINDS, "what", "before", "after")
 # The hidden state in which a token of the video knows what it shows, what came before that, and where it stands; and
@@ -160,11 +162,13 @@ class Writer:
         return Batch(torch.tensor(self.prefix), *parts, answers)
 
 
-def narrate(events: tuple[Event, ...], generator: numpy.random.Generator, scenes: int, runs: int) -> list[str]:
-    """Dense texts about a story: of some scenes, of some events in a row, and of what is there."""
+def narrate(
+    events: tuple[Event, ...], generator: numpy.random.Generator, scenes: int, runs: int, left_out: frozenset
+) -> list[str]:
+    """Dense texts about a story: of some scenes, of some events in a row, and of what is there but for pairs `left_out`."""
     asker = Asker(events, generator)
     shown = [scene(asker, int(generator.integers(len(events))), generator) for _ in range(scenes)]
-    return [*shown, *(run(events, generator) for _ in range(runs)), roll_call(events, generator)]
+    return [*shown, *(run(events, generator) for _ in range(runs)), roll_call(events, generator, left_out)]
 
 
 def run_model(model: LlamaForCausalLM, batch: Batch, video: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -343,11 +347,11 @@ class Imagined:
 
 
 def imagine(generator: numpy.random.Generator, count: int, fewest: int, most: int, segments: int, keep: int) -> Imagined:
-    """`count` stories of `fewest` to `most` events each, in `segments` of `keep` tokens."""
+    """`count` stories of `fewest` to `most` events each, of any pairs, in `segments` of `keep` tokens."""
     stories, labels, shares, whole = [], [], [], []
     for _ in range(count):
         spans = timeline(generator, int(generator.integers(fewest, most + 1)))
-        events = draw_events(generator, spans)
+        events = draw_events(generator, spans, left_out=NOTHING)
         times = (numpy.arange(FRAMES) + 0.5) / FRAMES
         shown = numpy.array([next((i for i, (a, b) in enumerate(spans) if a <= t < b), -1) for t in times])
         rows = rows_of_frames(shown, len(events))
@@ -376,6 +380,27 @@ class Drawn:
     batch: Batch
     video: torch.Tensor  # [n, tokens, width]
     known: Known
+
+
+def draw_imagined(
+    generator: numpy.random.Generator,
+    writer: Writer,
+    bundles: Bundles,
+    embeddings: torch.Tensor,
+    watch: Watch,
+    count: int,
+    fewest: int,
+    most: int,
+    size: tuple[int, int],
+) -> Drawn:
+    """`count` stories nobody filmed, as bundles, of `fewest` to `most` events, in `size` (segments, tokens of each)."""
+    imagined = imagine(generator, count, fewest, most, *size)
+    asked = [ask(events, generator, 6, TAUGHT, left_out=NOTHING) for events in imagined.stories]
+    texts = [narrate(events, generator, 4, 2, left_out=NOTHING) for events in imagined.stories]
+    written = writer.write(asked, generator, turns=0.25, texts=texts)
+    video = bundles(embeddings, imagined.labels, imagined.shares, imagined.global_shares, noise=0.5, dropped=0.05)
+    counts = torch.tensor([len(events) for events in imagined.stories])
+    return Drawn(written, drop_part(video, generator), watch.known(imagined.labels, imagined.shares, counts, written))
 
 
 def fit(name: str, model, watch: Watch, weights, rate: float, steps: int, draw: Callable, tune=True, check=None) -> None:
@@ -419,15 +444,8 @@ def pretrain(writer: Writer, vocabulary, default: tuple, others: list[tuple], st
             size = int(generator.integers(2 * most - 1, default[0] + 1)), 2
         else:
             size = default if generator.random() < 0.7 else others[generator.integers(len(others))]
-        imagined = imagine(generator, batch, 1 if done < 0.5 else 3, most, *size)
-        asked = [ask(events, generator, 6, TAUGHT) for events in imagined.stories]
-        texts = [narrate(events, generator, scenes=4, runs=2) for events in imagined.stories]
-        written = writer.write(asked, generator, turns=0.25, texts=texts)
         embeddings = model.get_input_embeddings().weight
-        video = bundles(embeddings, imagined.labels, imagined.shares, imagined.global_shares, noise=0.5, dropped=0.05)
-        video = drop_part(video, generator)
-        counts = torch.tensor([len(events) for events in imagined.stories])
-        return Drawn(written, video, watch.known(imagined.labels, imagined.shares, counts, written))
+        return draw_imagined(generator, writer, bundles, embeddings, watch, batch, 1 if done < 0.5 else 3, most, size)
 
     weights = [*model.parameters(), *bundles.parameters(), *watch.parameters()]
     fit("language", model, watch, weights, rate, steps, draw, check=check and (lambda: check(model, bundles, watch)))

@@ -4,15 +4,30 @@ Alignment comes first: a least-squares fit of the tokens to the bundles that the
 model can read already. Then the answers themselves teach it, through the frozen language model.
 """
 
+import itertools
+
 import numpy
 import torch
 
 from features import Features
 from labels import pad_labels
-from language import TAUGHT, Bundles, Drawn, Watch, Writer, count_right, drop_part, fit, in_words, logits_of, narrate
+from language import (
+    TAUGHT,
+    Bundles,
+    Drawn,
+    Watch,
+    Writer,
+    count_right,
+    draw_imagined,
+    drop_part,
+    fit,
+    in_words,
+    logits_of,
+    narrate,
+)
 from settings import GLOBAL_LAYERS
 from world.questions import KINDS, ask
-from world.story import Event
+from world.story import HELD_OUT, Event
 
 
 class Videos:
@@ -32,7 +47,7 @@ class Videos:
         chosen = [group[i] for i in generator.integers(len(group), size=count)]
         stories, ways = [self.stories[story] for story, _ in chosen], [way for _, way in chosen]
         asked = [ask(events, generator, 8, TAUGHT) for events in stories]
-        texts = [narrate(events, generator, scenes=3, runs=2) for events in stories]
+        texts = [narrate(events, generator, 3, 2, left_out=HELD_OUT) for events in stories]
         written = writer.write(asked, generator, 0.25, texts)
         labels = torch.from_numpy(numpy.stack([pad_labels(events) for events in stories]))
         shares = torch.stack([way.shares.flatten(0, 1) for way in ways])
@@ -84,16 +99,22 @@ def evaluate(model, projector, videos: Videos, writer: Writer, seed: int = 0, qu
     return tally
 
 
-def train(model, watch, projector, videos, validation, writer, default, steps: int, batch: int, rate: float, tune: bool):
-    """Teaches the projector the answers; with `tune` the language model too."""
+def train(model, bundles, watch, projector, videos, validation, writer, default, steps, batch, rate: float, tune: bool):
+    """Teaches the projector the answers; with `tune` the language model too, which every second step reads bundles in place
+    of videos, or it would forget of what no video shows."""
     seed = 5 if tune else 4
     torch.manual_seed(seed)
     generator = numpy.random.default_rng(seed)
     model.requires_grad_(tune)
     watch.requires_grad_(tune)
+    bundles.requires_grad_(False)
     name = "tuned" if tune else "frozen"
+    turn = itertools.count()
 
     def draw(_done: float) -> Drawn:
+        if tune and next(turn) % 2:
+            embeddings = model.get_input_embeddings().weight
+            return draw_imagined(generator, writer, bundles, embeddings, watch, batch, 3, 12, default)
         return videos.draw(generator, writer, watch, projector, batch, default)
 
     def check() -> None:

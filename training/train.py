@@ -96,7 +96,8 @@ def main() -> None:
         part.load_state_dict(weights)
 
     def taught(linear, steps: int, tune: bool):
-        return projecting.train(model, watch, linear, videos, validation, writer, DEFAULT, steps, BATCH, 1e-3, tune)
+        parts = model, bundles, watch, linear
+        return projecting.train(*parts, videos, validation, writer, DEFAULT, steps, BATCH, 1e-3, tune)
 
     def frozen():
         linear = projecting.align(videos, bundles, model.get_input_embeddings().weight)

@@ -6,7 +6,7 @@ A question with its answer shows one fact in twenty words; these show one in two
 import numpy
 
 from .questions import WHEN, WHERE, Asker, article, noun, thing
-from .story import COUNTS, HELD_OUT, Event
+from .story import COUNTS, Event
 
 LONGEST_RUN = 4
 
@@ -45,10 +45,10 @@ def run(events: tuple[Event, ...], generator: numpy.random.Generator) -> str:
     return text + "." if start else f"{'last' if backwards else 'first'} {text}."
 
 
-def roll_call(events: tuple[Event, ...], generator: numpy.random.Generator, count: int = 4) -> str:
-    """What is there and what is not: 'a red moon? Yes. a pink star? No.'"""
+def roll_call(events: tuple[Event, ...], generator: numpy.random.Generator, left_out: frozenset, count: int = 4) -> str:
+    """What is there and what is not, but for pairs `left_out`: 'a red moon? Yes. a pink star? No.'"""
     pairs = sorted({(event.colour, event.shape) for event in events})
-    absent = sorted({(colour, shape) for colour, _ in pairs for _, shape in pairs} - set(pairs) - HELD_OUT)
+    absent = sorted({(colour, shape) for colour, _ in pairs for _, shape in pairs} - set(pairs) - left_out)
     calls = []
     for _ in range(count):
         among = absent if absent and generator.random() < 0.5 else pairs

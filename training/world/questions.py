@@ -77,9 +77,10 @@ def describe(events: tuple[Event, ...]) -> str:
 class Asker:
     """Draws questions about the events of one story."""
 
-    def __init__(self, events: tuple[Event, ...], generator: numpy.random.Generator):
+    def __init__(self, events: tuple[Event, ...], generator: numpy.random.Generator, left_out=HELD_OUT):
         self.events = events
         self.generator = generator
+        self.left_out = left_out
         self.unique = {
             field: {
                 value for value, times in Counter(getattr(event, field) for event in events).items() if times == 1
@@ -232,7 +233,7 @@ class Asker:
     def exists(self, held_out: bool) -> Question | None:
         generator = self.generator
         pairs = {(event.colour, event.shape) for event in self.events}
-        allowed = lambda pair: (pair in HELD_OUT) == held_out  # noqa: E731
+        allowed = lambda pair: (pair in self.left_out) == held_out  # noqa: E731
         if generator.random() < 0.5:
             present = sorted(filter(allowed, pairs))
             if not present:
@@ -256,10 +257,16 @@ ASK: dict[str, Callable[[Asker, Event], Iterator[str]]] = {
 
 
 def ask(
-    events: tuple[Event, ...], generator: numpy.random.Generator, count: int, kinds=KINDS, held_out: bool = False
+    events: tuple[Event, ...],
+    generator: numpy.random.Generator,
+    count: int,
+    kinds=KINDS,
+    held_out: bool = False,
+    left_out=HELD_OUT,
 ) -> list[Question]:
-    """Up to `count` different questions, kinds in turn and in random order."""
-    asker = Asker(events, generator)
+    """Up to `count` different questions, kinds in turn and in random order. None names a pair that is `left_out`, or with
+    `held_out` each does."""
+    asker = Asker(events, generator, left_out)
     questions: dict[str, Question] = {}
     for _ in range(3):
         for kind in generator.permutation(kinds):

@@ -17,7 +17,8 @@ NUMBERS = tuple(str(digit) for digit in range(10))
 MOTIONS = ("still", "sway", "bob", "turn", "pulse")
 TRANSITIONS = ("cut", "fade")
 
-# Colour and shape that training never shows nor names: each colour once, each shape once.
+# Colour and shape that no video of training shows, nor any question about one names: each colour once, each shape once.
+# The language model, which learns without a video, reads of them as of all others.
 HELD_OUT = frozenset(zip(COLOURS, SHAPES[3:] + SHAPES[:3]))
 
 # An event takes at least this share of the video, so that some sampled frames show it.
@@ -96,9 +97,9 @@ def timeline(generator: numpy.random.Generator, count: int) -> list[tuple[float,
     return spans
 
 
-def draw_pairs(generator: numpy.random.Generator, count: int, held_out: bool) -> list[tuple[str, str]]:
-    """Different pairs of colour and shape; with `held_out`, some of them are pairs that training leaves out."""
-    seen = [(c, s) for c in COLOURS for s in SHAPES if (c, s) not in HELD_OUT]
+def draw_pairs(generator: numpy.random.Generator, count: int, held_out: bool, left_out=HELD_OUT) -> list[tuple[str, str]]:
+    """Different pairs of colour and shape but for those `left_out`; with `held_out`, some are HELD_OUT."""
+    seen = [(c, s) for c in COLOURS for s in SHAPES if (c, s) not in left_out]
     pairs = [seen[i] for i in generator.permutation(len(seen))[:count]]
     if held_out:
         unseen = sorted(HELD_OUT)
@@ -109,14 +110,14 @@ def draw_pairs(generator: numpy.random.Generator, count: int, held_out: bool) ->
 
 
 def draw_events(
-    generator: numpy.random.Generator, spans: list[tuple[float, float]], held_out: bool = False
+    generator: numpy.random.Generator, spans: list[tuple[float, float]], held_out: bool = False, left_out=HELD_OUT
 ) -> tuple[Event, ...]:
-    """An event for each start and end."""
+    """An event for each start and end; pairs as in `draw_pairs`."""
     count = len(spans)
     one_background = generator.random() < 0.15
     background = str(generator.choice(BACKGROUNDS))
     events = []
-    for (colour, shape), (start, end) in zip(draw_pairs(generator, count, held_out), spans, strict=True):
+    for (colour, shape), (start, end) in zip(draw_pairs(generator, count, held_out, left_out), spans, strict=True):
         events.append(
             Event(
                 shape=shape,
