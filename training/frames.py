@@ -74,11 +74,11 @@ def sampled_frames(story: Story) -> tuple[numpy.ndarray, numpy.ndarray, numpy.nd
     return pixels, numpy.array([-1 if event is None else event for event in shown], dtype=numpy.int8), covers
 
 
-def render_shard(folder: pathlib.Path, first_seed: int, stories: int) -> pathlib.Path:
+def render_shard(folder: pathlib.Path, first_seed: int, stories: int, held_out: bool) -> pathlib.Path:
     pixels_file = folder / f"pixels-{first_seed:07d}.npy"
     if pixels_file.exists():
         return pixels_file
-    parts = [sampled_frames(draw_story(seed)) for seed in range(first_seed, first_seed + stories)]
+    parts = [sampled_frames(draw_story(seed, held_out)) for seed in range(first_seed, first_seed + stories)]
     numpy.save(folder / f"shown-{first_seed:07d}.npy", numpy.stack([shown for _, shown, _ in parts]))
     numpy.save(folder / f"covers-{first_seed:07d}.npy", numpy.stack([covers for *_, covers in parts]))
     unfinished = pixels_file.with_suffix(".part.npy")
@@ -87,12 +87,12 @@ def render_shard(folder: pathlib.Path, first_seed: int, stories: int) -> pathlib
     return pixels_file
 
 
-def render(folder: pathlib.Path, first_seed: int, stories: int) -> None:
+def render(folder: pathlib.Path, first_seed: int, stories: int, held_out: bool = False) -> None:
     """Renders shards for `stories` stories from `first_seed` on, those that are not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
     seeds = range(first_seed, first_seed + stories, STORIES_PER_SHARD)
     with concurrent.futures.ProcessPoolExecutor(os.cpu_count()) as pool:
-        shards = [pool.submit(render_shard, folder, seed, STORIES_PER_SHARD) for seed in seeds]
+        shards = [pool.submit(render_shard, folder, seed, STORIES_PER_SHARD, held_out) for seed in seeds]
         for done, shard in enumerate(concurrent.futures.as_completed(shards), 1):
             shard.result()
             print(f"\rframes: {done * STORIES_PER_SHARD} of {stories} stories", end="", flush=True)

@@ -33,8 +33,8 @@ from world.story import HELD_OUT, Event
 class Videos:
     """Stories with the features of their frames."""
 
-    def __init__(self, stories: list[tuple[Event, ...]], features: list[list[Features]]):
-        self.stories, self.features = stories, features
+    def __init__(self, stories: list[tuple[Event, ...]], features: list[list[Features]], held_out: bool = False):
+        self.stories, self.features, self.held_out = stories, features, held_out
         self.groups: dict[tuple, list[tuple[int, Features]]] = {}
         for story, ways in enumerate(features):
             for way in ways:
@@ -88,18 +88,26 @@ def align(videos: Videos, bundles: Bundles, embeddings: torch.Tensor) -> torch.n
 
 @torch.no_grad()
 def evaluate(model, projector, videos: Videos, writer: Writer, seed: int = 0, questions: int = 13, batch: int = 20):
-    """How many answers greedy decoding gets right, by kind, each asked as the first question."""
+    """How many answers greedy decoding gets right, by kind, each asked as the first question; where videos are held out,
+    about held-out pairs."""
     tally: dict[str, list[int]] = {}
     generator = numpy.random.default_rng(seed)
     for first in range(0, len(videos.stories), batch):
         part = range(first, min(first + batch, len(videos.stories)))
-        asked = [ask(videos.stories[story], generator, questions, KINDS) for story in part]
+        kinds = [kind for kind in KINDS if not videos.held_out or kind not in ("first", "last", "describe")]
+        asked = [ask(videos.stories[story], generator, questions, kinds, videos.held_out) for story in part]
         drawn = writer.write(asked, generator, loose=False)
         count_right(logits_of(model, drawn, projector(tokens_of([videos.features[story][0] for story in part]))), drawn, tally)
     return tally
 
 
-def train(model, bundles, watch, projector, videos, validation, writer, default, steps, batch, rate: float, tune: bool):
+def tell(name: str, model, projector, validations: dict[str, Videos], writer: Writer) -> None:
+    """Prints what is right of each set of videos."""
+    for which, videos in validations.items():
+        print(f"{name}, {which}: {in_words(evaluate(model, projector, videos, writer))}", flush=True)
+
+
+def train(model, bundles, watch, projector, videos, validations, writer, default, steps, batch, rate: float, tune: bool):
     """Teaches the projector the answers; with `tune` the language model too, which every second step reads bundles in place
     of videos, or it would forget of what no video shows."""
     seed = 5 if tune else 4
@@ -118,7 +126,7 @@ def train(model, bundles, watch, projector, videos, validation, writer, default,
         return videos.draw(generator, writer, watch, projector, batch, default)
 
     def check() -> None:
-        print(f"{name}, unseen videos: {in_words(evaluate(model, projector, validation, writer))}", flush=True)
+        tell(name, model, projector, validations, writer)
 
     weights = [*projector.parameters(), *((*model.parameters(), *watch.parameters()) if tune else ())]
     fit(name, model, watch, weights, rate, steps, draw, tune, check)

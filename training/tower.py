@@ -29,7 +29,7 @@ STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
 class Frames:
     """The rendered frames of a folder, with what they show."""
 
-    def __init__(self, folder: pathlib.Path, first_seed: int, last_seed: int):
+    def __init__(self, folder: pathlib.Path, first_seed: int, last_seed: int, held_out: bool = False):
         files = sorted(folder.glob("pixels-*[0-9].npy"))
         self.files = [file for file in files if first_seed <= int(file.stem.split("-")[1]) < last_seed]
         self.shards = [numpy.load(file, mmap_mode="r") for file in self.files]
@@ -40,7 +40,7 @@ class Frames:
             self.shown.append(numpy.load(file.with_name(file.name.replace("pixels", "shown"))))
         self.shown = numpy.concatenate(self.shown)
         self.covers = [numpy.load(file.with_name(file.name.replace("pixels", "covers"))) for file in self.files]
-        self.events = [draw_story(seed).events for seed in self.seeds]
+        self.events = [draw_story(seed, held_out).events for seed in self.seeds]
         self.labels = numpy.stack(
             [labels_of_story(events)[rows_of_frames(shown, len(events))] for events, shown in zip(self.events, self.shown)]
         )

@@ -21,7 +21,7 @@ import export
 import projector as projecting
 from features import OTHER_MERGES, all_features
 from frames import render
-from language import ARCHITECTURE, Bundles, Watch, Writer, in_words, new_language_model, pretrain
+from language import ARCHITECTURE, Bundles, Watch, Writer, new_language_model, pretrain
 from settings import FRAMES, SEGMENT_FRAMES, TEST_SEED, TOKENS_PER_SEGMENT, VALIDATION_SEED
 from tower import Frames, new_tower, train_tower
 from vocabulary import load_vocabulary, train_vocabulary
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--tower-steps", type=int, default=3500)
     parser.add_argument("--language-steps", type=int, default=2600)
     parser.add_argument("--frozen-steps", type=int, default=200)
-    parser.add_argument("--tuned-steps", type=int, default=800)
+    parser.add_argument("--tuned-steps", type=int, default=800, help="0 leaves the language model frozen")
     flags = parser.parse_args()
     stages, work = Stages(flags.work), flags.work
     writes_frames = work / "frames"
@@ -66,9 +66,11 @@ def main() -> None:
     if not (work / "frames.done").exists():
         render(writes_frames, 0, flags.stories)
         render(writes_frames, VALIDATION_SEED, 100)
+        render(work / "held-out", VALIDATION_SEED, 50, held_out=True)
         (work / "frames.done").touch()
     frames = Frames(writes_frames, 0, flags.stories)
     unseen = Frames(writes_frames, VALIDATION_SEED, TEST_SEED)
+    held_out = Frames(work / "held-out", VALIDATION_SEED, TEST_SEED, held_out=True)
 
     tower = new_tower().eval()
     tower.load_state_dict(
@@ -76,8 +78,12 @@ def main() -> None:
     )
     seen_features = stages.run("features", "features.pt", lambda: all_features(tower, frames))
     unseen_features = stages.run("features of validation", "unseen.pt", lambda: all_features(tower, unseen))
+    held_out_features = stages.run("features of held-out", "held-out.pt", lambda: all_features(tower, held_out))
     videos = projecting.Videos(frames.events, seen_features)
-    validation = projecting.Videos(unseen.events, unseen_features)
+    validations = {
+        "unseen videos": projecting.Videos(unseen.events, unseen_features),
+        "held-out pairs": projecting.Videos(held_out.events, held_out_features, held_out=True),
+    }
 
     vocabulary_file = work / "vocabulary.model"
     if not vocabulary_file.exists():
@@ -97,11 +103,11 @@ def main() -> None:
 
     def taught(linear, steps: int, tune: bool):
         parts = model, bundles, watch, linear
-        return projecting.train(*parts, videos, validation, writer, DEFAULT, steps, BATCH, 1e-3, tune)
+        return projecting.train(*parts, videos, validations, writer, DEFAULT, steps, BATCH, 1e-3, tune)
 
     def frozen():
         linear = projecting.align(videos, bundles, model.get_input_embeddings().weight)
-        print("aligned alone, unseen videos:", in_words(projecting.evaluate(model, linear, validation, writer)))
+        projecting.tell("aligned alone", model, linear, validations, writer)
         return taught(linear, flags.frozen_steps, tune=False)[1]
 
     linear = stages.run("frozen", "frozen.pt", frozen)
@@ -109,8 +115,9 @@ def main() -> None:
     def tuned():
         return [part.state_dict() for part in taught(linear, flags.tuned_steps, tune=True)]
 
-    for part, weights in zip((model, linear), stages.run("tuned", "tuned.pt", tuned)):
-        part.load_state_dict(weights)
+    if flags.tuned_steps > 0:
+        for part, weights in zip((model, linear), stages.run("tuned", "tuned.pt", tuned)):
+            part.load_state_dict(weights)
     export.export(flags.out, tower, linear, model, vocabulary)
 
 
