@@ -1,36 +1,16 @@
-// Asks the video that the repository ships a question, through the real command line.
+// Asks the embedded model about the video that comes with it, through the real command line.
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-const pico = join(root, 'test/fixtures/pico');
-const { config } = JSON.parse(readFileSync(join(pico, 'expected.json'), 'utf8'));
-const question = 'what happens after the red circle appears?';
+const file = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
+const questions = ['What comes right after the red hearts?', 'Where is the yellow square?', 'Describe the video.'];
 
-console.error(`
-The weights of this demo ("pico") are random: they show that every part runs, and the answer is noise.
-Real ffmpeg, ONNX Runtime, token merging and llama.cpp; only the learning is missing.
-
-longvlm ask video.mp4 "${question}"
-`);
-const { status } = spawnSync(
-  process.execPath,
-  [
-    join(root, 'dist/cli/main.js'),
-    'ask',
-    join(pico, 'video.mp4'),
-    question,
-    ...['--vision', join(pico, 'clip')],
-    ...['--projector', join(pico, 'projector.safetensors')],
-    ...['--llm', join(pico, 'llm.gguf')],
-    ...['--frames', config.T, '--segment-frames', config.K, '--merge-tokens', 6, '--global-layers', config.E].map(
-      String,
-    ),
-    ...['--max-tokens', '16', '--temperature', '0', '--device', 'cpu'],
-    ...process.argv.slice(2),
-  ],
-  { stdio: 'inherit' },
-);
-process.exitCode = status ?? 1;
+for (const question of questions) {
+  console.error(`\nlongvlm ask models/nano/demo.mp4 "${question}"`);
+  const { status } = spawnSync(
+    process.execPath,
+    [file('dist/cli/main.js'), 'ask', file('models/nano/demo.mp4'), question, ...process.argv.slice(2)],
+    { stdio: 'inherit' },
+  );
+  if (status !== 0) process.exit(status ?? 1);
+}

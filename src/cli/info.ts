@@ -17,7 +17,7 @@ export function infoCommand(): Command {
   return new Command('info')
     .description('show what is installed here and what the models are; with a video, what is in it')
     .argument('[video]', 'a video, an animation or a still image')
-    .option('--vision <dir>', 'a vision tower to describe (default: the embedded model, where there is one)')
+    .option('--vision <dir>', 'a vision tower to describe (default: the embedded model, nano)')
     .option('--projector <file>', 'a projector to describe, with --vision')
     .option('--llm <file>', 'a language model to describe, with --vision')
     .option('--ffmpeg <path>', 'the ffmpeg to use (default: $FFMPEG_PATH, ffmpeg-static, then $PATH)')

@@ -21,7 +21,7 @@ Examples:
   longvlm chat talk.safetensors --vision clip/ --projector mm_projector.safetensors --llm vicuna.gguf
   longvlm eval questions.jsonl -o predictions.json
 
-Without --vision, --projector and --llm the embedded model answers, where there is one.
+Without --vision, --projector and --llm the embedded model, nano, answers.
 LONGVLM_VISION, LONGVLM_PROJECTOR and LONGVLM_LLM stand in for the three flags.`,
   );
 for (const command of [askCommand(), chatCommand(), encodeCommand(), evalCommand(), infoCommand()])

@@ -104,7 +104,7 @@ export function addVisionOptions(command: Command): Command {
     .addOption(
       option(
         '--vision <dir>',
-        "CLIP's vision tower: a Hugging Face folder or its .safetensors file (default: the embedded model, where there is one)",
+        "CLIP's vision tower: a Hugging Face folder or its .safetensors file (default: the embedded model, nano)",
         'LONGVLM_VISION',
       ),
     )
