@@ -1,16 +1,26 @@
 // Asks the embedded model about the video that comes with it, through the real command line.
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 const file = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 const questions = ['What comes right after the red hearts?', 'Where is the yellow square?', 'Describe the video.'];
 
+console.error('\nlongvlm chat models/nano/demo.mp4');
+const command = [file('dist/cli/main.js'), 'chat', file('models/nano/demo.mp4'), ...process.argv.slice(2)];
+const child = spawn(process.execPath, command, { stdio: ['pipe', 'pipe', 'inherit'] });
+// It ends early when it fails, and says so itself.
+child.stdin.on('error', () => {});
+const ended = once(child, 'close');
+const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
 for (const question of questions) {
-  console.error(`\nlongvlm ask models/nano/demo.mp4 "${question}"`);
-  const { status } = spawnSync(
-    process.execPath,
-    [file('dist/cli/main.js'), 'ask', file('models/nano/demo.mp4'), question, ...process.argv.slice(2)],
-    { stdio: 'inherit' },
-  );
-  if (status !== 0) process.exit(status ?? 1);
+  child.stdin.write(`${question}\n`);
+  const { value: answer, done } = await answers.next();
+  if (done) break;
+  console.error(`> ${question}`);
+  console.log(answer);
 }
+child.stdin.end();
+const [code] = await ended;
+process.exitCode = code ?? 1;
