@@ -3,8 +3,7 @@ import { GraphBuilder, type OnnxModel } from '../onnx/graphBuilder.js';
 import { WorkerClient } from '../onnx/workerClient.js';
 import { type Float32Tensor, float32Tensor, type Tensor, toFloat32 } from '../tensor.js';
 import { checkInteger, checkObject, checkSignal, checkString, checkTensor } from '../validate.js';
-import { openSafetensors } from '../weights/safetensors.js';
-import { findProjectorWeights, type ProjectorWeights } from './weights.js';
+import { openProjector, type ProjectorWeights } from './weights.js';
 import type { ProjectorWorkerData } from './worker.js';
 
 /** Options of {@link Projector.load}. */
@@ -47,7 +46,8 @@ export class Projector {
   /**
    * Checks the weights and starts the projector.
    *
-   * @param path a .safetensors file that holds `mm_projector.weight` and `.bias`, or `mm_projector.0` and `.2`.
+   * @param path a .safetensors file that holds `mm_projector.weight` and `.bias`, or `mm_projector.0` and `.2`; or an mmproj
+   * .gguf file.
    * @throws TypeError or RangeError for a wrong argument; LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`,
    * `ERR_LONGVLM_UNSUPPORTED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`.
    */
@@ -58,7 +58,7 @@ export class Projector {
     const threads = options.threads === undefined ? undefined : checkInteger('threads', options.threads, 1);
     const signal = checkSignal(options.signal);
     signal?.throwIfAborted();
-    const weights = findProjectorWeights(await openSafetensors(path));
+    const weights = await openProjector(path);
     const data: ProjectorWorkerData = {
       model: await buildProjector(weights),
       session: { device, threads },

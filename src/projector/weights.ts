@@ -1,5 +1,8 @@
-// Finding a projector's tensors by the names that LLaVA and LongVLM save them under.
+// Finding a projector's tensors by the names that LLaVA, LongVLM and llama.cpp save them under.
 import { LongVLMError } from '../errors.js';
+import { withoutQuantization } from '../weights/dequantized.js';
+import { MmprojFields } from '../weights/mmproj.js';
+import { openWeights } from '../weights/open.js';
 import { requireTensor } from '../weights/requireTensor.js';
 import { type TensorLocation, type WeightFile, weightsError } from '../weights/tensorFile.js';
 
@@ -9,7 +12,25 @@ export type LinearWeights = { readonly weight: TensorLocation; readonly bias: Te
 /** One linear layer, or two with GELU between. */
 export type ProjectorWeights = { readonly kind: 'linear' | 'mlp2x_gelu'; readonly layers: readonly LinearWeights[] };
 
-const projectorName = /^(.+\.)?mm_projector\./;
+// `mm` in an mmproj file, `multi_modal_projector` in Hugging Face's own LLaVA.
+const projectorName = /^(?:.+\.)?(mm_projector|mm|multi_modal_projector)\./;
+
+// What stands between a projector's name and `weight` or `bias`, layer by layer. Of `0` and `2`, 1 is GELU.
+const layouts: Readonly<Record<string, readonly (readonly string[])[]>> = {
+  mm_projector: [[''], ['0.', '2.']],
+  mm: [['0.'], ['0.', '2.']],
+  multi_modal_projector: [['linear_1.', 'linear_2.']],
+};
+
+/**
+ * The projector in a .safetensors file or an mmproj file.
+ * @throws as {@link findProjectorWeights}; LongVLMError `ERR_LONGVLM_FILE` when it cannot be read.
+ */
+export async function openProjector(path: string): Promise<ProjectorWeights> {
+  const file = await openWeights(path);
+  if (file.format === 'gguf') new MmprojFields(file);
+  return findProjectorWeights(await withoutQuantization(file));
+}
 
 /**
  * The projector in `file`, whatever stands before its names and whatever else the file holds.
@@ -21,25 +42,30 @@ export function findProjectorWeights(file: WeightFile): ProjectorWeights {
   const names = [...file.tensors.keys()].filter((name) => projectorName.test(name));
   if (names.length === 0)
     throw weightsError(file.path, 'tensor mm_projector.weight is missing', "Give a projector's weights.");
-  const prefix = projectorName.exec(names[0]!)![0];
+  const [prefix, kind] = projectorName.exec(names[0]!)!;
   const places = names.map((name) => name.slice(prefix.length)).sort();
-  // A linear projector has no numbers in its names; an MLP's linear layers are 0 and 2, GELU being 1.
-  const kind = places.some((place) => place.startsWith('0.')) ? 'mlp2x_gelu' : 'linear';
-  const layers = kind === 'linear' ? [''] : ['0.', '2.'];
-  const expected = layers.flatMap((layer) => [`${layer}weight`, `${layer}bias`]);
-  const other = places.find((place) => !expected.includes(place));
-  if (other !== undefined)
+  // The first layout that has a place for the first tensor that is there, and for all others unless none has.
+  const candidates = layouts[kind!]!.filter((layers) => layers.some((layer) => isIn(places[0]!, layer)));
+  const layers = candidates.find((found) => places.every((place) => found.some((layer) => isIn(place, layer))));
+  if (layers === undefined) {
+    const known = candidates.at(-1) ?? [];
+    const other = places.find((place) => !known.some((layer) => isIn(place, layer)))!;
     throw new LongVLMError(
       'ERR_LONGVLM_UNSUPPORTED',
       `${file.path}: tensor ${prefix}${other} belongs to a kind of projector that is not supported. Use a linear projector, or one of two layers with GELU.`,
     );
+  }
   return {
-    kind,
+    kind: layers.length === 1 ? 'linear' : 'mlp2x_gelu',
     layers: chain(
       file,
       layers.map((layer) => prefix + layer),
     ),
   };
+}
+
+function isIn(place: string, layer: string): boolean {
+  return place === `${layer}weight` || place === `${layer}bias`;
 }
 
 /** The layers' tensors, each layer as wide as the one before it gives. */

@@ -77,14 +77,16 @@ function readShape(root: Json, path: string): TowerShape {
   const fields = new Fields(path, type === 'clip' ? (nested as Json) : root);
   const imageSize = fields.size('image_size', 224);
   const patchSize = fields.size('patch_size', 32);
+  const layers = fields.size('num_hidden_layers', 12);
   const shape: TowerShape = {
     channels: fields.size('hidden_size', 768),
     intermediateSize: fields.size('intermediate_size', 3072),
-    layers: fields.size('num_hidden_layers', 12),
+    layers,
     heads: fields.size('num_attention_heads', 12),
     imageSize,
     patchSize,
     patches: Math.floor(imageSize / patchSize) ** 2,
+    patchLayer: layers - 1,
     activation: fields.choice('hidden_act', 'quick_gelu', ['quick_gelu', 'gelu']),
     layerNormEpsilon: fields.number('layer_norm_eps', 1e-5),
   };

@@ -10,16 +10,17 @@ import {
   wrongType,
   wrongValue,
 } from '../validate.js';
-import { openSafetensors } from '../weights/safetensors.js';
-import { readVisionConfig, type VisionConfig, visionFiles } from './config.js';
+import { fingerprint } from '../weights/fingerprint.js';
+import type { VisionConfig } from './config.js';
 import { type Reduction, reductions } from './reduce.js';
+import { openTower } from './source.js';
 import { buildTower } from './tower.js';
-import { findTowerWeights, fingerprint } from './weights.js';
+import { tensorsOf } from './weights.js';
 import type { ForwardPayload, SegmentPayload, SegmentReduction, VisionWorkerData } from './worker.js';
 
 /** Options of {@link VisionEncoder.create}. */
 export type VisionEncoderOptions = {
-  /** A Hugging Face CLIP folder (config.json, model.safetensors), or the .safetensors file in one. */
+  /** A Hugging Face CLIP folder (config.json, model.safetensors), the .safetensors file in one, or an mmproj .gguf file. */
   readonly path: string;
   /** Last hidden states whose first token is given (E), from 1 to the tower's layers + 1. Defaults to `5`. */
   readonly globalLayers?: number;
@@ -106,13 +107,11 @@ export class VisionEncoder {
     const signal = checkSignal(options.signal);
     signal?.throwIfAborted();
 
-    const files = await visionFiles(path);
-    const config = await readVisionConfig(files);
+    const { config, weights } = await openTower(path);
     checkInteger('globalLayers', globalLayers, 1, config.layers + 1);
-    const weights = findTowerWeights(await openSafetensors(files.weights), config);
     const { resize: _, shortestEdge: __, ...description } = config;
     const [identity, model] = await Promise.all([
-      fingerprint(description, weights),
+      fingerprint(description, tensorsOf(weights)),
       buildTower(config, weights, globalLayers),
     ]);
     const batchFrames = Math.max(1, Math.floor(batchTokens / config.patches));
@@ -125,7 +124,7 @@ export class VisionEncoder {
    * Runs the tower alone.
    *
    * @param pixels normalised, float32 [n, 3, S, S], n at least 1.
-   * @returns patches [n, N, C], hidden state L-1 without its first token; cls [n, E, C], the first token of the last E
+   * @returns patches [n, N, C], hidden state {@link VisionConfig.patchLayer} without its first token; cls [n, E, C], the first token of the last E
    * hidden states, oldest layer first.
    * @throws TypeError or RangeError for wrong pixels; LongVLMError `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`;
    * `signal.reason`.

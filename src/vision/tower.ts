@@ -13,6 +13,8 @@ export type TowerShape = {
   readonly patchSize: number;
   /** Patches of one frame: N. */
   readonly patches: number;
+  /** Hidden state whose tokens, without the first, are the patches, from 0 to L; LLaVA's is L-1. */
+  readonly patchLayer: number;
   readonly activation: 'quick_gelu' | 'gelu';
   readonly layerNormEpsilon: number;
 };
@@ -42,23 +44,26 @@ export type TowerWeights = {
 /**
  * The CLIP vision tower as a graph over weights in place.
  *
- * Input `pixels` [n, 3, S, S]. Outputs `patches` [n, N, C], hidden state L-1 without its first token, and `cls`
+ * Input `pixels` [n, 3, S, S]. Outputs `patches` [n, N, C], hidden state `patchLayer` without its first token, and `cls`
  * [n, globalLayers, C], the first token of each of the last `globalLayers` of the L+1 hidden states, oldest first.
  *
- * The last layer is computed for its first token only: nothing else of hidden state L is asked for, and in that layer
- * no other token's query or MLP reaches the first token.
+ * Where the patches come from below, the last layer is computed for its first token only: nothing else of hidden state L
+ * is asked for, and in that layer no other token's query or MLP reaches the first token.
  */
 export function buildTower(shape: TowerShape, weights: TowerWeights, globalLayers: number): Promise<OnnxModel> {
+  const { layers, patchLayer } = shape;
   const tower = new TowerGraph(shape, weights);
-  const firstKept = shape.layers + 1 - globalLayers;
   const cls: string[] = [];
+  let patches = '';
   let hidden = tower.embed();
-  for (const [index, layer] of weights.layers.entries()) {
-    if (index >= firstKept) cls.push(tower.firstToken(hidden));
-    if (index < shape.layers - 1) hidden = tower.layer(hidden, layer);
-    else cls.push(tower.layerOfFirstToken(hidden, layer));
+  for (let state = 0; state <= layers; state++) {
+    const firstOnly = state === layers && patchLayer < layers;
+    if (firstOnly) hidden = tower.layerOfFirstToken(hidden, weights.layers[state - 1]!);
+    else if (state > 0) hidden = tower.layer(hidden, weights.layers[state - 1]!);
+    if (state === patchLayer) patches = tower.withoutFirstToken(hidden);
+    if (state > layers - globalLayers) cls.push(firstOnly ? hidden : tower.firstToken(hidden));
   }
-  return tower.finish(tower.withoutFirstToken(hidden), cls);
+  return tower.finish(patches, cls);
 }
 
 // Values named `tokens` are [n·(N+1), C], as Gemm takes them; `batched` ones are [n, N+1, C].

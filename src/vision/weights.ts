@@ -1,8 +1,7 @@
 // Finding a CLIP tower's tensors by Hugging Face's names, and checking every one before it is used.
-import { createHash } from 'node:crypto';
 import { LongVLMError } from '../errors.js';
 import { requireTensor } from '../weights/requireTensor.js';
-import { openFile, readBytes, type TensorLocation, type WeightFile } from '../weights/tensorFile.js';
+import type { TensorLocation, WeightFile } from '../weights/tensorFile.js';
 import type { Affine, LayerWeights, TowerShape, TowerWeights } from './tower.js';
 
 const classEmbedding = 'embeddings.class_embedding';
@@ -54,35 +53,8 @@ export function findTowerWeights(file: WeightFile, shape: TowerShape): TowerWeig
   };
 }
 
-const sampleBytes = 4096;
-const samples = 16;
-
-/**
- * A fingerprint of a tower: SHA-256 over `description` and, for each tensor in graph order, its type, shape and bytes; of
- * tensors above 64 KiB, 16 stretches of 4 KiB spread evenly from first to last byte. Training or converting a tower
- * changes nearly every value, so samples tell towers apart, and gigabytes take some milliseconds. Names and places in the
- * file do not count.
- */
-export async function fingerprint(description: unknown, weights: TowerWeights): Promise<string> {
-  const hash = createHash('sha256').update(JSON.stringify(description));
-  const locations = tensorsOf(weights);
-  const { file } = locations[0]!;
-  const handle = await openFile(file);
-  try {
-    for (const { type, shape, offset, byteLength } of locations) {
-      hash.update(`${type}[${shape}]`);
-      const whole = byteLength <= samples * sampleBytes;
-      const step = whole ? 0 : (byteLength - sampleBytes) / (samples - 1);
-      for (let i = 0; i < (whole ? 1 : samples); i++)
-        hash.update(await readBytes(handle, file, offset + Math.floor(i * step), whole ? byteLength : sampleBytes));
-    }
-  } finally {
-    await handle.close();
-  }
-  return hash.digest('hex');
-}
-
-function tensorsOf({ layers, preNorm, ...embeddings }: TowerWeights): TensorLocation[] {
+/** Every tensor of a tower, in the order of its graph. */
+export function tensorsOf({ layers, preNorm, ...embeddings }: TowerWeights): TensorLocation[] {
   const affines = [preNorm, ...layers.flatMap((layer) => Object.values(layer))];
   return [...Object.values(embeddings), ...affines.flatMap(({ weight, bias }) => [weight, bias])];
 }

@@ -3,6 +3,7 @@ import type { Tensor } from '../tensor.js';
 import { writeWholeFile } from '../wholeFile.js';
 import {
   bytesPerElement,
+  checkPlaces,
   type ElementType,
   expectedBytes,
   fileError,
@@ -15,11 +16,20 @@ import {
 
 export { readFloatTensor, readTensor, type TensorLocation, type WeightFile } from './tensorFile.js';
 
-/** What {@link writeSafetensors} writes under one name. `data` holds exactly the elements of `shape`; BF16 and F16 as bits. */
+/** A safetensors file's tensors, and the strings that were saved with them. */
+export type SafetensorsFile = WeightFile & {
+  readonly format: 'safetensors';
+  readonly metadata: Readonly<Record<string, string>>;
+};
+
+/**
+ * What {@link writeSafetensors} writes under one name. `data` holds exactly the elements of `shape`, BF16 and F16 as bits; as
+ * a function it is called when its turn has come.
+ */
 export type TensorData = {
   readonly type: ElementType;
   readonly shape: readonly number[];
-  readonly data: ArrayBufferView;
+  readonly data: ArrayBufferView | (() => Promise<ArrayBufferView>);
 };
 
 // The limit of the reference implementation.
@@ -31,7 +41,7 @@ const maxHeaderBytes = 100_000_000;
  * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be read; `ERR_LONGVLM_WEIGHTS` when it is truncated, its
  * header is no JSON or above 100 MB, or a tensor's place is out of range, overlaps another or does not match its shape.
  */
-export async function openSafetensors(path: string): Promise<WeightFile> {
+export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   const handle = await openFile(path);
   try {
     const fileBytes = (await handle.stat()).size;
@@ -64,23 +74,20 @@ function parseHeader(path: string, bytes: Uint8Array): Record<string, unknown> {
   throw weightsError(path, 'not a safetensors file: its header is no JSON object', 'Give a .safetensors file.');
 }
 
-function readHeader(path: string, header: Record<string, unknown>, dataStart: number, fileBytes: number): WeightFile {
+function readHeader(
+  path: string,
+  header: Record<string, unknown>,
+  dataStart: number,
+  fileBytes: number,
+): SafetensorsFile {
   const tensors = new Map<string, TensorLocation>();
   const metadata: [string, string][] = [];
   for (const [name, entry] of Object.entries(header)) {
     if (name !== '__metadata__') tensors.set(name, readEntry(path, name, entry, dataStart));
     else if (isRecord(entry)) for (const [key, value] of Object.entries(entry)) metadata.push([key, String(value)]);
   }
-  let previous: TensorLocation | undefined;
-  for (const tensor of [...tensors.values()].sort((a, b) => a.offset - b.offset || a.byteLength - b.byteLength)) {
-    if (previous && tensor.offset < previous.offset + previous.byteLength)
-      throw weightsError(path, `tensors ${previous.name} and ${tensor.name} overlap`);
-    const end = tensor.offset + tensor.byteLength;
-    if (end > fileBytes)
-      throw weightsError(path, `truncated: tensor ${tensor.name} ends at byte ${end}, the file at ${fileBytes}`);
-    previous = tensor;
-  }
-  return { path, tensors, metadata: Object.fromEntries(metadata) };
+  checkPlaces(path, [...tensors.values()], fileBytes);
+  return { format: 'safetensors', path, tensors, metadata: Object.fromEntries(metadata) };
 }
 
 function readEntry(path: string, name: string, entry: unknown, dataStart: number): TensorLocation {
@@ -115,7 +122,8 @@ export function tensorData(tensor: Tensor): TensorData {
 /**
  * Writes a safetensors file, all or nothing: under a temporary name in the same folder, then renamed over `path`.
  *
- * @throws RangeError when data do not match their shape; LongVLMError `ERR_LONGVLM_FILE` when writing fails.
+ * @throws RangeError when data do not match their shape; LongVLMError `ERR_LONGVLM_FILE` when writing fails; what a `data`
+ * function throws.
  */
 export async function writeSafetensors(
   path: string,
@@ -128,11 +136,15 @@ export async function writeSafetensors(
   try {
     await writeWholeFile(path, async (handle) => {
       await handle.writeFile(header);
-      for (const [, { data }] of entries)
-        await handle.writeFile(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+      for (const [name, { type, shape, data }] of entries) {
+        const view = typeof data === 'function' ? await data() : data;
+        checkBytes(name, type, shape, view);
+        await handle.writeFile(new Uint8Array(view.buffer, view.byteOffset, view.byteLength));
+      }
     });
   } catch (error) {
-    throw fileError(path, error);
+    // What the operating system says about the file; else what is wrong with the tensors.
+    throw (error as NodeJS.ErrnoException).syscall === undefined ? error : fileError(path, error);
   }
 }
 
@@ -140,13 +152,10 @@ function encodeHeader(entries: [string, TensorData][], metadata: Readonly<Record
   const header: [string, unknown][] = Object.keys(metadata).length > 0 ? [['__metadata__', metadata]] : [];
   let end = 0;
   for (const [name, { type, shape, data }] of entries) {
-    const bytes = expectedBytes(type, shape);
-    if (bytes !== data.byteLength)
-      throw new RangeError(
-        `Expected ${bytes} bytes for ${name} of type ${type} and shape [${shape}] but received ${data.byteLength}`,
-      );
-    header.push([name, { dtype: type, shape, data_offsets: [end, end + data.byteLength] }]);
-    end += data.byteLength;
+    if (typeof data !== 'function') checkBytes(name, type, shape, data);
+    const bytes = expectedBytes(type, shape)!;
+    header.push([name, { dtype: type, shape, data_offsets: [end, end + bytes] }]);
+    end += bytes;
   }
   const json = JSON.stringify(Object.fromEntries(header));
   const text = new TextEncoder().encode(json.padEnd(json.length + ((8 - (Buffer.byteLength(json) % 8)) % 8)));
@@ -154,4 +163,12 @@ function encodeHeader(entries: [string, TensorData][], metadata: Readonly<Record
   new DataView(bytes.buffer).setBigUint64(0, BigInt(text.length), true);
   bytes.set(text, 8);
   return bytes;
+}
+
+function checkBytes(name: string, type: ElementType, shape: readonly number[], data: ArrayBufferView): void {
+  const bytes = expectedBytes(type, shape);
+  if (bytes !== data.byteLength)
+    throw new RangeError(
+      `Expected ${bytes} bytes for ${name} of type ${type} and shape [${shape}] but received ${data.byteLength}`,
+    );
 }

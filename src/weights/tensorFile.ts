@@ -35,11 +35,11 @@ export type TensorLocation = {
   readonly byteLength: number;
 };
 
-/** The tensors of one file, by name. */
+/** Tensors that were saved together, by name. */
 export type WeightFile = {
+  /** The file, or the folder or index that names several. */
   readonly path: string;
   readonly tensors: ReadonlyMap<string, TensorLocation>;
-  readonly metadata: Readonly<Record<string, string>>;
 };
 
 /** What a tensor is read into. F16 stays half-precision bits; BF16 is widened, which is exact. */
@@ -86,6 +86,19 @@ export function fileError(path: string, error: unknown): LongVLMError {
 /** Damaged or unfit weights: `message` is the cause and ends without a full stop. */
 export function weightsError(path: string, message: string, remedy = 'Download the file again.'): LongVLMError {
   return new LongVLMError('ERR_LONGVLM_WEIGHTS', `${path}: ${message}. ${remedy}`);
+}
+
+/** @throws LongVLMError `ERR_LONGVLM_WEIGHTS` when tensors of one file overlap, or go beyond its end. */
+export function checkPlaces(path: string, tensors: readonly TensorLocation[], fileBytes: number): void {
+  let previous: TensorLocation | undefined;
+  for (const tensor of [...tensors].sort((a, b) => a.offset - b.offset || a.byteLength - b.byteLength)) {
+    if (previous && tensor.offset < previous.offset + previous.byteLength)
+      throw weightsError(path, `tensors ${previous.name} and ${tensor.name} overlap`);
+    const end = tensor.offset + tensor.byteLength;
+    if (end > fileBytes)
+      throw weightsError(path, `truncated: tensor ${tensor.name} ends at byte ${end}, the file at ${fileBytes}`);
+    previous = tensor;
+  }
 }
 
 // One read() may not exceed 2 GiB - 1.

@@ -1,0 +1,130 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { withoutQuantization } from '../../dist/weights/dequantized.js';
+import { openGguf } from '../../dist/weights/gguf.js';
+import { openWeights } from '../../dist/weights/open.js';
+import { readFloatTensor } from '../../dist/weights/safetensors.js';
+import { relativeError } from '../fixtures/index.js';
+import { temporaryFolder } from '../fixtures/vision/index.js';
+
+const quantized = fileURLToPath(new URL('../fixtures/gguf/quantized.gguf', import.meta.url));
+const quantizedTypes = ['Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'Q4_K', 'Q5_K', 'Q6_K'];
+const folder = await temporaryFolder();
+let files = 0;
+
+async function saved(bytes: Uint8Array): Promise<string> {
+  const path = join(folder, `${files++}.gguf`);
+  await writeFile(path, bytes);
+  return path;
+}
+
+describe('openGguf()', () => {
+  test('gives the metadata as they were written', async () => {
+    const { metadata } = await openGguf(quantized);
+    expect(Object.fromEntries(metadata)).toMatchObject({
+      'general.architecture': 'none',
+      'a.text': 'straße',
+      'a.large': 2n ** 60n,
+      'a.small': -3,
+      'a.yes': true,
+      'a.list': [1, 2, 3],
+      'a.words': ['x', 'yz'],
+      'a.double': 0.1,
+    });
+  });
+
+  test('tells where each tensor lies, row-major', async () => {
+    const plain = (await openGguf(quantized)).tensors.get('plain')!;
+    expect(plain).toMatchObject({ type: 'F32', shape: [2, 3], byteLength: 24, file: quantized });
+    expect([...(await readFloatTensor(plain)).data]).toEqual([0, 1, 2, 3, 4, 5]);
+  });
+
+  test('refuses a file that was cut, wherever', async () => {
+    const whole = await readFile(quantized);
+    const { tensors } = await openGguf(quantized);
+    const dataStart = Math.min(...[...tensors.values()].map(({ offset }) => offset));
+    const cuts = [0, 3, 4, 7, 8, 24, 30, 200, dataStart - 40, dataStart, dataStart + 1, whole.length - 1];
+    for (const bytes of cuts) {
+      const path = await saved(whole.subarray(0, bytes));
+      await expect(openGguf(path), `cut at ${bytes}`).rejects.toMatchObject({
+        code: 'ERR_LONGVLM_WEIGHTS',
+        message: expect.stringMatching(/^.*\.gguf: truncated: .+\. Download the file again\.$/),
+      });
+    }
+  });
+
+  // The header of `quantized`: magic, version at 4, counts of tensors at 8 and of values at 16, the first key's length at 24.
+  test.each<[string, (view: DataView) => void, RegExp]>([
+    ['another kind of file', (view) => view.setUint8(0, 0), /not a GGUF file/],
+    ['a version of later years', (view) => view.setUint32(4, 9, true), /GGUF version 9 cannot be read/],
+    ['a count of tensors beyond the file', (view) => view.setBigUint64(8, 2n ** 40n, true), /truncated/],
+    ['a count beyond all numbers', (view) => view.setBigUint64(8, 2n ** 63n, true), /a size of \d+ in its header/],
+    ['a count of values beyond the file', (view) => view.setBigUint64(16, 2n ** 40n, true), /truncated/],
+    ['a key as long as the world', (view) => view.setBigUint64(24, 2n ** 50n, true), /truncated/],
+    ['a value of no type', (view) => view.setUint32(24 + 8 + 20, 99, true), /a value of the unknown type 99/],
+  ])('refuses %s', async (_, damage, message) => {
+    const bytes = Uint8Array.from(await readFile(quantized));
+    damage(new DataView(bytes.buffer));
+    const path = await saved(bytes);
+    await expect(openGguf(path)).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_WEIGHTS',
+      message: expect.stringMatching(message),
+    });
+  });
+
+  test('never breaks on random damage', async () => {
+    const whole = await readFile(quantized);
+    const random = generator(7);
+    for (let round = 0; round < 200; round++) {
+      const bytes = Uint8Array.from(whole);
+      for (let i = 0; i < 8; i++) bytes[Math.floor(random() * 2500)] = Math.floor(random() * 256);
+      const opened = await openGguf(await saved(bytes)).catch((error: unknown) => error);
+      if (opened instanceof Error) expect(opened).toMatchObject({ code: 'ERR_LONGVLM_WEIGHTS' });
+    }
+  });
+});
+
+describe('withoutQuantization()', () => {
+  const before = process.env.LONGVLM_CACHE;
+  beforeAll(() => {
+    process.env.LONGVLM_CACHE = join(folder, 'cache');
+  });
+  afterAll(() => {
+    if (before === undefined) delete process.env.LONGVLM_CACHE;
+    else process.env.LONGVLM_CACHE = before;
+  });
+
+  test.each(quantizedTypes)('reads %s as gguf-py does', async (type) => {
+    const { tensors } = await withoutQuantization(await openWeights(quantized));
+    const found = await readFloatTensor(tensors.get(type)!);
+    const due = await readFloatTensor(tensors.get(`expected.${type}`)!);
+    expect(found.dims).toEqual([3, 512]);
+    expect(relativeError(found.data, due.data)).toBeLessThan(1e-6);
+  });
+
+  test('writes the cache once, and again when it is damaged', async () => {
+    const file = await openWeights(quantized);
+    const [first, second] = await Promise.all([withoutQuantization(file), withoutQuantization(file)]);
+    expect(second.path).toBe(first.path);
+    const whole = await readFile(first.path);
+    await writeFile(first.path, whole.subarray(0, 1000));
+    const again = await withoutQuantization(await openWeights(quantized));
+    expect(again.path).toBe(first.path);
+    expect(await readFile(again.path)).toEqual(whole);
+  });
+
+  test('leaves a file alone in which nothing is quantised', async () => {
+    const file = await openWeights(fileURLToPath(new URL('../fixtures/pico/mmproj.gguf', import.meta.url)));
+    expect(await withoutQuantization(file)).toBe(file);
+  });
+});
+
+function generator(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
