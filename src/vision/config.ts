@@ -1,6 +1,6 @@
 // What a Hugging Face CLIP folder says about its vision tower and its pixels.
 import { readFile, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { LongVLMError } from '../errors.js';
 import { fileError } from '../weights/tensorFile.js';
 import type { TowerShape } from './tower.js';
@@ -29,7 +29,7 @@ const clipStd = [0.26862954, 0.26130258, 0.27577711];
 const bicubic = 3;
 
 /**
- * The files of a CLIP folder, given the folder or the .safetensors file in it.
+ * The files of a CLIP folder, given the folder or the weights in it; `weights` may be the folder, where they have to be found.
  * @throws LongVLMError `ERR_LONGVLM_FILE` when `path` does not exist.
  */
 export async function visionFiles(path: string): Promise<VisionFiles> {
@@ -38,15 +38,10 @@ export async function visionFiles(path: string): Promise<VisionFiles> {
     (error: unknown) => Promise.reject(fileError(path, error)),
   );
   const folder = isFolder ? path : dirname(path);
-  if (!isFolder && !basename(path).endsWith('.safetensors'))
-    throw new LongVLMError(
-      'ERR_LONGVLM_UNSUPPORTED',
-      `${path} is no vision tower that can be read. Give a Hugging Face CLIP folder or the .safetensors file in it.`,
-    );
   return {
     config: join(folder, 'config.json'),
     preprocessor: join(folder, 'preprocessor_config.json'),
-    weights: isFolder ? join(folder, 'model.safetensors') : path,
+    weights: path,
   };
 }
 
@@ -67,14 +62,15 @@ export async function readVisionConfig(files: VisionFiles): Promise<VisionConfig
 
 function readShape(root: Json, path: string): TowerShape {
   const type = root.model_type;
-  const nested = root.vision_config;
-  if (type !== 'clip_vision_model' && !(type === 'clip' && isJson(nested)))
+  const nested = isJson(root.vision_config) ? root.vision_config : undefined;
+  const isClip = type === 'clip' || (type === 'llava' && nested?.model_type === 'clip_vision_model');
+  if (type !== 'clip_vision_model' && !(isClip && nested))
     throw new LongVLMError(
       'ERR_LONGVLM_UNSUPPORTED',
-      `${path}: model_type ${JSON.stringify(type)} is not supported. Give a CLIP vision tower (model_type clip_vision_model, or clip).`,
+      `${path}: model_type ${JSON.stringify(type)} is not supported. Give a CLIP vision tower (model_type clip_vision_model, or clip), or a LLaVA that has one.`,
     );
   // What is absent has the value of Hugging Face's CLIPVisionConfig.
-  const fields = new Fields(path, type === 'clip' ? (nested as Json) : root);
+  const fields = new Fields(path, nested ?? root);
   const imageSize = fields.size('image_size', 224);
   const patchSize = fields.size('patch_size', 32);
   const layers = fields.size('num_hidden_layers', 12);

@@ -46,6 +46,34 @@ describe('Projector against the reference', () => {
     await projector.dispose();
   });
 
+  test('a file of PyTorch is the same as safetensors', async () => {
+    const [bin, safetensors] = await Promise.all([
+      Projector.load(pico.projectorBin, { threads: 1 }),
+      Projector.load(pico.projector, { threads: 1 }),
+    ]);
+    expect([bin.kind, bin.inChannels, bin.outChannels]).toEqual(['linear', 64, 64]);
+    const given = await features();
+    // The one is float16, the other float32.
+    expect(relativeError((await bin.project(given)).data, (await safetensors.project(given)).data)).toBeLessThan(1e-3);
+    await Promise.all([bin.dispose(), safetensors.dispose()]);
+  });
+
+  test("under the names of Hugging Face's LLaVA", async () => {
+    const tensors = await loadTensors(pico.projector);
+    const [weight, bias] = ['weight', 'bias'].map((part) => {
+      return Object.entries(tensors).find(([name]) => name.endsWith(`mm_projector.${part}`))![1];
+    });
+    const path = await written({
+      'model.multi_modal_projector.linear_1.weight': weight!,
+      'model.multi_modal_projector.linear_1.bias': bias!,
+      'model.multi_modal_projector.linear_2.weight': weight!,
+      'model.multi_modal_projector.linear_2.bias': bias!,
+    });
+    const projector = await Projector.load(path, { threads: 1 });
+    expect(projector.kind).toBe('mlp2x_gelu');
+    await projector.dispose();
+  });
+
   test('two layers with GELU by the error function, in F16, under a prefix', async () => {
     const projector = await Projector.load(mlpProjector, { threads: 2 });
     expect([projector.kind, projector.inChannels, projector.outChannels]).toEqual(['mlp2x_gelu', 64, 64]);

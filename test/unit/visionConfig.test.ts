@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { readVisionConfig, visionFiles } from '../../dist/vision/config.js';
 import { frameGeometry } from '../../dist/vision/preprocess.js';
+import { openTower } from '../../dist/vision/source.js';
 import { temporaryFolder } from '../fixtures/vision/index.js';
 
 const folder = await temporaryFolder();
@@ -28,6 +29,7 @@ describe('readVisionConfig()', () => {
       imageSize: 224,
       patchSize: 32,
       patches: 49,
+      patchLayer: 11,
       activation: 'quick_gelu',
       layerNormEpsilon: 1e-5,
       mean: [0.48145466, 0.4578275, 0.40821073],
@@ -132,10 +134,14 @@ describe('readVisionConfig()', () => {
       code: 'ERR_LONGVLM_FILE',
       message: `${join(empty, 'config.json')} does not exist. Check the path and its permissions.`,
     });
+    await expect(openTower(empty)).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_FILE',
+      message: /empty holds none of model\.safetensors, .*pytorch_model\.bin/,
+    });
     await writeFile(join(empty, 'model.bin'), '');
-    await expect(visionFiles(join(empty, 'model.bin'))).rejects.toMatchObject({
-      code: 'ERR_LONGVLM_UNSUPPORTED',
-      message: /model\.bin is no vision tower/,
+    await expect(openTower(join(empty, 'model.bin'))).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_WEIGHTS',
+      message: /model\.bin: of no kind of weights that can be read/,
     });
   });
 });
