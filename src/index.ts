@@ -1,3 +1,4 @@
+export type { EncodeProgress } from './encodeVideo.js';
 export { LongVLMError, type LongVLMErrorCode } from './errors.js';
 export { type Dataset, type DatasetEntry, type ReadDatasetOptions, readDataset } from './eval/dataset.js';
 export {
@@ -10,6 +11,7 @@ export {
 export { type Prediction, savePredictions } from './eval/predictions.js';
 export { scoreAnswer } from './eval/score.js';
 export { type Sampling, VideoFeatures, type VideoFeaturesInit, type VideoPart, type VideoSource } from './features.js';
+export { type CachedVideo, FeaturesCache } from './featuresCache.js';
 export * from './kernels/index.js';
 export { type Answer, type AskOptions, type StopReason, VideoChat, type VideoChatOptions } from './llm/chat.js';
 export { type EvaluateEmbeddingsOptions, evaluateEmbeddings } from './llm/embeddings.js';
@@ -20,7 +22,6 @@ export { type PromptTemplate, type PromptTemplateName, promptTemplateNames } fro
 export {
   type ChatOptions,
   type EncodeOptions,
-  type EncodeProgress,
   LongVLM,
   type LongVLMParts,
   type ProjectOptions,

@@ -1,7 +1,9 @@
 import path from 'node:path';
+import { type EncodeProgress, encodeVideo } from './encodeVideo.js';
 import { LongVLMError } from './errors.js';
 import { checkVideoPart, countTokens, type Sampling, VideoFeatures, type VideoPart } from './features.js';
-import { mergeSchedule, poolClsTokens } from './kernels/index.js';
+import { checkCache, FeaturesCache } from './featuresCache.js';
+import { mergeSchedule } from './kernels/index.js';
 import { type Answer, type AskOptions, checkAskOptions, VideoChat, type VideoChatOptions } from './llm/chat.js';
 import { LanguageModel } from './llm/model.js';
 import { type PromptTemplate, resolvePromptTemplate } from './llm/templates.js';
@@ -15,24 +17,14 @@ import {
 } from './longvlmOptions.js';
 import { readNano } from './models/nano.js';
 import { Projector } from './projector/projector.js';
-import { type Float32Tensor, float32Tensor } from './tensor.js';
+import type { Float32Tensor } from './tensor.js';
 import { checkFunction, checkSignal, checkString, wrongType, wrongValue } from './validate.js';
-import { readSegments } from './video/frames.js';
-import { probeVideo } from './video/probe.js';
 import { VisionEncoder } from './vision/encoder.js';
-import { frameGeometry } from './vision/preprocess.js';
-
-/** How far an encoding has come. */
-export type EncodeProgress = {
-  /** `probe`: reading the file's structure. `encode`: frames go through the tower. */
-  readonly stage: 'probe' | 'encode';
-  /** Frames encoded so far. */
-  readonly frames: number;
-  readonly totalFrames: number;
-};
 
 /** Options of {@link LongVLM.encode}. */
 export type EncodeOptions = {
+  /** As in {@link LongVLMOptions.cache}, which is its default. */
+  cache?: boolean | FeaturesCache | undefined;
   onProgress?: (progress: EncodeProgress) => void;
   signal?: AbortSignal;
 };
@@ -189,59 +181,25 @@ export class LongVLM {
    */
   async encode(video: string, options: EncodeOptions = {}): Promise<VideoFeatures> {
     checkString('video', video);
-    if (options.onProgress !== undefined) checkFunction('onProgress', options.onProgress);
+    const { onProgress, cache = this.#options.cache ?? false } = options;
+    if (onProgress !== undefined) checkFunction('onProgress', onProgress);
+    checkCache(cache);
     const signal = checkSignal(options.signal);
     signal?.throwIfAborted();
     this.#ensureNotDisposed();
-    const { frames, segmentFrames, tokensPerSegment, globalLayers, resize, reduction, mergeHeads } = this.sampling;
-    const report = (stage: EncodeProgress['stage'], done: number) =>
-      options.onProgress?.({ stage, frames: done, totalFrames: frames });
-    const tools = {
-      ...(this.#options.ffmpeg !== undefined && { ffmpeg: this.#options.ffmpeg }),
-      ...(signal && { signal }),
-    };
-
-    report('probe', 0);
-    const info = await probeVideo(video, tools);
-    const channels = this.#vision.config.channels;
-    const segments = frames / segmentFrames;
-    const local = new Float32Array(segments * tokensPerSegment * channels);
-    const sizes = new Float32Array(segments * tokensPerSegment);
-    const cls = new Float32Array(frames * globalLayers * channels);
-    const timestamps = new Float32Array(frames);
-    report('encode', 0);
-    const geometry = frameGeometry(this.#vision.config, resize);
-    for await (const segment of readSegments(info, { frames, segmentFrames, geometry, ...tools })) {
-      const encoded = await this.#vision.encodeSegment(segment.frames, {
-        tokensPerSegment,
-        reduction,
-        heads: mergeHeads,
+    const encode = () =>
+      encodeVideo(this.#vision, video, this.sampling, {
+        ...(this.#options.ffmpeg !== undefined && { ffmpeg: this.#options.ffmpeg }),
+        ...(onProgress && { onProgress }),
         ...(signal && { signal }),
       });
-      local.set(encoded.local.data, segment.index * tokensPerSegment * channels);
-      sizes.set(encoded.sizes.data, segment.index * tokensPerSegment);
-      cls.set(encoded.cls.data, segment.index * segmentFrames * globalLayers * channels);
-      timestamps.set(segment.timestamps, segment.index * segmentFrames);
-      report('encode', (segment.index + 1) * segmentFrames);
-    }
-    const global = await poolClsTokens(float32Tensor(cls, [frames, globalLayers, channels]));
-    const turned = info.rotation % 180 !== 0;
-    return new VideoFeatures({
-      local: float32Tensor(local, [segments, tokensPerSegment, channels]),
-      global: global as Float32Tensor,
-      sizes: float32Tensor(sizes, [segments, tokensPerSegment]),
-      timestamps,
-      sampling: this.sampling,
-      tower: this.tower,
-      source: {
-        name: path.basename(video),
-        durationSeconds: info.durationSeconds,
-        frameCount: info.frameCount,
-        width: turned ? info.height : info.width,
-        height: turned ? info.width : info.height,
-        warnings: info.warnings,
-      },
-    });
+    if (cache === false) return encode();
+    const { frames } = this.sampling;
+    onProgress?.({ stage: 'probe', frames: 0, totalFrames: frames });
+    const kept = cache === true ? await FeaturesCache.openDefault() : cache;
+    const features = await kept.featuresOf(video, this.tower, this.sampling, encode, signal);
+    onProgress?.({ stage: 'encode', frames, totalFrames: frames });
+    return features;
   }
 
   /**

@@ -1,4 +1,5 @@
 import type { Sampling } from './features.js';
+import { checkCache, type FeaturesCache } from './featuresCache.js';
 import type { LanguageModelDevice } from './llm/llama.js';
 import { defaultTemperature } from './llm/sampling.js';
 import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate } from './llm/templates.js';
@@ -55,6 +56,11 @@ export type LongVLMOptions = {
   gpuLayers?: number;
   /** Threads of the vision tower, and of the language model on the CPU. Defaults to the machine's cores. */
   threads?: number;
+  /**
+   * Where features of encoded videos are kept and found again: `true` for the user's own cache, which `longvlm` shares (see
+   * {@link FeaturesCache.openDefault}). Defaults to `false`.
+   */
+  cache?: boolean | FeaturesCache;
   /** Path of ffmpeg. Defaults to `FFMPEG_PATH`, the package ffmpeg-static, or the one on `PATH`. */
   ffmpeg?: string;
   /** Called with the share of the language model that is loaded, `0` to `1`. */
@@ -98,6 +104,7 @@ export function checkOptions(options: LongVLMOptions): void {
   if (options.reduction !== undefined) checkOneOf('reduction', options.reduction, reductions);
   if (options.template !== undefined) resolvePromptTemplate(options.template);
   if (options.temperature !== undefined) checkNumber('temperature', options.temperature, 0);
+  if (options.cache !== undefined) checkCache(options.cache);
   checkSignal(options.signal);
 }
 

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { version } from '../version.js';
 import { askCommand } from './ask.js';
+import { cacheCommand } from './cache.js';
 import { chatCommand } from './chat.js';
 import { encodeCommand } from './encode.js';
 import { evalCommand } from './eval.js';
@@ -24,10 +25,14 @@ Examples:
 Without --vision, --projector and --llm the embedded model, nano, answers.
 LONGVLM_VISION, LONGVLM_PROJECTOR and LONGVLM_LLM stand in for the three flags.`,
   );
-for (const command of [askCommand(), chatCommand(), encodeCommand(), evalCommand(), infoCommand()])
+for (const command of [askCommand(), chatCommand(), encodeCommand(), evalCommand(), infoCommand(), cacheCommand()])
   program.addCommand(command);
 // Wrong usage ends with code 2; set on every command, as commander does not hand it down to added ones.
-for (const command of [program, ...program.commands]) command.exitOverride();
+const overrideExit = (command: Command): void => {
+  command.exitOverride();
+  for (const inner of command.commands) overrideExit(inner);
+};
+overrideExit(program);
 
 try {
   await program.parseAsync();

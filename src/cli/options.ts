@@ -21,6 +21,7 @@ export type ModelFlags = {
   reduction?: Reduction;
   threads?: number;
   ffmpeg?: string;
+  cache?: boolean;
   device?: 'auto' | 'cpu' | 'cuda' | 'vulkan' | 'metal';
 };
 
@@ -133,6 +134,7 @@ export function addVisionOptions(command: Command): Command {
         reductions,
       ),
     )
+    .option('--no-cache', 'encode the video again, and keep nothing of it (see longvlm cache)')
     .addOption(option('--threads <n>', 'threads on the CPU (default: all cores)').argParser(integer(1)))
     .addOption(option('--ffmpeg <path>', 'the ffmpeg to use (default: $FFMPEG_PATH, ffmpeg-static, then $PATH)'));
 }
@@ -190,8 +192,20 @@ export function addAnswerOptions(command: Command, own: { temperature?: number }
 
 /** The flags as {@link LongVLM.load} takes them; undefined stands for its default. */
 export function loadOptions(flags: ModelFlags): LongVLMOptions {
-  const { vision, projector, llm, frames, segmentFrames, globalLayers, resize, reduction, threads, ffmpeg, device } =
-    flags;
+  const {
+    vision,
+    projector,
+    llm,
+    frames,
+    segmentFrames,
+    globalLayers,
+    resize,
+    reduction,
+    threads,
+    ffmpeg,
+    device,
+    cache,
+  } = flags;
   return {
     vision,
     projector,
@@ -205,6 +219,7 @@ export function loadOptions(flags: ModelFlags): LongVLMOptions {
     threads,
     ffmpeg,
     device,
+    cache,
   };
 }
 

@@ -1,13 +1,14 @@
 import { setImmediate } from 'node:timers/promises';
 import { LongVLMError, messageOf } from '../errors.js';
 import type { VideoFeatures } from '../features.js';
+import { FeaturesCache } from '../featuresCache.js';
+import { hashOf } from '../hash.js';
 import { type AskOptions, checkAskOptions, type VideoChat } from '../llm/chat.js';
 import { type ChatOptions, LongVLM } from '../longvlm.js';
 import { checkFunction, checkObject, checkString, wrongType } from '../validate.js';
 import { version } from '../version.js';
 import { checkDataset, type Dataset, type DatasetEntry } from './dataset.js';
-import { FeaturesCache } from './featuresCache.js';
-import { hashOf, weightsFingerprint } from './fingerprint.js';
+import { weightsFingerprint } from './fingerprint.js';
 import { PartFile, type RunIdentity } from './partFile.js';
 import type { Prediction } from './predictions.js';
 import { scoreAnswer } from './score.js';
@@ -87,7 +88,7 @@ export async function evaluate(
   const settings = { ...given, temperature: given.temperature ?? 0 };
 
   await checkQuestions(vlm, entries, settings, signal);
-  const cache = featuresFolder === undefined ? undefined : await FeaturesCache.open(featuresFolder);
+  const cache = featuresFolder === undefined ? given.cache : await FeaturesCache.open(featuresFolder);
   const part =
     resume === undefined ? undefined : await PartFile.open(resume, await identityOf(vlm, entries, settings), entries);
   try {
@@ -108,7 +109,7 @@ export async function evaluate(
     for (const [video, indices] of byVideo(entries)) {
       const left = indices.filter((index) => !predictions.has(index));
       if (left.length === 0) continue;
-      const features = await (cache?.featuresOf(vlm, video, signal) ?? vlm.encode(video, { signal }));
+      const features = await vlm.encode(video, { cache, signal });
       warnings.push(...features.source.warnings);
       for await (const [index, answers] of answersAbout(vlm, features, entries, left, { ...settings, signal })) {
         await part?.append(index, answers);

@@ -1,5 +1,5 @@
 // Quantised weights cannot be run where they lie: they are written out once, as float32, into the cache.
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cacheFolder } from '../cacheFolder.js';
 import { dequantize, isQuantized } from './dequantize.js';
@@ -65,4 +65,26 @@ async function readWhole({ file, offset, byteLength }: TensorLocation): Promise<
   } finally {
     await handle.close();
   }
+}
+
+/** A cached file. */
+export type CachedWeights = { readonly file: string; readonly bytes: number; readonly lastUsed: Date };
+
+/** What is in the cache, last used first. */
+export async function listWeights(): Promise<CachedWeights[]> {
+  const folder = cacheFolder('weights');
+  const found: CachedWeights[] = [];
+  for (const name of await readdir(folder).catch(() => [])) {
+    const file = join(folder, name);
+    const stats = await stat(file).catch(() => undefined);
+    if (stats?.isFile()) found.push({ file, bytes: stats.size, lastUsed: stats.mtime });
+  }
+  return found.sort((a, b) => b.lastUsed.getTime() - a.lastUsed.getTime());
+}
+
+/** Removes everything. @returns what was removed */
+export async function clearWeights(): Promise<CachedWeights[]> {
+  const removed = await listWeights();
+  for (const { file } of removed) await rm(file, { force: true });
+  return removed;
 }

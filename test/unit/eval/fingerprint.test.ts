@@ -1,7 +1,8 @@
 import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { hashFile, hashOf, weightsFingerprint } from '../../../dist/eval/fingerprint.js';
+import { weightsFingerprint } from '../../../dist/eval/fingerprint.js';
+import { hashFile, hashOf } from '../../../dist/hash.js';
 import { temporaryFolder } from '../../fixtures/vision/index.js';
 
 /** A file of zeros, with some bytes set. */

@@ -1,0 +1,67 @@
+import { basename } from 'node:path';
+import { Command } from 'commander';
+import { cacheFolder } from '../cacheFolder.js';
+import { LongVLMError } from '../errors.js';
+import { VideoFeatures } from '../features.js';
+import { type CachedVideo, FeaturesCache } from '../featuresCache.js';
+import { clearWeights, listWeights } from '../weights/dequantized.js';
+import { run } from './run.js';
+
+type Flags = { json?: boolean };
+
+/** `longvlm cache ls`, `longvlm cache clear` */
+export function cacheCommand(): Command {
+  const command = new Command('cache').description(
+    'what is kept of encoded videos and quantised weights ($LONGVLM_CACHE, $LONGVLM_CACHE_LIMIT in bytes)',
+  );
+  command
+    .command('ls')
+    .description('list it, last used first')
+    .option('--json', 'print one JSON object')
+    .action((flags: Flags) => run(() => list(flags)));
+  command
+    .command('clear')
+    .description('remove it all')
+    .option('--json', 'print one JSON object')
+    .action((flags: Flags) => run(() => clear(flags)));
+  return command;
+}
+
+async function list({ json }: Flags): Promise<void> {
+  const videos = await Promise.all((await (await FeaturesCache.openDefault()).list()).map(describe));
+  const weights = await listWeights();
+  if (json) {
+    process.stdout.write(`${JSON.stringify({ folder: cacheFolder(''), videos, weights })}\n`);
+    return;
+  }
+  for (const { name, seconds, bytes, lastUsed } of videos)
+    process.stdout.write(`${name}  ${seconds?.toFixed(1) ?? '?'} s  ${size(bytes)}  ${lastUsed.toISOString()}\n`);
+  for (const { file, bytes, lastUsed } of weights)
+    process.stdout.write(`weights ${basename(file).slice(0, 12)}  ${size(bytes)}  ${lastUsed.toISOString()}\n`);
+  const total = [...videos, ...weights].reduce((sum, { bytes }) => sum + bytes, 0);
+  process.stderr.write(
+    `${videos.length} videos and ${weights.length} sets of weights, ${size(total)}, in ${cacheFolder('')}\n`,
+  );
+}
+
+async function clear({ json }: Flags): Promise<void> {
+  const removed = [...(await (await FeaturesCache.openDefault()).clear()), ...(await clearWeights())];
+  const bytes = removed.reduce((sum, file) => sum + file.bytes, 0);
+  if (json) process.stdout.write(`${JSON.stringify({ files: removed.length, bytes })}\n`);
+  else process.stderr.write(`removed ${removed.length} files, ${size(bytes)}\n`);
+}
+
+/** As the video was called; a file that cannot be read is one that will be made again. */
+async function describe({ file, bytes, lastUsed }: CachedVideo) {
+  try {
+    const { source, tokenCount, tower } = await VideoFeatures.load(file);
+    return { file, name: source.name, seconds: source.durationSeconds, tokens: tokenCount, tower, bytes, lastUsed };
+  } catch (error) {
+    if (error instanceof LongVLMError) return { file, name: basename(file), bytes, lastUsed };
+    throw error;
+  }
+}
+
+function size(bytes: number): string {
+  return bytes < 1e6 ? `${(bytes / 1e3).toFixed(0)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
