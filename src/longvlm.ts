@@ -14,12 +14,14 @@ import {
   type SettledOptions,
   samplingOf,
   settleOptions,
+  visionIsMissing,
 } from './longvlmOptions.js';
 import { readNano } from './models/nano.js';
 import { Projector } from './projector/projector.js';
 import type { Float32Tensor } from './tensor.js';
 import { checkFunction, checkSignal, checkString, wrongType, wrongValue } from './validate.js';
 import { VisionEncoder } from './vision/encoder.js';
+import { isGguf } from './weights/open.js';
 
 /** Options of {@link LongVLM.encode}. */
 export type EncodeOptions = {
@@ -85,7 +87,7 @@ export class LongVLM {
     const { signal } = options;
     signal?.throwIfAborted();
     const preset = namesModels(options) ? undefined : readNano();
-    const settled = settleOptions(options, preset?.options);
+    const settled = settleOptions({ ...options, vision: await visionOf(options) }, preset?.options);
     const parts: Partial<Parts> = {};
     try {
       // Every part is waited for, also when one fails, so that what did load can be freed.
@@ -152,10 +154,15 @@ export class LongVLM {
         layers: config.layers,
         heads: config.heads,
         patches: config.patches,
+        patchLayer: config.patchLayer,
+        ...(config.patchLayer === config.layers && {
+          note: `the file ends with the layer that patches come from: global layers are counted from hidden state ${config.layers}`,
+        }),
       },
       ...(this.#projector && {
         projector: {
           path: path.resolve(this.#options.projector!),
+          identity: this.#projector.identity,
           kind: this.#projector.kind,
           inChannels: this.#projector.inChannels,
           outChannels: this.#projector.outChannels,
@@ -342,9 +349,14 @@ export type LongVLMParts = {
     readonly layers: number;
     readonly heads: number;
     readonly patches: number;
+    /** Hidden state that patches come from; there are `layers` + 1 of them, the first being 0. */
+    readonly patchLayer: number;
+    /** What a reader should know. */
+    readonly note?: string;
   };
   readonly projector?: {
     readonly path: string;
+    readonly identity: string;
     readonly kind: string;
     readonly inChannels: number;
     readonly outChannels: number;
@@ -357,6 +369,13 @@ export type LongVLMParts = {
     readonly trainContextSize: number;
   };
 };
+
+/** The vision tower that is named, or that of an mmproj file; undefined where no model is named. */
+async function visionOf({ vision, projector }: LongVLMOptions): Promise<string | undefined> {
+  if (vision !== undefined || projector === undefined) return vision;
+  if (await isGguf(projector)) return projector;
+  throw visionIsMissing();
+}
 
 type Parts = { vision: VisionEncoder; projector?: Projector; llm?: LanguageModel };
 

@@ -22,9 +22,14 @@ export type Resize = 'crop' | 'squash' | 'pad';
  * and its sampling, template and temperature take the place of the defaults below.
  */
 export type LongVLMOptions = {
-  /** CLIP's vision tower: a Hugging Face folder, or the `.safetensors` file in it. */
+  /**
+   * CLIP's vision tower: a Hugging Face folder or the weights in it (`.safetensors`, `.bin`, or the index of several), or an
+   * mmproj `.gguf` file. Defaults to the tower in `projector`, where that is an mmproj file.
+   */
   vision?: string;
-  /** The projector, a `.safetensors` file. Needed to chat, not to encode. */
+  /**
+   * The projector: an mmproj `.gguf` file, or `.safetensors` or PyTorch weights that hold one. Needed to chat, not to encode.
+   */
   projector?: string;
   /** The language model, a `.gguf` file. Needed to chat, not to encode. */
   llm?: string;
@@ -89,13 +94,17 @@ export function namesModels({ vision, projector, llm }: LongVLMOptions): boolean
   return vision !== undefined || projector !== undefined || llm !== undefined;
 }
 
+/** The error for models without a vision tower. */
+export function visionIsMissing(): TypeError {
+  return new TypeError(
+    'Expected vision beside projector and llm in options but received undefined: name all three models, the last two where the projector is an mmproj file, or none for the embedded one',
+  );
+}
+
 /** @throws TypeError or RangeError for an option that is wrong whatever the models and the defaults are */
 export function checkOptions(options: LongVLMOptions): void {
   checkObject('options', options);
-  if (namesModels(options) && options.vision === undefined)
-    throw new TypeError(
-      'Expected vision beside projector and llm in options but received undefined: name all three models, or none for the embedded one',
-    );
+  if (namesModels(options) && options.vision === undefined && options.projector === undefined) throw visionIsMissing();
   for (const name of ['vision', 'projector', 'llm', 'ffmpeg'] as const)
     if (options[name] !== undefined) checkString(name, options[name]);
   for (const name of ['frames', 'segmentFrames', 'tokensPerSegment', 'globalLayers', 'mergeHeads', 'threads'] as const)

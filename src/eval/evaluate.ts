@@ -191,12 +191,10 @@ async function checkQuestions(
 
 async function identityOf(vlm: LongVLM, entries: readonly DatasetEntry[], settings: object): Promise<RunIdentity> {
   const { projector, llm } = vlm.parts;
-  const files = [projector, llm].flatMap((part) => (part ? [part.path] : []));
-  const weights = await Promise.all(files.map(weightsFingerprint));
   const { sampling, template } = vlm;
   return {
     dataset: hashOf(entries),
-    model: hashOf([vlm.tower, ...weights]),
+    model: hashOf([vlm.tower, projector?.identity, llm && (await weightsFingerprint(llm.path))]),
     settings: hashOf({ version, sampling, template, settings }),
   };
 }

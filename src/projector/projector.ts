@@ -3,6 +3,7 @@ import { GraphBuilder, type OnnxModel } from '../onnx/graphBuilder.js';
 import { WorkerClient } from '../onnx/workerClient.js';
 import { type Float32Tensor, float32Tensor, type Tensor, toFloat32 } from '../tensor.js';
 import { checkInteger, checkObject, checkSignal, checkString, checkTensor } from '../validate.js';
+import { fingerprint } from '../weights/fingerprint.js';
 import { openProjector, type ProjectorWeights } from './weights.js';
 import type { ProjectorWorkerData } from './worker.js';
 
@@ -32,13 +33,16 @@ export class Projector {
   readonly inChannels: number;
   /** Width of the language model: d. */
   readonly outChannels: number;
+  /** A fingerprint of the projector: equal for the same weights wherever they lie, different for others. */
+  readonly identity: string;
   readonly #path: string;
   readonly #worker: WorkerClient;
 
-  private constructor(path: string, { kind, layers }: ProjectorWeights, worker: WorkerClient) {
+  private constructor(path: string, { kind, layers }: ProjectorWeights, identity: string, worker: WorkerClient) {
     this.kind = kind;
     this.inChannels = layers[0]!.weight.shape[1]!;
     this.outChannels = layers.at(-1)!.weight.shape[0]!;
+    this.identity = identity;
     this.#path = path;
     this.#worker = worker;
   }
@@ -59,13 +63,15 @@ export class Projector {
     const signal = checkSignal(options.signal);
     signal?.throwIfAborted();
     const weights = await openProjector(path);
+    const tensors = weights.layers.flatMap(({ weight, bias }) => [weight, bias]);
+    const identity = await fingerprint(weights.kind, tensors);
     const data: ProjectorWorkerData = {
       model: await buildProjector(weights),
       session: { device, threads },
       outChannels: weights.layers.at(-1)!.weight.shape[0]!,
     };
     const worker = await WorkerClient.start(new URL('./worker.js', import.meta.url), data, 'The projector', signal);
-    return new Projector(path, weights, worker);
+    return new Projector(path, weights, identity, worker);
   }
 
   /**
