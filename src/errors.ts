@@ -20,6 +20,8 @@ export type LongVLMErrorCode =
   | 'ERR_LONGVLM_DATASET'
   /** A preset's folder is missing, incomplete or damaged. */
   | 'ERR_LONGVLM_PRESET'
+  /** A hub, or the network on the way to it, does not give a file, or gives another than it should. */
+  | 'ERR_LONGVLM_HUB'
   /** Parts that do not fit together: tower and projector, projector and language model, features and tower, an evaluation and what is left of another. */
   | 'ERR_LONGVLM_MISMATCH'
   /** The prompt, the video and the answer do not fit into the context. */
