@@ -7,21 +7,12 @@ import { mergeSchedule } from './kernels/index.js';
 import { type Answer, type AskOptions, checkAskOptions, VideoChat, type VideoChatOptions } from './llm/chat.js';
 import { LanguageModel } from './llm/model.js';
 import { type PromptTemplate, resolvePromptTemplate } from './llm/templates.js';
-import {
-  checkOptions,
-  type LongVLMOptions,
-  namesModels,
-  type SettledOptions,
-  samplingOf,
-  settleOptions,
-  visionIsMissing,
-} from './longvlmOptions.js';
-import { readNano } from './models/nano.js';
+import { checkOptions, type LongVLMOptions, type SettledOptions, samplingOf } from './longvlmOptions.js';
+import { resolveModels } from './models/resolve.js';
 import { Projector } from './projector/projector.js';
 import type { Float32Tensor } from './tensor.js';
 import { checkFunction, checkSignal, checkString, wrongType, wrongValue } from './validate.js';
 import { VisionEncoder } from './vision/encoder.js';
-import { isGguf } from './weights/open.js';
 
 /** Options of {@link LongVLM.encode}. */
 export type EncodeOptions = {
@@ -86,8 +77,7 @@ export class LongVLM {
     checkOptions(options);
     const { signal } = options;
     signal?.throwIfAborted();
-    const preset = namesModels(options) ? undefined : readNano();
-    const settled = settleOptions({ ...options, vision: await visionOf(options) }, preset?.options);
+    const { options: settled, preset } = await resolveModels(options);
     const parts: Partial<Parts> = {};
     try {
       // Every part is waited for, also when one fails, so that what did load can be freed.
@@ -124,7 +114,7 @@ export class LongVLM {
       const failed = loads.find((load) => load.status === 'rejected');
       if (failed) throw failed.reason;
       checkFit(settled, parts as Parts);
-      return new LongVLM(settled, parts as Parts, preset?.name);
+      return new LongVLM(settled, parts as Parts, preset);
     } catch (error) {
       await Promise.all([parts.vision?.dispose(), parts.projector?.dispose(), parts.llm?.dispose()]);
       throw error;
@@ -369,13 +359,6 @@ export type LongVLMParts = {
     readonly trainContextSize: number;
   };
 };
-
-/** The vision tower that is named, or that of an mmproj file; undefined where no model is named. */
-async function visionOf({ vision, projector }: LongVLMOptions): Promise<string | undefined> {
-  if (vision !== undefined || projector === undefined) return vision;
-  if (await isGguf(projector)) return projector;
-  throw visionIsMissing();
-}
 
 type Parts = { vision: VisionEncoder; projector?: Projector; llm?: LanguageModel };
 

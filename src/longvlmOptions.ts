@@ -1,15 +1,18 @@
 import type { Sampling } from './features.js';
 import { checkCache, type FeaturesCache } from './featuresCache.js';
+import type { HubProgress } from './hub/hub.js';
 import type { LanguageModelDevice } from './llm/llama.js';
 import { defaultTemperature } from './llm/sampling.js';
 import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate } from './llm/templates.js';
 import {
+  checkFunction,
   checkInteger,
   checkNumber,
   checkObject,
   checkOneOf,
   checkSignal,
   checkString,
+  wrongType,
   wrongValue,
 } from './validate.js';
 import { type Reduction, reductions } from './vision/reduce.js';
@@ -23,6 +26,11 @@ export type Resize = 'crop' | 'squash' | 'pad';
  */
 export type LongVLMOptions = {
   /**
+   * A model by name: `nano`, or one that `longvlm models` lists. It brings its own files, template and resize; what is named
+   * beside it takes their place.
+   */
+  model?: string;
+  /**
    * CLIP's vision tower: a Hugging Face folder or the weights in it (`.safetensors`, `.bin`, or the index of several), or an
    * mmproj `.gguf` file. Defaults to the tower in `projector`, where that is an mmproj file.
    */
@@ -31,8 +39,17 @@ export type LongVLMOptions = {
    * The projector: an mmproj `.gguf` file, or `.safetensors` or PyTorch weights that hold one. Needed to chat, not to encode.
    */
   projector?: string;
-  /** The language model, a `.gguf` file. Needed to chat, not to encode. */
+  /**
+   * The language model, a `.gguf` file. Needed to chat, not to encode.
+   *
+   * All three may lie on the Hugging Face hub: `hf:owner/repo:Q4_K_M`, `hf:owner/repo/file.gguf`, for a vision tower also
+   * `hf:owner/repo`. They are downloaded into Hugging Face's own cache.
+   */
   llm?: string;
+  /** Takes from the cache what lies on the hub, and asks nobody. Defaults to whether `HF_HUB_OFFLINE` is set. */
+  offline?: boolean;
+  /** Called while files are downloaded. */
+  onDownload?: (progress: HubProgress) => void;
   /** Frames sampled uniformly from the whole video (T); a multiple of `segmentFrames`. Defaults to `100`. */
   frames?: number;
   /** Frames in one short-term segment (K). Defaults to `10`. */
@@ -90,8 +107,8 @@ export type SettledOptions = LongVLMOptions &
   Required<Pick<LongVLMOptions, keyof typeof defaultOptions>> & { readonly vision: string };
 
 /** Whether any model is named, so that no preset is loaded. */
-export function namesModels({ vision, projector, llm }: LongVLMOptions): boolean {
-  return vision !== undefined || projector !== undefined || llm !== undefined;
+export function namesModels({ model, vision, projector, llm }: LongVLMOptions): boolean {
+  return [model, vision, projector, llm].some((named) => named !== undefined);
 }
 
 /** The error for models without a vision tower. */
@@ -104,8 +121,9 @@ export function visionIsMissing(): TypeError {
 /** @throws TypeError or RangeError for an option that is wrong whatever the models and the defaults are */
 export function checkOptions(options: LongVLMOptions): void {
   checkObject('options', options);
-  if (namesModels(options) && options.vision === undefined && options.projector === undefined) throw visionIsMissing();
-  for (const name of ['vision', 'projector', 'llm', 'ffmpeg'] as const)
+  const { model, vision, projector, llm } = options;
+  if (model === undefined && llm !== undefined && vision === undefined && projector === undefined) throw visionIsMissing();
+  for (const name of ['model', 'vision', 'projector', 'llm', 'ffmpeg'] as const)
     if (options[name] !== undefined) checkString(name, options[name]);
   for (const name of ['frames', 'segmentFrames', 'tokensPerSegment', 'globalLayers', 'mergeHeads', 'threads'] as const)
     if (options[name] !== undefined) checkInteger(name, options[name], 1);
@@ -113,6 +131,8 @@ export function checkOptions(options: LongVLMOptions): void {
   if (options.reduction !== undefined) checkOneOf('reduction', options.reduction, reductions);
   if (options.template !== undefined) resolvePromptTemplate(options.template);
   if (options.temperature !== undefined) checkNumber('temperature', options.temperature, 0);
+  if (options.offline !== undefined && typeof options.offline !== 'boolean') wrongType('offline', 'boolean', options.offline);
+  if (options.onDownload !== undefined) checkFunction('onDownload', options.onDownload);
   if (options.cache !== undefined) checkCache(options.cache);
   checkSignal(options.signal);
 }

@@ -1,0 +1,25 @@
+import { Command } from 'commander';
+import { catalogue } from '../models/catalogue.js';
+import { run } from './run.js';
+
+/** `longvlm models` */
+export function modelsCommand(): Command {
+  return new Command('models')
+    .description('list the models that --model knows by name, with what they download and their licences')
+    .option('--json', 'print one JSON array')
+    .action((flags: { json?: boolean }) => run(async () => list(flags)));
+}
+
+function list({ json }: { json?: boolean }): void {
+  const nano = { name: 'nano', description: 'the embedded model, for one small made-up world', license: 'mit', bytes: 0 };
+  const models = [nano, ...catalogue.map(({ options, ...model }) => ({ ...model, ...options }))];
+  if (json) {
+    process.stdout.write(`${JSON.stringify(models)}\n`);
+    return;
+  }
+  const width = Math.max(...models.map(({ name }) => name.length));
+  for (const { name, bytes, license, description } of models) {
+    const size = bytes === 0 ? 'in the box' : `${(bytes / 1e9).toFixed(1)} GB`;
+    process.stdout.write(`${name.padEnd(width)}  ${size.padStart(10)}  ${license.padEnd(10)}  ${description}\n`);
+  }
+}

@@ -1,0 +1,74 @@
+// Models that are known by name: where they lie on the hub, and how they were trained to be used.
+import type { LongVLMOptions } from '../longvlmOptions.js';
+
+/** A model of the catalogue. */
+export type KnownModel = {
+  readonly name: string;
+  readonly description: string;
+  readonly license: string;
+  /** Bytes to download, about. */
+  readonly bytes: number;
+  readonly options: Readonly<Pick<LongVLMOptions, 'llm' | 'projector' | 'resize' | 'template'>>;
+};
+
+// LLaVA pads frames to a square, as its own preprocessing does; BakLLaVA was trained with LLaVA's code and prompt.
+const llava = { resize: 'pad', template: 'vicuna_v1_1' } as const;
+
+/** Sizes and licences as the hub states them. */
+export const catalogue: readonly KnownModel[] = [
+  {
+    name: 'llava-1.5-7b',
+    description: 'LLaVA-1.5 on Vicuna 7B, 4 bits',
+    license: 'llama2',
+    bytes: 4.7e9,
+    options: {
+      llm: 'hf:second-state/Llava-v1.5-7B-GGUF/llava-v1.5-7b-Q4_K_M.gguf',
+      projector: 'hf:second-state/Llava-v1.5-7B-GGUF/llava-v1.5-7b-mmproj-model-f16.gguf',
+      ...llava,
+    },
+  },
+  {
+    name: 'llava-1.5-13b',
+    description: 'LLaVA-1.5 on Vicuna 13B, 4 bits',
+    license: 'llama2',
+    bytes: 8.0e9,
+    options: {
+      llm: 'hf:PsiPi/liuhaotian_llava-v1.5-13b-GGUF/llava-v1.5-13b-Q4_0.gguf',
+      projector: 'hf:PsiPi/liuhaotian_llava-v1.5-13b-GGUF/mmproj-model-f16.gguf',
+      ...llava,
+    },
+  },
+  {
+    name: 'llava-1.6-vicuna-7b',
+    description: 'LLaVA-1.6 on Vicuna 7B, 4 bits',
+    license: 'llama2',
+    bytes: 4.7e9,
+    options: {
+      llm: 'hf:second-state/Llava-v1.6-Vicuna-7B-GGUF/llava-v1.6-vicuna-7b-Q4_K_M.gguf',
+      projector: 'hf:second-state/Llava-v1.6-Vicuna-7B-GGUF/llava-v1.6-vicuna-7b-mmproj-model-f16.gguf',
+      ...llava,
+    },
+  },
+  {
+    name: 'sharegpt4v-7b',
+    description: 'ShareGPT4V on Vicuna 7B, 5 bits',
+    license: 'llama2',
+    bytes: 5.4e9,
+    options: {
+      llm: 'hf:nakodanei/ShareGPT4V-7B_GGUF/ShareGPT4V-7B_Q5_K_M.gguf',
+      projector: 'hf:nakodanei/ShareGPT4V-7B_GGUF/mmproj-model-f16.gguf',
+      ...llava,
+    },
+  },
+  {
+    name: 'bakllava-1',
+    description: 'BakLLaVA on Mistral 7B, 4 bits',
+    license: 'apache-2.0',
+    bytes: 5.0e9,
+    options: {
+      llm: 'hf:abetlen/BakLLaVA-1-GGUF/bakllava-1.Q4_K.gguf',
+      projector: 'hf:abetlen/BakLLaVA-1-GGUF/mmproj-model-f16.gguf',
+      ...llava,
+    },
+  },
+];
