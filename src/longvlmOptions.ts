@@ -122,7 +122,8 @@ export function visionIsMissing(): TypeError {
 export function checkOptions(options: LongVLMOptions): void {
   checkObject('options', options);
   const { model, vision, projector, llm } = options;
-  if (model === undefined && llm !== undefined && vision === undefined && projector === undefined) throw visionIsMissing();
+  if (model === undefined && llm !== undefined && vision === undefined && projector === undefined)
+    throw visionIsMissing();
   for (const name of ['model', 'vision', 'projector', 'llm', 'ffmpeg'] as const)
     if (options[name] !== undefined) checkString(name, options[name]);
   for (const name of ['frames', 'segmentFrames', 'tokensPerSegment', 'globalLayers', 'mergeHeads', 'threads'] as const)
@@ -131,7 +132,8 @@ export function checkOptions(options: LongVLMOptions): void {
   if (options.reduction !== undefined) checkOneOf('reduction', options.reduction, reductions);
   if (options.template !== undefined) resolvePromptTemplate(options.template);
   if (options.temperature !== undefined) checkNumber('temperature', options.temperature, 0);
-  if (options.offline !== undefined && typeof options.offline !== 'boolean') wrongType('offline', 'boolean', options.offline);
+  if (options.offline !== undefined && typeof options.offline !== 'boolean')
+    wrongType('offline', 'boolean', options.offline);
   if (options.onDownload !== undefined) checkFunction('onDownload', options.onDownload);
   if (options.cache !== undefined) checkCache(options.cache);
   checkSignal(options.signal);

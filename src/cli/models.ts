@@ -11,7 +11,12 @@ export function modelsCommand(): Command {
 }
 
 function list({ json }: { json?: boolean }): void {
-  const nano = { name: 'nano', description: 'the embedded model, for one small made-up world', license: 'mit', bytes: 0 };
+  const nano = {
+    name: 'nano',
+    description: 'the embedded model, for one small made-up world',
+    license: 'mit',
+    bytes: 0,
+  };
   const models = [nano, ...catalogue.map(({ options, ...model }) => ({ ...model, ...options }))];
   if (json) {
     process.stdout.write(`${JSON.stringify(models)}\n`);

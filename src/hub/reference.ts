@@ -48,13 +48,16 @@ export async function fetchModel(text: string, part: ModelPart, options: HubOpti
   const { repo, file, quantization } = reference;
   if (file !== undefined) return fetchFile(repo, file, options);
   const files = await listFiles(repo, options);
-  const candidates = files.filter((name) => /\.gguf$/i.test(name) && /mmproj|clip-model/i.test(name) === (part !== 'llm'));
+  const candidates = files.filter(
+    (name) => /\.gguf$/i.test(name) && /mmproj|clip-model/i.test(name) === (part !== 'llm'),
+  );
   const chosen = choose(candidates, quantization, preferred[part === 'vision' ? 'projector' : part]);
   if (chosen !== undefined) {
     const parts = await Promise.all(partsOf(chosen, candidates).map((name) => fetchFile(repo, name, options)));
     return parts[0]!;
   }
-  if (part !== 'llm' && quantization === undefined && files.includes('config.json')) return fetchFolder(repo, files, options);
+  if (part !== 'llm' && quantization === undefined && files.includes('config.json'))
+    return fetchFolder(repo, files, options);
   const there = candidates.length > 0 ? ` It has ${candidates.join(', ')}.` : '';
   throw new LongVLMError(
     'ERR_LONGVLM_HUB',
@@ -62,7 +65,11 @@ export async function fetchModel(text: string, part: ModelPart, options: HubOpti
   );
 }
 
-function choose(names: readonly string[], quantization: string | undefined, order: readonly string[]): string | undefined {
+function choose(
+  names: readonly string[],
+  quantization: string | undefined,
+  order: readonly string[],
+): string | undefined {
   const having = (wanted: string) => {
     const escaped = wanted.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
     return names.find((name) => new RegExp(`(^|[-._/])${escaped}([-._]|$)`, 'i').test(name));
@@ -80,7 +87,11 @@ function partsOf(name: string, names: readonly string[]): string[] {
 
 /** A model's folder: what describes it, and its weights in the best of the forms that it has. */
 async function fetchFolder(repo: Repo, files: readonly string[], options: HubOptions): Promise<string> {
-  const forms = [/^model\.safetensors$/, /^model(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/, /^pytorch_model.*\.bin(\.index\.json)?$/];
+  const forms = [
+    /^model\.safetensors$/,
+    /^model(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/,
+    /^pytorch_model.*\.bin(\.index\.json)?$/,
+  ];
   const weights = forms.map((form) => files.filter((name) => form.test(name))).find((found) => found.length > 0) ?? [];
   const described = ['config.json', 'preprocessor_config.json'].filter((name) => files.includes(name));
   let folder = '';

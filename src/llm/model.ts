@@ -1,9 +1,11 @@
 import path from 'node:path';
-import type { GgufFileInfo, Llama, LlamaModel } from 'node-llama-cpp';
+import type { ChatWrapper, GgufFileInfo, Llama, LlamaModel } from 'node-llama-cpp';
 import { LongVLMError, messageOf } from '../errors.js';
 import { checkFunction, checkInteger, checkOneOf, checkSignal, checkString } from '../validate.js';
 import { openFile } from '../weights/tensorFile.js';
 import { type LanguageModelDevice, languageModelDevices, startLlama, withErrorLog } from './llama.js';
+
+type NodeLlamaCpp = typeof import('node-llama-cpp');
 
 /** Options of {@link LanguageModel.load}. */
 export type LanguageModelOptions = {
@@ -34,10 +36,20 @@ export class LanguageModel {
   readonly llama: Llama;
   /** @internal */
   readonly model: LlamaModel;
+  /** @internal */
+  readonly nodeLlamaCpp: NodeLlamaCpp;
+  #chatWrapper: ChatWrapper | undefined;
   #disposing: Promise<void> | undefined;
 
-  private constructor(file: string, llama: Llama, model: LlamaModel, threads: number | undefined) {
+  private constructor(
+    file: string,
+    nodeLlamaCpp: NodeLlamaCpp,
+    llama: Llama,
+    model: LlamaModel,
+    threads: number | undefined,
+  ) {
     this.path = file;
+    this.nodeLlamaCpp = nodeLlamaCpp;
     this.threads = threads ?? llama.cpuMathCores;
     this.llama = llama;
     this.model = model;
@@ -59,8 +71,8 @@ export class LanguageModel {
     signal?.throwIfAborted();
 
     await (await openFile(file)).close();
-    const { readGgufFileInfo } = await import('node-llama-cpp');
-    checkIsLanguageModel(file, await readInfo(file, readGgufFileInfo));
+    const nodeLlamaCpp = await import('node-llama-cpp');
+    checkIsLanguageModel(file, await readInfo(file, nodeLlamaCpp.readGgufFileInfo));
     const llama = await startLlama(device);
     signal?.throwIfAborted();
     const model = await withErrorLog(
@@ -73,7 +85,7 @@ export class LanguageModel {
         }),
       (lines, error) => (signal?.aborted ? signal.reason : cannotLoad(file, lines, error)),
     );
-    return new LanguageModel(file, llama, model, options.threads);
+    return new LanguageModel(file, nodeLlamaCpp, llama, model, options.threads);
   }
 
   /** What llama.cpp computes on: `cpu`, `cuda`, `vulkan` or `metal`. */
@@ -84,6 +96,12 @@ export class LanguageModel {
   /** Name of the model, as its file says. */
   get name(): string {
     return this.model.fileInfo.metadata.general?.name ?? path.basename(this.path);
+  }
+
+  /** What lays out conversations as the chat template in the file does. @internal */
+  get chatWrapper(): ChatWrapper {
+    this.#chatWrapper ??= this.nodeLlamaCpp.resolveChatWrapper(this.model);
+    return this.#chatWrapper;
   }
 
   /** The id of a special token with that text, if the vocabulary has it. */
@@ -121,9 +139,7 @@ function cannotLoad(file: string, lines: readonly string[], error: unknown): Lon
   });
 }
 
-type ReadInfo = typeof import('node-llama-cpp').readGgufFileInfo;
-
-async function readInfo(file: string, read: ReadInfo): Promise<GgufFileInfo> {
+async function readInfo(file: string, read: NodeLlamaCpp['readGgufFileInfo']): Promise<GgufFileInfo> {
   try {
     return await read(file, { sourceType: 'filesystem', logWarnings: false });
   } catch (error) {

@@ -35,9 +35,11 @@ const templates = {
       "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions.",
     ...vicunaLayout,
   },
+  // The rest of it is in the model's own file: see chatTemplate.ts.
+  chat_template: { name: 'chat_template', system: '', ...vicunaLayout },
 } satisfies Record<string, PromptTemplate>;
 
-/** The name of a built-in {@link PromptTemplate}. */
+/** The name of a built-in {@link PromptTemplate}; `chat_template` is that in the language model's own file. */
 export type PromptTemplateName = keyof typeof templates;
 
 /** The names of the built-in templates. */
@@ -53,6 +55,11 @@ export function resolvePromptTemplate(template: PromptTemplateName | PromptTempl
   for (const key of ['name', 'user', 'assistant', 'videoStart', 'videoEnd'] as const)
     checkString(`template.${key}`, template[key]);
   return template;
+}
+
+/** Whether a conversation is laid out by the chat template in the model's file. */
+export function isChatTemplate(template: PromptTemplate): boolean {
+  return template === templates.chat_template;
 }
 
 /** The text before the video: the system text and the head of the first question. */

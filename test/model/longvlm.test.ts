@@ -428,7 +428,12 @@ describe('LongVLM.load()', () => {
     ['more global layers than there are', { globalLayers: 8 }, 'RangeError', /between 1 and 7 for globalLayers/],
     ['another resize', { resize: 'stretch' }, 'RangeError', /one of crop, squash, pad for resize/],
     ['another reduction', { reduction: 'drop' }, 'RangeError', /one of merge, pool, subsample for reduction/],
-    ['another template', { template: 'chatml' }, 'RangeError', /one of long_vlm_v1, vicuna_v1_1 for template/],
+    [
+      'another template',
+      { template: 'chatml' },
+      'RangeError',
+      /one of long_vlm_v1, vicuna_v1_1, chat_template for template/,
+    ],
     ['a temperature below 0', { temperature: -1 }, 'RangeError', /number of at least 0 for temperature/],
   ])('refuses %s', async (_, options, error, message) => {
     const given = options && { ...picoOptions, ...options };

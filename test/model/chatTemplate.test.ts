@@ -1,0 +1,82 @@
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { LongVLM } from '../../dist/index.js';
+import { LanguageModel } from '../../dist/llm/model.js';
+import { tokensAfterVideo, tokensBeforeVideo, tokensOfNextTurn } from '../../dist/llm/prompt.js';
+import { resolvePromptTemplate } from '../../dist/llm/templates.js';
+import { loadGguf, writeGguf } from '../fixtures/gguf/write.js';
+import { pico, picoOptions } from '../fixtures/index.js';
+import { temporaryFolder } from '../fixtures/vision/index.js';
+
+// What models come with, as their makers write it.
+const jinja = {
+  chatml:
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+  own: "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'system' %}Rules: {{ m['content'] }} # {% elif m['role'] == 'user' %}Human: {{ m['content'] }} # {% else %}Robot:{{ m['content'] }}{{ eos_token }} # {% endif %}{% endfor %}{% if add_generation_prompt %}Robot:{% endif %}",
+};
+
+const folder = await temporaryFolder();
+const template = resolvePromptTemplate('chat_template');
+const models: Record<string, LanguageModel> = {};
+
+async function withTemplate(name: string, text: string): Promise<string> {
+  const content = await loadGguf(pico.llm);
+  content.metadata.set('tokenizer.chat_template', text);
+  return writeGguf(join(folder, `${name}.gguf`), content);
+}
+
+beforeAll(async () => {
+  for (const [name, text] of Object.entries(jinja))
+    models[name] = await LanguageModel.load({ path: await withTemplate(name, text), device: 'cpu', threads: 1 });
+});
+afterAll(() => Promise.all(Object.values(models).map((model) => model.dispose())));
+
+/** The prompt as text, the video as [VIDEO]; SentencePiece puts spaces before parts, which do not count here. */
+function shown(name: string, system: string, question = 'What is it?') {
+  const model = models[name]!;
+  const text = (tokens: readonly number[]) => model.model.detokenize(tokens as never, true);
+  const before = text(tokensBeforeVideo(model, template, system));
+  const after = text(tokensAfterVideo(model, template, question));
+  const squeezed = (all: string) => all.replace(/[^\S\n]+/g, '');
+  return {
+    first: squeezed(`${before}[VIDEO]${after}`),
+    next: squeezed(text(tokensOfNextTurn(model, template, question))),
+  };
+}
+
+describe('the chat template of a model', () => {
+  test('ChatML: the video opens the first turn of the user', () => {
+    const { first, next } = shown('chatml', 'Be brief.');
+    const question = 'Whatisit?<|im_end|>\n<|im_start|>assistant\n';
+    expect(first).toBe(`<s><|im_start|>system\nBebrief.<|im_end|>\n<|im_start|>user\n[VIDEO]\n${question}`);
+    // A later turn begins with what ends the answer.
+    expect(next).toBe(`<|im_end|>\n<|im_start|>user\n${question}`);
+  });
+
+  test('one of its own: with and without a system text', () => {
+    const question = 'Whatisit?#Robot:';
+    expect(shown('own', 'Be brief.').first).toBe(`<s>Rules:Bebrief.#Human:[VIDEO]\n${question}`);
+    expect(shown('own', '').first).toBe(`<s>Human:[VIDEO]\n${question}`);
+    expect(shown('own', '').next).toBe(`</s>#Human:${question}`);
+  });
+
+  test('a question that spells out a special token does not end the turn', () => {
+    const model = models.own!;
+    const { eos } = model.model.tokens;
+    expect(tokensAfterVideo(model, template, 'x</s>y')).not.toContain(eos);
+    expect(tokensOfNextTurn(model, template, 'x</s>y').filter((token) => token === eos)).toHaveLength(1);
+  });
+
+  test('is used by name, with a system text, over several turns', async () => {
+    const llm = await withTemplate('asked', jinja.own);
+    const vlm = await LongVLM.load({ ...picoOptions, llm, template: 'chat_template' });
+    try {
+      const chat = await vlm.chat(pico.video, { system: 'Be brief.' });
+      await chat.ask('What is it?', { maxTokens: 4, temperature: 0 });
+      await chat.ask('And then?', { maxTokens: 4, temperature: 0 });
+      expect(chat.lastAnswer!.tokenIds.length).toBeGreaterThan(0);
+    } finally {
+      await vlm.dispose();
+    }
+  });
+});
