@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import type { LlamaModel } from 'node-llama-cpp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { LongVLM } from '../../dist/index.js';
 import { LanguageModel } from '../../dist/llm/model.js';
@@ -31,10 +32,12 @@ beforeAll(async () => {
 });
 afterAll(() => Promise.all(Object.values(models).map((model) => model.dispose())));
 
+const llamaOf = (model: LanguageModel) => (model as unknown as { model: LlamaModel }).model;
+
 /** The prompt as text, the video as [VIDEO]; SentencePiece puts spaces before parts, which do not count here. */
 function shown(name: string, system: string, question = 'What is it?') {
   const model = models[name]!;
-  const text = (tokens: readonly number[]) => model.model.detokenize(tokens as never, true);
+  const text = (tokens: readonly number[]) => llamaOf(model).detokenize(tokens as never, true);
   const before = text(tokensBeforeVideo(model, template, system));
   const after = text(tokensAfterVideo(model, template, question));
   const squeezed = (all: string) => all.replace(/[^\S\n]+/g, '');
@@ -62,7 +65,7 @@ describe('the chat template of a model', () => {
 
   test('a question that spells out a special token does not end the turn', () => {
     const model = models.own!;
-    const { eos } = model.model.tokens;
+    const { eos } = llamaOf(model).tokens;
     expect(tokensAfterVideo(model, template, 'x</s>y')).not.toContain(eos);
     expect(tokensOfNextTurn(model, template, 'x</s>y').filter((token) => token === eos)).toHaveLength(1);
   });

@@ -1,0 +1,147 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { fetchModel, parseReference } from '../../dist/hub/reference.js';
+import { LongVLM, type LongVLMOptions } from '../../dist/index.js';
+import { catalogue } from '../../dist/models/catalogue.js';
+import { startHub } from '../fixtures/hub.js';
+import { pico, picoOptions } from '../fixtures/index.js';
+import { temporaryFolder } from '../fixtures/vision/index.js';
+
+const folder = await temporaryFolder();
+const { llm: _, projector: __, vision: ___, ...sampling } = picoOptions;
+const names = ['HF_ENDPOINT', 'HF_HOME', 'HF_HUB_CACHE', 'HF_HUB_OFFLINE'];
+const before = names.map((name) => [name, process.env[name]] as const);
+let hub: Awaited<ReturnType<typeof startHub>>;
+
+beforeAll(async () => {
+  const read = (path: string) => readFile(path);
+  const [mmproj, llm, projector] = await Promise.all([read(pico.mmproj), read(pico.llm), read(pico.projector)]);
+  const clip = Object.fromEntries(
+    await Promise.all(
+      ['config.json', 'preprocessor_config.json', 'model.safetensors'].map(
+        async (name) => [name, await read(join(pico.clip, name))] as const,
+      ),
+    ),
+  );
+  // The models of the catalogue, as far as anybody can tell here.
+  const known = catalogue.map(({ options }) => {
+    const { repo, file } = parseReference(options.llm!);
+    return [repo.name, { [file!]: llm, [parseReference(options.projector!).file!]: mmproj }] as const;
+  });
+  hub = await startHub({
+    ...Object.fromEntries(known),
+    'some/quants': {
+      'README.md': Buffer.from('#'),
+      'model.Q4_K_M.gguf': llm,
+      'model.Q8_0.gguf': llm.subarray(1),
+      'mmproj-model-Q8_0.gguf': mmproj.subarray(1),
+      'mmproj-model-f16.gguf': mmproj,
+    },
+    'some/single': { 'ggml-model.gguf': llm },
+    'some/split': { 'big-Q4_0-00001-of-00002.gguf': llm, 'big-Q4_0-00002-of-00002.gguf': llm.subarray(2) },
+    'some/clip': clip,
+    'some/projector': { 'mm_projector.safetensors': projector },
+  });
+  for (const name of names) delete process.env[name];
+  process.env.HF_ENDPOINT = hub.url;
+  process.env.HF_HOME = join(folder, 'home');
+});
+afterAll(() => {
+  hub.close();
+  for (const [name, value] of before) {
+    if (value === undefined) delete process.env[name];
+    else process.env[name] = value;
+  }
+});
+
+describe('hf: references', () => {
+  test.each([
+    ['hf:o/r', { repo: { name: 'o/r', revision: 'main' } }],
+    ['hf:o/r:Q4_K_M', { repo: { name: 'o/r', revision: 'main' }, quantization: 'Q4_K_M' }],
+    ['hf:o/r@v1:f16', { repo: { name: 'o/r', revision: 'v1' }, quantization: 'f16' }],
+    ['hf:o/r/sub/x.gguf', { repo: { name: 'o/r', revision: 'main' }, file: 'sub/x.gguf' }],
+    ['hf:o/r@abc/x.gguf', { repo: { name: 'o/r', revision: 'abc' }, file: 'x.gguf' }],
+  ])('%s', (text, reference) => {
+    expect(parseReference(text)).toEqual(reference);
+  });
+
+  test.each(['hf:', 'hf:o', 'hf:o/r/', 'hf:o/r/../x', 'hf:o/r:', 'hf:o/r@', 'hf:/o/r', 'hf:o/r//x'])(
+    'not %s',
+    (text) => {
+      expect(() => parseReference(text)).toThrow(RangeError);
+    },
+  );
+
+  test.each([
+    ['hf:some/quants', 'llm', 'model.Q4_K_M.gguf'],
+    ['hf:some/quants:q8_0', 'llm', 'model.Q8_0.gguf'],
+    ['hf:some/quants', 'projector', 'mmproj-model-f16.gguf'],
+    ['hf:some/quants:Q8_0', 'projector', 'mmproj-model-Q8_0.gguf'],
+    ['hf:some/quants', 'vision', 'mmproj-model-f16.gguf'],
+    ['hf:some/single', 'llm', 'ggml-model.gguf'],
+    ['hf:some/split', 'llm', 'big-Q4_0-00001-of-00002.gguf'],
+    ['hf:some/projector/mm_projector.safetensors', 'projector', 'mm_projector.safetensors'],
+  ] as const)('%s as %s is %s', async (text, part, file) => {
+    expect((await fetchModel(text, part)).split('/').at(-1)).toBe(file);
+  });
+
+  test('a model in parts is there whole', async () => {
+    const first = await fetchModel('hf:some/split:Q4_0', 'llm');
+    expect((await readFile(first.replace('00001-of', '00002-of'))).length).toBeGreaterThan(0);
+  });
+
+  test.each([
+    [
+      'hf:some/quants:Q2_K',
+      'llm',
+      /holds no language model in Q2_K as GGUF\. It has model\.Q4_K_M\.gguf, model\.Q8_0\.gguf\./,
+    ],
+    ['hf:some/single', 'projector', /some\/single holds no mmproj file as GGUF\. Name a file/],
+    ['hf:some/clip', 'llm', /holds no language model as GGUF/],
+  ] as const)('%s as %s is refused', async (text, part, message) => {
+    await expect(fetchModel(text, part)).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_HUB',
+      message: expect.stringMatching(message),
+    });
+  });
+});
+
+describe('LongVLM.load()', () => {
+  const loaded = async (options: LongVLMOptions) => {
+    const vlm = await LongVLM.load({ ...sampling, ...options });
+    await vlm.dispose();
+    return vlm;
+  };
+
+  test.each(catalogue.map(({ name }) => name))('%s by name, and again without a network', async (model) => {
+    const seen = new Set<string>();
+    const vlm = await loaded({ model, onDownload: ({ file }) => seen.add(file) });
+    expect(vlm.preset).toBe(model);
+    expect(vlm.template.name).toBe('vicuna_v1_1');
+    expect(vlm.sampling).toMatchObject({ resize: 'pad', frames: picoOptions.frames });
+    expect(seen.size).toBe(2);
+    hub.requests.length = 0;
+    expect((await loaded({ model, offline: true, resize: 'crop' })).sampling.resize).toBe('crop');
+    expect(hub.requests).toEqual([]);
+  });
+
+  test('each part from where it lies', async () => {
+    const vlm = await loaded({ vision: 'hf:some/clip', projector: pico.projector, llm: 'hf:some/quants:Q4_K_M' });
+    expect(vlm.preset).toBeUndefined();
+    expect(vlm.parts).toMatchObject({ vision: { layers: 6 }, projector: { kind: 'linear' } });
+    expect(vlm.parts.vision.path.startsWith(process.env.HF_HOME!)).toBe(true);
+  });
+
+  test('a preset with a part of its own', async () => {
+    const vlm = await loaded({ model: 'bakllava-1', projector: pico.projector, vision: pico.clip });
+    expect(vlm.parts).toMatchObject({ projector: { kind: 'linear' }, vision: { layers: 6 } });
+  });
+
+  test('refuses names that nobody knows, before anything else', async () => {
+    await expect(loaded({ model: 'gpt-9' })).rejects.toThrow(
+      /^Expected nano, llava-1\.5-7b, .* for model but received "gpt-9"$/,
+    );
+    await expect(loaded({ model: 'bakllava-1', frames: 7 })).rejects.toThrow(/multiple of segmentFrames/);
+  });
+});
