@@ -85,6 +85,7 @@ export class LongVLM {
         VisionEncoder.create({
           path: settled.vision,
           globalLayers: settled.globalLayers,
+          device: settled.device,
           ...(settled.threads !== undefined && { threads: settled.threads }),
           ...(signal && { signal }),
         }).then((vision) => {
@@ -93,6 +94,7 @@ export class LongVLM {
         settled.projector === undefined
           ? undefined
           : Projector.load(settled.projector, {
+              device: settled.device,
               ...(settled.threads !== undefined && { threads: settled.threads }),
               ...(signal && { signal }),
             }).then((projector) => {
@@ -102,7 +104,7 @@ export class LongVLM {
           ? undefined
           : LanguageModel.load({
               path: settled.llm,
-              ...(settled.device && { device: settled.device }),
+              device: settled.gpu === 'off' ? 'cpu' : settled.gpu,
               ...(settled.gpuLayers !== undefined && { gpuLayers: settled.gpuLayers }),
               ...(settled.threads !== undefined && { threads: settled.threads }),
               ...(settled.onProgress && { onProgress: settled.onProgress }),
@@ -138,6 +140,7 @@ export class LongVLM {
       vision: {
         path: path.resolve(this.#options.vision),
         identity: this.tower,
+        device: this.#vision.device,
         imageSize: config.imageSize,
         patchSize: config.patchSize,
         channels: config.channels,
@@ -154,6 +157,7 @@ export class LongVLM {
           path: path.resolve(this.#options.projector!),
           identity: this.#projector.identity,
           kind: this.#projector.kind,
+          device: this.#projector.device,
           inChannels: this.#projector.inChannels,
           outChannels: this.#projector.outChannels,
         },
@@ -163,6 +167,7 @@ export class LongVLM {
           path: this.#llm.path,
           name: this.#llm.name,
           device: this.#llm.device,
+          gpuLayers: this.#llm.gpuLayers,
           width: this.#llm.width,
           trainContextSize: this.#llm.trainContextSize,
         },
@@ -333,6 +338,8 @@ export type LongVLMParts = {
   readonly vision: {
     readonly path: string;
     readonly identity: string;
+    /** ONNX Runtime's execution provider. */
+    readonly device: string;
     readonly imageSize: number;
     readonly patchSize: number;
     readonly channels: number;
@@ -348,13 +355,17 @@ export type LongVLMParts = {
     readonly path: string;
     readonly identity: string;
     readonly kind: string;
+    readonly device: string;
     readonly inChannels: number;
     readonly outChannels: number;
   };
   readonly llm?: {
     readonly path: string;
     readonly name: string;
+    /** What llama.cpp computes on: `cpu`, `cuda`, `vulkan` or `metal`. */
     readonly device: string;
+    /** Layers that are on the GPU. */
+    readonly gpuLayers: number;
     readonly width: number;
     readonly trainContextSize: number;
   };

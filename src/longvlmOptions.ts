@@ -1,7 +1,6 @@
 import type { Sampling } from './features.js';
 import { checkCache, type FeaturesCache } from './featuresCache.js';
 import type { HubProgress } from './hub/hub.js';
-import type { LanguageModelDevice } from './llm/llama.js';
 import { defaultTemperature } from './llm/sampling.js';
 import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate } from './llm/templates.js';
 import {
@@ -19,6 +18,12 @@ import { type Reduction, reductions } from './vision/reduce.js';
 
 /** How frames are made square: CLIP's own way, the reference loader's, or LLaVA-1.5's. */
 export type Resize = 'crop' | 'squash' | 'pad';
+
+/** A kind of GPU for the language model, `auto` for the best that is there, `off` for none. */
+export type Gpu = (typeof gpus)[number];
+
+/** The names of {@link Gpu}. */
+export const gpus = ['auto', 'cuda', 'vulkan', 'metal', 'off'] as const;
 
 /**
  * Options of {@link LongVLM.load}. With none of `vision`, `projector` and `llm` named, the embedded model nano is loaded,
@@ -72,8 +77,13 @@ export type LongVLMOptions = {
   template?: PromptTemplateName | PromptTemplate;
   /** Temperature of answers that name none: `0` always takes the most likely token. Defaults to `0.2`. */
   temperature?: number;
-  /** Where the language model runs. Defaults to `auto`: a GPU that llama.cpp can use, else the CPU. */
-  device?: LanguageModelDevice;
+  /**
+   * Where vision tower and projector run: `cpu`, `auto` (a GPU that works, else the CPU), or an execution provider of ONNX
+   * Runtime. Defaults to `auto`.
+   */
+  device?: string;
+  /** Where the language model runs: `auto` (a GPU that llama.cpp can use, else the CPU), that kind of GPU, or `off`. Defaults to `auto`. */
+  gpu?: Gpu;
   /** Layers of the language model on the GPU. Defaults to as many as fit. */
   gpuLayers?: number;
   /** Threads of the vision tower, and of the language model on the CPU. Defaults to the machine's cores. */
@@ -98,6 +108,8 @@ export const defaultOptions = {
   globalLayers: 5,
   resize: 'crop',
   reduction: 'merge',
+  device: 'auto',
+  gpu: 'auto',
   template: 'long_vlm_v1',
   temperature: defaultTemperature,
 } as const satisfies LongVLMOptions;
@@ -128,6 +140,9 @@ export function checkOptions(options: LongVLMOptions): void {
     if (options[name] !== undefined) checkString(name, options[name]);
   for (const name of ['frames', 'segmentFrames', 'tokensPerSegment', 'globalLayers', 'mergeHeads', 'threads'] as const)
     if (options[name] !== undefined) checkInteger(name, options[name], 1);
+  if (options.device !== undefined) checkString('device', options.device);
+  if (options.gpu !== undefined) checkOneOf('gpu', options.gpu, gpus);
+  if (options.gpuLayers !== undefined) checkInteger('gpuLayers', options.gpuLayers, 0);
   if (options.resize !== undefined) checkOneOf('resize', options.resize, ['crop', 'squash', 'pad']);
   if (options.reduction !== undefined) checkOneOf('reduction', options.reduction, reductions);
   if (options.template !== undefined) resolvePromptTemplate(options.template);

@@ -13,7 +13,7 @@ import {
   type ModelFlags,
 } from './options.js';
 import { Progress } from './progress.js';
-import { videoLine, videoReport, warningLines } from './report.js';
+import { devicesOf, videoLine, videoReport, warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
 
 type Flags = ModelFlags & AnswerFlags & { json?: boolean };
@@ -35,7 +35,12 @@ async function ask(video: string, question: string, flags: Flags, signal: AbortS
   const progress = new Progress();
   let vlm: LongVLM | undefined;
   try {
-    vlm = await LongVLM.load({ ...loadOptionsToChat(flags), onProgress: progress.onLoad, signal });
+    vlm = await LongVLM.load({
+      ...loadOptionsToChat(flags),
+      onProgress: progress.onLoad,
+      onDownload: progress.onDownload,
+      signal,
+    });
     const loaded = performance.now();
     if (!isFeaturesFile(video)) vlm.checkQuestion(question, chatOptions(flags));
     const features = await featuresOf(vlm, video, { onProgress: progress.onEncode, signal });
@@ -54,6 +59,7 @@ async function ask(video: string, question: string, flags: Flags, signal: AbortS
         tokenIds: answer.tokenIds,
         stopReason: answer.stopReason,
         video: videoReport(features, flags.tokens),
+        devices: devicesOf(vlm),
         timings: {
           load: milliseconds(loaded - started),
           encode: milliseconds(encoded - loaded),

@@ -34,7 +34,12 @@ async function chat(video: string, flags: Flags, signal: AbortSignal): Promise<v
   const progress = new Progress();
   let vlm: LongVLM | undefined;
   try {
-    vlm = await LongVLM.load({ ...loadOptionsToChat(flags), onProgress: progress.onLoad, signal });
+    vlm = await LongVLM.load({
+      ...loadOptionsToChat(flags),
+      onProgress: progress.onLoad,
+      onDownload: progress.onDownload,
+      signal,
+    });
     const features = await featuresOf(vlm, video, { onProgress: progress.onEncode, signal });
     progress.stop();
     process.stderr.write(`${warningLines(features.source)}${videoLine(features, flags.tokens)}\n`);

@@ -1,6 +1,7 @@
 import { Command, Option } from 'commander';
 import { LongVLM } from '../longvlm.js';
 import type { LongVLMOptions } from '../longvlmOptions.js';
+import { catalogue } from '../models/catalogue.js';
 import { readNano } from '../models/nano.js';
 import { addVisionOptions, loadOptions, type ModelFlags } from './options.js';
 import { checkOutput } from './output.js';
@@ -30,7 +31,7 @@ async function encode(video: string, flags: Flags, signal: AbortSignal): Promise
   const progress = new Progress();
   let vlm: LongVLM | undefined;
   try {
-    vlm = await LongVLM.load({ ...towerOptions(flags), signal });
+    vlm = await LongVLM.load({ ...towerOptions(flags), onDownload: progress.onDownload, signal });
     const loaded = performance.now();
     const features = await vlm.encode(video, { onProgress: progress.onEncode, signal });
     await features.save(flags.output, { type: flags.type });
@@ -47,11 +48,14 @@ async function encode(video: string, flags: Flags, signal: AbortSignal): Promise
   }
 }
 
-/** As {@link loadOptions}; of the embedded model only what encoding needs. */
+/** As {@link loadOptions}; of a model by name only what encoding needs. */
 function towerOptions(flags: Flags): LongVLMOptions {
-  const options = loadOptions(flags);
-  if (flags.vision !== undefined) return options;
-  const { projector: _, llm: __, ...embedded } = readNano().options;
+  const { model, ...options } = loadOptions(flags);
+  if (options.vision !== undefined) return options;
+  const known = catalogue.find(({ name }) => name === model)?.options;
+  // Of a name that nobody knows load() says so.
+  if (model !== undefined && model !== 'nano' && known === undefined) return { ...options, model };
+  const { projector, llm: _, ...preset } = known ?? readNano().options;
   const named = Object.entries(options).filter(([, value]) => value !== undefined);
-  return { ...embedded, ...Object.fromEntries(named) };
+  return { vision: projector, ...preset, ...Object.fromEntries(named) };
 }

@@ -59,7 +59,12 @@ async function evaluateDataset(file: string, flags: Flags, signal: AbortSignal):
   const progress = new Progress();
   let vlm: LongVLM | undefined;
   try {
-    vlm = await LongVLM.load({ ...loadOptionsToChat(flags), onProgress: progress.onLoad, signal });
+    vlm = await LongVLM.load({
+      ...loadOptionsToChat(flags),
+      onProgress: progress.onLoad,
+      onDownload: progress.onDownload,
+      signal,
+    });
     const loaded = performance.now();
     const result = await evaluate(vlm, dataset, {
       ...chatOptions(flags),

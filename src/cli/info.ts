@@ -10,16 +10,17 @@ import { findFfmpeg } from '../video/ffmpeg.js';
 import { probeVideo } from '../video/probe.js';
 import { run } from './run.js';
 
-type Flags = { vision?: string; projector?: string; llm?: string; ffmpeg?: string; json?: boolean };
+type Flags = { model?: string; vision?: string; projector?: string; llm?: string; ffmpeg?: string; json?: boolean };
 
 /** `longvlm info [VIDEO]` */
 export function infoCommand(): Command {
   return new Command('info')
     .description('show what is installed here and what the models are; with a video, what is in it')
     .argument('[video]', 'a video, an animation or a still image')
+    .option('--model <name>', 'a model by name to describe: see longvlm models')
     .option('--vision <dir>', 'a vision tower to describe (default: the embedded model, nano)')
-    .option('--projector <file>', 'a projector to describe, with --vision')
-    .option('--llm <file>', 'a language model to describe, with --vision')
+    .option('--projector <file>', 'a projector to describe, with --vision unless it is an mmproj file')
+    .option('--llm <file>', 'a language model to describe, with the two')
     .option('--ffmpeg <path>', 'the ffmpeg to use (default: $FFMPEG_PATH, ffmpeg-static, then $PATH)')
     .option('--json', 'print one JSON object')
     .action((video: string | undefined, flags: Flags) => run((signal) => info(video, flags, signal)));
@@ -28,10 +29,9 @@ export function infoCommand(): Command {
 async function info(video: string | undefined, flags: Flags, signal: AbortSignal): Promise<void> {
   const report: Record<string, object> = { longvlm: await installation(flags.ffmpeg) };
   if (video !== undefined) report.video = await describeVideo(video, flags.ffmpeg, signal);
-  if (flags.vision !== undefined) Object.assign(report, await describeModels(flags.vision, flags, signal));
-  else if (flags.projector !== undefined || flags.llm !== undefined)
-    throw new TypeError('Expected --vision beside --projector and --llm but received none');
-  else Object.assign(report, await describeEmbedded(signal));
+  const { model, vision, projector, llm } = flags;
+  const named = [model, vision, projector, llm].some((part) => part !== undefined);
+  Object.assign(report, await (named ? describeModels(flags, signal) : describeEmbedded(signal)));
   process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : table(report));
 }
 
@@ -87,9 +87,10 @@ async function describeVideo(video: string, ffmpeg: string | undefined, signal: 
   };
 }
 
-async function describeModels(vision: string, flags: Flags, signal: AbortSignal): Promise<object> {
+async function describeModels(flags: Flags, signal: AbortSignal): Promise<object> {
   const vlm = await LongVLM.load({
-    vision,
+    ...(flags.model !== undefined && { model: flags.model }),
+    ...(flags.vision !== undefined && { vision: flags.vision }),
     ...(flags.projector !== undefined && { projector: flags.projector }),
     ...(flags.llm !== undefined && { llm: flags.llm }),
     // As a description needs neither, they must not be what fails.

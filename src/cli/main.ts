@@ -7,6 +7,7 @@ import { chatCommand } from './chat.js';
 import { encodeCommand } from './encode.js';
 import { evalCommand } from './eval.js';
 import { infoCommand } from './info.js';
+import { modelsCommand } from './models.js';
 
 const program = new Command('longvlm')
   .description('Ask long videos questions, on your own machine.')
@@ -17,15 +18,24 @@ const program = new Command('longvlm')
     `
 Examples:
   longvlm ask video.mp4 "What comes after the red circle?"
-  longvlm ask talk.mp4 "What does she solder first?" --vision clip/ --projector mm_projector.safetensors --llm vicuna.gguf
+  longvlm ask talk.mp4 "What does she solder first?" --projector mmproj-model-f16.gguf --llm llava-v1.5-7b-Q4_K_M.gguf
+  longvlm ask talk.mp4 "What does she solder first?" --model llava-1.5-7b
   longvlm encode talk.mp4 -o talk.safetensors --vision clip/
   longvlm chat talk.safetensors --vision clip/ --projector mm_projector.safetensors --llm vicuna.gguf
   longvlm eval questions.jsonl -o predictions.json
 
-Without --vision, --projector and --llm the embedded model, nano, answers.
-LONGVLM_VISION, LONGVLM_PROJECTOR and LONGVLM_LLM stand in for the three flags.`,
+Without --model, --vision, --projector and --llm the embedded model, nano, answers.
+LONGVLM_MODEL, LONGVLM_VISION, LONGVLM_PROJECTOR and LONGVLM_LLM stand in for the flags.`,
   );
-for (const command of [askCommand(), chatCommand(), encodeCommand(), evalCommand(), infoCommand(), cacheCommand()])
+for (const command of [
+  askCommand(),
+  chatCommand(),
+  encodeCommand(),
+  evalCommand(),
+  infoCommand(),
+  modelsCommand(),
+  cacheCommand(),
+])
   program.addCommand(command);
 // Wrong usage ends with code 2; set on every command, as commander does not hand it down to added ones.
 const overrideExit = (command: Command): void => {

@@ -3,13 +3,15 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { VideoFeatures, type VideoPart } from '../features.js';
 import { type PromptTemplateName, promptTemplateNames } from '../llm/templates.js';
 import type { LongVLM } from '../longvlm.js';
-import { defaultOptions, type LongVLMOptions, type Resize } from '../longvlmOptions.js';
+import { defaultOptions, type Gpu, gpus, type LongVLMOptions, type Resize } from '../longvlmOptions.js';
 import { readNano } from '../models/nano.js';
 import type { Preset } from '../models/preset.js';
 import { type Reduction, reductions } from '../vision/reduce.js';
 
 /** What {@link addVisionOptions} and {@link addLanguageOptions} read. */
 export type ModelFlags = {
+  model?: string;
+  offline?: boolean;
   vision?: string;
   projector?: string;
   llm?: string;
@@ -22,7 +24,9 @@ export type ModelFlags = {
   threads?: number;
   ffmpeg?: string;
   cache?: boolean;
-  device?: 'auto' | 'cpu' | 'cuda' | 'vulkan' | 'metal';
+  device?: string;
+  gpu?: Gpu;
+  gpuLayers?: number;
 };
 
 /** What {@link addAnswerOptions} reads. */
@@ -96,7 +100,7 @@ function withDefault(description: string, name: DefaultedOption): string {
   const value = defaultOptions[name];
   const own = embedded[name] ?? value;
   const shown = typeof own === 'object' ? own.name : own;
-  return `${description} (default: ${shown === value ? value : `${shown}; with --vision: ${value}`})`;
+  return `${description} (default: ${shown === value ? value : `${shown}; with models of your own: ${value}`})`;
 }
 
 /** The vision tower and how videos are sampled. */
@@ -104,8 +108,16 @@ export function addVisionOptions(command: Command): Command {
   return command
     .addOption(
       option(
+        '--model <name>',
+        'a model by name: see longvlm models (default: nano, the embedded one)',
+        'LONGVLM_MODEL',
+      ),
+    )
+    .option('--offline', 'take from the cache what lies on the Hugging Face hub, and download nothing')
+    .addOption(
+      option(
         '--vision <dir>',
-        "CLIP's vision tower: a Hugging Face folder or its .safetensors file (default: the embedded model, nano)",
+        "CLIP's vision tower: a Hugging Face folder, weights in one, or an mmproj .gguf (default: that of --projector, where it is an mmproj; without any, the embedded model, nano)",
         'LONGVLM_VISION',
       ),
     )
@@ -134,6 +146,12 @@ export function addVisionOptions(command: Command): Command {
         reductions,
       ),
     )
+    .addOption(
+      option(
+        '--device <name>',
+        "where vision tower and projector run: auto, cpu, or one of ONNX Runtime's execution providers",
+      ).default('auto'),
+    )
     .option('--no-cache', 'encode the video again, and keep nothing of it (see longvlm cache)')
     .addOption(option('--threads <n>', 'threads on the CPU (default: all cores)').argParser(integer(1)))
     .addOption(option('--ffmpeg <path>', 'the ffmpeg to use (default: $FFMPEG_PATH, ffmpeg-static, then $PATH)'));
@@ -142,12 +160,19 @@ export function addVisionOptions(command: Command): Command {
 /** The projector and the language model. */
 export function addLanguageOptions(command: Command): Command {
   return command
-    .addOption(option('--projector <file>', 'the projector, a .safetensors file; with --vision', 'LONGVLM_PROJECTOR'))
-    .addOption(option('--llm <file>', 'the language model, a .gguf file; with --vision', 'LONGVLM_LLM'))
     .addOption(
-      option('--device <name>', 'where the language model runs')
-        .choices(['auto', 'cpu', 'cuda', 'vulkan', 'metal'])
-        .default('auto'),
+      option(
+        '--projector <file>',
+        'the projector: an mmproj .gguf, .safetensors or PyTorch weights',
+        'LONGVLM_PROJECTOR',
+      ),
+    )
+    .addOption(option('--llm <file>', 'the language model, a .gguf file', 'LONGVLM_LLM'))
+    .addOption(option('--gpu <kind>', 'where the language model runs; off for the CPU').choices(gpus).default('auto'))
+    .addOption(
+      option('--gpu-layers <n>', 'layers of the language model on the GPU (default: as many as fit)').argParser(
+        integer(0),
+      ),
     );
 }
 
@@ -191,44 +216,23 @@ export function addAnswerOptions(command: Command, own: { temperature?: number }
 }
 
 /** The flags as {@link LongVLM.load} takes them; undefined stands for its default. */
-export function loadOptions(flags: ModelFlags): LongVLMOptions {
-  const {
-    vision,
-    projector,
-    llm,
-    frames,
-    segmentFrames,
-    globalLayers,
-    resize,
-    reduction,
-    threads,
-    ffmpeg,
-    device,
-    cache,
-  } = flags;
+export function loadOptions({ mergeTokens, ...flags }: ModelFlags): LongVLMOptions {
+  const { model, vision, projector, llm, frames, segmentFrames, globalLayers, resize, reduction } = flags;
+  const { offline, threads, ffmpeg, device, gpu, gpuLayers, cache } = flags;
   return {
-    vision,
-    projector,
-    llm,
-    frames,
-    segmentFrames,
-    tokensPerSegment: flags.mergeTokens,
-    globalLayers,
-    resize,
-    reduction,
-    threads,
-    ffmpeg,
-    device,
-    cache,
+    ...{ model, vision, projector, llm, offline },
+    ...{ frames, segmentFrames, tokensPerSegment: mergeTokens, globalLayers, resize, reduction },
+    ...{ threads, ffmpeg, device, gpu, gpuLayers, cache },
   };
 }
 
 /** As {@link loadOptions}, for a command that needs the language model. */
 export function loadOptionsToChat(flags: ModelFlags): LongVLMOptions {
-  const { vision, projector, llm } = flags;
-  if (vision !== undefined && (projector === undefined || llm === undefined))
+  const { model, vision, projector, llm } = flags;
+  const named = [vision, projector, llm].some((part) => part !== undefined);
+  if (model === undefined && named && (projector === undefined || llm === undefined))
     throw new TypeError(
-      'Expected --projector and --llm beside --vision: name all three models, or none for the embedded one',
+      'Expected --projector and --llm: name them, and --vision unless the projector is an mmproj file, or none of the three for the embedded model',
     );
   return loadOptions(flags);
 }

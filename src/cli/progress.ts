@@ -2,11 +2,17 @@
 import { SingleBar } from 'cli-progress';
 import type { EncodeProgress } from '../encodeVideo.js';
 import type { EvaluationProgress } from '../eval/evaluate.js';
+import type { HubProgress } from '../hub/hub.js';
 
 /** Shows how far loading, encoding and evaluating are. Silent where stderr is no terminal. */
 export class Progress {
   #bar: SingleBar | undefined;
   #stage = '';
+
+  readonly onDownload = ({ file, bytes, totalBytes }: HubProgress): void => {
+    const name = file.split('/').at(-1)!;
+    this.#show(name, Math.round(bytes / 1e6), Math.round(totalBytes / 1e6), ' MB');
+  };
 
   /** Loading of the language model, `0` to `1`. */
   readonly onLoad = (share: number): void => this.#show('loading', Math.round(share * 100), 100, '%');

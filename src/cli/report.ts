@@ -1,5 +1,6 @@
 // What was really used, for people and for machines.
 import type { VideoFeatures, VideoPart } from '../features.js';
+import type { LongVLM } from '../longvlm.js';
 
 /** The `video` object of `--json`. */
 export function videoReport(features: VideoFeatures, part: VideoPart = 'both') {
@@ -9,6 +10,12 @@ export function videoReport(features: VideoFeatures, part: VideoPart = 'both') {
     tokens: features.tokenCountOf(part),
     duration: features.source.durationSeconds,
   };
+}
+
+/** The `devices` object of `--json`: what is really in use. */
+export function devicesOf({ parts }: LongVLM) {
+  const { vision, projector, llm } = parts;
+  return { vision: vision.device, projector: projector?.device, llm: llm?.device, gpuLayers: llm?.gpuLayers };
 }
 
 /** What was wrong with files, a line each, else nothing. */

@@ -93,6 +93,11 @@ export class LanguageModel {
     return this.llama.gpu || 'cpu';
   }
 
+  /** Layers that run on the GPU. */
+  get gpuLayers(): number {
+    return this.model.gpuLayers;
+  }
+
   /** Name of the model, as its file says. */
   get name(): string {
     return this.model.fileInfo.metadata.general?.name ?? path.basename(this.path);

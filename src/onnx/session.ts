@@ -1,5 +1,8 @@
 // The only file that knows ONNX Runtime. run() blocks its thread, so sessions live in worker threads.
+import { existsSync, readdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
+import { dirname, join } from 'node:path';
 import ort from 'onnxruntime-node';
 import { LongVLMError, messageOf } from '../errors.js';
 import { type Float32Tensor, float32Tensor } from '../tensor.js';
@@ -33,13 +36,17 @@ export class Session {
    * `ERR_LONGVLM_INFERENCE` when ONNX Runtime refuses the model.
    */
   static async create(model: OnnxModel, { device, threads }: SessionOptions): Promise<Session> {
-    const available = ort.listSupportedBackends().map(({ name }) => name);
+    const backends = ort.listSupportedBackends();
+    const available = backends.map(({ name }) => name);
     if (device !== 'auto' && !available.includes(device))
       throw new LongVLMError(
         'ERR_LONGVLM_UNSUPPORTED',
         `Device '${device}' is not available in this build of ONNX Runtime. Use auto or one of ${available.join(', ')}.`,
       );
-    const candidates = device === 'auto' ? [...gpus.filter((gpu) => available.includes(gpu)), 'cpu'] : [device];
+    const tried = gpus.filter((gpu) =>
+      backends.some(({ name, bundled }) => name === gpu && (bundled || isInstalled(gpu))),
+    );
+    const candidates = device === 'auto' ? [...tried, 'cpu'] : [device];
     for (const [index, candidate] of candidates.entries()) {
       try {
         return new Session(await throughGate(() => open(model, candidate, threads)), candidate);
@@ -82,6 +89,16 @@ export class Session {
   async release(): Promise<void> {
     await throughGate(() => this.#session.release());
   }
+}
+
+/** Whether a provider's library is there, which comes in a download of its own: ONNX Runtime complains on stderr of one that is not. */
+function isInstalled(provider: string): boolean {
+  const entry = createRequire(import.meta.url).resolve('onnxruntime-node');
+  const libraries = join(dirname(entry), '../bin');
+  const name = `onnxruntime_providers_${provider}.`;
+  return (
+    existsSync(libraries) && readdirSync(libraries, { recursive: true }).some((file) => String(file).includes(name))
+  );
 }
 
 function open(model: OnnxModel, device: string, threads = availableParallelism()): Promise<ort.InferenceSession> {

@@ -16,6 +16,7 @@ export class WorkerClient {
   readonly #name: string;
   readonly #pending = new Map<number, Pending>();
   readonly #exited: Promise<void>;
+  #info: unknown;
   #calls = 0;
   #failure: LongVLMError | undefined;
   #disposing: Promise<void> | undefined;
@@ -47,7 +48,7 @@ export class WorkerClient {
     signal?.throwIfAborted();
     const client = new WorkerClient(script, data, name);
     try {
-      await client.#track(0, signal);
+      client.#info = await client.#track(0, signal);
       return client;
     } catch (error) {
       // Not terminated: it may be inside ONNX Runtime. It ends by itself, after loading if that is under way.
@@ -55,6 +56,11 @@ export class WorkerClient {
       if (!signal?.aborted) await ended;
       throw error;
     }
+  }
+
+  /** What the worker told of itself when it was ready. */
+  get info(): unknown {
+    return this.#info;
   }
 
   get disposed(): boolean {

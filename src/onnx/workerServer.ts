@@ -10,6 +10,8 @@ export type Service<Payload> = {
   /** `signal` aborts when the caller has given up: {@link letAbortsArrive} between pieces of work. */
   readonly handlers: Readonly<Record<string, (payload: Payload, signal: AbortSignal) => Promise<Answer>>>;
   close(): Promise<void>;
+  /** What the owner should know of it, once it is started: plain data. */
+  readonly info?: unknown;
 };
 
 /** Throws when the caller has given up. The abort is a message, which this thread reads only when it comes to rest. */
@@ -57,5 +59,5 @@ export async function serveWorker<Data, Payload>(start: (data: Data) => Promise<
       void last.then(() => service.close()).finally(() => port.close());
     }
   });
-  post({ id: 0, value: undefined });
+  post({ id: 0, value: service.info });
 }

@@ -95,6 +95,11 @@ export class Projector {
     return this.#worker.call('project', payload, { signal, transfer: [data.buffer as ArrayBuffer] });
   }
 
+  /** ONNX Runtime's execution provider that it runs on: `cpu`, `cuda` and so on. */
+  get device(): string {
+    return this.#worker.info as string;
+  }
+
   get disposed(): boolean {
     return this.#worker.disposed;
   }

@@ -22,6 +22,7 @@ await serveWorker(async ({ model, session: options, outChannels }: ProjectorWork
         return { value: embeddings, transfer: [data.buffer] };
       },
     },
+    info: session.device,
     close: () => session.release(),
   };
 });

@@ -120,6 +120,11 @@ export class VisionEncoder {
     return new VisionEncoder(config, globalLayers, identity, worker);
   }
 
+  /** ONNX Runtime's execution provider that the tower runs on: `cpu`, `cuda` and so on. */
+  get device(): string {
+    return this.#worker.info as string;
+  }
+
   /**
    * Runs the tower alone.
    *

@@ -52,6 +52,7 @@ class TowerWorker {
         encodeSegment: (payload: unknown, signal: AbortSignal) =>
           worker.#encodeSegment(payload as SegmentPayload, signal),
       },
+      info: session.device,
       close: () => session.release(),
     };
   }
