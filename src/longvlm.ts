@@ -85,6 +85,7 @@ export class LongVLM {
         VisionEncoder.create({
           path: settled.vision,
           globalLayers: settled.globalLayers,
+          precision: settled.visionPrecision,
           device: settled.device,
           ...(settled.threads !== undefined && { threads: settled.threads }),
           ...(signal && { signal }),

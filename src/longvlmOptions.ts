@@ -15,6 +15,7 @@ import {
   wrongValue,
 } from './validate.js';
 import { type Reduction, reductions } from './vision/reduce.js';
+import { type VisionPrecision, visionPrecisions } from './vision/tower.js';
 
 /** How frames are made square: CLIP's own way, the reference loader's, or LLaVA-1.5's. */
 export type Resize = 'crop' | 'squash' | 'pad';
@@ -82,6 +83,11 @@ export type LongVLMOptions = {
    * Runtime. Defaults to `auto`.
    */
   device?: string;
+  /**
+   * What the tower's linear layers are computed in: `float32`, or `int8`, which is faster and less exact (see docs/models.md).
+   * Defaults to `float32`.
+   */
+  visionPrecision?: VisionPrecision;
   /** Where the language model runs: `auto` (a GPU that llama.cpp can use, else the CPU), that kind of GPU, or `off`. Defaults to `auto`. */
   gpu?: Gpu;
   /** Layers of the language model on the GPU. Defaults to as many as fit. */
@@ -108,6 +114,7 @@ export const defaultOptions = {
   globalLayers: 5,
   resize: 'crop',
   reduction: 'merge',
+  visionPrecision: 'float32',
   device: 'auto',
   gpu: 'auto',
   template: 'long_vlm_v1',
@@ -140,6 +147,7 @@ export function checkOptions(options: LongVLMOptions): void {
     if (options[name] !== undefined) checkString(name, options[name]);
   for (const name of ['frames', 'segmentFrames', 'tokensPerSegment', 'globalLayers', 'mergeHeads', 'threads'] as const)
     if (options[name] !== undefined) checkInteger(name, options[name], 1);
+  if (options.visionPrecision !== undefined) checkOneOf('visionPrecision', options.visionPrecision, visionPrecisions);
   if (options.device !== undefined) checkString('device', options.device);
   if (options.gpu !== undefined) checkOneOf('gpu', options.gpu, gpus);
   if (options.gpuLayers !== undefined) checkInteger('gpuLayers', options.gpuLayers, 0);

@@ -4,7 +4,7 @@ import { cacheFolder } from '../cacheFolder.js';
 import { LongVLMError } from '../errors.js';
 import { VideoFeatures } from '../features.js';
 import { type CachedVideo, FeaturesCache } from '../featuresCache.js';
-import { clearWeights, listWeights } from '../weights/dequantized.js';
+import { clearWeights, listWeights } from '../weights/weightsCache.js';
 import { run } from './run.js';
 
 type Flags = { json?: boolean };

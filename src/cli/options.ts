@@ -7,6 +7,7 @@ import { defaultOptions, type Gpu, gpus, type LongVLMOptions, type Resize } from
 import { readNano } from '../models/nano.js';
 import type { Preset } from '../models/preset.js';
 import { type Reduction, reductions } from '../vision/reduce.js';
+import { type VisionPrecision, visionPrecisions } from '../vision/tower.js';
 
 /** What {@link addVisionOptions} and {@link addLanguageOptions} read. */
 export type ModelFlags = {
@@ -24,6 +25,7 @@ export type ModelFlags = {
   threads?: number;
   ffmpeg?: string;
   cache?: boolean;
+  visionPrecision?: VisionPrecision;
   device?: string;
   gpu?: Gpu;
   gpuLayers?: number;
@@ -147,6 +149,11 @@ export function addVisionOptions(command: Command): Command {
       ),
     )
     .addOption(
+      option('--vision-precision <type>', "what the tower's linear layers are computed in")
+        .choices(visionPrecisions)
+        .default('float32'),
+    )
+    .addOption(
       option(
         '--device <name>',
         "where vision tower and projector run: auto, cpu, or one of ONNX Runtime's execution providers",
@@ -218,11 +225,11 @@ export function addAnswerOptions(command: Command, own: { temperature?: number }
 /** The flags as {@link LongVLM.load} takes them; undefined stands for its default. */
 export function loadOptions({ mergeTokens, ...flags }: ModelFlags): LongVLMOptions {
   const { model, vision, projector, llm, frames, segmentFrames, globalLayers, resize, reduction } = flags;
-  const { offline, threads, ffmpeg, device, gpu, gpuLayers, cache } = flags;
+  const { offline, threads, ffmpeg, visionPrecision, device, gpu, gpuLayers, cache } = flags;
   return {
     ...{ model, vision, projector, llm, offline },
     ...{ frames, segmentFrames, tokensPerSegment: mergeTokens, globalLayers, resize, reduction },
-    ...{ threads, ffmpeg, device, gpu, gpuLayers, cache },
+    ...{ threads, ffmpeg, visionPrecision, device, gpu, gpuLayers, cache },
   };
 }
 

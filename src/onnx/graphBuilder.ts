@@ -99,6 +99,12 @@ export class GraphBuilder {
     return name;
   }
 
+  /** A weight where it lies, in the type that it has: F32, F16, BF16 or I8. */
+  plainWeight(location: TensorLocation): string {
+    if (!this.#weights.has(location.name)) this.#weights.set(location.name, { location, value: location.name });
+    return location.name;
+  }
+
   /** A weight where it lies, as float32: F16 and BF16 go through a Cast. */
   weight(location: TensorLocation): string {
     const known = this.#weights.get(location.name);
@@ -172,7 +178,8 @@ function attributeProto(name: string, value: Attribute): AttributeProto {
 }
 
 function dataTypeOf({ name, type, file }: TensorLocation): number {
-  if (type === 'F32' || type === 'F16' || type === 'BF16') return dataTypes[type as 'F32' | 'F16' | 'BF16'];
+  if (type === 'F32' || type === 'F16' || type === 'BF16' || type === 'I8')
+    return dataTypes[type as keyof typeof dataTypes];
   throw new LongVLMError(
     'ERR_LONGVLM_WEIGHTS',
     `${file}: tensor ${name} is of type ${type}, which cannot be run. Convert it to F32, F16 or BF16.`,

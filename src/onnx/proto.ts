@@ -67,7 +67,7 @@ const root = protobuf.Root.fromJSON({
 });
 
 /** TensorProto.DataType. */
-export const dataTypes = { F32: 1, U8: 2, I32: 6, I64: 7, F16: 10, BF16: 16 } as const;
+export const dataTypes = { F32: 1, U8: 2, I8: 3, I32: 6, I64: 7, F16: 10, BF16: 16 } as const;
 
 /** AttributeProto.AttributeType. */
 export const attributeTypes = { float: 1, int: 2, ints: 7 } as const;

@@ -10,12 +10,13 @@ import {
   wrongType,
   wrongValue,
 } from '../validate.js';
+import { toEightBits } from '../weights/eightBits.js';
 import { fingerprint } from '../weights/fingerprint.js';
 import type { VisionConfig } from './config.js';
 import { type Reduction, reductions } from './reduce.js';
 import { openTower } from './source.js';
-import { buildTower } from './tower.js';
-import { tensorsOf } from './weights.js';
+import { buildTower, type VisionPrecision, visionPrecisions } from './tower.js';
+import { linearMatricesOf, tensorsOf } from './weights.js';
 import type { ForwardPayload, SegmentPayload, SegmentReduction, VisionWorkerData } from './worker.js';
 
 /** Options of {@link VisionEncoder.create}. */
@@ -24,6 +25,8 @@ export type VisionEncoderOptions = {
   readonly path: string;
   /** Last hidden states whose first token is given (E), from 1 to the tower's layers + 1. Defaults to `5`. */
   readonly globalLayers?: number;
+  /** What the linear layers are computed in. Defaults to `float32`. */
+  readonly precision?: VisionPrecision;
   /** `cpu`, `auto` (a GPU that works, else the CPU) or an execution provider of ONNX Runtime. Defaults to `cpu`. */
   readonly device?: string;
   /** Threads on the CPU. Defaults to the machine's cores. */
@@ -102,6 +105,7 @@ export class VisionEncoder {
     checkObject('options', options);
     const path = checkString('path', options.path);
     const globalLayers = checkInteger('globalLayers', options.globalLayers ?? 5, 1);
+    const precision = checkOneOf('precision', options.precision ?? 'float32', visionPrecisions);
     const device = checkString('device', options.device ?? 'cpu');
     const threads = options.threads === undefined ? undefined : checkInteger('threads', options.threads, 1);
     const signal = checkSignal(options.signal);
@@ -110,9 +114,10 @@ export class VisionEncoder {
     const { config, weights } = await openTower(path);
     checkInteger('globalLayers', globalLayers, 1, config.layers + 1);
     const { resize: _, shortestEdge: __, ...description } = config;
+    const eightBits = precision === 'int8' ? await toEightBits(linearMatricesOf(weights)) : undefined;
     const [identity, model] = await Promise.all([
-      fingerprint(description, tensorsOf(weights)),
-      buildTower(config, weights, globalLayers),
+      fingerprint(eightBits ? { ...description, precision } : description, tensorsOf(weights)),
+      buildTower(config, weights, globalLayers, eightBits),
     ]);
     const batchFrames = Math.max(1, Math.floor(batchTokens / config.patches));
     const data: VisionWorkerData = { model, session: { device, threads }, config, globalLayers, batchFrames };

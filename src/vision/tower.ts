@@ -1,4 +1,5 @@
 import { type Attribute, GraphBuilder, microsoft, type OnnxModel } from '../onnx/graphBuilder.js';
+import type { EightBits } from '../weights/eightBits.js';
 import type { TensorLocation } from '../weights/tensorFile.js';
 
 /** The sizes of a CLIP vision tower. */
@@ -33,6 +34,12 @@ export type LayerWeights = {
   readonly down: Affine;
 };
 
+/** In what the linear layers are computed. `int8`: weights and inputs are rounded to eight bits, sums are not. */
+export type VisionPrecision = (typeof visionPrecisions)[number];
+
+/** The names of {@link VisionPrecision}. */
+export const visionPrecisions = ['float32', 'int8'] as const;
+
 export type TowerWeights = {
   readonly classEmbedding: TensorLocation;
   readonly patchEmbedding: TensorLocation;
@@ -42,7 +49,7 @@ export type TowerWeights = {
 };
 
 /**
- * The CLIP vision tower as a graph over weights in place.
+ * The CLIP vision tower as a graph over weights in place; with the linear layers' matrices in `eightBits`, over those.
  *
  * Input `pixels` [n, 3, S, S]. Outputs `patches` [n, N, C], hidden state `patchLayer` without its first token, and `cls`
  * [n, globalLayers, C], the first token of each of the last `globalLayers` of the L+1 hidden states, oldest first.
@@ -50,9 +57,14 @@ export type TowerWeights = {
  * Where the patches come from below, the last layer is computed for its first token only: nothing else of hidden state L
  * is asked for, and in that layer no other token's query or MLP reaches the first token.
  */
-export function buildTower(shape: TowerShape, weights: TowerWeights, globalLayers: number): Promise<OnnxModel> {
+export function buildTower(
+  shape: TowerShape,
+  weights: TowerWeights,
+  globalLayers: number,
+  eightBits?: ReadonlyMap<string, EightBits>,
+): Promise<OnnxModel> {
   const { layers, patchLayer } = shape;
-  const tower = new TowerGraph(shape, weights);
+  const tower = new TowerGraph(shape, weights, eightBits);
   const cls: string[] = [];
   let patches = '';
   let hidden = tower.embed();
@@ -71,9 +83,11 @@ class TowerGraph {
   readonly #shape: TowerShape;
   readonly #weights: TowerWeights;
   readonly #tokens: number;
+  readonly #eightBits: ReadonlyMap<string, EightBits> | undefined;
   readonly #graph = new GraphBuilder('clip_vision_tower');
 
-  constructor(shape: TowerShape, weights: TowerWeights) {
+  constructor(shape: TowerShape, weights: TowerWeights, eightBits: ReadonlyMap<string, EightBits> | undefined) {
+    this.#eightBits = eightBits;
     this.#shape = shape;
     this.#weights = weights;
     this.#tokens = shape.patches + 1;
@@ -159,6 +173,12 @@ class TowerGraph {
 
   // Linear weights lie [out, in]: Gemm takes them as they are, and packs them once, when the session is made.
   #linear(tokens: string, { weight, bias }: Affine): string {
+    const quantized = this.#eightBits?.get(weight.name);
+    if (quantized) {
+      const [values, scales] = [this.#graph.plainWeight(quantized.values), this.#graph.plainWeight(quantized.scales)];
+      const inputs = [tokens, values, scales, '', this.#graph.weight(bias)];
+      return this.#graph.node('DynamicQuantizeMatMul', inputs, {}, microsoft);
+    }
     return this.#graph.node('Gemm', [tokens, this.#graph.weight(weight), this.#graph.weight(bias)], { transB: 1 });
   }
 

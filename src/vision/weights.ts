@@ -58,3 +58,10 @@ export function tensorsOf({ layers, preNorm, ...embeddings }: TowerWeights): Ten
   const affines = [preNorm, ...layers.flatMap((layer) => Object.values(layer))];
   return [...Object.values(embeddings), ...affines.flatMap(({ weight, bias }) => [weight, bias])];
 }
+
+/** The matrices of the linear layers in all transformer layers. */
+export function linearMatricesOf({ layers }: TowerWeights): TensorLocation[] {
+  return layers.flatMap(({ query, key, value, out, up, down }) =>
+    [query, key, value, out, up, down].map(({ weight }) => weight),
+  );
+}

@@ -9,7 +9,7 @@ import { readSegments } from '../../dist/video/frames.js';
 import { VisionEncoder } from '../../dist/vision/encoder.js';
 import { frameGeometry, normalizationTables, normalizeFrames } from '../../dist/vision/preprocess.js';
 import { openSafetensors, readTensor, writeSafetensors } from '../../dist/weights/safetensors.js';
-import { expected, pico, picoOptions, relativeError } from '../fixtures/index.js';
+import { cosine, expected, pico, picoOptions, relativeError } from '../fixtures/index.js';
 
 const { question } = pico.expected.prompt;
 const greedy = { temperature: 0, maxTokens: 16 };
@@ -27,16 +27,6 @@ afterAll(async () => {
   await vlm.dispose();
   rmSync(folder, { recursive: true });
 });
-
-function cosine(a: Float32Array, b: Float32Array): number {
-  let [ab, aa, bb] = [0, 0, 0];
-  for (let i = 0; i < a.length; i++) {
-    ab += a[i]! * b[i]!;
-    aa += a[i]! ** 2;
-    bb += b[i]! ** 2;
-  }
-  return ab / Math.sqrt(aa * bb);
-}
 
 /** Features from the reference's stored pixels instead of the file, through tower, merging and pooling. */
 async function featuresOfStoredPixels(): Promise<VideoFeatures> {

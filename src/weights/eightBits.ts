@@ -1,0 +1,54 @@
+// Matrices of linear layers in eight bits: made once from the weights of a model, and kept in the cache.
+import { toFloat32 } from '../tensor.js';
+import { fingerprint } from './fingerprint.js';
+import { readFloatTensor, type TensorData } from './safetensors.js';
+import type { TensorLocation } from './tensorFile.js';
+import { cachedWeights } from './weightsCache.js';
+
+/** A matrix [in, out] of integers, and the scale of each of its columns [out]. */
+export type EightBits = { readonly values: TensorLocation; readonly scales: TensorLocation };
+
+// Small enough that two products with bytes stay below 2^15, where CPUs without VNNI saturate: the same result on all.
+const largest = 63;
+const version = 1;
+
+/**
+ * Matrices [out, in] as integers, each output with a scale of its own, by the matrices' names.
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when the cache cannot be written; what reading the matrices throws.
+ */
+export async function toEightBits(matrices: readonly TensorLocation[]): Promise<ReadonlyMap<string, EightBits>> {
+  const names = matrices.map(({ name }) => name);
+  const key = await fingerprint({ version, largest, names }, matrices);
+  const { tensors } = await cachedWeights(`${key}-int8`, () =>
+    Object.assign({}, ...matrices.map((matrix) => inEightBits(matrix))),
+  );
+  return new Map(names.map((name) => [name, { values: tensors.get(name)!, scales: tensors.get(`${name}.scales`)! }]));
+}
+
+// Read when they are written, and twice: all of them at once would take as much memory as the model.
+function inEightBits(matrix: TensorLocation): Record<string, TensorData> {
+  const [outputs, inputs] = matrix.shape as [number, number];
+  const rows = async () => toFloat32(await readFloatTensor(matrix)).data;
+  return {
+    [`${matrix.name}.scales`]: { type: 'F32', shape: [outputs], data: async () => scalesOf(await rows(), inputs) },
+    [matrix.name]: { type: 'I8', shape: [inputs, outputs], data: async () => integersOf(await rows(), inputs) },
+  };
+}
+
+function scalesOf(rows: Float32Array, inputs: number): Float32Array {
+  return Float32Array.from({ length: rows.length / inputs }, (_, output) => {
+    let magnitude = 0;
+    for (let i = output * inputs; i < (output + 1) * inputs; i++) magnitude = Math.max(magnitude, Math.abs(rows[i]!));
+    return magnitude / largest || 1;
+  });
+}
+
+function integersOf(rows: Float32Array, inputs: number): Int8Array {
+  const scales = scalesOf(rows, inputs);
+  const outputs = scales.length;
+  const integers = new Int8Array(rows.length);
+  for (let output = 0; output < outputs; output++)
+    for (let input = 0; input < inputs; input++)
+      integers[input * outputs + output] = Math.round(rows[output * inputs + input]! / scales[output]!);
+  return integers;
+}
