@@ -1,0 +1,74 @@
+// The vision tower through our graph beside the same tower as PyTorch exports it, and in eight bits, in one run.
+//
+//   python bench/tower.py build/tower && node bench/tower.mjs build/tower [--frames 4] [--rounds 5]
+//
+// All three in ONNX Runtime on the same threads, in turn, so that what else the machine does meets all of them.
+import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import ort from 'onnxruntime-node';
+import { openTower } from '../dist/vision/source.js';
+import { buildTower } from '../dist/vision/tower.js';
+import { linearMatricesOf } from '../dist/vision/weights.js';
+import { toEightBits } from '../dist/weights/eightBits.js';
+
+const { values, positionals } = parseArgs({
+  options: { frames: { type: 'string', default: '4' }, rounds: { type: 'string', default: '5' } },
+  allowPositionals: true,
+});
+const folder = positionals[0];
+if (folder === undefined) throw new Error('Name the folder that bench/tower.py filled.');
+const globalLayers = 5;
+const { config, weights } = await openTower(folder);
+
+const options = { executionProviders: ['cpu'], intraOpNumThreads: availableParallelism(), logSeverityLevel: 4 };
+async function ours(eightBits) {
+  const { bytes, weightsFolder } = await buildTower(config, weights, globalLayers, eightBits);
+  const extra = { session: { model_external_initializers_file_folder_path: weightsFolder, force_spinning_stop: '1' } };
+  return ort.InferenceSession.create(bytes, { ...options, extra });
+}
+const exported = readFileSync(join(folder, 'exported.onnx'));
+const sessions = {
+  'exported by PyTorch': await ort.InferenceSession.create(exported, options),
+  ours: await ours(undefined),
+  'ours, int8': await ours(await toEightBits(linearMatricesOf(weights))),
+};
+
+const frames = Number(values.frames);
+const size = config.imageSize;
+// A picture with low and high frequencies: noise alone is nothing that a tower ever sees.
+const data = Float32Array.from(
+  { length: frames * 3 * size * size },
+  (_, i) => Math.sin(i / 997) + 0.3 * Math.sin(i * 1.7),
+);
+const pixels = new ort.Tensor('float32', data, [frames, 3, size, size]);
+const best = Object.fromEntries(Object.keys(sessions).map((name) => [name, Number.POSITIVE_INFINITY]));
+const outputs = {};
+for (let round = 0; round < Number(values.rounds); round++)
+  for (const [name, session] of Object.entries(sessions)) {
+    const started = performance.now();
+    outputs[name] = (await session.run({ pixels })).patches.data;
+    best[name] = Math.min(best[name], (performance.now() - started) / frames);
+  }
+
+function cosine(a, b) {
+  let [ab, aa, bb] = [0, 0, 0];
+  for (let i = 0; i < a.length; i++) {
+    ab += a[i] * b[i];
+    aa += a[i] ** 2;
+    bb += b[i] ** 2;
+  }
+  return ab / Math.sqrt(aa * bb);
+}
+
+console.log(
+  `${config.layers} layers x ${config.channels}, ${size} px, batches of ${frames} frames, best of ${values.rounds} rounds`,
+);
+for (const [name, milliseconds] of Object.entries(best)) {
+  const speed = best['exported by PyTorch'] / milliseconds;
+  const alike = cosine(outputs[name], outputs['exported by PyTorch']);
+  console.log(
+    `${name.padEnd(20)} ${milliseconds.toFixed(1)} ms a frame, ${speed.toFixed(2)} times as fast; cosine ${alike.toFixed(5)}`,
+  );
+}
