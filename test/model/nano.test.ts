@@ -151,7 +151,7 @@ describe('longvlm without models', () => {
   test("help names nano's default, and the one for other models where it differs", async () => {
     const help = (await longvlm('ask', '--help')).stdout.replace(/\s+/g, ' ');
     expect(help).toContain('frames sampled from the whole video (default: 100)');
-    expect(help).toContain(`frames in one segment (default: ${nano.segmentFrames}; with --vision: 10)`);
-    expect(help).toContain(`(default: ${nano.temperature}; with --vision: 0.2)`);
+    expect(help).toContain(`frames in one segment (default: ${nano.segmentFrames}; with models of your own: 10)`);
+    expect(help).toContain(`(default: ${nano.temperature}; with models of your own: 0.2)`);
   });
 });
