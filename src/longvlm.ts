@@ -87,6 +87,8 @@ export class LongVLM {
           globalLayers: settled.globalLayers,
           precision: settled.visionPrecision,
           device: settled.device,
+          // Where features are kept, the tower may not be needed at all.
+          lazy: (settled.cache ?? false) !== false,
           ...(settled.threads !== undefined && { threads: settled.threads }),
           ...(signal && { signal }),
         }).then((vision) => {
@@ -141,7 +143,7 @@ export class LongVLM {
       vision: {
         path: path.resolve(this.#options.vision),
         identity: this.tower,
-        device: this.#vision.device,
+        ...(this.#vision.device !== undefined && { device: this.#vision.device }),
         imageSize: config.imageSize,
         patchSize: config.patchSize,
         channels: config.channels,
@@ -339,8 +341,8 @@ export type LongVLMParts = {
   readonly vision: {
     readonly path: string;
     readonly identity: string;
-    /** ONNX Runtime's execution provider. */
-    readonly device: string;
+    /** ONNX Runtime's execution provider; left out while the tower is not started, see {@link LongVLMOptions.cache}. */
+    readonly device?: string;
     readonly imageSize: number;
     readonly patchSize: number;
     readonly channels: number;

@@ -96,7 +96,8 @@ export type LongVLMOptions = {
   threads?: number;
   /**
    * Where features of encoded videos are kept and found again: `true` for the user's own cache, which `longvlm` shares (see
-   * {@link FeaturesCache.openDefault}). Defaults to `false`.
+   * {@link FeaturesCache.openDefault}). The vision tower is then started by the first video that is not there. Defaults to
+   * `false`.
    */
   cache?: boolean | FeaturesCache;
   /** Path of ffmpeg. Defaults to `FFMPEG_PATH`, the package ffmpeg-static, or the one on `PATH`. */

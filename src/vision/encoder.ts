@@ -1,3 +1,6 @@
+import { setImmediate } from 'node:timers/promises';
+import { raceAbort } from '../abort.js';
+import { LongVLMError } from '../errors.js';
 import { WorkerClient } from '../onnx/workerClient.js';
 import type { Float32Tensor } from '../tensor.js';
 import {
@@ -31,6 +34,8 @@ export type VisionEncoderOptions = {
   readonly device?: string;
   /** Threads on the CPU. Defaults to the machine's cores. */
   readonly threads?: number;
+  /** Starts the tower with the first call, which may never come where features are kept. Defaults to `false`. */
+  readonly lazy?: boolean;
   readonly signal?: AbortSignal;
 };
 
@@ -85,13 +90,21 @@ export class VisionEncoder {
    * Names of tensors and files do not count; the element type does.
    */
   readonly identity: string;
-  readonly #worker: WorkerClient;
+  readonly #start: () => Promise<WorkerClient>;
+  #starting: Promise<WorkerClient> | undefined;
+  #worker: WorkerClient | undefined;
+  #disposing: Promise<void> | undefined;
 
-  private constructor(config: VisionConfig, globalLayers: number, identity: string, worker: WorkerClient) {
+  private constructor(
+    config: VisionConfig,
+    globalLayers: number,
+    identity: string,
+    start: () => Promise<WorkerClient>,
+  ) {
     this.config = config;
     this.globalLayers = globalLayers;
     this.identity = identity;
-    this.#worker = worker;
+    this.#start = start;
   }
 
   /**
@@ -108,6 +121,8 @@ export class VisionEncoder {
     const precision = checkOneOf('precision', options.precision ?? 'float32', visionPrecisions);
     const device = checkString('device', options.device ?? 'cpu');
     const threads = options.threads === undefined ? undefined : checkInteger('threads', options.threads, 1);
+    const lazy = options.lazy ?? false;
+    if (typeof lazy !== 'boolean') wrongType('lazy', 'boolean', lazy);
     const signal = checkSignal(options.signal);
     signal?.throwIfAborted();
 
@@ -121,13 +136,16 @@ export class VisionEncoder {
     ]);
     const batchFrames = Math.max(1, Math.floor(batchTokens / config.patches));
     const data: VisionWorkerData = { model, session: { device, threads }, config, globalLayers, batchFrames };
-    const worker = await WorkerClient.start(new URL('./worker.js', import.meta.url), data, 'The vision tower', signal);
-    return new VisionEncoder(config, globalLayers, identity, worker);
+    const start = (signal?: AbortSignal) =>
+      WorkerClient.start(new URL('./worker.js', import.meta.url), data, 'The vision tower', signal);
+    const encoder = new VisionEncoder(config, globalLayers, identity, start);
+    if (!lazy) encoder.#worker = await start(signal);
+    return encoder;
   }
 
-  /** ONNX Runtime's execution provider that the tower runs on: `cpu`, `cuda` and so on. */
-  get device(): string {
-    return this.#worker.info as string;
+  /** ONNX Runtime's execution provider that the tower runs on: `cpu`, `cuda` and so on; undefined before it is started. */
+  get device(): string | undefined {
+    return this.#worker?.info as string | undefined;
   }
 
   /**
@@ -150,7 +168,8 @@ export class VisionEncoder {
     const signal = checkSignal(checkObject('options', options).signal);
     // A copy that goes over: the caller's pixels stay theirs, and a view does not take its whole buffer along.
     const payload: ForwardPayload = { pixels: Float32Array.from(data) };
-    return this.#worker.call('forward', payload, { signal, transfer: [payload.pixels.buffer] });
+    const worker = this.#worker ?? (await this.#started(signal));
+    return worker.call('forward', payload, { signal, transfer: [payload.pixels.buffer] });
   }
 
   /**
@@ -174,20 +193,39 @@ export class VisionEncoder {
     const own = exactly(frames);
     const payload: SegmentPayload = { frames: own, reduction };
     const transfer = own !== frames || options.transfer ? [own.buffer as ArrayBuffer] : [];
-    return this.#worker.call('encodeSegment', payload, { signal, transfer });
+    const worker = this.#worker ?? (await this.#started(signal));
+    return worker.call('encodeSegment', payload, { signal, transfer });
   }
 
   get disposed(): boolean {
-    return this.#worker.disposed;
+    return this.#disposing !== undefined;
   }
 
   /** Waits for the calls under way, then frees the tower and ends its thread. Safe to call twice. */
   dispose(): Promise<void> {
-    return this.#worker.dispose();
+    this.#disposing ??= this.#worker ? this.#worker.dispose() : this.#disposeStarting();
+    return this.#disposing;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+
+  async #disposeStarting(): Promise<void> {
+    const worker = await this.#starting?.catch(() => undefined);
+    // Calls that waited for it go ahead.
+    await setImmediate();
+    await worker?.dispose();
+  }
+
+  /** The tower's thread. The first call starts it, and an abort of that call does not keep it from the next. */
+  async #started(signal: AbortSignal | undefined): Promise<WorkerClient> {
+    if (this.disposed) throw new LongVLMError('ERR_LONGVLM_DISPOSED', 'The vision tower was disposed. Load it again.');
+    this.#starting ??= this.#start().then((worker) => {
+      this.#worker = worker;
+      return worker;
+    });
+    return raceAbort(this.#starting, signal);
   }
 }
 

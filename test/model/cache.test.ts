@@ -34,6 +34,9 @@ test('a second question about a video needs no decoder, whatever it asks', async
   expect([second.code, second.stderr]).toEqual([0, '']);
   const answer = ({ stdout }: { stdout: string }) => JSON.parse(stdout) as { tokenIds: number[]; video: object };
   expect(answer(second).tokenIds).toEqual(answer(first).tokenIds);
+  // Nor the tower.
+  expect(JSON.parse(first.stdout).devices.vision).toBe('cpu');
+  expect(JSON.parse(second.stdout).devices).not.toHaveProperty('vision');
   expect(answer(second).video).toEqual(answer(first).video);
 
   // What was not encoded so, or is not to be looked up, needs it.

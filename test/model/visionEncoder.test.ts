@@ -339,6 +339,33 @@ describe('VisionEncoder as an object', () => {
     expect(relativeError(patches.data, rows(await expected('patches'), 0, 2).data)).toBeLessThan(tolerance);
   });
 
+  test('starts with its first call when it is lazy, which its abort does not spoil', async () => {
+    const own = await VisionEncoder.create({ path: pico.clip, threads, lazy: true });
+    expect([own.identity, own.device]).toEqual([encoder.identity, undefined]);
+    const controller = new AbortController();
+    const reason = new Error('enough');
+    const call = own.forward(rows(pixels, 0, 1), { signal: controller.signal });
+    controller.abort(reason);
+    await expect(call).rejects.toBe(reason);
+    const calls = [0, 1].map((segment) => own.encodeSegment(segmentFrames(segment), { tokensPerSegment: 6 }));
+    const expected = [0, 1].map((segment) => encoder.encodeSegment(segmentFrames(segment), { tokensPerSegment: 6 }));
+    expect(await Promise.all(calls)).toEqual(await Promise.all(expected));
+    expect(own.device).toBe('cpu');
+    await own.dispose();
+    await expect(own.forward(pixels)).rejects.toMatchObject({ code: 'ERR_LONGVLM_DISPOSED' });
+  });
+
+  test('can be disposed before it is started, and while it is', async () => {
+    const own = () => VisionEncoder.create({ path: pico.clip, threads, lazy: true });
+    const unused = await own();
+    await unused.dispose();
+    await expect(unused.forward(pixels)).rejects.toMatchObject({ code: 'ERR_LONGVLM_DISPOSED' });
+    const used = await own();
+    const call = used.forward(rows(pixels, 0, 1));
+    await used.dispose();
+    expect((await call).patches.dims).toEqual([1, 16, 64]);
+  });
+
   test('finishes what is under way when disposed, then refuses', async () => {
     const own = await VisionEncoder.create({ path: pico.clip, threads });
     const call = own.forward(rows(pixels, 0, 1));
