@@ -8,7 +8,7 @@ namespace {
 constexpr void (*kInitFunctions[])(Napi::Env, Napi::Object) = {
     longvlm::InitInstructionSet,        longvlm::InitMergeTokens,        longvlm::InitTokenMetric,
     longvlm::InitBipartiteSoftMatching, longvlm::InitPoolClsTokens,      longvlm::InitCudaBuffers,
-    longvlm::InitCudaOperations,        longvlm::InitEvaluateEmbeddings,
+    longvlm::InitCudaOperations,        longvlm::InitEvaluateEmbeddings, longvlm::InitTrimMemory,
 };
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {

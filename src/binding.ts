@@ -185,6 +185,8 @@ export type NativeBinding = {
   cudaPoolClsTokens(args: CudaPoolClsTokensArgs): NativeTask;
   cudaTokenMetric(args: CudaTokenMetricArgs): NativeTask;
   evaluateEmbeddings(args: NativeEvaluateEmbeddingsArgs): NativeTask;
+  /** Gives back to the system what was freed: the GNU C library keeps up to half of a tower for later. */
+  trimMemory(): void;
   /** The instruction set that the kernels use: `'portable'`, `'avx2'`, `'avx512'` or `'neon'`. */
   instructionSet(): string;
   /** Those that this CPU has, the plainest first. */

@@ -87,8 +87,7 @@ export class LongVLM {
           globalLayers: settled.globalLayers,
           precision: settled.visionPrecision,
           device: settled.device,
-          // Where features are kept, the tower may not be needed at all.
-          lazy: (settled.cache ?? false) !== false,
+          lazy: settled.lazy,
           ...(settled.threads !== undefined && { threads: settled.threads }),
           ...(signal && { signal }),
         }).then((vision) => {
@@ -109,6 +108,7 @@ export class LongVLM {
               path: settled.llm,
               device: settled.gpu === 'off' ? 'cpu' : settled.gpu,
               ...(settled.gpuLayers !== undefined && { gpuLayers: settled.gpuLayers }),
+              lazy: settled.lazy,
               ...(settled.threads !== undefined && { threads: settled.threads }),
               ...(settled.onProgress && { onProgress: settled.onProgress }),
               ...(signal && { signal }),
@@ -307,6 +307,11 @@ export class LongVLM {
     return countTokens(part, globalLayers, (frames / segmentFrames) * tokensPerSegment);
   }
 
+  /** Frees the vision tower, whose weights are float32 in memory (1.2 GB for ViT-L/14); the next video starts it again. */
+  releaseVision(): Promise<void> {
+    return this.#vision.release();
+  }
+
   get disposed(): boolean {
     return this.#disposing !== undefined;
   }
@@ -341,7 +346,7 @@ export type LongVLMParts = {
   readonly vision: {
     readonly path: string;
     readonly identity: string;
-    /** ONNX Runtime's execution provider; left out while the tower is not started, see {@link LongVLMOptions.cache}. */
+    /** ONNX Runtime's execution provider; left out while the tower is not started, see {@link LongVLMOptions.lazy}. */
     readonly device?: string;
     readonly imageSize: number;
     readonly patchSize: number;

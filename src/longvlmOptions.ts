@@ -96,10 +96,14 @@ export type LongVLMOptions = {
   threads?: number;
   /**
    * Where features of encoded videos are kept and found again: `true` for the user's own cache, which `longvlm` shares (see
-   * {@link FeaturesCache.openDefault}). The vision tower is then started by the first video that is not there. Defaults to
-   * `false`.
+   * {@link FeaturesCache.openDefault}). Defaults to `false`.
    */
   cache?: boolean | FeaturesCache;
+  /**
+   * Starts the vision tower with the first video that is to be encoded, and loads the language model's weights with the first
+   * conversation, so that what is not needed takes no time and no memory. Defaults to `false`: all is loaded at once.
+   */
+  lazy?: boolean;
   /** Path of ffmpeg. Defaults to `FFMPEG_PATH`, the package ffmpeg-static, or the one on `PATH`. */
   ffmpeg?: string;
   /** Called with the share of the language model that is loaded, `0` to `1`. */
@@ -118,6 +122,7 @@ export const defaultOptions = {
   visionPrecision: 'float32',
   device: 'auto',
   gpu: 'auto',
+  lazy: false,
   template: 'long_vlm_v1',
   temperature: defaultTemperature,
 } as const satisfies LongVLMOptions;
@@ -160,6 +165,7 @@ export function checkOptions(options: LongVLMOptions): void {
     wrongType('offline', 'boolean', options.offline);
   if (options.onDownload !== undefined) checkFunction('onDownload', options.onDownload);
   if (options.cache !== undefined) checkCache(options.cache);
+  if (options.lazy !== undefined && typeof options.lazy !== 'boolean') wrongType('lazy', 'boolean', options.lazy);
   checkSignal(options.signal);
 }
 

@@ -13,5 +13,6 @@ void InitPoolClsTokens(Napi::Env env, Napi::Object exports);
 void InitCudaBuffers(Napi::Env env, Napi::Object exports);
 void InitCudaOperations(Napi::Env env, Napi::Object exports);
 void InitEvaluateEmbeddings(Napi::Env env, Napi::Object exports);
+void InitTrimMemory(Napi::Env env, Napi::Object exports);
 
 }  // namespace longvlm

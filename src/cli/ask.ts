@@ -47,19 +47,25 @@ async function ask(video: string, question: string, flags: Flags, signal: AbortS
     const encoded = performance.now();
     progress.stop();
     process.stderr.write(warningLines(features.source));
+    const vision = vlm.parts.vision.device;
+    await vlm.releaseVision();
     const answer = await vlm.ask(features, question, {
       ...chatOptions(flags),
       ...askOptions(flags),
       signal,
-      ...(!flags.json && { onText: (text: string) => process.stdout.write(text) }),
+      onText: (text) => {
+        progress.stop();
+        if (!flags.json) process.stdout.write(text);
+      },
     });
+    progress.stop();
     if (flags.json) {
       const report = {
         answer: answer.text,
         tokenIds: answer.tokenIds,
         stopReason: answer.stopReason,
         video: videoReport(features, flags.tokens),
-        devices: devicesOf(vlm),
+        devices: devicesOf(vlm, vision),
         timings: {
           load: milliseconds(loaded - started),
           encode: milliseconds(encoded - loaded),

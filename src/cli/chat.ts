@@ -43,7 +43,9 @@ async function chat(video: string, flags: Flags, signal: AbortSignal): Promise<v
     const features = await featuresOf(vlm, video, { onProgress: progress.onEncode, signal });
     progress.stop();
     process.stderr.write(`${warningLines(features.source)}${videoLine(features, flags.tokens)}\n`);
+    await vlm.releaseVision();
     const conversation = await vlm.chat(features, { ...chatOptions(flags), signal });
+    progress.stop();
     for await (const question of questions(signal)) {
       await answer(conversation, question, flags, signal);
       if (flags.json) {

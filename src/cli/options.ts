@@ -222,7 +222,7 @@ export function addAnswerOptions(command: Command, own: { temperature?: number }
     );
 }
 
-/** The flags as {@link LongVLM.load} takes them; undefined stands for its default. */
+/** The flags as {@link LongVLM.load} takes them; undefined stands for its default. A command loads what it comes to need. */
 export function loadOptions({ mergeTokens, ...flags }: ModelFlags): LongVLMOptions {
   const { model, vision, projector, llm, frames, segmentFrames, globalLayers, resize, reduction } = flags;
   const { offline, threads, ffmpeg, visionPrecision, device, gpu, gpuLayers, cache } = flags;
@@ -230,6 +230,7 @@ export function loadOptions({ mergeTokens, ...flags }: ModelFlags): LongVLMOptio
     ...{ model, vision, projector, llm, offline },
     ...{ frames, segmentFrames, tokensPerSegment: mergeTokens, globalLayers, resize, reduction },
     ...{ threads, ffmpeg, visionPrecision, device, gpu, gpuLayers, cache },
+    lazy: true,
   };
 }
 

@@ -12,10 +12,10 @@ export function videoReport(features: VideoFeatures, part: VideoPart = 'both') {
   };
 }
 
-/** The `devices` object of `--json`: what is really in use. */
-export function devicesOf({ parts }: LongVLM) {
-  const { vision, projector, llm } = parts;
-  return { vision: vision.device, projector: projector?.device, llm: llm?.device, gpuLayers: llm?.gpuLayers };
+/** The `devices` object of `--json`: what was really in use; of the tower, where it was needed. */
+export function devicesOf({ parts }: LongVLM, vision: string | undefined) {
+  const { projector, llm } = parts;
+  return { vision, projector: projector?.device, llm: llm?.device, gpuLayers: llm?.gpuLayers };
 }
 
 /** What was wrong with files, a line each, else nothing. */

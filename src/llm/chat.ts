@@ -124,6 +124,7 @@ export class VideoChat {
     const temperature = checkNumber('temperature', options.temperature ?? defaultTemperature, 0);
     const signal = checkSignal(options.signal);
     signal?.throwIfAborted();
+    model.checkUsable();
     const [videoTokens, width] = video.dims as [number, number];
     if (width !== model.width)
       throw new LongVLMError(
@@ -141,6 +142,7 @@ export class VideoChat {
         `The video's ${videoTokens} tokens and ${before.length} of the prompt do not fit into a context of ${contextSize} tokens ` +
           `(the model was trained for ${model.trainContextSize}). Raise contextSize, or use fewer segments or tokens per segment.`,
       );
+    await model.loadWhole(signal);
     const context = await createContext(model, contextSize);
     const chat = new VideoChat(model, template, temperature, context, videoTokens);
     try {
@@ -396,7 +398,6 @@ export function checkAskOptions(options: AskOptions): void {
 }
 
 async function createContext(model: LanguageModel, contextSize: number): Promise<LlamaContext> {
-  if (model.disposed) throw new LongVLMError('ERR_LONGVLM_DISPOSED', 'The language model was disposed. Load it again.');
   try {
     return await model.model.createContext({ contextSize, sequences: 1, threads: model.threads });
   } catch (error) {

@@ -1,8 +1,9 @@
 import path from 'node:path';
-import type { ChatWrapper, GgufFileInfo, Llama, LlamaModel } from 'node-llama-cpp';
+import type { ChatWrapper, Llama, LlamaModel } from 'node-llama-cpp';
+import { raceAbort } from '../abort.js';
 import { LongVLMError, messageOf } from '../errors.js';
-import { checkFunction, checkInteger, checkOneOf, checkSignal, checkString } from '../validate.js';
-import { openFile } from '../weights/tensorFile.js';
+import { checkFunction, checkInteger, checkOneOf, checkSignal, checkString, wrongType } from '../validate.js';
+import { type GgufFile, openGguf } from '../weights/gguf.js';
 import { type LanguageModelDevice, languageModelDevices, startLlama, withErrorLog } from './llama.js';
 
 type NodeLlamaCpp = typeof import('node-llama-cpp');
@@ -17,6 +18,8 @@ export type LanguageModelOptions = {
   gpuLayers?: number;
   /** Threads on the CPU. Defaults to the machine's physical cores. */
   threads?: number;
+  /** Reads the vocabulary alone; the first conversation loads the rest. Defaults to `false`. */
+  lazy?: boolean;
   /** Called with the share that is loaded, `0` to `1`. */
   onProgress?: (share: number) => void;
   signal?: AbortSignal;
@@ -35,26 +38,31 @@ export class LanguageModel {
   /** @internal */
   readonly llama: Llama;
   /** @internal */
-  readonly model: LlamaModel;
-  /** @internal */
   readonly nodeLlamaCpp: NodeLlamaCpp;
+  readonly #loadWhole: (signal: AbortSignal) => Promise<LlamaModel>;
+  readonly #disposal = new AbortController();
+  #model: LlamaModel;
+  #whole: Promise<void> | undefined;
   #chatWrapper: ChatWrapper | undefined;
   #disposing: Promise<void> | undefined;
 
   private constructor(
-    file: string,
+    { path: file, metadata }: GgufFile,
     nodeLlamaCpp: NodeLlamaCpp,
     llama: Llama,
     model: LlamaModel,
     threads: number | undefined,
+    loadWhole: (signal: AbortSignal) => Promise<LlamaModel>,
   ) {
+    const ofArchitecture = (key: string) => Number(metadata.get(`${metadata.get('general.architecture')}.${key}`) ?? 0);
     this.path = file;
     this.nodeLlamaCpp = nodeLlamaCpp;
     this.threads = threads ?? llama.cpuMathCores;
     this.llama = llama;
-    this.model = model;
-    this.width = model.embeddingVectorSize;
-    this.trainContextSize = model.trainContextSize;
+    this.width = ofArchitecture('embedding_length');
+    this.trainContextSize = ofArchitecture('context_length');
+    this.#model = model;
+    this.#loadWhole = loadWhole;
   }
 
   /**
@@ -66,26 +74,55 @@ export class LanguageModel {
     const device = checkOneOf('device', options.device ?? 'auto', languageModelDevices);
     if (options.gpuLayers !== undefined) checkInteger('gpuLayers', options.gpuLayers, 0);
     if (options.threads !== undefined) checkInteger('threads', options.threads, 1);
+    const lazy = options.lazy ?? false;
+    if (typeof lazy !== 'boolean') wrongType('lazy', 'boolean', lazy);
     if (options.onProgress !== undefined) checkFunction('onProgress', options.onProgress);
     const signal = checkSignal(options.signal);
     signal?.throwIfAborted();
 
-    await (await openFile(file)).close();
+    const gguf = await openGguf(file);
+    checkIsLanguageModel(gguf);
     const nodeLlamaCpp = await import('node-llama-cpp');
-    checkIsLanguageModel(file, await readInfo(file, nodeLlamaCpp.readGgufFileInfo));
     const llama = await startLlama(device);
     signal?.throwIfAborted();
-    const model = await withErrorLog(
-      () =>
-        llama.loadModel({
-          modelPath: file,
-          ...(options.gpuLayers !== undefined && { gpuLayers: options.gpuLayers }),
-          ...(options.onProgress && { onLoadProgress: options.onProgress }),
-          ...(signal && { loadSignal: signal }),
-        }),
-      (lines, error) => (signal?.aborted ? signal.reason : cannotLoad(file, lines, error)),
+    const load = (vocabOnly: boolean, loadSignal: AbortSignal | undefined) =>
+      withErrorLog(
+        () =>
+          llama.loadModel({
+            modelPath: file,
+            vocabOnly,
+            ...(options.gpuLayers !== undefined && { gpuLayers: options.gpuLayers }),
+            ...(options.onProgress && !vocabOnly && { onLoadProgress: options.onProgress }),
+            ...(loadSignal && { loadSignal }),
+          }),
+        (lines, error) => (loadSignal?.aborted ? loadSignal.reason : cannotLoad(file, lines, error)),
+      );
+    const model = await load(lazy, signal);
+    const languageModel = new LanguageModel(gguf, nodeLlamaCpp, llama, model, options.threads, (signal) =>
+      load(false, signal),
     );
-    return new LanguageModel(file, nodeLlamaCpp, llama, model, options.threads);
+    if (!lazy) languageModel.#whole = Promise.resolve();
+    return languageModel;
+  }
+
+  /** What llama.cpp made of the file; of a lazy one the vocabulary alone, until {@link loadWhole}. @internal */
+  get model(): LlamaModel {
+    return this.#model;
+  }
+
+  /**
+   * Loads what a lazy one left out. An abort does not keep it from the next caller.
+   * @throws what {@link load} throws; `ERR_LONGVLM_DISPOSED`; `signal.reason`
+   * @internal
+   */
+  async loadWhole(signal: AbortSignal | undefined): Promise<void> {
+    this.checkUsable();
+    this.#whole ??= this.#loadWhole(this.#disposal.signal).then(async (model) => {
+      const vocabulary = this.#model;
+      this.#model = model;
+      await vocabulary.dispose();
+    });
+    return raceAbort(this.#whole, signal);
   }
 
   /** What llama.cpp computes on: `cpu`, `cuda`, `vulkan` or `metal`. */
@@ -119,9 +156,18 @@ export class LanguageModel {
     return this.#disposing !== undefined;
   }
 
+  /** @throws LongVLMError `ERR_LONGVLM_DISPOSED` @internal */
+  checkUsable(): void {
+    if (this.disposed) throw disposedError();
+  }
+
   /** Frees the model and all that was made from it. Safe to call twice. */
   dispose(): Promise<void> {
-    this.#disposing ??= this.model.dispose();
+    this.#disposing ??= (async () => {
+      this.#disposal.abort(disposedError());
+      await this.#whole?.catch(() => {});
+      await this.#model.dispose();
+    })();
     return this.#disposing;
   }
 
@@ -144,21 +190,13 @@ function cannotLoad(file: string, lines: readonly string[], error: unknown): Lon
   });
 }
 
-async function readInfo(file: string, read: NodeLlamaCpp['readGgufFileInfo']): Promise<GgufFileInfo> {
-  try {
-    return await read(file, { sourceType: 'filesystem', logWarnings: false });
-  } catch (error) {
-    throw new LongVLMError(
-      'ERR_LONGVLM_WEIGHTS',
-      `${file} is not a whole GGUF file: ${messageOf(error)}. Give the language model as a .gguf file, or get it again.`,
-      { cause: error },
-    );
-  }
+function disposedError(): LongVLMError {
+  return new LongVLMError('ERR_LONGVLM_DISPOSED', 'The language model was disposed. Load it again.');
 }
 
-function checkIsLanguageModel(file: string, info: GgufFileInfo): void {
-  const architecture = String(info.metadata.general?.architecture);
-  const tokens = info.metadata.tokenizer?.ggml?.tokens;
+function checkIsLanguageModel({ path: file, metadata }: GgufFile): void {
+  const architecture = String(metadata.get('general.architecture'));
+  const tokens = metadata.get('tokenizer.ggml.tokens');
   if (architecture === 'clip')
     throw new LongVLMError(
       'ERR_LONGVLM_UNSUPPORTED',

@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { raceAbort } from '../abort.js';
+import { binding } from '../binding.js';
 import { LongVLMError } from '../errors.js';
 import { WorkerClient } from '../onnx/workerClient.js';
 import type { Float32Tensor } from '../tensor.js';
@@ -195,6 +196,15 @@ export class VisionEncoder {
     const transfer = own !== frames || options.transfer ? [own.buffer as ArrayBuffer] : [];
     const worker = this.#worker ?? (await this.#started(signal));
     return worker.call('encodeSegment', payload, { signal, transfer });
+  }
+
+  /** Frees the tower once the calls under way are done; the next call starts it again. */
+  async release(): Promise<void> {
+    const worker = this.#worker ?? (await this.#starting?.catch(() => undefined));
+    this.#worker = undefined;
+    this.#starting = undefined;
+    await worker?.dispose();
+    if (worker) binding().trimMemory();
   }
 
   get disposed(): boolean {

@@ -375,20 +375,20 @@ describe('LanguageModel.load()', () => {
   test.each([
     ['a missing file', () => path.join(folder, 'none.gguf'), 'ERR_LONGVLM_FILE', /none\.gguf does not exist/],
     ['a folder', () => folder, 'ERR_LONGVLM_FILE', /is not a file/],
-    ['an empty file', () => bad('empty.gguf', ''), 'ERR_LONGVLM_WEIGHTS', /not a whole GGUF file/],
-    ['a text file', () => bad('text.gguf', 'hello, world'.repeat(99)), 'ERR_LONGVLM_WEIGHTS', /not a whole GGUF file/],
-    ['a video', () => pico.video, 'ERR_LONGVLM_WEIGHTS', /not a whole GGUF file/],
+    ['an empty file', () => bad('empty.gguf', ''), 'ERR_LONGVLM_WEIGHTS', /truncated: its header/],
+    ['a text file', () => bad('text.gguf', 'hello, world'.repeat(99)), 'ERR_LONGVLM_WEIGHTS', /not a GGUF file/],
+    ['a video', () => pico.video, 'ERR_LONGVLM_WEIGHTS', /not a GGUF file/],
     [
       'a file cut in its header',
       () => bad('header.gguf', readFileSync(pico.llm).subarray(0, 3000)),
       'ERR_LONGVLM_WEIGHTS',
-      /cannot load .*header\.gguf/,
+      /header\.gguf.*truncated/,
     ],
     [
       'a file cut in its tensors',
       () => bad('cut.gguf', readFileSync(pico.llm).subarray(0, 500_000)),
       'ERR_LONGVLM_WEIGHTS',
-      /cannot load .*cut\.gguf.*not within the file bounds/,
+      /cut\.gguf.*truncated: tensor/,
     ],
     ['an mmproj file', () => pico.mmproj, 'ERR_LONGVLM_UNSUPPORTED', /vision tower and its projector/],
   ])('refuses %s', async (_, file, code, message) => {
@@ -408,5 +408,39 @@ describe('LanguageModel.load()', () => {
   test('rejects when aborted', async () => {
     const signal = AbortSignal.abort(new Error('no'));
     await expect(LanguageModel.load({ path: pico.llm, signal })).rejects.toThrow('no');
+  });
+
+  test('of a lazy one reads what questions are checked against, and the rest for the first chat', async () => {
+    const lazy = await LanguageModel.load({ path: pico.llm, device: 'cpu', threads: 1, lazy: true });
+    try {
+      expect([lazy.width, lazy.trainContextSize, lazy.name]).toEqual([model.width, model.trainContextSize, model.name]);
+      expect(VideoChat.requiredContextSize(lazy, 29, question)).toBe(
+        VideoChat.requiredContextSize(model, 29, question),
+      );
+      const controller = new AbortController();
+      const reason = new Error('enough');
+      const aborted = VideoChat.create(lazy, video, { signal: controller.signal });
+      controller.abort(reason);
+      await expect(aborted).rejects.toBe(reason);
+      const chats = await Promise.all([VideoChat.create(lazy, video), VideoChat.create(lazy, video)]);
+      for (const chat of chats) {
+        await chat.ask(question, greedy);
+        expect(chat.lastAnswer?.tokenIds).toEqual(pico.expected.greedy_linear);
+        await chat.dispose();
+      }
+    } finally {
+      await lazy.dispose();
+    }
+    await expect(VideoChat.create(lazy, video)).rejects.toMatchObject({ code: 'ERR_LONGVLM_DISPOSED' });
+  });
+
+  test('of a lazy one can be disposed before and while the rest is loaded', async () => {
+    const load = () => LanguageModel.load({ path: pico.llm, device: 'cpu', threads: 1, lazy: true });
+    await (await load()).dispose();
+    const used = await load();
+    const chat = VideoChat.create(used, video);
+    chat.catch(() => {});
+    await used.dispose();
+    await expect(chat).rejects.toMatchObject({ code: 'ERR_LONGVLM_DISPOSED' });
   });
 });
