@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { LanguageModel, VisionEncoder } from '../dist/index.js';
 import { findFfmpeg } from '../dist/video/ffmpeg.js';
 
 const { values, positionals } = parseArgs({
@@ -50,6 +51,14 @@ async function ask(cache) {
   return { tokens: seen.tokens, ...timings, bytes };
 }
 
+/** Milliseconds until a part is ready. */
+async function load(name, start) {
+  const started = performance.now();
+  const part = await start();
+  console.log(`${name} ready after ${Math.round(performance.now() - started)} ms`);
+  await part.dispose();
+}
+
 function peakOf(pid) {
   try {
     return 1024 * Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
@@ -63,6 +72,8 @@ try {
   const weights = statSync(projector).size + statSync(llm).size;
   const gibibytes = (bytes) => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
   console.log(`weights: ${gibibytes(weights)}`);
+  await load('vision tower', () => VisionEncoder.create({ path: projector }));
+  await load('language model', () => LanguageModel.load({ path: llm }));
   const runs = { first: await ask(cache), again: await ask(cache) };
   for (const [name, { tokens, load, encode, firstToken, bytes }] of Object.entries(runs))
     console.log(

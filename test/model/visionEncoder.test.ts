@@ -355,6 +355,17 @@ describe('VisionEncoder as an object', () => {
     await expect(own.forward(pixels)).rejects.toMatchObject({ code: 'ERR_LONGVLM_DISPOSED' });
   });
 
+  test('can be released, and starts again with the next call', async () => {
+    const own = await VisionEncoder.create({ path: pico.clip, threads });
+    const before = own.forward(rows(pixels, 0, 1));
+    await own.release();
+    expect([own.device, own.disposed]).toEqual([undefined, false]);
+    const again = await own.forward(rows(pixels, 0, 1));
+    expect(again).toEqual(await before);
+    await own.dispose();
+    await own.release();
+  });
+
   test('can be disposed before it is started, and while it is', async () => {
     const own = () => VisionEncoder.create({ path: pico.clip, threads, lazy: true });
     const unused = await own();
