@@ -67,16 +67,21 @@ export function buildTower(
   const tower = new TowerGraph(shape, weights, eightBits);
   const cls: string[] = [];
   let patches = '';
-  let hidden = tower.embed();
-  for (let state = 0; state <= layers; state++) {
-    const firstOnly = state === layers && patchLayer < layers;
-    if (firstOnly) hidden = tower.layerOfFirstToken(hidden, weights.layers[state - 1]!);
-    else if (state > 0) hidden = tower.layer(hidden, weights.layers[state - 1]!);
-    if (state === patchLayer) patches = tower.withoutFirstToken(hidden);
-    if (state > layers - globalLayers) cls.push(firstOnly ? hidden : tower.firstToken(hidden));
+  let state = tower.embed();
+  for (let index = 0; index <= layers; index++) {
+    const firstOnly = index === layers && patchLayer < layers;
+    if (index > 0) {
+      const [layer, next] = [weights.layers[index - 1]!, weights.layers[index]];
+      state = firstOnly ? tower.layerOfFirstToken(state, layer) : tower.layer(state, layer, next);
+    }
+    if (index === patchLayer) patches = tower.withoutFirstToken(state.tokens);
+    if (index > layers - globalLayers) cls.push(firstOnly ? state.tokens : tower.firstToken(state.tokens));
   }
   return tower.finish(patches, cls);
 }
+
+/** A hidden state, and what the next layer's attention reads: the same, normalised; empty after the last layer. */
+type State = { readonly tokens: string; readonly normalized: string };
 
 // Values named `tokens` are [n·(N+1), C], as Gemm takes them; `batched` ones are [n, N+1, C].
 class TowerGraph {
@@ -94,7 +99,7 @@ class TowerGraph {
   }
 
   /** Hidden state 0: patch, class and position embeddings, normalised. */
-  embed(): string {
+  embed(): State {
     const { imageSize, patchSize, channels } = this.#shape;
     const graph = this.#graph;
     const pixels = graph.input('pixels', ['frames', 3, imageSize, imageSize]);
@@ -109,21 +114,22 @@ class TowerGraph {
     const first = graph.node('Expand', [graph.weight(this.#weights.classEmbedding), repeated]);
     const embedded = graph.node('Concat', [first, patches], { axis: 1 });
     const placed = graph.node('Add', [embedded, graph.weight(this.#weights.positionEmbedding)]);
-    return this.#normalize(this.#flat(placed), this.#weights.preNorm);
+    const tokens = this.#normalize(this.#flat(placed), this.#weights.preNorm);
+    return { tokens, normalized: this.#normalize(tokens, this.#weights.layers[0]!.norm1) };
   }
 
-  /** One transformer layer, for all tokens. */
-  layer(tokens: string, weights: LayerWeights): string {
-    const normalized = this.#normalize(tokens, weights.norm1);
+  /** One transformer layer, for all tokens, and the normalisation that `next` begins with. */
+  layer({ tokens, normalized }: State, weights: LayerWeights, next: LayerWeights | undefined): State {
     const query = this.#batched(this.#linear(normalized, weights.query), this.#tokens);
-    return this.#afterAttention(tokens, this.#attend(query, normalized, weights), weights);
+    const attended = this.#attend(query, normalized, weights);
+    return this.#addNormalized(this.#afterAttention(tokens, attended, weights), next?.norm1);
   }
 
   /** The same layer's output for the first token of each frame: [n, C]. */
-  layerOfFirstToken(tokens: string, weights: LayerWeights): string {
-    const normalized = this.#normalize(tokens, weights.norm1);
+  layerOfFirstToken({ tokens, normalized }: State, weights: LayerWeights): State {
     const query = this.#batched(this.#linear(this.firstToken(normalized), weights.query), 1);
-    return this.#afterAttention(this.firstToken(tokens), this.#attend(query, normalized, weights), weights);
+    const attended = this.#attend(query, normalized, weights);
+    return this.#addNormalized(this.#afterAttention(this.firstToken(tokens), attended, weights), undefined);
   }
 
   firstToken(tokens: string): string {
@@ -151,10 +157,19 @@ class TowerGraph {
     return this.#flat(this.#graph.node('MultiHeadAttention', [query, keys, values], attributes, microsoft));
   }
 
-  #afterAttention(tokens: string, attended: string, { out, norm2, up, down }: LayerWeights): string {
-    const residual = this.#graph.node('Add', [tokens, this.#linear(attended, out)]);
-    const expanded = this.#activate(this.#linear(this.#normalize(residual, norm2), up));
-    return this.#graph.node('Add', [residual, this.#linear(expanded, down)]);
+  /** The two values whose sum is the layer's output. */
+  #afterAttention(tokens: string, attended: string, { out, norm2, up, down }: LayerWeights): [string, string] {
+    const { tokens: residual, normalized } = this.#addNormalized([tokens, this.#linear(attended, out)], norm2);
+    return [residual, this.#linear(this.#activate(this.#linear(normalized, up)), down)];
+  }
+
+  #addNormalized([tokens, added]: [string, string], norm: Affine | undefined): State {
+    if (!norm) return { tokens: this.#graph.node('Add', [tokens, added]), normalized: '' };
+    const inputs = [tokens, added, this.#graph.weight(norm.weight), this.#graph.weight(norm.bias)];
+    const epsilon = { float: this.#shape.layerNormEpsilon };
+    // Its outputs are the normalised sum, mean, deviation, and the sum.
+    const outputs = this.#graph.nodes('SkipLayerNormalization', inputs, 4, { epsilon }, microsoft);
+    return { tokens: outputs[3]!, normalized: outputs[0]! };
   }
 
   #activate(tokens: string): string {
