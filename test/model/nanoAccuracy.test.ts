@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { evaluate, LongVLM, readDataset } from '../../dist/index.js';
 import { openSafetensors, readFloatTensor } from '../../dist/weights/safetensors.js';
+import { cosine } from '../fixtures/index.js';
 
 const world = (name: string) => fileURLToPath(new URL(`../fixtures/world/${name}`, import.meta.url));
 const quickVideos = 8;
@@ -34,6 +35,24 @@ describe('nano', () => {
     const entries = dataset.entries.filter(({ kind }) => ordered.includes(kind)).slice(0, 40);
     const { overall } = await evaluate(vlm, { ...dataset, entries }, { part: 'global' });
     expect(overall.score).toBeLessThanOrEqual(0.3);
+  });
+
+  test('answers as well with a tower in eight bits, from nearly the same features', async () => {
+    const rounded = await LongVLM.load({ device: 'cpu', threads: 1, visionPrecision: 'int8' });
+    try {
+      const dataset = await part('questions.jsonl', quickVideos);
+      const [whole, eightBits] = [await evaluate(vlm, dataset), await evaluate(rounded, dataset)];
+      expect(eightBits.overall.score).toBeGreaterThanOrEqual(whole.overall.score - 0.02);
+      const similar = [];
+      for (const video of new Set(dataset.entries.map(({ video }) => video))) {
+        const [due, found] = [await vlm.encode(video), await rounded.encode(video)];
+        similar.push(cosine(found.local.data, due.local.data));
+      }
+      // A rounding that turns one match into another changes a token as a whole: single videos may be at 0.98.
+      expect(similar.reduce((sum, value) => sum + value) / similar.length).toBeGreaterThan(0.99);
+    } finally {
+      await rounded.dispose();
+    }
   });
 
   test('has the features that the training code computes', async () => {
