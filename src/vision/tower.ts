@@ -83,6 +83,9 @@ export function buildTower(
 /** A hidden state, and what the next layer's attention reads: the same, normalised; empty after the last layer. */
 type State = { readonly tokens: string; readonly normalized: string };
 
+/** Two values and the bias of the second's linear layer. */
+type Sum = readonly [string, string, Affine];
+
 // Values named `tokens` are [n·(N+1), C], as Gemm takes them; `batched` ones are [n, N+1, C].
 class TowerGraph {
   readonly #shape: TowerShape;
@@ -120,14 +123,14 @@ class TowerGraph {
 
   /** One transformer layer, for all tokens, and the normalisation that `next` begins with. */
   layer({ tokens, normalized }: State, weights: LayerWeights, next: LayerWeights | undefined): State {
-    const query = this.#batched(this.#linear(normalized, weights.query), this.#tokens);
+    const query = this.#batched(this.#product(normalized, weights.query), this.#tokens);
     const attended = this.#attend(query, normalized, weights);
     return this.#addNormalized(this.#afterAttention(tokens, attended, weights), next?.norm1);
   }
 
   /** The same layer's output for the first token of each frame: [n, C]. */
   layerOfFirstToken({ tokens, normalized }: State, weights: LayerWeights): State {
-    const query = this.#batched(this.#linear(this.firstToken(normalized), weights.query), 1);
+    const query = this.#batched(this.#product(this.firstToken(normalized), weights.query), 1);
     const attended = this.#attend(query, normalized, weights);
     return this.#addNormalized(this.#afterAttention(this.firstToken(tokens), attended, weights), undefined);
   }
@@ -150,25 +153,31 @@ class TowerGraph {
     return graph.build();
   }
 
-  #attend(query: string, tokens: string, { key, value }: LayerWeights): string {
-    const keys = this.#batched(this.#linear(tokens, key), this.#tokens);
-    const values = this.#batched(this.#linear(tokens, value), this.#tokens);
-    const attributes = { num_heads: this.#shape.heads };
-    return this.#flat(this.#graph.node('MultiHeadAttention', [query, keys, values], attributes, microsoft));
+  #attend(query: string, tokens: string, weights: LayerWeights): string {
+    const graph = this.#graph;
+    const keys = this.#batched(this.#product(tokens, weights.key), this.#tokens);
+    const values = this.#batched(this.#product(tokens, weights.value), this.#tokens);
+    const biases = [weights.query, weights.key, weights.value].map(({ bias }) => graph.weight(bias));
+    const inputs = [query, keys, values, graph.node('Concat', biases, { axis: 0 })];
+    return this.#flat(graph.node('MultiHeadAttention', inputs, { num_heads: this.#shape.heads }, microsoft));
   }
 
-  /** The two values whose sum is the layer's output. */
-  #afterAttention(tokens: string, attended: string, { out, norm2, up, down }: LayerWeights): [string, string] {
-    const { tokens: residual, normalized } = this.#addNormalized([tokens, this.#linear(attended, out)], norm2);
-    return [residual, this.#linear(this.#activate(this.#linear(normalized, up)), down)];
+  /** What sums up to the layer's output: two values and a bias. */
+  #afterAttention(tokens: string, attended: string, { out, norm2, up, down }: LayerWeights): Sum {
+    const { tokens: residual, normalized } = this.#addNormalized([tokens, this.#product(attended, out), out], norm2);
+    return [residual, this.#product(this.#activate(this.#linear(normalized, up)), down), down];
   }
 
-  #addNormalized([tokens, added]: [string, string], norm: Affine | undefined): State {
-    if (!norm) return { tokens: this.#graph.node('Add', [tokens, added]), normalized: '' };
-    const inputs = [tokens, added, this.#graph.weight(norm.weight), this.#graph.weight(norm.bias)];
+  #addNormalized([tokens, added, { bias }]: Sum, norm: Affine | undefined): State {
+    const graph = this.#graph;
+    if (!norm) {
+      const sum = graph.node('Add', [added, graph.weight(bias)]);
+      return { tokens: graph.node('Add', [tokens, sum]), normalized: '' };
+    }
+    const inputs = [tokens, added, ...[norm.weight, norm.bias, bias].map((weight) => graph.weight(weight))];
     const epsilon = { float: this.#shape.layerNormEpsilon };
     // Its outputs are the normalised sum, mean, deviation, and the sum.
-    const outputs = this.#graph.nodes('SkipLayerNormalization', inputs, 4, { epsilon }, microsoft);
+    const outputs = graph.nodes('SkipLayerNormalization', inputs, 4, { epsilon }, microsoft);
     return { tokens: outputs[3]!, normalized: outputs[0]! };
   }
 
@@ -186,15 +195,18 @@ class TowerGraph {
     );
   }
 
-  // Linear weights lie [out, in]: Gemm takes them as they are, and packs them once, when the session is made.
-  #linear(tokens: string, { weight, bias }: Affine): string {
+  #linear(tokens: string, affine: Affine): string {
+    return this.#graph.node('Add', [this.#product(tokens, affine), this.#graph.weight(affine.bias)]);
+  }
+
+  // A linear layer without its bias, which Gemm would write into every row on one thread: what follows adds it.
+  // Weights lie [out, in]: they are taken as they are, and packed once, when the session is made.
+  #product(tokens: string, { weight }: Affine): string {
+    const graph = this.#graph;
     const quantized = this.#eightBits?.get(weight.name);
-    if (quantized) {
-      const [values, scales] = [this.#graph.plainWeight(quantized.values), this.#graph.plainWeight(quantized.scales)];
-      const inputs = [tokens, values, scales, '', this.#graph.weight(bias)];
-      return this.#graph.node('DynamicQuantizeMatMul', inputs, {}, microsoft);
-    }
-    return this.#graph.node('Gemm', [tokens, this.#graph.weight(weight), this.#graph.weight(bias)], { transB: 1 });
+    if (!quantized) return graph.node('Gemm', [tokens, graph.weight(weight)], { transB: 1 });
+    const inputs = [tokens, graph.plainWeight(quantized.values), graph.plainWeight(quantized.scales)];
+    return graph.node('DynamicQuantizeMatMul', inputs, {}, microsoft);
   }
 
   #flat(batched: string): string {
