@@ -133,7 +133,7 @@ export class LongVLM {
 
   /** Layout of conversations that name none. */
   get template(): PromptTemplate {
-    return resolvePromptTemplate(this.#options.template);
+    return resolvePromptTemplate(this.#options.template ?? this.#llm?.defaultTemplate ?? 'long_vlm_v1');
   }
 
   /** What was loaded, for people and logs. */
@@ -173,6 +173,7 @@ export class LongVLM {
           gpuLayers: this.#llm.gpuLayers,
           width: this.#llm.width,
           trainContextSize: this.#llm.trainContextSize,
+          template: this.template.name,
         },
       }),
     };
@@ -227,7 +228,7 @@ export class LongVLM {
   async chat(video: string | VideoFeatures, options: ChatOptions = {}): Promise<VideoChat> {
     const llm = this.#needed('llm', this.#llm);
     this.#needed('projector', this.#projector);
-    const template = options.template ?? this.#options.template;
+    const template = options.template ?? this.template;
     resolvePromptTemplate(template);
     checkVideoPart(options.part ?? 'both');
     const features = video instanceof VideoFeatures ? video : await this.encode(video, options);
@@ -275,7 +276,7 @@ export class LongVLM {
     checkString('question', question);
     VideoChat.checkFits(this.#needed('llm', this.#llm), this.tokenCountOf(options.part ?? 'both'), question, {
       ...options,
-      template: options.template ?? this.#options.template,
+      template: options.template ?? this.template,
     });
   }
 
@@ -292,7 +293,7 @@ export class LongVLM {
     const videoTokens = features.tokenCountOf(options.part ?? 'both');
     return VideoChat.requiredContextSize(this.#needed('llm', this.#llm), videoTokens, question, {
       ...options,
-      template: options.template ?? this.#options.template,
+      template: options.template ?? this.template,
     });
   }
 
@@ -376,6 +377,8 @@ export type LongVLMParts = {
     readonly gpuLayers: number;
     readonly width: number;
     readonly trainContextSize: number;
+    /** Layout of conversations that name none. */
+    readonly template: string;
   };
 };
 

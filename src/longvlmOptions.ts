@@ -74,7 +74,7 @@ export type LongVLMOptions = {
    * at even distances and drops the others. Defaults to `merge`.
    */
   reduction?: Reduction;
-  /** Layout of conversations. Defaults to `long_vlm_v1`. */
+  /** Layout of conversations. Defaults to the chat template in the language model's file, where it has one, else `long_vlm_v1`. */
   template?: PromptTemplateName | PromptTemplate;
   /** Temperature of answers that name none: `0` always takes the most likely token. Defaults to `0.2`. */
   temperature?: number;
@@ -123,7 +123,6 @@ export const defaultOptions = {
   device: 'auto',
   gpu: 'auto',
   lazy: false,
-  template: 'long_vlm_v1',
   temperature: defaultTemperature,
 } as const satisfies LongVLMOptions;
 

@@ -79,8 +79,7 @@ type DefaultedOption =
   | 'globalLayers'
   | 'resize'
   | 'reduction'
-  | 'temperature'
-  | 'template';
+  | 'temperature';
 
 /** What the embedded model has instead of {@link defaultOptions}. */
 const embedded = readEmbedded();
@@ -101,8 +100,7 @@ function readEmbedded(): Partial<Preset['options']> {
 function withDefault(description: string, name: DefaultedOption): string {
   const value = defaultOptions[name];
   const own = embedded[name] ?? value;
-  const shown = typeof own === 'object' ? own.name : own;
-  return `${description} (default: ${shown === value ? value : `${shown}; with models of your own: ${value}`})`;
+  return `${description} (default: ${own === value ? value : `${own}; with models of your own: ${value}`})`;
 }
 
 /** The vision tower and how videos are sampled. */
@@ -215,7 +213,10 @@ export function addAnswerOptions(command: Command, own: { temperature?: number }
     )
     .addOption(option('--system <text>', 'what the model is told first (default: the text of the template)'))
     .addOption(
-      option('--template <name>', withDefault('layout of the prompt', 'template')).choices([...promptTemplateNames]),
+      option(
+        '--template <name>',
+        "layout of the prompt (default: the model's; that is the chat template in its file, or long_vlm_v1 without one)",
+      ).choices([...promptTemplateNames]),
     )
     .addOption(
       option('--context-size <n>', 'size of the context in tokens (default: what is needed)').argParser(integer(16)),

@@ -21,7 +21,7 @@ import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate } f
 
 /** Options of {@link VideoChat.create}. */
 export type VideoChatOptions = {
-  /** Layout of the conversation. Defaults to `long_vlm_v1`. */
+  /** Layout of the conversation. Defaults to {@link LanguageModel.defaultTemplate}. */
   template?: PromptTemplateName | PromptTemplate;
   /** What the model is told first. Defaults to the template's own text. */
   system?: string;
@@ -117,7 +117,7 @@ export class VideoChat {
    */
   static async create(model: LanguageModel, video: Tensor, options: VideoChatOptions = {}): Promise<VideoChat> {
     checkTensor('video', video, ['tokens', 'width']);
-    const template = resolvePromptTemplate(options.template ?? 'long_vlm_v1');
+    const template = resolvePromptTemplate(options.template ?? model.defaultTemplate);
     if (options.system !== undefined && typeof options.system !== 'string')
       wrongType('system', 'string', options.system);
     if (options.contextSize !== undefined) checkInteger('contextSize', options.contextSize, 16);

@@ -14,7 +14,7 @@ export function promptLength(
   question: string,
   options: { template?: PromptTemplateName | PromptTemplate; system?: string },
 ): number {
-  const template = resolvePromptTemplate(options.template ?? 'long_vlm_v1');
+  const template = resolvePromptTemplate(options.template ?? model.defaultTemplate);
   const before = tokensBeforeVideo(model, template, options.system ?? template.system);
   return before.length + videoTokens + tokensAfterVideo(model, template, question).length;
 }

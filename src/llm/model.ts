@@ -5,6 +5,7 @@ import { LongVLMError, messageOf } from '../errors.js';
 import { checkFunction, checkInteger, checkOneOf, checkSignal, checkString, wrongType } from '../validate.js';
 import { type GgufFile, openGguf } from '../weights/gguf.js';
 import { type LanguageModelDevice, languageModelDevices, startLlama, withErrorLog } from './llama.js';
+import type { PromptTemplateName } from './templates.js';
 
 type NodeLlamaCpp = typeof import('node-llama-cpp');
 
@@ -33,6 +34,8 @@ export class LanguageModel {
   readonly width: number;
   /** The longest context that the model was trained for, in tokens. */
   readonly trainContextSize: number;
+  /** Layout of conversations that name none: the chat template in the file, where it has one, else `long_vlm_v1`. */
+  readonly defaultTemplate: PromptTemplateName;
   /** @internal */
   readonly threads: number;
   /** @internal */
@@ -61,6 +64,7 @@ export class LanguageModel {
     this.llama = llama;
     this.width = ofArchitecture('embedding_length');
     this.trainContextSize = ofArchitecture('context_length');
+    this.defaultTemplate = metadata.get('tokenizer.chat_template') ? 'chat_template' : 'long_vlm_v1';
     this.#model = model;
     this.#loadWhole = loadWhole;
   }

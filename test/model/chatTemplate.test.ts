@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { LlamaModel } from 'node-llama-cpp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { LongVLM } from '../../dist/index.js';
+import { LongVLM, type LongVLMOptions } from '../../dist/index.js';
 import { LanguageModel } from '../../dist/llm/model.js';
 import { tokensAfterVideo, tokensBeforeVideo, tokensOfNextTurn } from '../../dist/llm/prompt.js';
 import { resolvePromptTemplate } from '../../dist/llm/templates.js';
@@ -68,6 +68,29 @@ describe('the chat template of a model', () => {
     const { eos } = llamaOf(model).tokens;
     expect(tokensAfterVideo(model, template, 'x</s>y')).not.toContain(eos);
     expect(tokensOfNextTurn(model, template, 'x</s>y').filter((token) => token === eos)).toHaveLength(1);
+  });
+
+  test('is the default where the file has one', async () => {
+    expect(models.own!.defaultTemplate).toBe('chat_template');
+    const load = async (options: LongVLMOptions) => {
+      const vlm = await LongVLM.load({ ...picoOptions, ...options });
+      try {
+        const { tokenIds } = await vlm.ask(pico.video, 'What is it?', { maxTokens: 8, temperature: 0 });
+        return { name: vlm.template.name, inInfo: vlm.parts.llm!.template, tokenIds };
+      } finally {
+        await vlm.dispose();
+      }
+    };
+    const llm = await withTemplate('default', jinja.own);
+    const [own, named, plain] = [
+      await load({ llm }),
+      await load({ llm, template: 'long_vlm_v1' }),
+      await load({ llm: pico.llm }),
+    ];
+    expect([own.name, own.inInfo]).toEqual(['chat_template', 'chat_template']);
+    expect([plain.name, plain.inInfo]).toEqual(['long_vlm_v1', 'long_vlm_v1']);
+    expect(named.tokenIds).toEqual(plain.tokenIds);
+    expect(own.tokenIds).not.toEqual(plain.tokenIds);
   });
 
   test('is used by name, with a system text, over several turns', async () => {
