@@ -6,6 +6,7 @@ import { dirname } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { LongVLMError, messageOf } from '../errors.js';
 import { fileError } from '../weights/tensorFile.js';
+import { secondsOf, withPatience } from './patience.js';
 
 /** What is downloaded. */
 export type Download = {
@@ -65,18 +66,14 @@ async function fetchAll(what: Download, { onProgress, signal }: DownloadOptions)
     const target = new Target(file, what, onProgress);
     await target.takeUp();
     for (let failures = 0; target.bytes < what.size; ) {
-      signal?.throwIfAborted();
-      const before = target.bytes;
-      try {
-        await fetchRest(what, target, signal);
-      } catch (error) {
-        signal?.throwIfAborted();
-        if (error instanceof LongVLMError) throw error;
-        failures = target.bytes > before ? 1 : failures + 1;
-        if (failures >= maxFailures)
-          throw hubError(what, `broke off at byte ${target.bytes} of ${what.size}: ${reasonOf(error)}`, goOn);
-        await wait(firstWaitMs * 2 ** (failures - 1), signal);
-      }
+      const { furthest } = target;
+      let problem = await tryRest(what, target, signal);
+      if (target.furthest > furthest) failures = 0;
+      else problem ??= 'no more of it came';
+      if (problem === undefined) continue;
+      if (++failures >= maxFailures)
+        throw hubError(what, `broke off at byte ${target.bytes} of ${what.size}: ${problem}`, goOn);
+      await wait(firstWaitMs * 2 ** (failures - 1), signal);
     }
     await target.check();
     await file.sync();
@@ -93,9 +90,24 @@ async function fetchAll(what: Download, { onProgress, signal }: DownloadOptions)
 
 const goOn = 'Try again: it goes on from there.';
 
-async function fetchRest(what: Download, target: Target, signal: AbortSignal | undefined): Promise<void> {
+/** Fetches what is missing, or says what came in between. */
+async function tryRest(what: Download, target: Target, signal: AbortSignal | undefined): Promise<string | undefined> {
+  signal?.throwIfAborted();
+  try {
+    await withPatience(secondsOf('HF_HUB_DOWNLOAD_TIMEOUT'), signal, (limited, alive) =>
+      fetchRest(what, target, limited, alive),
+    );
+    return undefined;
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (error instanceof LongVLMError) throw error;
+    return reasonOf(error);
+  }
+}
+
+async function fetchRest(what: Download, target: Target, signal: AbortSignal, alive: () => void): Promise<void> {
   const range: Record<string, string> = target.bytes > 0 ? { Range: `bytes=${target.bytes}-` } : {};
-  const response = await fetch(what.url, { headers: { ...what.headers, ...range }, ...(signal && { signal }) });
+  const response = await fetch(what.url, { headers: { ...what.headers, ...range }, signal });
   if (response.status === 416) {
     await target.restart();
     return;
@@ -109,7 +121,10 @@ async function fetchRest(what: Download, target: Target, signal: AbortSignal | u
     await target.restart();
     if (response.status === 206) return;
   }
-  for await (const chunk of response.body) await target.append(chunk as Uint8Array);
+  for await (const chunk of response.body) {
+    await target.append(chunk as Uint8Array);
+    alive();
+  }
 }
 
 class WrongContent extends LongVLMError {}
@@ -117,6 +132,8 @@ class WrongContent extends LongVLMError {}
 /** The file that grows, and the hash of what is in it. */
 class Target {
   bytes = 0;
+  /** The most bytes that there ever were. */
+  furthest = 0;
   readonly #file: FileHandle;
   readonly #what: Download;
   readonly #onProgress: ((bytes: number) => void) | undefined;
@@ -141,6 +158,7 @@ class Target {
       this.#hash?.update(buffer.subarray(0, bytesRead));
       this.bytes += bytesRead;
     }
+    this.furthest = this.bytes;
     this.#report(true);
   }
 
@@ -155,6 +173,7 @@ class Target {
     }
     this.#hash?.update(chunk);
     this.bytes += chunk.length;
+    this.furthest = Math.max(this.furthest, this.bytes);
     this.#report(this.bytes === size);
   }
 

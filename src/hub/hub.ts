@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LongVLMError } from '../errors.js';
 import { download, reasonOf } from './download.js';
+import { secondsOf, withPatience } from './patience.js';
 import { CachedRepo, hubHome } from './repo.js';
 
 /** A model's repository at a branch, tag or commit. */
@@ -118,7 +119,9 @@ async function request(
   const headers = { ...(await credentials()), 'Accept-Encoding': 'identity' };
   let response: Response;
   try {
-    response = await followWithin(url, { method, headers, redirect: 'manual', ...(signal && { signal }) });
+    response = await withPatience(secondsOf('HF_HUB_ETAG_TIMEOUT'), signal, (limited) =>
+      followWithin(url, { method, headers, redirect: 'manual', signal: limited }),
+    );
   } catch (error) {
     signal?.throwIfAborted();
     throw new Unreachable(

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { fetchFile, type HubProgress, listFiles } from '../../dist/hub/hub.js';
 import { hubFolder } from '../../dist/hub/repo.js';
-import { commit, startHub, token } from '../fixtures/hub.js';
+import { commit, type Mood, startHub, token } from '../fixtures/hub.js';
 import { temporaryFolder } from '../fixtures/vision/index.js';
 
 const large = randomBytes(300_000);
@@ -15,7 +15,7 @@ let hub: Awaited<ReturnType<typeof startHub>>;
 let caches = 0;
 
 const names = ['HF_HUB_CACHE', 'HUGGINGFACE_HUB_CACHE', 'HF_HOME', 'XDG_CACHE_HOME', 'HF_ENDPOINT', 'HF_TOKEN'];
-const others = ['HUGGING_FACE_HUB_TOKEN', 'HF_TOKEN_PATH', 'HF_HUB_OFFLINE'];
+const others = ['HUGGING_FACE_HUB_TOKEN', 'HF_TOKEN_PATH', 'HF_HUB_OFFLINE', 'HF_HUB_DOWNLOAD_TIMEOUT'];
 const before = [...names, ...others].map((name) => [name, process.env[name]] as const);
 
 beforeAll(async () => {
@@ -126,6 +126,19 @@ describe('fetchFile()', () => {
     );
     expect(await blobs()).toEqual([]);
   }, 30_000);
+
+  test.each<[string, Mood, RegExp]>([
+    ['sends nothing more', { stalls: 500 }, /broke off at byte 500 of 300000: nothing came for 0\.2 s\. Try again/],
+    ['has no rest to send', { noRest: true }, /broke off at byte 0 of 300000: no more of it came\. Try again/],
+  ])(
+    'does not wait for ever for a server that %s',
+    async (_, mood, message) => {
+      process.env.HF_HUB_DOWNLOAD_TIMEOUT = '0.2';
+      Object.assign(hub.mood, mood);
+      await expect(fetchFile(repo, 'weights.bin')).rejects.toThrow(message);
+    },
+    30_000,
+  );
 
   test('outlasts a server that is away for a moment', async () => {
     await fetchFile(repo, 'config.json');
