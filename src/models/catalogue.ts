@@ -1,5 +1,5 @@
 // Models that are known by name: where they lie on the hub, and how they were trained to be used.
-import type { LongVLMOptions } from '../longvlmOptions.js';
+import { defaultOptions, type LongVLMOptions } from '../longvlmOptions.js';
 
 /** A model of the catalogue. */
 export type KnownModel = {
@@ -8,11 +8,21 @@ export type KnownModel = {
   readonly license: string;
   /** Bytes to download, about. */
   readonly bytes: number;
-  readonly options: Readonly<Pick<LongVLMOptions, 'llm' | 'projector' | 'resize' | 'template'>>;
+  readonly options: Readonly<Required<Pick<LongVLMOptions, 'llm' | 'projector' | keyof typeof llava>>>;
 };
 
-// LLaVA pads frames to a square, as its own preprocessing does; BakLLaVA was trained with LLaVA's code and prompt.
-const llava = { resize: 'pad', template: 'vicuna_v1_1' } as const;
+const { frames, segmentFrames, tokensPerSegment, globalLayers } = defaultOptions;
+
+// LLaVA pads frames to a square, as its own preprocessing does; BakLLaVA was trained with LLaVA's code and prompt. None was
+// trained on videos: how they are cut and merged is the paper's way.
+const llava = {
+  resize: 'pad',
+  template: 'vicuna_v1_1',
+  frames,
+  segmentFrames,
+  tokensPerSegment,
+  globalLayers,
+} as const satisfies LongVLMOptions;
 
 /** Sizes and licences as the hub states them. */
 export const catalogue: readonly KnownModel[] = [

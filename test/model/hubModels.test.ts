@@ -116,13 +116,18 @@ describe('LongVLM.load()', () => {
 
   test.each(catalogue.map(({ name }) => name))('%s by name, and again without a network', async (model) => {
     const seen = new Set<string>();
-    const vlm = await loaded({ model, onDownload: ({ file }) => seen.add(file) });
+    const vlm = await LongVLM.load({ model, device: 'cpu', threads: 1, onDownload: ({ file }) => seen.add(file) });
+    await vlm.dispose();
     expect(vlm.preset).toBe(model);
     expect(vlm.template.name).toBe('vicuna_v1_1');
-    expect(vlm.sampling).toMatchObject({ resize: 'pad', frames: picoOptions.frames });
+    expect(vlm.sampling).toMatchObject({ resize: 'pad', frames: 100, segmentFrames: 10 });
+    expect(vlm.sampling).toMatchObject({ tokensPerSegment: 30, globalLayers: 5 });
     expect(seen.size).toBe(2);
     hub.requests.length = 0;
-    expect((await loaded({ model, offline: true, resize: 'crop' })).sampling.resize).toBe('crop');
+    const others = { resize: 'crop', frames: 8, segmentFrames: 2, tokensPerSegment: 3, globalLayers: 1 } as const;
+    const overridden = await loaded({ model, offline: true, template: 'long_vlm_v1', ...others });
+    expect(overridden.sampling).toMatchObject(others);
+    expect(overridden.template.name).toBe('long_vlm_v1');
     expect(hub.requests).toEqual([]);
   });
 
