@@ -69,7 +69,7 @@ export class FeaturesCache {
   ): Promise<VideoFeatures> {
     const key = hashOf({ content: await hashFile(video, signal), tower, sampling, version });
     const file = path.join(this.#folder, key + ending);
-    const kept = await load(file, tower);
+    const kept = await load(file, tower, sampling);
     // The same video under another name keeps the name that it was asked about with.
     if (kept) return new VideoFeatures({ ...kept, source: { ...kept.source, name: path.basename(video) } });
     const features = await encode();
@@ -126,10 +126,11 @@ export class FeaturesCache {
   }
 }
 
-/** Nothing for a file that is missing, damaged, or of another tower: it is made again. */
-async function load(file: string, tower: string): Promise<VideoFeatures | undefined> {
+/** Nothing for a file that is missing, damaged, or of another tower or sampling than its name says: it is made again. */
+async function load(file: string, tower: string, sampling: Sampling): Promise<VideoFeatures | undefined> {
   try {
     const features = await VideoFeatures.load(file, { tower });
+    if (hashOf(features.sampling) !== hashOf(sampling)) return undefined;
     const now = new Date();
     await utimes(file, now, now).catch(() => {});
     return features;

@@ -59,7 +59,7 @@ describe('longvlm ask', () => {
     [
       'a language model that is none',
       ['ask', pico.video, 'q', '--llm', pico.projector],
-      /^longvlm: .*projector\.safetensors not a GGUF file.*\n$/,
+      /^longvlm: .*projector\.safetensors: not a GGUF file.*\n$/,
     ],
     ['a features file that is none', ['ask', pico.projector, 'q'], /^longvlm: .*holds no video features.*\n$/],
     [
