@@ -1,10 +1,10 @@
 // The CLIP tower of an mmproj file: its sizes, its pixels, and its tensors by llama.cpp's names.
 import type { GgufFile } from '../weights/gguf.js';
 import { MmprojFields } from '../weights/mmproj.js';
-import { requireTensor } from '../weights/requireTensor.js';
 import type { WeightFile } from '../weights/tensorFile.js';
 import type { VisionConfig } from './config.js';
-import type { Affine, LayerWeights, TowerShape, TowerWeights } from './tower.js';
+import type { LayerWeights, TowerShape, TowerWeights } from './tower.js';
+import { tensorFinder } from './weights.js';
 
 /**
  * What an mmproj file says of its vision tower.
@@ -70,36 +70,28 @@ function patchLayer(fields: MmprojFields, layers: number): number {
 /** @throws LongVLMError `ERR_LONGVLM_WEIGHTS` that names the tensor which is missing, or of a wrong shape or type. */
 export function findMmprojTower(file: WeightFile, shape: TowerShape): TowerWeights {
   const { channels, intermediateSize, patchSize, patches } = shape;
-  const tensor = (name: string, dims: readonly number[]) => requireTensor(file, name, dims);
-  const linear = (name: string, outputs: number, inputs: number): Affine => ({
-    weight: tensor(`${name}.weight`, [outputs, inputs]),
-    bias: tensor(`${name}.bias`, [outputs]),
-  });
-  const norm = (name: string): Affine => ({
-    weight: tensor(`${name}.weight`, [channels]),
-    bias: tensor(`${name}.bias`, [channels]),
-  });
+  const { tensor, affine } = tensorFinder(file);
   const layer = (index: number): LayerWeights => {
     const name = `v.blk.${index}`;
     // Older files have the two the other way round.
     const swapped = file.tensors.get(`${name}.ffn_down.weight`)?.shape[1] === channels;
     const [up, down] = swapped ? ['ffn_down', 'ffn_up'] : ['ffn_up', 'ffn_down'];
     return {
-      norm1: norm(`${name}.ln1`),
-      query: linear(`${name}.attn_q`, channels, channels),
-      key: linear(`${name}.attn_k`, channels, channels),
-      value: linear(`${name}.attn_v`, channels, channels),
-      out: linear(`${name}.attn_out`, channels, channels),
-      norm2: norm(`${name}.ln2`),
-      up: linear(`${name}.${up}`, intermediateSize, channels),
-      down: linear(`${name}.${down}`, channels, intermediateSize),
+      norm1: affine(`${name}.ln1`, [channels]),
+      query: affine(`${name}.attn_q`, [channels, channels]),
+      key: affine(`${name}.attn_k`, [channels, channels]),
+      value: affine(`${name}.attn_v`, [channels, channels]),
+      out: affine(`${name}.attn_out`, [channels, channels]),
+      norm2: affine(`${name}.ln2`, [channels]),
+      up: affine(`${name}.${up}`, [intermediateSize, channels]),
+      down: affine(`${name}.${down}`, [channels, intermediateSize]),
     };
   };
   return {
     classEmbedding: tensor('v.class_embd', [channels]),
     patchEmbedding: tensor('v.patch_embd.weight', [channels, 3, patchSize, patchSize]),
     positionEmbedding: tensor('v.position_embd.weight', [patches + 1, channels]),
-    preNorm: norm('v.pre_ln'),
+    preNorm: affine('v.pre_ln', [channels]),
     layers: Array.from({ length: shape.layers }, (_, index) => layer(index)),
   };
 }

@@ -21,26 +21,18 @@ export function findTowerWeights(file: WeightFile, shape: TowerShape): TowerWeig
     );
   const prefix = first.slice(0, -classEmbedding.length);
   const { channels, intermediateSize, patchSize, patches } = shape;
-  const tensor = (name: string, dims: readonly number[]) => requireTensor(file, prefix + name, dims);
-  const linear = (name: string, outputs: number, inputs: number): Affine => ({
-    weight: tensor(`${name}.weight`, [outputs, inputs]),
-    bias: tensor(`${name}.bias`, [outputs]),
-  });
-  const norm = (name: string): Affine => ({
-    weight: tensor(`${name}.weight`, [channels]),
-    bias: tensor(`${name}.bias`, [channels]),
-  });
+  const { tensor, affine } = tensorFinder(file, prefix);
   const layer = (index: number): LayerWeights => {
     const name = `encoder.layers.${index}`;
     return {
-      norm1: norm(`${name}.layer_norm1`),
-      query: linear(`${name}.self_attn.q_proj`, channels, channels),
-      key: linear(`${name}.self_attn.k_proj`, channels, channels),
-      value: linear(`${name}.self_attn.v_proj`, channels, channels),
-      out: linear(`${name}.self_attn.out_proj`, channels, channels),
-      norm2: norm(`${name}.layer_norm2`),
-      up: linear(`${name}.mlp.fc1`, intermediateSize, channels),
-      down: linear(`${name}.mlp.fc2`, channels, intermediateSize),
+      norm1: affine(`${name}.layer_norm1`, [channels]),
+      query: affine(`${name}.self_attn.q_proj`, [channels, channels]),
+      key: affine(`${name}.self_attn.k_proj`, [channels, channels]),
+      value: affine(`${name}.self_attn.v_proj`, [channels, channels]),
+      out: affine(`${name}.self_attn.out_proj`, [channels, channels]),
+      norm2: affine(`${name}.layer_norm2`, [channels]),
+      up: affine(`${name}.mlp.fc1`, [intermediateSize, channels]),
+      down: affine(`${name}.mlp.fc2`, [channels, intermediateSize]),
     };
   };
   return {
@@ -48,9 +40,19 @@ export function findTowerWeights(file: WeightFile, shape: TowerShape): TowerWeig
     patchEmbedding: tensor('embeddings.patch_embedding.weight', [channels, 3, patchSize, patchSize]),
     positionEmbedding: tensor('embeddings.position_embedding.weight', [patches + 1, channels]),
     // The misspelling is Hugging Face's.
-    preNorm: norm('pre_layrnorm'),
+    preNorm: affine('pre_layrnorm', [channels]),
     layers: Array.from({ length: shape.layers }, (_, index) => layer(index)),
   };
+}
+
+/** Finds the tensors under a prefix, and the pairs of weight and bias; a bias has a value for each row of its weight. */
+export function tensorFinder(file: WeightFile, prefix = '') {
+  const tensor = (name: string, dims: readonly number[]) => requireTensor(file, prefix + name, dims);
+  const affine = (name: string, dims: readonly number[]): Affine => ({
+    weight: tensor(`${name}.weight`, dims),
+    bias: tensor(`${name}.bias`, dims.slice(0, 1)),
+  });
+  return { tensor, affine };
 }
 
 /** Every tensor of a tower, in the order of its graph. */
