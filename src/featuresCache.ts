@@ -1,7 +1,7 @@
 // Features of videos on disk, so that a second question about a video starts without decoding or encoding it.
 import { mkdir, readdir, rm, stat, utimes } from 'node:fs/promises';
 import path from 'node:path';
-import { cacheFolder } from './cacheFolder.js';
+import { makeCacheFolder } from './cacheFolder.js';
 import { LongVLMError } from './errors.js';
 import { type Sampling, VideoFeatures } from './features.js';
 import { hashFile, hashOf } from './hash.js';
@@ -45,13 +45,13 @@ export class FeaturesCache {
   }
 
   /** The user's own: in `$LONGVLM_CACHE`, or the platform's cache folder; of `$LONGVLM_CACHE_LIMIT` bytes, or 1 GiB. */
-  static openDefault(): Promise<FeaturesCache> {
+  static async openDefault(): Promise<FeaturesCache> {
     const limit = Number(process.env.LONGVLM_CACHE_LIMIT || defaultMaxBytes);
     if (!(limit >= 0))
       throw new RangeError(
         `Expected a number of bytes for LONGVLM_CACHE_LIMIT but received ${process.env.LONGVLM_CACHE_LIMIT}`,
       );
-    return FeaturesCache.open(cacheFolder('videos'), limit);
+    return new FeaturesCache(await makeCacheFolder('videos'), limit);
   }
 
   /**

@@ -40,7 +40,7 @@ async function list({ json }: Flags): Promise<void> {
     process.stdout.write(`weights ${basename(file).slice(0, 12)}  ${size(bytes)}  ${lastUsed.toISOString()}\n`);
   const total = [...videos, ...weights].reduce((sum, { bytes }) => sum + bytes, 0);
   process.stderr.write(
-    `${videos.length} videos and ${weights.length} sets of weights, ${size(total)}, in ${cacheFolder('')}\n`,
+    `${count(videos, 'video')} and ${count(weights, 'set')} of weights, ${size(total)}, in ${cacheFolder('')}\n`,
   );
 }
 
@@ -48,7 +48,7 @@ async function clear({ json }: Flags): Promise<void> {
   const removed = [...(await (await FeaturesCache.openDefault()).clear()), ...(await clearWeights())];
   const bytes = removed.reduce((sum, file) => sum + file.bytes, 0);
   if (json) process.stdout.write(`${JSON.stringify({ files: removed.length, bytes })}\n`);
-  else process.stderr.write(`removed ${removed.length} files, ${size(bytes)}\n`);
+  else process.stderr.write(`removed ${count(removed, 'file')}, ${size(bytes)}\n`);
 }
 
 /** As the video was called; a file that cannot be read is one that will be made again. */
@@ -60,6 +60,10 @@ async function describe({ file, bytes, lastUsed }: CachedVideo) {
     if (error instanceof LongVLMError) return { file, name: basename(file), bytes, lastUsed };
     throw error;
   }
+}
+
+function count({ length }: readonly unknown[], noun: string): string {
+  return `${length} ${noun}${length === 1 ? '' : 's'}`;
 }
 
 function size(bytes: number): string {

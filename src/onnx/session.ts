@@ -37,16 +37,15 @@ export class Session {
    */
   static async create(model: OnnxModel, { device, threads }: SessionOptions): Promise<Session> {
     const backends = ort.listSupportedBackends();
-    const available = backends.map(({ name }) => name);
+    const available = backends.filter(({ name, bundled }) => bundled || isInstalled(name)).map(({ name }) => name);
     if (device !== 'auto' && !available.includes(device))
       throw new LongVLMError(
         'ERR_LONGVLM_UNSUPPORTED',
-        `Device '${device}' is not available in this build of ONNX Runtime. Use auto or one of ${available.join(', ')}.`,
+        backends.some(({ name }) => name === device)
+          ? `Device '${device}' needs a library that is not installed. Run npm rebuild onnxruntime-node with ONNXRUNTIME_NODE_INSTALL=true in the environment, or use auto or one of ${available.join(', ')}.`
+          : `Device '${device}' is not available in this build of ONNX Runtime. Use auto or one of ${available.join(', ')}.`,
       );
-    const tried = gpus.filter((gpu) =>
-      backends.some(({ name, bundled }) => name === gpu && (bundled || isInstalled(gpu))),
-    );
-    const candidates = device === 'auto' ? [...tried, 'cpu'] : [device];
+    const candidates = device === 'auto' ? [...gpus.filter((gpu) => available.includes(gpu)), 'cpu'] : [device];
     for (const [index, candidate] of candidates.entries()) {
       try {
         return new Session(await throughGate(() => open(model, candidate, threads)), candidate);

@@ -1,9 +1,8 @@
 // Weights that had to be written out anew, kept so that it happens once.
-import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { cacheFolder } from '../cacheFolder.js';
+import { cacheFolder, makeCacheFolder } from '../cacheFolder.js';
 import { openSafetensors, type SafetensorsFile, type TensorData, writeSafetensors } from './safetensors.js';
-import { fileError } from './tensorFile.js';
 
 // Tower and projector of a file are loaded at the same time, and want the same.
 const underWay = new Map<string, Promise<SafetensorsFile>>();
@@ -27,8 +26,7 @@ async function openOrMake(path: string, make: () => Record<string, TensorData>):
   } catch {
     // None yet, or one that was damaged from outside: written again, whole.
   }
-  const folder = cacheFolder('weights');
-  await mkdir(folder, { recursive: true }).catch((error: unknown) => Promise.reject(fileError(folder, error)));
+  await makeCacheFolder('weights');
   await writeSafetensors(path, make());
   return openSafetensors(path);
 }

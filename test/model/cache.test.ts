@@ -58,3 +58,11 @@ test('longvlm cache lists it and clears it', async () => {
   expect((await longvlm('cache', 'ls')).stdout).toBe('');
   expect((await longvlm('cache', 'nonsense')).code).toBe(2);
 });
+
+test('a cache that cannot be is named, with the way around it', async () => {
+  const { code, stderr } = await start(['ask', pico.video, 'What?', ...models, ...sampled], {
+    LONGVLM_CACHE: pico.video,
+  }).result;
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/^longvlm: The cache folder .*video\.mp4.videos cannot be made .*--no-cache\.\n$/);
+});

@@ -1,5 +1,6 @@
 import { mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import ort from 'onnxruntime-node';
 import { describe, expect, test } from 'vitest';
 import { type Attribute, GraphBuilder } from '../../dist/onnx/graphBuilder.js';
 import { Session } from '../../dist/onnx/session.js';
@@ -130,6 +131,21 @@ describe('Session', () => {
     });
     await session.release();
   });
+
+  // Where ONNX Runtime's package has nothing that is not in it, there is nothing to miss.
+  test.runIf(ort.listSupportedBackends().some(({ bundled }) => !bundled))(
+    'says how a device comes whose library is not installed',
+    async () => {
+      const { name: device } = ort.listSupportedBackends().find(({ bundled }) => !bundled)!;
+      const model = { bytes: new Uint8Array(), weightsFolder: undefined };
+      await expect(Session.create(model, { device, threads: 1 })).rejects.toMatchObject({
+        code: 'ERR_LONGVLM_UNSUPPORTED',
+        message: expect.stringMatching(
+          `^Device '${device}' needs a library that is not installed. Run npm rebuild onnxruntime-node`,
+        ),
+      });
+    },
+  );
 
   test('refuses a device that is not there', async () => {
     const model = { bytes: new Uint8Array(), weightsFolder: undefined };
