@@ -23,9 +23,17 @@ export function startLlama(device: LanguageModelDevice): Promise<Llama> {
 }
 
 async function start(device: LanguageModelDevice): Promise<Llama> {
-  const { getLlama, LlamaLogLevel } = await import('node-llama-cpp');
+  const { getLlama, LlamaLogLevel, NoBinaryFoundError } = await import('node-llama-cpp');
+  const cannotStart = (cause: string, error?: unknown) =>
+    new LongVLMError(
+      'ERR_LONGVLM_LLM',
+      `llama.cpp cannot start on ${device}: ${cause}. Install its driver, or use 'auto' or 'off' for the GPU.`,
+      { cause: error },
+    );
+  const noBinary = 'node-llama-cpp has no binary for it that works on this machine';
+  let llama: Llama;
   try {
-    return await getLlama({
+    llama = await getLlama({
       gpu: device === 'cpu' ? false : device,
       build: 'never',
       skipDownload: true,
@@ -38,12 +46,12 @@ async function start(device: LanguageModelDevice): Promise<Llama> {
       },
     });
   } catch (error) {
-    throw new LongVLMError(
-      'ERR_LONGVLM_LLM',
-      `llama.cpp cannot start on ${device}: ${messageOf(error)}. Use the device 'cpu' or 'auto'.`,
-      { cause: error },
-    );
+    throw cannotStart(error instanceof NoBinaryFoundError ? noBinary : messageOf(error), error);
   }
+  if (device === 'auto' || (llama.gpu || 'cpu') === device) return llama;
+  // Of a GPU that its platform does not know node-llama-cpp makes the CPU.
+  await llama.dispose();
+  throw cannotStart(noBinary);
 }
 
 /** Runs `work`; when it fails, `explain` gets what llama.cpp logged as errors meanwhile, and its error is thrown. */

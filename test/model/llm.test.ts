@@ -49,6 +49,14 @@ describe('VideoChat', () => {
     );
   });
 
+  test('refuses a GPU that this machine cannot have', async () => {
+    const device = process.platform === 'darwin' ? 'cuda' : 'metal';
+    await expect(LanguageModel.load({ path: pico.llm, device })).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_LLM',
+      message: expect.stringMatching(`^llama.cpp cannot start on ${device}: .* use 'auto' or 'off' for the GPU\\.$`),
+    });
+  });
+
   test('puts prompt, video and question into the context and nothing else', async () => {
     await withChat(async (chat) => {
       const { before, after } = pico.expected.prompt;
