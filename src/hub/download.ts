@@ -107,7 +107,9 @@ async function tryRest(what: Download, target: Target, signal: AbortSignal | und
 
 async function fetchRest(what: Download, target: Target, signal: AbortSignal, alive: () => void): Promise<void> {
   const range: Record<string, string> = target.bytes > 0 ? { Range: `bytes=${target.bytes}-` } : {};
-  const response = await fetch(what.url, { headers: { ...what.headers, ...range }, signal });
+  // Places in what is compressed are none in the file.
+  const headers = { ...what.headers, ...range, 'Accept-Encoding': 'identity' };
+  const response = await fetch(what.url, { headers, signal });
   if (response.status === 416) {
     await target.restart();
     return;
