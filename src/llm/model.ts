@@ -121,11 +121,18 @@ export class LanguageModel {
    */
   async loadWhole(signal: AbortSignal | undefined): Promise<void> {
     this.checkUsable();
-    this.#whole ??= this.#loadWhole(this.#disposal.signal).then(async (model) => {
-      const vocabulary = this.#model;
-      this.#model = model;
-      await vocabulary.dispose();
-    });
+    this.#whole ??= this.#loadWhole(this.#disposal.signal).then(
+      async (model) => {
+        const vocabulary = this.#model;
+        this.#model = model;
+        await vocabulary.dispose();
+      },
+      (error: unknown) => {
+        // The next caller may try again.
+        this.#whole = undefined;
+        throw error;
+      },
+    );
     return raceAbort(this.#whole, signal);
   }
 

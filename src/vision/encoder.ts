@@ -94,6 +94,7 @@ export class VisionEncoder {
   readonly #start: () => Promise<WorkerClient>;
   #starting: Promise<WorkerClient> | undefined;
   #worker: WorkerClient | undefined;
+  #releasing: Promise<void> = Promise.resolve();
   #disposing: Promise<void> | undefined;
 
   private constructor(
@@ -169,6 +170,7 @@ export class VisionEncoder {
     const signal = checkSignal(checkObject('options', options).signal);
     // A copy that goes over: the caller's pixels stay theirs, and a view does not take its whole buffer along.
     const payload: ForwardPayload = { pixels: Float32Array.from(data) };
+    this.#checkUsable();
     const worker = this.#worker ?? (await this.#started(signal));
     return worker.call('forward', payload, { signal, transfer: [payload.pixels.buffer] });
   }
@@ -194,17 +196,15 @@ export class VisionEncoder {
     const own = exactly(frames);
     const payload: SegmentPayload = { frames: own, reduction };
     const transfer = own !== frames || options.transfer ? [own.buffer as ArrayBuffer] : [];
+    this.#checkUsable();
     const worker = this.#worker ?? (await this.#started(signal));
     return worker.call('encodeSegment', payload, { signal, transfer });
   }
 
   /** Frees the tower once the calls under way are done; the next call starts it again. */
-  async release(): Promise<void> {
-    const worker = this.#worker ?? (await this.#starting?.catch(() => undefined));
-    this.#worker = undefined;
-    this.#starting = undefined;
-    await worker?.dispose();
-    if (worker) binding().trimMemory();
+  release(): Promise<void> {
+    this.#releasing = Promise.all([this.#releasing, this.#releaseNow()]).then(() => {});
+    return this.#releasing;
   }
 
   get disposed(): boolean {
@@ -213,7 +213,7 @@ export class VisionEncoder {
 
   /** Waits for the calls under way, then frees the tower and ends its thread. Safe to call twice. */
   dispose(): Promise<void> {
-    this.#disposing ??= this.#worker ? this.#worker.dispose() : this.#disposeStarting();
+    this.#disposing ??= this.release();
     return this.#disposing;
   }
 
@@ -221,20 +221,36 @@ export class VisionEncoder {
     return this.dispose();
   }
 
-  async #disposeStarting(): Promise<void> {
-    const worker = await this.#starting?.catch(() => undefined);
-    // Calls that waited for it go ahead.
-    await setImmediate();
+  async #releaseNow(): Promise<void> {
+    if (!this.#worker && this.#starting) {
+      await this.#starting.catch(() => {});
+      // Calls that waited for it go ahead.
+      await setImmediate();
+    }
+    const worker = this.#worker;
+    this.#worker = undefined;
+    this.#starting = undefined;
     await worker?.dispose();
+    if (worker) binding().trimMemory();
+  }
+
+  #checkUsable(): void {
+    if (this.disposed) throw new LongVLMError('ERR_LONGVLM_DISPOSED', 'The vision tower was disposed. Load it again.');
   }
 
   /** The tower's thread. The first call starts it, and an abort of that call does not keep it from the next. */
   async #started(signal: AbortSignal | undefined): Promise<WorkerClient> {
-    if (this.disposed) throw new LongVLMError('ERR_LONGVLM_DISPOSED', 'The vision tower was disposed. Load it again.');
-    this.#starting ??= this.#start().then((worker) => {
-      this.#worker = worker;
-      return worker;
-    });
+    this.#starting ??= this.#start().then(
+      (worker) => {
+        this.#worker = worker;
+        return worker;
+      },
+      (error: unknown) => {
+        // The next call may try again.
+        this.#starting = undefined;
+        throw error;
+      },
+    );
     return raceAbort(this.#starting, signal);
   }
 }

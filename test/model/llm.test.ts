@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { LlamaModel } from 'node-llama-cpp';
@@ -440,6 +440,19 @@ describe('LanguageModel.load()', () => {
       await lazy.dispose();
     }
     await expect(VideoChat.create(lazy, video)).rejects.toMatchObject({ code: 'ERR_LONGVLM_DISPOSED' });
+  });
+
+  test('of a lazy one can be tried again when the rest could not be loaded', async () => {
+    const [file, away] = ['moved.gguf', 'away'].map((name) => path.join(folder, name));
+    copyFileSync(pico.llm, file!);
+    const lazy = await LanguageModel.load({ path: file!, device: 'cpu', threads: 1, lazy: true });
+    renameSync(file!, away!);
+    await expect(VideoChat.create(lazy, video)).rejects.toThrow(/moved\.gguf/);
+    renameSync(away!, file!);
+    const chat = await VideoChat.create(lazy, video);
+    await chat.ask(question, greedy);
+    expect(chat.lastAnswer?.tokenIds).toEqual(pico.expected.greedy_linear);
+    await lazy.dispose();
   });
 
   test('of a lazy one can be disposed before and while the rest is loaded', async () => {

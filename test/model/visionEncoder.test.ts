@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { readFile, truncate } from 'node:fs/promises';
+import { cp, readFile, rename, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -364,6 +364,28 @@ describe('VisionEncoder as an object', () => {
     expect(again).toEqual(await before);
     await own.dispose();
     await own.release();
+  });
+
+  test('can be released while it starts: calls before and after get their results', async () => {
+    const own = await VisionEncoder.create({ path: pico.clip, threads, lazy: true });
+    const before = own.forward(rows(pixels, 0, 1));
+    const released = [own.release(), own.release()];
+    const after = own.forward(rows(pixels, 0, 1));
+    expect(await after).toEqual(await before);
+    await Promise.all(released);
+    await own.dispose();
+  });
+
+  test('tries again to start where it failed before', async () => {
+    const path = await temporaryFolder();
+    await cp(pico.clip, path, { recursive: true });
+    const own = await VisionEncoder.create({ path, threads, lazy: true });
+    const [weights, away] = ['model.safetensors', 'away'].map((name) => join(path, name));
+    await rename(weights!, away!);
+    await expect(own.forward(rows(pixels, 0, 1))).rejects.toMatchObject({ code: 'ERR_LONGVLM_INFERENCE' });
+    await rename(away!, weights!);
+    expect((await own.forward(rows(pixels, 0, 1))).patches.dims).toEqual([1, 16, 64]);
+    await own.dispose();
   });
 
   test('can be disposed before it is started, and while it is', async () => {
