@@ -87,8 +87,7 @@ export class LanguageModel {
     const gguf = await openGguf(file);
     checkIsLanguageModel(gguf);
     const nodeLlamaCpp = await import('node-llama-cpp');
-    const llama = await startLlama(device);
-    signal?.throwIfAborted();
+    const llama = await startLlama(device).finally(() => signal?.throwIfAborted());
     const load = (vocabOnly: boolean, loadSignal: AbortSignal | undefined) =>
       withErrorLog(
         () =>
