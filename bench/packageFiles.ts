@@ -12,4 +12,4 @@ export const { binding } = (await import(inDist('binding.js'))) as typeof import
 export const { dataTypes, encodeModel } = (await import(
   inDist('onnx/proto.js')
 )) as typeof import('../dist/onnx/proto.js');
-export const { halfToNumber } = (await import(inDist('tensor.js'))) as typeof import('../dist/tensor.js');
+export const { toFloat32 } = (await import(inDist('tensor.js'))) as typeof import('../dist/tensor.js');

@@ -1,6 +1,6 @@
 // Token merging as one would write it in TypeScript without an addon: whole tokens, level by level, in typed arrays.
 import type { Tensor } from 'longvlm';
-import { halfToNumber } from './packageFiles.js';
+import { toFloat32 } from './packageFiles.js';
 
 export type PlainMerge = {
   readonly tokens: Float32Array;
@@ -8,12 +8,10 @@ export type PlainMerge = {
   readonly assignment: Int32Array;
 };
 
-let halves: Float32Array | undefined;
-
 /** One segment, `[tokens, channels]`. */
 export function plainMergeTokens(input: Tensor, heads: number, schedule: readonly number[]): PlainMerge {
   const [count, channels] = input.dims as readonly [number, number];
-  let tokens = toFloat32(input);
+  let tokens = toFloat32(input).data;
   let sizes = new Float32Array(count).fill(1);
   const assignment = Int32Array.from({ length: count }, (_, token) => token);
   for (const wanted of schedule) {
@@ -43,14 +41,6 @@ export function plainMergeTokens(input: Tensor, heads: number, schedule: readonl
     sizes = mergedSizes;
   }
   return { tokens, sizes, assignment };
-}
-
-function toFloat32({ type, data }: Tensor): Float32Array {
-  if (type === 'float32') return data as Float32Array;
-  halves ??= Float32Array.from({ length: 0x10000 }, (_, bits) => halfToNumber(bits));
-  const values = new Float32Array(data.length);
-  for (let i = 0; i < values.length; i++) values[i] = halves[data[i]!]!;
-  return values;
 }
 
 /** The mean over the heads, scaled to length 1. */

@@ -56,8 +56,15 @@ export function numberToHalf(value: number): number {
   return sign | ((rounded - 0x38000000) >>> 13);
 }
 
+// What all 65,536 halves stand for, made when first needed: a tower has hundreds of millions of them to look up.
+let everyHalf: Float32Array | undefined;
+
 /** `tensor` as float32: itself when it is already, else converted. */
 export function toFloat32(tensor: Tensor): Float32Tensor {
   if (tensor.type === 'float32') return tensor as Float32Tensor;
-  return float32Tensor(Float32Array.from(tensor.data, halfToNumber), tensor.dims);
+  const { data, dims } = tensor;
+  everyHalf ??= Float32Array.from({ length: 0x10000 }, (_, bits) => halfToNumber(bits));
+  const values = new Float32Array(data.length);
+  for (let i = 0; i < values.length; i++) values[i] = everyHalf[data[i]!]!;
+  return float32Tensor(values, dims);
 }

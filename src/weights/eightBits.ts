@@ -11,6 +11,7 @@ export type EightBits = { readonly values: TensorLocation; readonly scales: Tens
 // Small enough that two products with bytes stay below 2^15, where CPUs without VNNI saturate: the same result on all.
 const largest = 63;
 const version = 1;
+const square = 64;
 
 /**
  * Matrices [out, in] as integers, each output with a scale of its own, by the matrices' names.
@@ -36,19 +37,27 @@ function inEightBits(matrix: TensorLocation): Record<string, TensorData> {
 }
 
 function scalesOf(rows: Float32Array, inputs: number): Float32Array {
-  return Float32Array.from({ length: rows.length / inputs }, (_, output) => {
+  const scales = new Float32Array(rows.length / inputs);
+  for (let output = 0; output < scales.length; output++) {
     let magnitude = 0;
     for (let i = output * inputs; i < (output + 1) * inputs; i++) magnitude = Math.max(magnitude, Math.abs(rows[i]!));
-    return magnitude / largest || 1;
-  });
+    scales[output] = magnitude / largest || 1;
+  }
+  return scales;
 }
 
 function integersOf(rows: Float32Array, inputs: number): Int8Array {
   const scales = scalesOf(rows, inputs);
   const outputs = scales.length;
   const integers = new Int8Array(rows.length);
-  for (let output = 0; output < outputs; output++)
-    for (let input = 0; input < inputs; input++)
-      integers[input * outputs + output] = Math.round(rows[output * inputs + input]! / scales[output]!);
+  // In squares: row after row, each integer would be written to another line of memory.
+  for (let top = 0; top < outputs; top += square)
+    for (let left = 0; left < inputs; left += square)
+      for (let output = top; output < Math.min(top + square, outputs); output++) {
+        const scale = scales[output]!;
+        const right = Math.min(left + square, inputs);
+        for (let input = left; input < right; input++)
+          integers[input * outputs + output] = Math.round(rows[output * inputs + input]! / scale);
+      }
   return integers;
 }
