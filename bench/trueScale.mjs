@@ -1,6 +1,6 @@
 // A LLaVA-1.5-like model of true size with random weights through the whole path: token counts, times, memory.
 //
-//   python bench/trueScale.py build/true-scale && node bench/trueScale.mjs build/true-scale [--image 336] [--frames 100]
+//   python bench/trueScale.py build/true-scale && node bench/trueScale.mjs build/true-scale [--image 336] [--frames 100] [--vision-precision int8]
 //
 // Linux only: memory is read from /proc. The video is made once, in the same folder.
 import { execFileSync, spawn } from 'node:child_process';
@@ -13,13 +13,18 @@ import { LanguageModel, VisionEncoder } from '../dist/index.js';
 import { findFfmpeg } from '../dist/video/ffmpeg.js';
 
 const { values, positionals } = parseArgs({
-  options: { image: { type: 'string', default: '224' }, frames: { type: 'string', default: '100' } },
+  options: {
+    image: { type: 'string', default: '224' },
+    frames: { type: 'string', default: '100' },
+    'vision-precision': { type: 'string', default: 'float32' },
+  },
   allowPositionals: true,
 });
 const folder = positionals[0];
 if (folder === undefined) throw new Error('Name the folder that bench/trueScale.py filled.');
 const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
 const projector = join(folder, `mmproj-${values.image}-f16.gguf`);
+const precision = values['vision-precision'];
 const llm = join(folder, 'llama-1.1b-Q4_0.gguf');
 const video = join(folder, 'minute.mp4');
 if (!existsSync(video)) {
@@ -29,11 +34,11 @@ if (!existsSync(video)) {
 }
 
 /** Runs `longvlm ask`, and gives its report with the most memory that it held. */
-async function ask(cache) {
+async function ask() {
   const question = 'w1 w2 w3?';
-  const flags = ['--projector', projector, '--llm', llm, '--frames', values.frames, '--max-tokens', '16', '--json'];
+  const models = ['--projector', projector, '--llm', llm, '--vision-precision', precision];
+  const flags = [...models, '--frames', values.frames, '--max-tokens', '16', '--json'];
   const child = spawn(process.execPath, [main, 'ask', video, question, ...flags], {
-    env: { ...process.env, LONGVLM_CACHE: cache },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let output = '';
@@ -68,13 +73,14 @@ function peakOf(pid) {
 }
 
 const cache = mkdtempSync(join(tmpdir(), 'longvlm-cache-'));
+process.env.LONGVLM_CACHE = cache;
 try {
   const weights = statSync(projector).size + statSync(llm).size;
   const gibibytes = (bytes) => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
   console.log(`weights: ${gibibytes(weights)}`);
-  await load('vision tower', () => VisionEncoder.create({ path: projector }));
+  await load('vision tower', () => VisionEncoder.create({ path: projector, precision }));
   await load('language model', () => LanguageModel.load({ path: llm }));
-  const runs = { first: await ask(cache), again: await ask(cache) };
+  const runs = { first: await ask(), again: await ask() };
   for (const [name, { tokens, load, encode, firstToken, bytes }] of Object.entries(runs))
     console.log(
       `${name}: ${tokens} tokens; load ${load} ms, encode ${encode} ms, first token ${firstToken} ms; peak ${gibibytes(bytes)}, weights + ${gibibytes(bytes - weights)}`,
