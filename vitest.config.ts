@@ -5,6 +5,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    globalSetup: 'test/fixtures/ownCache.ts',
     pool: 'forks',
     // The kernels, ONNX Runtime and llama.cpp use every core: files side by side would only slow each other.
     fileParallelism: false,

@@ -35,7 +35,7 @@ const exported = readFileSync(join(folder, 'exported.onnx'));
 const sessions = {
   'exported by PyTorch': await ort.InferenceSession.create(exported, { ...options, extra: { session: spinning } }),
   ours: await ours(undefined),
-  'ours, int8': await ours(await toEightBits(linearMatricesOf(weights))),
+  'ours, int8': await ours(await toEightBits(linearMatricesOf(weights), folder)),
 };
 
 const frames = Number(values.frames);

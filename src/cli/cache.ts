@@ -36,8 +36,8 @@ async function list({ json }: Flags): Promise<void> {
   }
   for (const { name, seconds, bytes, lastUsed } of videos)
     process.stdout.write(`${name}  ${seconds?.toFixed(1) ?? '?'} s  ${size(bytes)}  ${lastUsed.toISOString()}\n`);
-  for (const { file, bytes, lastUsed } of weights)
-    process.stdout.write(`weights ${basename(file).slice(0, 12)}  ${size(bytes)}  ${lastUsed.toISOString()}\n`);
+  for (const { name, bytes, lastUsed } of weights)
+    process.stdout.write(`${name}  ${size(bytes)}  ${lastUsed.toISOString()}\n`);
   const total = [...videos, ...weights].reduce((sum, { bytes }) => sum + bytes, 0);
   process.stderr.write(
     `${count(videos, 'video')} and ${count(weights, 'set')} of weights, ${size(total)}, in ${cacheFolder('')}\n`,

@@ -50,8 +50,8 @@ export class Projector {
   /**
    * Checks the weights and starts the projector.
    *
-   * @param path a .safetensors file that holds `mm_projector.weight` and `.bias`, or `mm_projector.0` and `.2`; or an mmproj
-   * .gguf file.
+   * @param path an mmproj .gguf file, or a .safetensors or PyTorch file that holds `mm_projector.weight` and `.bias`, or
+   * `mm_projector.0` and `.2`, whatever stands before these names; or a folder with one, or the index of several.
    * @throws TypeError or RangeError for a wrong argument; LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`,
    * `ERR_LONGVLM_UNSUPPORTED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`.
    */
@@ -62,7 +62,7 @@ export class Projector {
     const threads = options.threads === undefined ? undefined : checkInteger('threads', options.threads, 1);
     const signal = checkSignal(options.signal);
     signal?.throwIfAborted();
-    const weights = await openProjector(path);
+    const weights = await openProjector(path, signal);
     const tensors = weights.layers.flatMap(({ weight, bias }) => [weight, bias]);
     const identity = await fingerprint(weights.kind, tensors);
     const data: ProjectorWorkerData = {

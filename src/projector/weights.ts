@@ -23,13 +23,13 @@ const layouts: Readonly<Record<string, readonly (readonly string[])[]>> = {
 };
 
 /**
- * The projector in a .safetensors file or an mmproj file.
- * @throws as {@link findProjectorWeights}; LongVLMError `ERR_LONGVLM_FILE` when it cannot be read.
+ * The projector in any file of weights.
+ * @throws as {@link findProjectorWeights}; LongVLMError `ERR_LONGVLM_FILE` when it cannot be read; `signal.reason`.
  */
-export async function openProjector(path: string): Promise<ProjectorWeights> {
+export async function openProjector(path: string, signal?: AbortSignal): Promise<ProjectorWeights> {
   const file = await openWeights(path);
   if (file.format === 'gguf') new MmprojFields(file);
-  return findProjectorWeights(await withoutQuantization(file));
+  return findProjectorWeights(await withoutQuantization(file, signal));
 }
 
 /**

@@ -11,14 +11,14 @@ export type TowerSource = { readonly config: VisionConfig; readonly weights: Tow
 
 /**
  * The tower of a Hugging Face folder, of the weights in one, or of an mmproj file.
- * @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`, `ERR_LONGVLM_UNSUPPORTED`
+ * @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`, `ERR_LONGVLM_UNSUPPORTED`; `signal.reason`
  */
-export async function openTower(path: string): Promise<TowerSource> {
+export async function openTower(path: string, signal?: AbortSignal): Promise<TowerSource> {
   const files = await visionFiles(path);
   const file = await openWeights(files.weights);
   if (file.format === 'gguf') {
     const config = readMmprojConfig(file);
-    return { config, weights: findMmprojTower(await withoutQuantization(file), config) };
+    return { config, weights: findMmprojTower(await withoutQuantization(file, signal), config) };
   }
   const config = await readVisionConfig(files);
   return { config, weights: findTowerWeights(file, config) };

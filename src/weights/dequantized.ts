@@ -1,4 +1,5 @@
 // Quantised weights cannot be run where they lie: they are written out once, as float32, into the cache.
+import { basename } from 'node:path';
 import { dequantize, isQuantized } from './dequantize.js';
 import { fingerprint } from './fingerprint.js';
 import type { TensorData } from './safetensors.js';
@@ -16,9 +17,9 @@ import { cachedWeights } from './weightsCache.js';
  * `file` itself where nothing in it is quantised; else the same tensors in a cached file, which is made now when there is
  * none. Tensors of types that cannot be read at all are left out of it.
  *
- * @throws LongVLMError `ERR_LONGVLM_FILE` when the cache cannot be written; what reading `file` throws.
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when the cache cannot be written; what reading `file` throws; `signal.reason`.
  */
-export async function withoutQuantization(file: WeightFile): Promise<WeightFile> {
+export async function withoutQuantization(file: WeightFile, signal?: AbortSignal): Promise<WeightFile> {
   const tensors = [...file.tensors.values()];
   if (!tensors.some(({ type }) => isQuantized(type))) return file;
   const known = tensors.filter(({ type }) => isQuantized(type) || bytesPerElement(type) !== undefined);
@@ -26,7 +27,9 @@ export async function withoutQuantization(file: WeightFile): Promise<WeightFile>
     known.map(({ name }) => name),
     known,
   );
-  return cachedWeights(key, () => Object.fromEntries(known.map((tensor) => [tensor.name, inFloats(tensor)])));
+  const name = `${basename(file.path)} in float32`;
+  const make = () => Object.fromEntries(known.map((tensor) => [tensor.name, inFloats(tensor)]));
+  return cachedWeights({ key, name, make }, signal);
 }
 
 // Read one at a time, when they are written: a tower takes more than a gigabyte.

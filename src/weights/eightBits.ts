@@ -1,4 +1,5 @@
 // Matrices of linear layers in eight bits: made once from the weights of a model, and kept in the cache.
+import { basename } from 'node:path';
 import { toFloat32 } from '../tensor.js';
 import { fingerprint } from './fingerprint.js';
 import { readFloatTensor, type TensorData } from './safetensors.js';
@@ -15,14 +16,20 @@ const square = 64;
 
 /**
  * Matrices [out, in] as integers, each output with a scale of its own, by the matrices' names.
- * @throws LongVLMError `ERR_LONGVLM_FILE` when the cache cannot be written; what reading the matrices throws.
+ * @param source the file or folder that they are from, for whoever lists the cache
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when the cache cannot be written; what reading the matrices throws;
+ * `signal.reason`.
  */
-export async function toEightBits(matrices: readonly TensorLocation[]): Promise<ReadonlyMap<string, EightBits>> {
+export async function toEightBits(
+  matrices: readonly TensorLocation[],
+  source: string,
+  signal?: AbortSignal,
+): Promise<ReadonlyMap<string, EightBits>> {
   const names = matrices.map(({ name }) => name);
   const key = await fingerprint({ version, largest, names }, matrices);
-  const { tensors } = await cachedWeights(`${key}-int8`, () =>
-    Object.assign({}, ...matrices.map((matrix) => inEightBits(matrix))),
-  );
+  const make = () => Object.assign({}, ...matrices.map((matrix) => inEightBits(matrix)));
+  const name = `${basename(source)} in int8`;
+  const { tensors } = await cachedWeights({ key: `${key}-int8`, name, make }, signal);
   return new Map(names.map((name) => [name, { values: tensors.get(name)!, scales: tensors.get(`${name}.scales`)! }]));
 }
 

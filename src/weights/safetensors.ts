@@ -123,12 +123,13 @@ export function tensorData(tensor: Tensor): TensorData {
  * Writes a safetensors file, all or nothing: under a temporary name in the same folder, then renamed over `path`.
  *
  * @throws RangeError when data do not match their shape; LongVLMError `ERR_LONGVLM_FILE` when writing fails; what a `data`
- * function throws.
+ * function throws; `signal.reason`.
  */
 export async function writeSafetensors(
   path: string,
   tensors: Readonly<Record<string, TensorData>>,
   metadata: Readonly<Record<string, string>> = {},
+  signal?: AbortSignal,
 ): Promise<void> {
   // Wide elements first, so that every tensor lies aligned to its own element.
   const entries = Object.entries(tensors).sort(([, a], [, b]) => bytesPerElement(b.type)! - bytesPerElement(a.type)!);
@@ -137,6 +138,7 @@ export async function writeSafetensors(
     await writeWholeFile(path, async (handle) => {
       await handle.writeFile(header);
       for (const [name, { type, shape, data }] of entries) {
+        signal?.throwIfAborted();
         const view = typeof data === 'function' ? await data() : data;
         checkBytes(name, type, shape, view);
         await handle.writeFile(new Uint8Array(view.buffer, view.byteOffset, view.byteLength));

@@ -63,6 +63,8 @@ describe('FeaturesCache', () => {
   ])('makes it anew for another %s', async (what, options) => {
     const { ask } = await cacheWith(['one']);
     expect((await ask(what === 'content' ? 'two' : 'one', options)).value).toBe(2);
+    // And leaves what was there.
+    expect((await ask('one')).value).toBe(1);
   });
 
   test('makes a damaged entry anew, whole', async () => {
@@ -102,6 +104,17 @@ describe('FeaturesCache', () => {
     const { ask } = await cacheWith([], 1);
     await ask('one');
     expect((await ask('one')).value).toBe(1);
+  });
+
+  test('removes what ended processes left behind, and not what others are writing', async () => {
+    const { ask, place } = await cacheWith([]);
+    const [old, fresh] = ['old.safetensors.abc.tmp', 'fresh.safetensors.def.tmp'];
+    for (const name of [old, fresh]) await writeFile(join(place, name), 'half');
+    const longAgo = new Date(Date.now() - 48 * 3600 * 1000);
+    await utimes(join(place, old), longAgo, longAgo);
+    await ask('one');
+    const names = await readdir(place);
+    expect([names.includes(old), names.includes(fresh)]).toEqual([false, true]);
   });
 
   test('is cleared with what ended processes left behind', async () => {

@@ -1,11 +1,12 @@
-import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { withoutQuantization } from '../../dist/weights/dequantized.js';
 import { openGguf } from '../../dist/weights/gguf.js';
 import { openWeights } from '../../dist/weights/open.js';
 import { readFloatTensor } from '../../dist/weights/safetensors.js';
+import { listWeights } from '../../dist/weights/weightsCache.js';
 import { relativeError } from '../fixtures/index.js';
 import { temporaryFolder } from '../fixtures/vision/index.js';
 
@@ -113,6 +114,19 @@ describe('withoutQuantization()', () => {
     const again = await withoutQuantization(await openWeights(quantized));
     expect(again.path).toBe(first.path);
     expect(await readFile(again.path)).toEqual(whole);
+  });
+
+  test('goes on for others when whoever began gives up, and leaves nothing unfinished', async () => {
+    const file = await openWeights(quantized);
+    const weights = join(folder, 'cache', 'weights');
+    await rm(weights, { recursive: true, force: true });
+    const controller = new AbortController();
+    const [first, second] = [withoutQuantization(file, controller.signal), withoutQuantization(file)];
+    controller.abort(new Error('enough'));
+    await expect(first).rejects.toThrow('enough');
+    const { path } = await second;
+    expect(await readdir(weights)).toEqual([basename(path)]);
+    expect((await listWeights()).map(({ name }) => name)).toEqual([`${basename(quantized)} in float32`]);
   });
 
   test('leaves a file alone in which nothing is quantised', async () => {
