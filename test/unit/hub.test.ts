@@ -50,6 +50,8 @@ describe('fetchFile()', () => {
     expect(await readFile(path)).toEqual(large);
     expect(await readFile(join(model, 'refs', 'main'), 'utf8')).toBe(commit);
     expect(await blobs()).toEqual([expect.stringMatching(/^[0-9a-f]{64}$/)]);
+    // The content of that commit, wherever the branch has gone since it was looked up.
+    expect(gets().find(({ storage }) => !storage)!.url).toContain(`/resolve/${commit}/`);
   });
 
   test('asks for nothing twice, and for nothing at all where a commit is named', async () => {
@@ -189,6 +191,12 @@ describe('fetchFile()', () => {
     const sent = hub.requests.filter(({ authorization }) => authorization !== undefined);
     expect(sent.length).toBeGreaterThan(0);
     expect(sent.every(({ storage, authorization }) => !storage && authorization === `Bearer ${token}`)).toBe(true);
+  });
+
+  test('does not give what is in the cache where the hub refuses it now', async () => {
+    await fetchFile(repo, 'weights.bin');
+    hub.mood.gated = true;
+    await expect(fetchFile(repo, 'weights.bin')).rejects.toThrow(/is gated/);
   });
 
   test('reads the token that a login left', async () => {
