@@ -43,6 +43,12 @@ describe('the tower of an mmproj file', () => {
   test("gives the reference's patches and local tokens: the last layer in it is the one they come from", async () => {
     const { patches, local, sizes, encoder } = await encodeStored(pico.mmproj, 1);
     expect(encoder.config).toMatchObject({ layers: 5, patchLayer: 5, activation: 'quick_gelu', resize: 'crop' });
+    const near = (values: readonly number[]) => values.map((value) => expect.closeTo(value, 6));
+    expect(encoder.config).toMatchObject({
+      mean: near([0.48145466, 0.4578275, 0.40821073]),
+      std: near([0.26862954, 0.26130258, 0.27577711]),
+      rescale: 1 / 255,
+    });
     expect(relativeError(patches.data, (await expected('patches')).data)).toBeLessThan(f16Tolerance);
     expect(relativeError(local.data, (await expected('local')).data)).toBeLessThan(f16Tolerance);
     expect([...sizes.data]).toEqual([...(await expected('sizes')).data]);

@@ -223,10 +223,12 @@ describe('fetchFile()', () => {
   });
 
   test('refuses a server that is no hub, and one that is not there', async () => {
+    const noHub = /does not tell commit, hash and size of .*Check HF_ENDPOINT/;
     hub.mood.noHeaders = true;
-    await expect(fetchFile(repo, 'weights.bin')).rejects.toThrow(
-      /does not tell commit, hash and size of .*Check HF_ENDPOINT/,
-    );
+    await expect(fetchFile(repo, 'weights.bin')).rejects.toThrow(noHub);
+    // The hash becomes the name of a file.
+    Object.assign(hub.mood, { noHeaders: false, hash: '../../../outside' });
+    await expect(fetchFile(repo, 'weights.bin')).rejects.toThrow(noHub);
     process.env.HF_ENDPOINT = 'http://127.0.0.1:9';
     await expect(fetchFile(repo, 'weights.bin')).rejects.toThrow(
       /127\.0\.0\.1:9 cannot be reached for owner\/model\/weights\.bin: /,
