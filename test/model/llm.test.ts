@@ -5,6 +5,8 @@ import type { LlamaModel } from 'node-llama-cpp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { VideoChat } from '../../dist/llm/chat.js';
 import { LanguageModel } from '../../dist/llm/model.js';
+import { tokensOfNextTurn } from '../../dist/llm/prompt.js';
+import { resolvePromptTemplate } from '../../dist/llm/templates.js';
 import type { Float32Tensor } from '../../dist/tensor.js';
 import { expected, pico } from '../fixtures/index.js';
 
@@ -344,6 +346,17 @@ describe('prompts', () => {
         { system },
       );
   });
+
+  test.each(['vicuna_v1_1', 'long_vlm_v1'] as const)(
+    '%s ends the turn before with </s>, as Vicuna does',
+    (template) => {
+      const { tokens, tokenize } = (model as unknown as { model: LlamaModel }).model;
+      expect(tokensOfNextTurn(model, resolvePromptTemplate(template), 'and then?')).toEqual([
+        tokens.eos,
+        ...tokenize('USER: and then? ASSISTANT:'),
+      ]);
+    },
+  );
 
   test('a vocabulary without the video tokens goes without', async () => {
     const bytes = readFileSync(pico.llm).toString('latin1');
