@@ -37,8 +37,8 @@ export function parseReference(text: string): HubReference {
 }
 
 /**
- * What a reference leads to, downloaded: a GGUF file; of a vision tower or a projector also the folder of a model that Hugging
- * Face's own libraries load.
+ * What a reference leads to, downloaded: a GGUF file; of a projector also LLaVA's `mm_projector.bin`; of a vision tower or a
+ * projector also the folder of a model that Hugging Face's own libraries load.
  *
  * @throws RangeError for what is no reference; LongVLMError `ERR_LONGVLM_HUB` where the repository holds nothing that fits, and
  * as {@link fetchFile}
@@ -56,6 +56,9 @@ export async function fetchModel(text: string, part: ModelPart, options: HubOpti
     const parts = await Promise.all(partsOf(chosen, candidates).map((name) => fetchFile(repo, name, options)));
     return parts[0]!;
   }
+  const own = ['mm_projector.safetensors', 'mm_projector.bin'].find((name) => files.includes(name));
+  // A small part of the model that it is of.
+  if (part === 'projector' && quantization === undefined && own !== undefined) return fetchFile(repo, own, options);
   if (part !== 'llm' && quantization === undefined && files.includes('config.json'))
     return fetchFolder(repo, files, options);
   const there = candidates.length > 0 ? ` It has ${candidates.join(', ')}.` : '';

@@ -42,6 +42,8 @@ beforeAll(async () => {
     'some/split': { 'big-Q4_0-00001-of-00002.gguf': llm, 'big-Q4_0-00002-of-00002.gguf': llm.subarray(2) },
     'some/clip': clip,
     'some/projector': { 'mm_projector.safetensors': projector },
+    // As LLaVA's own models are published.
+    'some/llava': { ...clip, 'mm_projector.bin': await read(join(pico.clip, '../mm_projector.bin')) },
   });
   for (const name of names) delete process.env[name];
   process.env.HF_ENDPOINT = hub.url;
@@ -82,6 +84,7 @@ describe('hf: references', () => {
     ['hf:some/single', 'llm', 'ggml-model.gguf'],
     ['hf:some/split', 'llm', 'big-Q4_0-00001-of-00002.gguf'],
     ['hf:some/projector/mm_projector.safetensors', 'projector', 'mm_projector.safetensors'],
+    ['hf:some/llava', 'projector', 'mm_projector.bin'],
   ] as const)('%s as %s is %s', async (text, part, file) => {
     expect((await fetchModel(text, part)).split('/').at(-1)).toBe(file);
   });
