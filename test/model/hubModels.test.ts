@@ -39,7 +39,8 @@ beforeAll(async () => {
       'mmproj-model-f16.gguf': mmproj,
     },
     'some/single': { 'ggml-model.gguf': llm },
-    'some/split': { 'big-Q4_0-00001-of-00002.gguf': llm, 'big-Q4_0-00002-of-00002.gguf': llm.subarray(2) },
+    'some/split': { 'big-Q4_0-00002-of-00002.gguf': llm.subarray(2), 'big-Q4_0-00001-of-00002.gguf': llm },
+    'some/unusual': { 'model.IQ2_XS.gguf': llm, 'model.IQ3_M.gguf': llm },
     'some/clip': clip,
     'some/projector': { 'mm_projector.safetensors': projector },
     // As LLaVA's own models are published.
@@ -100,6 +101,7 @@ describe('hf: references', () => {
       'llm',
       /holds no language model in Q2_K as GGUF\. It has model\.Q4_K_M\.gguf, model\.Q8_0\.gguf\./,
     ],
+    ['hf:some/unusual', 'llm', /It has model\.IQ2_XS\.gguf, model\.IQ3_M\.gguf\. Name a file/],
     ['hf:some/single', 'projector', /some\/single holds no mmproj file as GGUF\. Name a file/],
     ['hf:some/clip', 'llm', /holds no language model as GGUF/],
   ] as const)('%s as %s is refused', async (text, part, message) => {

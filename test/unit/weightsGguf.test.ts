@@ -75,6 +75,32 @@ describe('openGguf()', () => {
     });
   });
 
+  test('refuses lists in lists, which would fill the stack', async () => {
+    const header = Buffer.alloc(24 + 8 + 1 + 4);
+    header.write('GGUF');
+    header.writeUInt32LE(3, 4);
+    header.writeUInt32LE(1, 16);
+    header.writeUInt32LE(1, 24);
+    header.writeUInt32LE(9, 33);
+    const list = Buffer.alloc(12);
+    list.writeUInt32LE(9);
+    list.writeUInt32LE(1, 4);
+    const path = await saved(Buffer.concat([header, ...Array.from({ length: 50_000 }, () => list)]));
+    await expect(openGguf(path)).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_WEIGHTS',
+      message: expect.stringMatching(/lists in lists/),
+    });
+  });
+
+  test('refuses a name that occurs twice', async () => {
+    const bytes = await readFile(quantized);
+    bytes.write('Q4_0', bytes.indexOf('Q4_1'));
+    await expect(openGguf(await saved(bytes))).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_WEIGHTS',
+      message: expect.stringMatching(/tensor (expected\.)?Q4_0 occurs twice/),
+    });
+  });
+
   test('never breaks on random damage', async () => {
     const whole = await readFile(quantized);
     const random = generator(7);
