@@ -1,11 +1,12 @@
 import { copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import type { LlamaModel } from 'node-llama-cpp';
+import type { LlamaModel, Token } from 'node-llama-cpp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { VideoChat } from '../../dist/llm/chat.js';
+import { evaluateEmbeddings } from '../../dist/llm/embeddings.js';
 import { LanguageModel } from '../../dist/llm/model.js';
-import { tokensOfNextTurn } from '../../dist/llm/prompt.js';
+import { tokensAfterVideo, tokensBeforeVideo, tokensOfNextTurn } from '../../dist/llm/prompt.js';
 import { resolvePromptTemplate } from '../../dist/llm/templates.js';
 import type { Float32Tensor } from '../../dist/tensor.js';
 import { expected, pico } from '../fixtures/index.js';
@@ -81,6 +82,39 @@ describe('VideoChat', () => {
       expect(evaluatedTokens).toBe(promptTokens + 3);
       expect(chat.usedTokens).toBe(used + evaluatedTokens);
     });
+  });
+
+  test('goes on as if the whole conversation had been read anew', async () => {
+    const template = resolvePromptTemplate('long_vlm_v1');
+    const answers = await withChat(async (chat) => {
+      const asked = [];
+      // The first answer is cut, and its last token not yet evaluated then.
+      for (const text of [question, 'and then?']) {
+        await chat.ask(text, greedy);
+        asked.push(chat.lastAnswer!.tokenIds);
+      }
+      return asked;
+    });
+    const context = await (model as unknown as { model: LlamaModel }).model.createContext({ sequences: 1, threads: 1 });
+    try {
+      const sequence = context.getSequence();
+      await sequence.evaluateWithoutGeneratingNewTokens(tokensBeforeVideo(model, template, template.system));
+      const placeholder = model.specialToken('<vid_patch>')!;
+      await evaluateEmbeddings(sequence, video, { placeholder });
+      const rest = [
+        ...tokensAfterVideo(model, template, question),
+        ...(answers[0] as Token[]),
+        ...tokensOfNextTurn(model, template, 'and then?'),
+      ];
+      const found: number[] = [];
+      for await (const token of sequence.evaluate(rest, { temperature: 0 })) {
+        found.push(token);
+        if (found.length === greedy.maxTokens) break;
+      }
+      expect(found).toEqual(answers[1]);
+    } finally {
+      await context.dispose();
+    }
   });
 
   test('keeps two chats on one model apart when they answer at once', async () => {
