@@ -13,7 +13,8 @@ export { scoreAnswer } from './eval/score.js';
 export { type Sampling, VideoFeatures, type VideoFeaturesInit, type VideoPart, type VideoSource } from './features.js';
 export { type CachedVideo, FeaturesCache } from './featuresCache.js';
 export * from './kernels/index.js';
-export { type Answer, type AskOptions, type StopReason, VideoChat, type VideoChatOptions } from './llm/chat.js';
+export type { Answer, AskOptions, StopReason } from './llm/answer.js';
+export { VideoChat, type VideoChatOptions } from './llm/chat.js';
 export { type EvaluateEmbeddingsOptions, evaluateEmbeddings } from './llm/embeddings.js';
 export type { LanguageModelDevice } from './llm/llama.js';
 export { LanguageModel, type LanguageModelOptions } from './llm/model.js';
@@ -23,10 +24,10 @@ export {
   type ChatOptions,
   type EncodeOptions,
   LongVLM,
-  type LongVLMParts,
   type ProjectOptions,
 } from './longvlm.js';
 export type { LongVLMOptions, Resize } from './longvlmOptions.js';
+export type { LongVLMParts } from './longvlmParts.js';
 export { Projector, type ProjectorOptions } from './projector/projector.js';
 export type { Float32Tensor, Tensor, TensorType } from './tensor.js';
 export { version } from './version.js';

@@ -1,18 +1,18 @@
-import path from 'node:path';
 import { type EncodeProgress, encodeVideo } from './encodeVideo.js';
 import { LongVLMError } from './errors.js';
 import { checkVideoPart, countTokens, type Sampling, VideoFeatures, type VideoPart } from './features.js';
 import { checkCache, FeaturesCache } from './featuresCache.js';
-import { mergeSchedule } from './kernels/index.js';
-import { type Answer, type AskOptions, checkAskOptions, VideoChat, type VideoChatOptions } from './llm/chat.js';
-import { LanguageModel } from './llm/model.js';
+import { type Answer, type AskOptions, checkAskOptions } from './llm/answer.js';
+import { VideoChat, type VideoChatOptions } from './llm/chat.js';
+import type { LanguageModel } from './llm/model.js';
 import { type PromptTemplate, resolvePromptTemplate } from './llm/templates.js';
 import { checkOptions, type LongVLMOptions, type SettledOptions, samplingOf } from './longvlmOptions.js';
+import { describeParts, type LongVLMParts, loadParts, type Parts } from './longvlmParts.js';
 import { resolveModels } from './models/resolve.js';
-import { Projector } from './projector/projector.js';
+import type { Projector } from './projector/projector.js';
 import type { Float32Tensor } from './tensor.js';
-import { checkFunction, checkSignal, checkString, wrongType, wrongValue } from './validate.js';
-import { VisionEncoder } from './vision/encoder.js';
+import { checkFunction, checkSignal, checkString, wrongType } from './validate.js';
+import type { VisionEncoder } from './vision/encoder.js';
 
 /** Options of {@link LongVLM.encode}. */
 export type EncodeOptions = {
@@ -78,52 +78,7 @@ export class LongVLM {
     const { signal } = options;
     signal?.throwIfAborted();
     const { options: settled, preset } = await resolveModels(options);
-    const parts: Partial<Parts> = {};
-    try {
-      // Every part is waited for, also when one fails, so that what did load can be freed.
-      const loads = await Promise.allSettled([
-        VisionEncoder.create({
-          path: settled.vision,
-          globalLayers: settled.globalLayers,
-          precision: settled.visionPrecision,
-          device: settled.device,
-          lazy: settled.lazy,
-          ...(settled.threads !== undefined && { threads: settled.threads }),
-          ...(signal && { signal }),
-        }).then((vision) => {
-          parts.vision = vision;
-        }),
-        settled.projector === undefined
-          ? undefined
-          : Projector.load(settled.projector, {
-              device: settled.device,
-              ...(settled.threads !== undefined && { threads: settled.threads }),
-              ...(signal && { signal }),
-            }).then((projector) => {
-              parts.projector = projector;
-            }),
-        settled.llm === undefined
-          ? undefined
-          : LanguageModel.load({
-              path: settled.llm,
-              device: settled.gpu === 'off' ? 'cpu' : settled.gpu,
-              ...(settled.gpuLayers !== undefined && { gpuLayers: settled.gpuLayers }),
-              lazy: settled.lazy,
-              ...(settled.threads !== undefined && { threads: settled.threads }),
-              ...(settled.onProgress && { onProgress: settled.onProgress }),
-              ...(signal && { signal }),
-            }).then((llm) => {
-              parts.llm = llm;
-            }),
-      ]);
-      const failed = loads.find((load) => load.status === 'rejected');
-      if (failed) throw failed.reason;
-      checkFit(settled, parts as Parts);
-      return new LongVLM(settled, parts as Parts, preset);
-    } catch (error) {
-      await Promise.all([parts.vision?.dispose(), parts.projector?.dispose(), parts.llm?.dispose()]);
-      throw error;
-    }
+    return new LongVLM(settled, await loadParts(settled, signal), preset);
   }
 
   /** Identity of the vision tower, as {@link VideoFeatures.tower} holds it. */
@@ -136,47 +91,18 @@ export class LongVLM {
     return resolvePromptTemplate(this.#options.template ?? this.#llm?.defaultTemplate ?? 'long_vlm_v1');
   }
 
+  /** Temperature of answers that name none. */
+  get temperature(): number {
+    return this.#options.temperature;
+  }
+
   /** What was loaded, for people and logs. */
   get parts(): LongVLMParts {
-    const { config } = this.#vision;
-    return {
-      vision: {
-        path: path.resolve(this.#options.vision),
-        identity: this.tower,
-        ...(this.#vision.device !== undefined && { device: this.#vision.device }),
-        imageSize: config.imageSize,
-        patchSize: config.patchSize,
-        channels: config.channels,
-        layers: config.layers,
-        heads: config.heads,
-        patches: config.patches,
-        patchLayer: config.patchLayer,
-        ...(config.patchLayer === config.layers && {
-          note: `the file ends with the layer that patches come from: global layers are counted from hidden state ${config.layers}`,
-        }),
-      },
-      ...(this.#projector && {
-        projector: {
-          path: path.resolve(this.#options.projector!),
-          identity: this.#projector.identity,
-          kind: this.#projector.kind,
-          device: this.#projector.device,
-          inChannels: this.#projector.inChannels,
-          outChannels: this.#projector.outChannels,
-        },
-      }),
-      ...(this.#llm && {
-        llm: {
-          path: this.#llm.path,
-          name: this.#llm.name,
-          device: this.#llm.device,
-          gpuLayers: this.#llm.gpuLayers,
-          width: this.#llm.width,
-          trainContextSize: this.#llm.trainContextSize,
-          template: this.template.name,
-        },
-      }),
-    };
+    return describeParts(
+      { vision: this.#vision, projector: this.#projector, llm: this.#llm },
+      this.#options,
+      this.template.name,
+    );
   }
 
   /**
@@ -340,64 +266,4 @@ export class LongVLM {
   #ensureNotDisposed(): void {
     if (this.disposed) throw new LongVLMError('ERR_LONGVLM_DISPOSED', 'This LongVLM was disposed. Load it again.');
   }
-}
-
-/** What {@link LongVLM.parts} tells. */
-export type LongVLMParts = {
-  readonly vision: {
-    readonly path: string;
-    readonly identity: string;
-    /** ONNX Runtime's execution provider; left out while the tower is not started, see {@link LongVLMOptions.lazy}. */
-    readonly device?: string;
-    readonly imageSize: number;
-    readonly patchSize: number;
-    readonly channels: number;
-    readonly layers: number;
-    readonly heads: number;
-    readonly patches: number;
-    /** Hidden state that patches come from; there are `layers` + 1 of them, the first being 0. */
-    readonly patchLayer: number;
-    /** What a reader should know. */
-    readonly note?: string;
-  };
-  readonly projector?: {
-    readonly path: string;
-    readonly identity: string;
-    readonly kind: string;
-    readonly device: string;
-    readonly inChannels: number;
-    readonly outChannels: number;
-  };
-  readonly llm?: {
-    readonly path: string;
-    readonly name: string;
-    /** What llama.cpp computes on: `cpu`, `cuda`, `vulkan` or `metal`. */
-    readonly device: string;
-    /** Layers that are on the GPU. */
-    readonly gpuLayers: number;
-    readonly width: number;
-    readonly trainContextSize: number;
-    /** Layout of conversations that name none. */
-    readonly template: string;
-  };
-};
-
-type Parts = { vision: VisionEncoder; projector?: Projector; llm?: LanguageModel };
-
-function checkFit(options: SettledOptions, { vision, projector, llm }: Parts): void {
-  const { segmentFrames, tokensPerSegment, mergeHeads } = samplingOf(options, vision.config.heads);
-  const { channels, patches } = vision.config;
-  mergeSchedule(segmentFrames * patches, tokensPerSegment);
-  if (channels % mergeHeads !== 0)
-    wrongValue('mergeHeads', `divisor of the vision tower's ${channels} channels`, mergeHeads);
-  if (projector && projector.inChannels !== channels)
-    throw new LongVLMError(
-      'ERR_LONGVLM_MISMATCH',
-      `The projector ${options.projector} takes ${projector.inChannels} channels but the vision tower ${options.vision} gives ${channels}. Use the projector that was trained for this tower.`,
-    );
-  if (projector && llm && projector.outChannels !== llm.width)
-    throw new LongVLMError(
-      'ERR_LONGVLM_MISMATCH',
-      `The projector ${options.projector} gives ${projector.outChannels} channels but the language model ${options.llm} takes ${llm.width}. Use the projector that was trained for this language model.`,
-    );
 }

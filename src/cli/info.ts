@@ -2,26 +2,23 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { Command } from 'commander';
 import { binding } from '../binding.js';
-import { messageOf } from '../errors.js';
+import { LongVLMError, messageOf } from '../errors.js';
 import { LongVLM } from '../longvlm.js';
-import { readNano } from '../models/nano.js';
 import { version } from '../version.js';
 import { findFfmpeg } from '../video/ffmpeg.js';
 import { probeVideo } from '../video/probe.js';
+import { addLanguageOptions, addTowerOptions, loadOptions, type ModelFlags } from './options.js';
+import { Progress } from './progress.js';
 import { run } from './run.js';
 
-type Flags = { model?: string; vision?: string; projector?: string; llm?: string; ffmpeg?: string; json?: boolean };
+type Flags = ModelFlags & { json?: boolean };
 
 /** `longvlm info [VIDEO]` */
 export function infoCommand(): Command {
-  return new Command('info')
-    .description('show what is installed here and what the models are; with a video, what is in it')
-    .argument('[video]', 'a video, an animation or a still image')
-    .option('--model <name>', 'a model by name to describe: see longvlm models')
-    .option('--vision <dir>', 'a vision tower to describe (default: the embedded model, nano)')
-    .option('--projector <file>', 'a projector to describe, with --vision unless it is an mmproj file')
-    .option('--llm <file>', 'a language model to describe, with the two')
-    .option('--ffmpeg <path>', 'the ffmpeg to use (default: $FFMPEG_PATH, ffmpeg-static, then $PATH)')
+  const command = new Command('info')
+    .description('show what is installed here, what the models are and where they run; with a video, what is in it')
+    .argument('[video]', 'a video, an animation or a still image');
+  return addLanguageOptions(addTowerOptions(command))
     .option('--json', 'print one JSON object')
     .action((video: string | undefined, flags: Flags) => run((signal) => info(video, flags, signal)));
 }
@@ -29,9 +26,7 @@ export function infoCommand(): Command {
 async function info(video: string | undefined, flags: Flags, signal: AbortSignal): Promise<void> {
   const report: Record<string, object> = { longvlm: await installation(flags.ffmpeg) };
   if (video !== undefined) report.video = await describeVideo(video, flags.ffmpeg, signal);
-  const { model, vision, projector, llm } = flags;
-  const named = [model, vision, projector, llm].some((part) => part !== undefined);
-  Object.assign(report, await (named ? describeModels(flags, signal) : describeEmbedded(signal)));
+  Object.assign(report, await describeModels(flags, signal));
   process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : table(report));
 }
 
@@ -88,41 +83,35 @@ async function describeVideo(video: string, ffmpeg: string | undefined, signal: 
 }
 
 async function describeModels(flags: Flags, signal: AbortSignal): Promise<object> {
-  const vlm = await LongVLM.load({
-    ...(flags.model !== undefined && { model: flags.model }),
-    ...(flags.vision !== undefined && { vision: flags.vision }),
-    ...(flags.projector !== undefined && { projector: flags.projector }),
-    ...(flags.llm !== undefined && { llm: flags.llm }),
-    // As a description needs neither, they must not be what fails.
-    globalLayers: 1,
-    tokensPerSegment: 1,
-    signal,
-  });
+  const { model, vision, projector, llm } = flags;
+  const ownModels = model === undefined && [vision, projector, llm].some((part) => part !== undefined);
+  const progress = new Progress();
   try {
-    return vlm.parts;
-  } finally {
-    await vlm.dispose();
-  }
-}
-
-/** As with the rest of an installation, that it does not work is an answer. */
-async function describeEmbedded(signal: AbortSignal): Promise<object> {
-  try {
-    const { name, options } = readNano();
-    const vlm = await LongVLM.load({ signal });
+    const vlm = await LongVLM.load({
+      ...loadOptions(flags),
+      // What they run on shows when they are there.
+      lazy: false,
+      // As a description needs neither, they must not be what fails.
+      ...(ownModels && { globalLayers: 1, tokensPerSegment: 1 }),
+      onProgress: progress.onLoad,
+      onDownload: progress.onDownload,
+      signal,
+    });
     try {
-      const { template } = options;
-      const use = { ...vlm.sampling, temperature: options.temperature };
-      return {
-        preset: { name, ...use, template: typeof template === 'string' ? template : template.name },
-        ...vlm.parts,
-      };
+      const { preset: name, sampling, temperature, template } = vlm;
+      const preset = name !== undefined && { preset: { name, ...sampling, temperature, template: template.name } };
+      return { ...preset, ...vlm.parts };
     } finally {
       await vlm.dispose();
     }
   } catch (error) {
     signal.throwIfAborted();
-    return { preset: { problem: messageOf(error) } };
+    // As with the rest of an installation, that the embedded model does not work is an answer.
+    if (model === undefined && !ownModels && error instanceof LongVLMError)
+      return { preset: { problem: messageOf(error) } };
+    throw error;
+  } finally {
+    progress.stop();
   }
 }
 

@@ -9,7 +9,7 @@ import type { Preset } from '../models/preset.js';
 import { type Reduction, reductions } from '../vision/reduce.js';
 import { type VisionPrecision, visionPrecisions } from '../vision/tower.js';
 
-/** What {@link addVisionOptions} and {@link addLanguageOptions} read. */
+/** What {@link addTowerOptions}, {@link addSamplingOptions} and {@link addLanguageOptions} read. */
 export type ModelFlags = {
   model?: string;
   offline?: boolean;
@@ -103,8 +103,8 @@ function withDefault(description: string, name: DefaultedOption): string {
   return `${description} (default: ${own === value ? value : `${own}; with models of your own: ${value}`})`;
 }
 
-/** The vision tower and how videos are sampled. */
-export function addVisionOptions(command: Command): Command {
+/** The vision tower, and where it runs. */
+export function addTowerOptions(command: Command): Command {
   return command
     .addOption(
       option(
@@ -121,6 +121,24 @@ export function addVisionOptions(command: Command): Command {
         'LONGVLM_VISION',
       ),
     )
+    .addOption(
+      option('--vision-precision <type>', "what the tower's linear layers are computed in")
+        .choices(visionPrecisions)
+        .default('float32'),
+    )
+    .addOption(
+      option(
+        '--device <name>',
+        "where vision tower and projector run: auto, cpu, or one of ONNX Runtime's execution providers",
+      ).default('auto'),
+    )
+    .addOption(option('--threads <n>', 'threads on the CPU (default: all cores)').argParser(integer(1)))
+    .addOption(option('--ffmpeg <path>', 'the ffmpeg to use (default: $FFMPEG_PATH, ffmpeg-static, then $PATH)'));
+}
+
+/** How videos are sampled and merged, and whether what comes of it is kept. */
+function addSamplingOptions(command: Command): Command {
+  return command
     .addOption(
       option('--frames <n>', withDefault('frames sampled from the whole video', 'frames')).argParser(integer(1)),
     )
@@ -146,20 +164,12 @@ export function addVisionOptions(command: Command): Command {
         reductions,
       ),
     )
-    .addOption(
-      option('--vision-precision <type>', "what the tower's linear layers are computed in")
-        .choices(visionPrecisions)
-        .default('float32'),
-    )
-    .addOption(
-      option(
-        '--device <name>',
-        "where vision tower and projector run: auto, cpu, or one of ONNX Runtime's execution providers",
-      ).default('auto'),
-    )
-    .option('--no-cache', 'encode the video again, and keep nothing of it (see longvlm cache)')
-    .addOption(option('--threads <n>', 'threads on the CPU (default: all cores)').argParser(integer(1)))
-    .addOption(option('--ffmpeg <path>', 'the ffmpeg to use (default: $FFMPEG_PATH, ffmpeg-static, then $PATH)'));
+    .option('--no-cache', 'encode the video again, and keep nothing of it (see longvlm cache)');
+}
+
+/** The vision tower and how videos are sampled. */
+export function addVisionOptions(command: Command): Command {
+  return addSamplingOptions(addTowerOptions(command));
 }
 
 /** The projector and the language model. */

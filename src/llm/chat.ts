@@ -11,12 +11,13 @@ import {
   checkTensor,
   wrongType,
 } from '../validate.js';
+import { type Answer, type AskOptions, checkAskOptions, type StopReason } from './answer.js';
 import { AnswerText } from './answerText.js';
 import { contextFull, defaultContextSize, defaultMaxTokens, promptLength } from './contextSize.js';
 import { evaluateEmbeddings } from './embeddings.js';
 import type { LanguageModel } from './model.js';
 import { tokensAfterVideo, tokensBeforeVideo, tokensOfNextTurn } from './prompt.js';
-import { checkSamplingOptions, defaultTemperature, type SamplingOptions, toEvaluateOptions } from './sampling.js';
+import { defaultTemperature, toEvaluateOptions } from './sampling.js';
 import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate } from './templates.js';
 
 /** Options of {@link VideoChat.create}. */
@@ -34,36 +35,6 @@ export type VideoChatOptions = {
    */
   contextSize?: number;
   signal?: AbortSignal;
-};
-
-/** Options of {@link VideoChat.ask} and {@link VideoChat.stream}. */
-export type AskOptions = SamplingOptions & {
-  /** The answer ends after so many tokens. Defaults to `1024`. */
-  maxTokens?: number;
-  /** Texts that end the answer; they are not part of it. None by default. */
-  stop?: readonly string[];
-  /** Ends the answer early: the call rejects with `signal.reason` and the turn is forgotten. */
-  signal?: AbortSignal;
-};
-
-/** Why an answer ended; `left` when the caller left the loop over {@link VideoChat.stream}. */
-export type StopReason = 'endOfAnswer' | 'maxTokens' | 'stop' | 'contextFull' | 'left';
-
-/** What is known of an answer beside its text. */
-export type Answer = {
-  readonly text: string;
-  readonly tokenIds: readonly number[];
-  readonly stopReason: StopReason;
-  /** Tokens of the turn's own text before the answer. */
-  readonly promptTokens: number;
-  /** Tokens that llama.cpp evaluated for this turn: the new text and the answer, never the video again. */
-  readonly evaluatedTokens: number;
-  readonly timings: {
-    /** From the call to the first token, in ms. */
-    readonly firstToken: number;
-    /** From the call to the last token, in ms. */
-    readonly total: number;
-  };
 };
 
 /** A conversation about one video, whose embeddings are evaluated once and then stay in the model's cache. */
@@ -384,17 +355,6 @@ export class VideoChat {
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
-}
-
-/** @throws TypeError or RangeError for a bad option. */
-export function checkAskOptions(options: AskOptions): void {
-  if (options.maxTokens !== undefined) checkInteger('maxTokens', options.maxTokens, 1);
-  if (options.stop !== undefined) {
-    if (!Array.isArray(options.stop)) wrongType('stop', 'array of strings', options.stop);
-    for (const [index, text] of options.stop.entries()) checkString(`stop[${index}]`, text);
-  }
-  checkSamplingOptions(options);
-  checkSignal(options.signal);
 }
 
 async function createContext(model: LanguageModel, contextSize: number): Promise<LlamaContext> {

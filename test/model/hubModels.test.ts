@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fetchModel, parseReference } from '../../dist/hub/reference.js';
 import { LongVLM, type LongVLMOptions } from '../../dist/index.js';
 import { catalogue } from '../../dist/models/catalogue.js';
+import { start } from '../fixtures/commandLine.js';
 import { startHub } from '../fixtures/hub.js';
 import { pico, picoOptions } from '../fixtures/index.js';
 import { temporaryFolder } from '../fixtures/vision/index.js';
@@ -134,6 +135,19 @@ describe('LongVLM.load()', () => {
     expect(overridden.sampling).toMatchObject(others);
     expect(overridden.template.name).toBe('long_vlm_v1');
     expect(hub.requests).toEqual([]);
+  });
+
+  test('info tells how a model of the catalogue is used, and where it is', async () => {
+    const { HF_HOME, HF_ENDPOINT } = process.env;
+    const { code, stdout } = await start(['info', '--model', 'bakllava-1', '--offline', '--json'], {
+      HF_HOME: HF_HOME!,
+      HF_ENDPOINT: HF_ENDPOINT!,
+    }).result;
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      preset: { name: 'bakllava-1', frames: 100, tokensPerSegment: 30, globalLayers: 5, template: 'vicuna_v1_1' },
+      vision: { path: expect.stringContaining(HF_HOME!), precision: 'float32' },
+    });
   });
 
   test('each part from where it lies', async () => {

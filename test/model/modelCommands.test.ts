@@ -56,6 +56,18 @@ describe('two GGUF files', () => {
     });
   });
 
+  test('and what they run on, by the same flags and variables as they are asked with', async () => {
+    const env = { LONGVLM_PROJECTOR: pico.mmproj, LONGVLM_LLM: pico.llm };
+    const flags = ['--vision-precision', 'int8', '--device', 'cpu', '--gpu', 'off'];
+    const { stdout } = await start(['info', ...flags, '--json'], env).result;
+    expect(JSON.parse(stdout)).toMatchObject({
+      vision: { path: pico.mmproj, precision: 'int8', device: 'cpu' },
+      llm: { path: pico.llm, device: 'cpu', gpuLayers: 0 },
+    });
+    const wrong = await start(['info', '--device', 'abacus', '--json'], env).result;
+    expect([wrong.code, wrong.stderr]).toEqual([1, expect.stringContaining('abacus')]);
+  });
+
   test('of which one is none are refused in a line', async () => {
     const { code, stderr } = await longvlm(
       'ask',
