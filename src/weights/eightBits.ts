@@ -3,7 +3,7 @@ import { basename } from 'node:path';
 import { toFloat32 } from '../tensor.js';
 import { fingerprint } from './fingerprint.js';
 import { readFloatTensor, type TensorData } from './safetensors.js';
-import type { TensorLocation } from './tensorFile.js';
+import { type TensorLocation, weightsError } from './tensorFile.js';
 import { cachedWeights } from './weightsCache.js';
 
 /** A matrix [in, out] of integers, and the scale of each of its columns [out]. */
@@ -17,8 +17,8 @@ const square = 64;
 /**
  * Matrices [out, in] as integers, each output with a scale of its own, by the matrices' names.
  * @param source the file or folder that they are from, for whoever lists the cache
- * @throws LongVLMError `ERR_LONGVLM_FILE` when the cache cannot be written; what reading the matrices throws;
- * `signal.reason`.
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when the cache cannot be written, `ERR_LONGVLM_WEIGHTS` for a matrix with NaN or
+ * infinity; what reading the matrices throws; `signal.reason`.
  */
 export async function toEightBits(
   matrices: readonly TensorLocation[],
@@ -37,8 +37,13 @@ export async function toEightBits(
 function inEightBits(matrix: TensorLocation): Record<string, TensorData> {
   const [outputs, inputs] = matrix.shape as [number, number];
   const rows = async () => toFloat32(await readFloatTensor(matrix)).data;
+  const scales = async () => {
+    const found = scalesOf(await rows(), inputs);
+    if (found.every(Number.isFinite)) return found;
+    throw weightsError(matrix.file, `tensor ${matrix.name} holds NaN or infinity`, 'Get the weights anew.');
+  };
   return {
-    [`${matrix.name}.scales`]: { type: 'F32', shape: [outputs], data: async () => scalesOf(await rows(), inputs) },
+    [`${matrix.name}.scales`]: { type: 'F32', shape: [outputs], data: scales },
     [matrix.name]: { type: 'I8', shape: [inputs, outputs], data: async () => integersOf(await rows(), inputs) },
   };
 }
@@ -48,7 +53,7 @@ function scalesOf(rows: Float32Array, inputs: number): Float32Array {
   for (let output = 0; output < scales.length; output++) {
     let magnitude = 0;
     for (let i = output * inputs; i < (output + 1) * inputs; i++) magnitude = Math.max(magnitude, Math.abs(rows[i]!));
-    scales[output] = magnitude / largest || 1;
+    scales[output] = magnitude === 0 ? 1 : magnitude / largest;
   }
   return scales;
 }

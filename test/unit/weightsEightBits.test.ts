@@ -35,3 +35,14 @@ test.each(['F32', 'F16'] as const)('rounds each output of a matrix in %s by a sc
     expect(largest).toBe(output === 0 ? 0 : 63);
   }
 });
+
+test.each([Number.NaN, Number.POSITIVE_INFINITY])('refuses a matrix that holds %d', async (value) => {
+  const file = join(folder, `${value}.safetensors`);
+  const data = Float32Array.of(1, 2, 3, value, 5, 6);
+  await writeSafetensors(file, { matrix: { type: 'F32', shape: [2, 3], data } });
+  const { tensors } = await openSafetensors(file);
+  await expect(toEightBits([tensors.get('matrix')!], file)).rejects.toMatchObject({
+    code: 'ERR_LONGVLM_WEIGHTS',
+    message: expect.stringContaining(`${file}: tensor matrix holds NaN or infinity`),
+  });
+});
