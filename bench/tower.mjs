@@ -13,6 +13,7 @@ import { openTower } from '../dist/vision/source.js';
 import { buildTower } from '../dist/vision/tower.js';
 import { linearMatricesOf } from '../dist/vision/weights.js';
 import { toEightBits } from '../dist/weights/eightBits.js';
+import { cosine } from './cosine.mjs';
 
 const { values, positionals } = parseArgs({
   options: { frames: { type: 'string', default: '2' }, rounds: { type: 'string', default: '12' } },
@@ -57,16 +58,6 @@ for (let round = 0; round < Number(values.rounds); round++)
   }
 
 const median = (numbers) => numbers.toSorted((a, b) => a - b)[numbers.length >> 1];
-
-function cosine(a, b) {
-  let [ab, aa, bb] = [0, 0, 0];
-  for (let i = 0; i < a.length; i++) {
-    ab += a[i] * b[i];
-    aa += a[i] ** 2;
-    bb += b[i] ** 2;
-  }
-  return ab / Math.sqrt(aa * bb);
-}
 
 console.log(
   `${config.layers} layers x ${config.channels}, ${size} px, batches of ${frames} frames, ${values.rounds} rounds`,

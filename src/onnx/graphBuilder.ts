@@ -88,13 +88,22 @@ export class GraphBuilder {
     return this.#constant([value], []);
   }
 
+  /** One float32 number without a dimension. */
+  number(value: number): string {
+    return this.#initializer('float32', [], Float32Array.of(value));
+  }
+
   #constant(values: readonly number[], dims: number[]): string {
-    const key = `${dims}:${values}`;
+    return this.#initializer('int64', dims, BigInt64Array.from(values, BigInt));
+  }
+
+  #initializer(type: 'float32' | 'int64', dims: number[], values: Float32Array | BigInt64Array): string {
+    const key = `${type}:${dims}:${values}`;
     const known = this.#constants.get(key);
     if (known) return known;
-    const name = `int64_${this.#constants.size}`;
-    const rawData = new Uint8Array(BigInt64Array.from(values, BigInt).buffer);
-    this.#graph.initializer.push({ name, dataType: dataTypes.I64, dims, rawData });
+    const name = `${type}_${this.#constants.size}`;
+    const dataType = type === 'float32' ? dataTypes.F32 : dataTypes.I64;
+    this.#graph.initializer.push({ name, dataType, dims, rawData: new Uint8Array(values.buffer) });
     this.#constants.set(key, name);
     return name;
   }

@@ -133,7 +133,7 @@ export class VisionEncoder {
     const { resize: _, shortestEdge: __, ...description } = config;
     const eightBits = precision === 'int8' ? await toEightBits(linearMatricesOf(weights), path, signal) : undefined;
     const [identity, model] = await Promise.all([
-      fingerprint(eightBits ? { ...description, precision } : description, tensorsOf(weights)),
+      fingerprint(eightBits ? { ...description, precision, roundedBy: 'token' } : description, tensorsOf(weights)),
       buildTower(config, weights, globalLayers, eightBits),
     ]);
     const batchFrames = Math.max(1, Math.floor(batchTokens / config.patches));

@@ -34,7 +34,10 @@ export type LayerWeights = {
   readonly down: Affine;
 };
 
-/** In what the linear layers are computed. `int8`: weights and inputs are rounded to eight bits, sums are not. */
+/**
+ * In what the linear layers are computed. `int8`: weights and inputs are rounded to eight bits, each output's weights and each
+ * token by a scale of its own; sums are not.
+ */
 export type VisionPrecision = (typeof visionPrecisions)[number];
 
 /** The names of {@link VisionPrecision}. */
@@ -83,6 +86,12 @@ export function buildTower(
 /** A hidden state, and what the next layer's attention reads: the same, normalised; empty after the last layer. */
 type State = { readonly tokens: string; readonly normalized: string };
 
+/** Tokens, each divided by its largest magnitude, and those magnitudes, [n·(N+1), 1]. */
+type Scaled = { readonly scaled: string; readonly magnitudes: string };
+
+// For a token of zeros.
+const smallestScale = 1e-30;
+
 /** Two values and the bias of the second's linear layer. */
 type Sum = readonly [string, string, Affine];
 
@@ -93,6 +102,7 @@ class TowerGraph {
   readonly #tokens: number;
   readonly #eightBits: ReadonlyMap<string, EightBits> | undefined;
   readonly #graph = new GraphBuilder('clip_vision_tower');
+  readonly #scaled = new Map<string, Scaled>();
 
   constructor(shape: TowerShape, weights: TowerWeights, eightBits: ReadonlyMap<string, EightBits> | undefined) {
     this.#eightBits = eightBits;
@@ -205,8 +215,24 @@ class TowerGraph {
     const graph = this.#graph;
     const quantized = this.#eightBits?.get(weight.name);
     if (!quantized) return graph.node('Gemm', [tokens, graph.weight(weight)], { transB: 1 });
-    const inputs = [tokens, graph.plainWeight(quantized.values), graph.plainWeight(quantized.scales)];
-    return graph.node('DynamicQuantizeMatMul', inputs, {}, microsoft);
+    const { scaled, magnitudes } = this.#inScale(tokens);
+    const inputs = [scaled, graph.plainWeight(quantized.values), graph.plainWeight(quantized.scales)];
+    return graph.node('Mul', [graph.node('DynamicQuantizeMatMul', inputs, {}, microsoft), magnitudes]);
+  }
+
+  // DynamicQuantizeMatMul rounds all tokens by the largest number among them, and in a tower some tokens are many times as
+  // large as others, which would lose their digits. So each is divided by its own largest number.
+  #inScale(tokens: string): Scaled {
+    const known = this.#scaled.get(tokens);
+    if (known) return known;
+    const graph = this.#graph;
+    const channels = graph.integers([1]);
+    const most = graph.node('ReduceMax', [tokens, channels]);
+    const least = graph.node('Neg', [graph.node('ReduceMin', [tokens, channels])]);
+    const magnitudes = graph.node('Max', [most, least, graph.number(smallestScale)]);
+    const scaled = { scaled: graph.node('Div', [tokens, magnitudes]), magnitudes };
+    this.#scaled.set(tokens, scaled);
+    return scaled;
   }
 
   #flat(batched: string): string {

@@ -48,7 +48,8 @@ describe('nano', () => {
         const [due, found] = [await vlm.encode(video), await rounded.encode(video)];
         similar.push(cosine(found.local.data, due.local.data));
       }
-      // A rounding that turns one match into another changes a token as a whole: single videos may be at 0.98.
+      // A rounding that turns one match into another changes a token as a whole.
+      expect(Math.min(...similar)).toBeGreaterThan(0.97);
       expect(similar.reduce((sum, value) => sum + value) / similar.length).toBeGreaterThan(0.99);
     } finally {
       await rounded.dispose();
