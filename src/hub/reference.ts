@@ -1,6 +1,8 @@
 // `hf:owner/repo`: models by their place on the hub.
 import { dirname } from 'node:path';
 import { LongVLMError } from '../errors.js';
+import { namesOf } from '../weights/partNames.js';
+import { readIndex } from '../weights/sharded.js';
 import { fetchFile, type HubOptions, listFiles, type Repo } from './hub.js';
 
 /** `hf:owner/repo[@revision][:quantisation]` or `hf:owner/repo[@revision]/file`. */
@@ -38,7 +40,7 @@ export function parseReference(text: string): HubReference {
 
 /**
  * What a reference leads to, downloaded: a GGUF file; of a projector also LLaVA's `mm_projector.bin`; of a vision tower or a
- * projector also the folder of a model that Hugging Face's own libraries load.
+ * projector also the weights of a model that Hugging Face's own libraries load, of several files those that hold the part.
  *
  * @throws RangeError for what is no reference; LongVLMError `ERR_LONGVLM_HUB` where the repository holds nothing that fits, and
  * as {@link fetchFile}
@@ -60,7 +62,7 @@ export async function fetchModel(text: string, part: ModelPart, options: HubOpti
   // A small part of the model that it is of.
   if (part === 'projector' && quantization === undefined && own !== undefined) return fetchFile(repo, own, options);
   if (part !== 'llm' && quantization === undefined && files.includes('config.json'))
-    return fetchFolder(repo, files, options);
+    return fetchWeights(repo, files, part, options);
   const there = candidates.length > 0 ? ` It has ${candidates.join(', ')}.` : '';
   throw new LongVLMError(
     'ERR_LONGVLM_HUB',
@@ -88,16 +90,30 @@ function partsOf(name: string, names: readonly string[]): string[] {
   return names.filter((other) => other.startsWith(start) && other.endsWith(`-of-${count}.gguf`)).sort();
 }
 
-/** A model's folder: what describes it, and its weights in the best of the forms that it has. */
-async function fetchFolder(repo: Repo, files: readonly string[], options: HubOptions): Promise<string> {
-  const forms = [
-    /^model\.safetensors$/,
-    /^model(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/,
-    /^pytorch_model.*\.bin(\.index\.json)?$/,
-  ];
-  const weights = forms.map((form) => files.filter((name) => form.test(name))).find((found) => found.length > 0) ?? [];
-  const described = ['config.json', 'preprocessor_config.json'].filter((name) => files.includes(name));
-  let folder = '';
-  for (const name of [...described, ...weights]) folder = dirname(await fetchFile(repo, name, options));
-  return folder;
+// What a model's weights are called, best first.
+const wholeModels = [
+  'model.safetensors',
+  'model.safetensors.index.json',
+  'pytorch_model.bin',
+  'pytorch_model.bin.index.json',
+];
+
+/** A part of a model that Hugging Face's libraries load: what describes it, and of its weights the files that hold the part. */
+async function fetchWeights(
+  repo: Repo,
+  files: readonly string[],
+  part: 'vision' | 'projector',
+  options: HubOptions,
+): Promise<string> {
+  let path = '';
+  for (const name of ['preprocessor_config.json', 'config.json'])
+    if (files.includes(name)) path = await fetchFile(repo, name, options);
+  const weights = wholeModels.find((name) => files.includes(name));
+  if (weights === undefined) return dirname(path);
+  path = await fetchFile(repo, weights, options);
+  if (!weights.endsWith('.index.json')) return path;
+  const fileOf = await readIndex(path);
+  const needed = new Set(namesOf(part, [...fileOf.keys()]).map((tensor) => fileOf.get(tensor)!));
+  for (const name of needed) await fetchFile(repo, name, options);
+  return path;
 }

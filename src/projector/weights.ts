@@ -3,17 +3,15 @@ import { LongVLMError } from '../errors.js';
 import { withoutQuantization } from '../weights/dequantized.js';
 import { MmprojFields } from '../weights/mmproj.js';
 import { openWeights } from '../weights/open.js';
+import { namesOf, projectorName } from '../weights/partNames.js';
 import { requireTensor } from '../weights/requireTensor.js';
-import { type TensorLocation, type WeightFile, weightsError } from '../weights/tensorFile.js';
+import { type TensorLocation, tensorNames, type WeightFile, weightsError } from '../weights/tensorFile.js';
 
 /** One linear layer: weight [out, in], bias [out]. */
 export type LinearWeights = { readonly weight: TensorLocation; readonly bias: TensorLocation };
 
 /** One linear layer, or two with GELU between. */
 export type ProjectorWeights = { readonly kind: 'linear' | 'mlp2x_gelu'; readonly layers: readonly LinearWeights[] };
-
-// `mm` in an mmproj file, `multi_modal_projector` in Hugging Face's own LLaVA.
-const projectorName = /^(?:.+\.)?(mm_projector|mm|multi_modal_projector)\./;
 
 // What stands between a projector's name and `weight` or `bias`, layer by layer. Of `0` and `2`, 1 is GELU.
 const layouts: Readonly<Record<string, readonly (readonly string[])[]>> = {
@@ -39,7 +37,7 @@ export async function openProjector(path: string, signal?: AbortSignal): Promise
  * `ERR_LONGVLM_UNSUPPORTED` for other kinds of projector.
  */
 export function findProjectorWeights(file: WeightFile): ProjectorWeights {
-  const names = [...file.tensors.keys()].filter((name) => projectorName.test(name));
+  const names = namesOf('projector', tensorNames(file));
   if (names.length === 0)
     throw weightsError(file.path, 'tensor mm_projector.weight is missing', "Give a projector's weights.");
   const [prefix, kind] = projectorName.exec(names[0]!)!;

@@ -1,25 +1,24 @@
 // Finding a CLIP tower's tensors by Hugging Face's names, and checking every one before it is used.
 import { LongVLMError } from '../errors.js';
+import { classEmbedding, towerPrefix } from '../weights/partNames.js';
 import { requireTensor } from '../weights/requireTensor.js';
-import type { TensorLocation, WeightFile } from '../weights/tensorFile.js';
+import { type TensorLocation, tensorNames, type WeightFile } from '../weights/tensorFile.js';
 import type { Affine, LayerWeights, TowerShape, TowerWeights } from './tower.js';
-
-const classEmbedding = 'embeddings.class_embedding';
 
 /**
  * The tower's tensors, whatever stands before their names (`vision_model.`, `model.vision_tower.…`) and whatever else
  * the file holds.
  *
- * @throws LongVLMError `ERR_LONGVLM_WEIGHTS` that names the tensor which is missing, or of a wrong shape or type.
+ * @throws LongVLMError `ERR_LONGVLM_WEIGHTS` that names the tensor which is missing, or of a wrong shape or type; as
+ * {@link requireTensor}.
  */
 export function findTowerWeights(file: WeightFile, shape: TowerShape): TowerWeights {
-  const first = [...file.tensors.keys()].find((name) => name === classEmbedding || name.endsWith(`.${classEmbedding}`));
-  if (first === undefined)
+  const prefix = towerPrefix(tensorNames(file));
+  if (prefix === undefined)
     throw new LongVLMError(
       'ERR_LONGVLM_WEIGHTS',
       `${file.path}: tensor ${classEmbedding} is missing, so it holds no CLIP vision tower. Give a CLIP model's weights.`,
     );
-  const prefix = first.slice(0, -classEmbedding.length);
   const { channels, intermediateSize, patchSize, patches } = shape;
   const { tensor, affine } = tensorFinder(file, prefix);
   const layer = (index: number): LayerWeights => {

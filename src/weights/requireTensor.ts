@@ -1,14 +1,24 @@
+import { LongVLMError } from '../errors.js';
 import { type TensorLocation, type WeightFile, weightsError } from './tensorFile.js';
 
 /**
  * A floating-point tensor that a graph can use where it lies.
  *
  * @param shape the exact shape, or a rank with -1 for sizes that any value may have.
- * @throws LongVLMError `ERR_LONGVLM_WEIGHTS` that names the tensor which is missing, or of a wrong shape or type.
+ * @throws LongVLMError `ERR_LONGVLM_WEIGHTS` that names the tensor which is missing, or of a wrong shape or type;
+ * `ERR_LONGVLM_FILE` that names the file which holds it and is not there.
  */
 export function requireTensor(file: WeightFile, name: string, shape: readonly number[]): TensorLocation {
   const tensor = file.tensors.get(name);
-  if (!tensor) throw weightsError(file.path, `tensor ${name} is missing`, 'Use the complete weights of this model.');
+  if (!tensor) {
+    const other = file.absent?.get(name);
+    if (other !== undefined)
+      throw new LongVLMError(
+        'ERR_LONGVLM_FILE',
+        `${other} does not exist, which holds tensor ${name}. Download it, too.`,
+      );
+    throw weightsError(file.path, `tensor ${name} is missing`, 'Use the complete weights of this model.');
+  }
   if (tensor.type !== 'F32' && tensor.type !== 'F16' && tensor.type !== 'BF16')
     throw weightsError(
       file.path,

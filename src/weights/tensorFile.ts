@@ -40,7 +40,14 @@ export type WeightFile = {
   /** The file, or the folder or index that names several. */
   readonly path: string;
   readonly tensors: ReadonlyMap<string, TensorLocation>;
+  /** Tensors in files that are not there, which an index of several names: the paths of those files, by tensor. */
+  readonly absent?: ReadonlyMap<string, string>;
 };
+
+/** All names that a file knows, of tensors that are not there, too. */
+export function tensorNames({ tensors, absent }: WeightFile): string[] {
+  return [...tensors.keys(), ...(absent?.keys() ?? [])];
+}
 
 /** What a tensor is read into. F16 stays half-precision bits; BF16 is widened, which is exact. */
 export type TensorValues =

@@ -4,10 +4,11 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fetchModel, parseReference } from '../../dist/hub/reference.js';
 import { LongVLM, type LongVLMOptions } from '../../dist/index.js';
 import { catalogue } from '../../dist/models/catalogue.js';
+import { writeSafetensors } from '../../dist/weights/safetensors.js';
 import { start } from '../fixtures/commandLine.js';
 import { startHub } from '../fixtures/hub.js';
 import { pico, picoOptions } from '../fixtures/index.js';
-import { temporaryFolder } from '../fixtures/vision/index.js';
+import { loadTensors, temporaryFolder } from '../fixtures/vision/index.js';
 
 const folder = await temporaryFolder();
 const { llm: _, projector: __, vision: ___, ...sampling } = picoOptions;
@@ -43,6 +44,7 @@ beforeAll(async () => {
     'some/split': { 'big-Q4_0-00002-of-00002.gguf': llm.subarray(2), 'big-Q4_0-00001-of-00002.gguf': llm },
     'some/unusual': { 'model.IQ2_XS.gguf': llm, 'model.IQ3_M.gguf': llm },
     'some/clip': clip,
+    'some/shards': await shards(),
     'some/projector': { 'mm_projector.safetensors': projector },
     // As LLaVA's own models are published.
     'some/llava': { ...clip, 'mm_projector.bin': await read(join(pico.clip, '../mm_projector.bin')) },
@@ -58,6 +60,35 @@ afterAll(() => {
     else process.env[name] = value;
   }
 });
+
+/** A LLaVA as transformers writes it, in four files: the tower's are two, the projector's one; the language model's is not even whole. */
+async function shards(): Promise<Record<string, Buffer>> {
+  const tower = Object.entries(await loadTensors(join(pico.clip, 'model.safetensors')));
+  const projector = Object.entries(await loadTensors(pico.projector));
+  const half = tower.length >> 1;
+  const parts = [
+    [['language_model.embed_tokens.weight', { type: 'F32', shape: [1], data: new Float32Array(1) }] as const],
+    tower.slice(0, half).map(([name, tensor]) => [`vision_tower.vision_model.${name}`, tensor] as const),
+    tower.slice(half).map(([name, tensor]) => [`vision_tower.vision_model.${name}`, tensor] as const),
+    projector.map(([name, tensor]) => [`model.${name}`, tensor] as const),
+  ];
+  const files: Record<string, Buffer> = {};
+  const map: Record<string, string> = {};
+  for (const [index, tensors] of parts.entries()) {
+    const name = `model-0000${index + 1}-of-00004.safetensors`;
+    const path = join(folder, name);
+    await writeSafetensors(path, Object.fromEntries(tensors));
+    files[name] = index === 0 ? Buffer.from('damaged') : await readFile(path);
+    for (const [tensor] of tensors) map[tensor] = name;
+  }
+  const vision: unknown = JSON.parse(await readFile(join(pico.clip, 'config.json'), 'utf8'));
+  return {
+    ...files,
+    'config.json': Buffer.from(JSON.stringify({ model_type: 'llava', vision_config: vision })),
+    'preprocessor_config.json': await readFile(join(pico.clip, 'preprocessor_config.json')),
+    'model.safetensors.index.json': Buffer.from(JSON.stringify({ weight_map: map })),
+  };
+}
 
 describe('hf: references', () => {
   test.each([
@@ -155,6 +186,24 @@ describe('LongVLM.load()', () => {
     expect(vlm.preset).toBeUndefined();
     expect(vlm.parts).toMatchObject({ vision: { layers: 6 }, projector: { kind: 'linear' } });
     expect(vlm.parts.vision.path.startsWith(process.env.HF_HOME!)).toBe(true);
+  });
+
+  test('of a model in many files only those that hold the part', async () => {
+    const asked = () =>
+      [...new Set(hub.requests.filter(({ method }) => method === 'GET').map(({ url }) => url.split(/[/?]/).at(-1)!))]
+        .filter((name) => /-of-/.test(name))
+        .sort();
+    hub.requests.length = 0;
+    const llm = 'hf:some/quants:Q4_K_M';
+    const whole = await LongVLM.load({ ...sampling, vision: pico.clip, projector: pico.projector, llm });
+    const vlm = await LongVLM.load({ ...sampling, vision: 'hf:some/shards', projector: pico.projector, llm });
+    expect(asked()).toEqual(['model-00002-of-00004.safetensors', 'model-00003-of-00004.safetensors']);
+    expect((await vlm.encode(pico.video)).local.data).toEqual((await whole.encode(pico.video)).local.data);
+    await Promise.all([vlm.dispose(), whole.dispose()]);
+    hub.requests.length = 0;
+    await loaded({ vision: pico.clip, projector: 'hf:some/shards', llm });
+    expect(asked()).toEqual(['model-00004-of-00004.safetensors']);
+    await loaded({ vision: 'hf:some/shards', projector: 'hf:some/shards', llm, offline: true });
   });
 
   test('a preset with a part of its own', async () => {

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { openWeights } from '../../dist/weights/open.js';
 import { openPytorch } from '../../dist/weights/pytorch.js';
+import { requireTensor } from '../../dist/weights/requireTensor.js';
 import { readTensor, writeSafetensors } from '../../dist/weights/safetensors.js';
 import { temporaryFolder } from '../fixtures/vision/index.js';
 import { zip } from '../fixtures/zip.js';
@@ -172,6 +173,7 @@ describe('weights in several files', () => {
     await mkdir(path);
     await writeSafetensors(join(path, 'one.safetensors'), { a: tensor(1), extra: tensor(9) });
     await copyFile(saved('state_dict.pt'), join(path, 'two.bin'));
+    await writeFile(join(path, 'four.safetensors'), '01234567{');
     await writeFile(join(path, 'model.safetensors.index.json'), JSON.stringify({ weight_map: map }));
     return path;
   }
@@ -185,11 +187,22 @@ describe('weights in several files', () => {
     }
   });
 
+  test('may lack files, until a tensor of one is needed', async () => {
+    const path = await sharded('part', { a: 'one.safetensors', b: 'three.safetensors' });
+    const file = await openWeights(path);
+    expect([...file.tensors.keys()]).toEqual(['a']);
+    expect(requireTensor(file, 'a', [1]).file).toBe(join(path, 'one.safetensors'));
+    expect(() => requireTensor(file, 'b', [1])).toThrow(
+      `${join(path, 'three.safetensors')} does not exist, which holds tensor b. Download it, too.`,
+    );
+    expect(() => requireTensor(file, 'c', [1])).toThrow(/tensor c is missing/);
+  });
+
   test.each<[string, unknown, string, RegExp]>([
     ['lacks a tensor', { b: 'one.safetensors' }, 'ERR_LONGVLM_WEIGHTS', /one\.safetensors: tensor b is missing, which/],
-    ['lacks a file', { a: 'three.safetensors' }, 'ERR_LONGVLM_FILE', /three\.safetensors does not exist/],
     ['names a file elsewhere', { a: '../one.safetensors' }, 'ERR_LONGVLM_WEIGHTS', /its weight_map does not name/],
     ['names no file', {}, 'ERR_LONGVLM_WEIGHTS', /its weight_map does not name/],
+    ['names a damaged file', { a: 'four.safetensors' }, 'ERR_LONGVLM_WEIGHTS', /four\.safetensors: not a safeten/],
   ])('are refused when one %s', async (name, map, code, message) => {
     const path = await sharded(name, map);
     await expect(openWeights(path)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
