@@ -97,7 +97,7 @@ export class FeaturesCache {
   async clear(): Promise<CachedVideo[]> {
     const videos = await this.list();
     for (const { file } of videos) await rm(file, { force: true });
-    await this.#removeStale(0);
+    await this.#removeHalfWritten(Number.POSITIVE_INFINITY);
     return videos;
   }
 
@@ -107,15 +107,15 @@ export class FeaturesCache {
       bytes += video.bytes;
       if (bytes > this.#maxBytes && video.file !== kept) await rm(video.file, { force: true }).catch(() => {});
     }
-    await this.#removeStale(staleMs);
+    await this.#removeHalfWritten(Date.now() - staleMs);
   }
 
-  async #removeStale(olderThanMs: number): Promise<void> {
+  async #removeHalfWritten(olderThan: number): Promise<void> {
     for (const name of await this.#names()) {
       if (!name.endsWith('.tmp')) continue;
       const file = path.join(this.#folder, name);
       const found = await stat(file).catch(() => undefined);
-      if (found && Date.now() - found.mtimeMs >= olderThanMs) await rm(file, { force: true }).catch(() => {});
+      if (found && found.mtimeMs < olderThan) await rm(file, { force: true }).catch(() => {});
     }
   }
 

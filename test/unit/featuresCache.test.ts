@@ -119,7 +119,11 @@ describe('FeaturesCache', () => {
 
   test('is cleared with what ended processes left behind', async () => {
     const { cache, place } = await cacheWith(['one', 'two']);
-    await writeFile(join(place, 'x.safetensors.abc.tmp'), 'half');
+    const left = join(place, 'x.safetensors.abc.tmp');
+    await writeFile(left, 'half');
+    // Clocks are no more exact than this, a moment ahead here.
+    const soon = new Date(Date.now() + 1000);
+    await utimes(left, soon, soon);
     expect(await cache.clear()).toHaveLength(2);
     expect(await readdir(place)).toEqual([]);
   });
