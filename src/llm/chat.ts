@@ -2,15 +2,7 @@ import type { LlamaContext, LlamaContextSequence, Token } from 'node-llama-cpp';
 import { raceAbort } from '../abort.js';
 import { LongVLMError, messageOf } from '../errors.js';
 import type { Tensor } from '../tensor.js';
-import {
-  checkFunction,
-  checkInteger,
-  checkNumber,
-  checkSignal,
-  checkString,
-  checkTensor,
-  wrongType,
-} from '../validate.js';
+import { checkFunction, checkInteger, checkNumber, checkSignal, checkString, checkTensor } from '../validate.js';
 import { type Answer, type AskOptions, checkAskOptions, type StopReason } from './answer.js';
 import { AnswerText } from './answerText.js';
 import { contextFull, defaultContextSize, defaultMaxTokens, promptLength } from './contextSize.js';
@@ -18,7 +10,7 @@ import { evaluateEmbeddings } from './embeddings.js';
 import type { LanguageModel } from './model.js';
 import { tokensAfterVideo, tokensBeforeVideo, tokensOfNextTurn } from './prompt.js';
 import { defaultTemperature, toEvaluateOptions } from './sampling.js';
-import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate } from './templates.js';
+import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate, systemText } from './templates.js';
 
 /** Options of {@link VideoChat.create}. */
 export type VideoChatOptions = {
@@ -84,13 +76,12 @@ export class VideoChat {
    * Evaluates the system text and the video.
    * @param video [tokens, width] embeddings, the projector's output
    * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when the video is not as wide as the language model,
-   *   `ERR_LONGVLM_CONTEXT_FULL` when it does not fit into the context
+   *   `ERR_LONGVLM_CONTEXT_FULL` when it does not fit into the context, `ERR_LONGVLM_UNSUPPORTED` when the chat template in the
+   *   model's file cannot be used
    */
   static async create(model: LanguageModel, video: Tensor, options: VideoChatOptions = {}): Promise<VideoChat> {
     checkTensor('video', video, ['tokens', 'width']);
     const template = resolvePromptTemplate(options.template ?? model.defaultTemplate);
-    if (options.system !== undefined && typeof options.system !== 'string')
-      wrongType('system', 'string', options.system);
     if (options.contextSize !== undefined) checkInteger('contextSize', options.contextSize, 16);
     const temperature = checkNumber('temperature', options.temperature ?? defaultTemperature, 0);
     const signal = checkSignal(options.signal);
@@ -104,7 +95,7 @@ export class VideoChat {
           'Use the projector that was trained for this language model.',
       );
 
-    const before = tokensBeforeVideo(model, template, options.system ?? template.system);
+    const before = tokensBeforeVideo(model, template, systemText(template, options.system));
     const fixed = before.length + videoTokens;
     const contextSize = options.contextSize ?? defaultContextSize(model, fixed);
     if (fixed + 1 >= contextSize)
@@ -152,7 +143,8 @@ export class VideoChat {
 
   /**
    * Finds out whether a question about a video of `videoTokens` tokens fits, before the video is encoded.
-   * @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` when it does not
+   * @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` when it does not, `ERR_LONGVLM_UNSUPPORTED` when the chat template in the
+   *   model's file cannot be used
    */
   static checkFits(
     model: LanguageModel,
@@ -160,6 +152,7 @@ export class VideoChat {
     question: string,
     options: { template?: PromptTemplateName | PromptTemplate; system?: string; contextSize?: number } = {},
   ): void {
+    if (options.contextSize !== undefined) checkInteger('contextSize', options.contextSize, 16);
     const contextSize = options.contextSize ?? model.trainContextSize;
     const needed = promptLength(model, videoTokens, question, options);
     if (needed + 1 > contextSize) throw contextFull(contextSize, needed, contextSize - 1);

@@ -1,5 +1,6 @@
 // A prompt laid out by the chat template in the model's own file, through node-llama-cpp's chat wrappers.
 import type { ChatHistoryItem, LlamaText, Token } from 'node-llama-cpp';
+import { LongVLMError, messageOf } from '../errors.js';
 import type { LanguageModel } from './model.js';
 
 // Stands in for the video, or for an answer, while a conversation is rendered; characters of private use, in nobody's text.
@@ -31,10 +32,31 @@ export function chatTokensOfNextTurn(model: LanguageModel, question: string): To
 const systemTurn = (text: string): ChatHistoryItem[] => (text === '' ? [] : [{ type: 'system', text }]);
 const userTurn = (text: string): ChatHistoryItem => ({ type: 'user', text });
 
-/** A conversation, up to where the model's next answer begins. */
+/**
+ * A conversation, up to where the model's next answer begins.
+ * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a template that is broken or asks for more than a conversation
+ */
 function render(model: LanguageModel, turns: readonly ChatHistoryItem[]): LlamaText {
   const chatHistory: ChatHistoryItem[] = [...turns, { type: 'model', response: [''] }];
-  return model.chatWrapper.generateContextState({ chatHistory }).contextText;
+  try {
+    return model.chatWrapper.generateContextState({ chatHistory }).contextText;
+  } catch (error) {
+    throw unusable(model, reasonIn(messageOf(error)), error);
+  }
+}
+
+/** The reason within what node-llama-cpp says of a template, on one line. */
+function reasonIn(message: string): string {
+  const [line = ''] = message.replace(/^The provided Jinja template [^:]*: (\w*Error: )?/, '').split('\n');
+  return line.replace(/\.? Inspect the Jinja template .*$/, '');
+}
+
+function unusable({ path }: LanguageModel, reason: string, cause?: unknown): LongVLMError {
+  return new LongVLMError(
+    'ERR_LONGVLM_UNSUPPORTED',
+    `The chat template in ${path} cannot be used: ${reason}. Name another layout, such as the template vicuna_v1_1.`,
+    { cause },
+  );
 }
 
 /** What stands before the mark and behind it. */
@@ -55,5 +77,6 @@ function split(model: LanguageModel, text: LlamaText): [LlamaText, LlamaText] {
     before.push(part(content.slice(0, at)));
     after.push(part(content.slice(at + mark.length)));
   }
+  if (!found) throw unusable(model, 'it leaves out what is said');
   return [newText(before), newText(after)];
 }

@@ -2,7 +2,7 @@
 import { LongVLMError } from '../errors.js';
 import type { LanguageModel } from './model.js';
 import { tokensAfterVideo, tokensBeforeVideo } from './prompt.js';
-import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate } from './templates.js';
+import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate, systemText } from './templates.js';
 
 /** Tokens of an answer when nothing else is said, as the reference has it. */
 export const defaultMaxTokens = 1024;
@@ -15,7 +15,7 @@ export function promptLength(
   options: { template?: PromptTemplateName | PromptTemplate; system?: string },
 ): number {
   const template = resolvePromptTemplate(options.template ?? model.defaultTemplate);
-  const before = tokensBeforeVideo(model, template, options.system ?? template.system);
+  const before = tokensBeforeVideo(model, template, systemText(template, options.system));
   return before.length + videoTokens + tokensAfterVideo(model, template, question).length;
 }
 

@@ -150,9 +150,11 @@ export class LanguageModel {
     return this.model.fileInfo.metadata.general?.name ?? path.basename(this.path);
   }
 
-  /** What lays out conversations as the chat template in the file does. @internal */
+  /** What lays out conversations as the chat template in the file does. @throws where that is broken @internal */
   get chatWrapper(): ChatWrapper {
-    this.#chatWrapper ??= this.nodeLlamaCpp.resolveChatWrapper(this.model);
+    this.#chatWrapper ??= this.nodeLlamaCpp.resolveChatWrapper(this.model, {
+      fallbackToOtherWrappersOnJinjaError: false,
+    });
     return this.#chatWrapper;
   }
 

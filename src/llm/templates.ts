@@ -1,4 +1,4 @@
-import { checkObject, checkOneOf, checkString } from '../validate.js';
+import { checkObject, checkOneOf, checkString, wrongType } from '../validate.js';
 
 /** How a conversation about a video is laid out as text, in Vicuna's way. */
 export type PromptTemplate = {
@@ -60,6 +60,16 @@ export function resolvePromptTemplate(template: PromptTemplateName | PromptTempl
 /** Whether a conversation is laid out by the chat template in the model's file. */
 export function isChatTemplate(template: PromptTemplate): boolean {
   return template === templates.chat_template;
+}
+
+/**
+ * What the model is told first: the given text, which may be empty, or the template's own.
+ * @throws TypeError when it is no text
+ */
+export function systemText(template: PromptTemplate, system: string | undefined): string {
+  if (system === undefined) return template.system;
+  if (typeof system !== 'string') wrongType('system', 'string', system);
+  return system;
 }
 
 /** The text before the video: the system text and the head of the first question. */

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { LlamaModel } from 'node-llama-cpp';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { LongVLM, type LongVLMOptions } from '../../dist/index.js';
 import { LanguageModel } from '../../dist/llm/model.js';
 import { tokensAfterVideo, tokensBeforeVideo, tokensOfNextTurn } from '../../dist/llm/prompt.js';
@@ -102,6 +102,40 @@ describe('the chat template of a model', () => {
       await chat.ask('And then?', { maxTokens: 4, temperature: 0 });
       expect(chat.lastAnswer!.tokenIds.length).toBeGreaterThan(0);
     } finally {
+      await vlm.dispose();
+    }
+  });
+
+  test.each([
+    [
+      'is damaged',
+      "{% for m in messages %}{{ m['content'] }",
+      /^The chat template in \S+damaged\.gguf cannot be used: [^\n]*Expected[^\n]+vicuna_v1_1\.$/,
+    ],
+    [
+      'refuses everything',
+      "{{ raise_exception('Only tools, please') }}",
+      /cannot be used: Only tools, please\. .+vicuna_v1_1\.$/,
+    ],
+    [
+      'leaves the question out',
+      'Hello.{% if add_generation_prompt %}Robot:{% endif %}',
+      /cannot be used: Some input .+ output\. Name .+vicuna_v1_1\.$/,
+    ],
+  ])('one that %s is told before the video is looked at, and another can be named', async (name, text, message) => {
+    const llm = await withTemplate(name.replace('is ', '').replaceAll(' ', '-'), text);
+    const vlm = await LongVLM.load({ ...picoOptions, llm });
+    const error = vi.spyOn(console, 'error');
+    try {
+      const missing = join(folder, 'missing.mp4');
+      const expected = { code: 'ERR_LONGVLM_UNSUPPORTED', message: expect.stringMatching(message) };
+      await expect(vlm.chat(missing)).rejects.toMatchObject(expected);
+      await expect(vlm.ask(missing, 'What is it?')).rejects.toMatchObject(expected);
+      expect(error).not.toHaveBeenCalled();
+      const named = await vlm.ask(pico.video, 'What is it?', { template: 'vicuna_v1_1', maxTokens: 2 });
+      expect(named.tokenIds).toHaveLength(2);
+    } finally {
+      error.mockRestore();
       await vlm.dispose();
     }
   });
