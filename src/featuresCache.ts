@@ -8,6 +8,7 @@ import { hashFile, hashOf } from './hash.js';
 import { wrongType } from './validate.js';
 import { version } from './version.js';
 import { fileError } from './weights/tensorFile.js';
+import { abandonedMs, removeHalfWritten } from './wholeFile.js';
 
 /** A video in the cache. */
 export type CachedVideo = {
@@ -20,8 +21,6 @@ export type CachedVideo = {
 const ending = '.safetensors';
 /** Size at which the least recently used videos go: some 800 of them at the paper's settings. */
 const defaultMaxBytes = 1 << 30;
-// What another process left behind when it was ended while it wrote.
-const staleMs = 24 * 3600 * 1000;
 
 /** A folder of features, each under a hash of all that it was made from. */
 export class FeaturesCache {
@@ -97,7 +96,7 @@ export class FeaturesCache {
   async clear(): Promise<CachedVideo[]> {
     const videos = await this.list();
     for (const { file } of videos) await rm(file, { force: true });
-    await this.#removeHalfWritten(Number.POSITIVE_INFINITY);
+    await removeHalfWritten(this.#folder);
     return videos;
   }
 
@@ -107,16 +106,7 @@ export class FeaturesCache {
       bytes += video.bytes;
       if (bytes > this.#maxBytes && video.file !== kept) await rm(video.file, { force: true }).catch(() => {});
     }
-    await this.#removeHalfWritten(Date.now() - staleMs);
-  }
-
-  async #removeHalfWritten(olderThan: number): Promise<void> {
-    for (const name of await this.#names()) {
-      if (!name.endsWith('.tmp')) continue;
-      const file = path.join(this.#folder, name);
-      const found = await stat(file).catch(() => undefined);
-      if (found && found.mtimeMs < olderThan) await rm(file, { force: true }).catch(() => {});
-    }
+    await removeHalfWritten(this.#folder, Date.now() - abandonedMs);
   }
 
   async #names(): Promise<string[]> {

@@ -3,6 +3,7 @@ import { readdir, rm, stat, utimes } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { raceAbort } from '../abort.js';
 import { cacheFolder, makeCacheFolder } from '../cacheFolder.js';
+import { abandonedMs, removeHalfWritten } from '../wholeFile.js';
 import { openSafetensors, type SafetensorsFile, type TensorData, writeSafetensors } from './safetensors.js';
 
 /** Weights to be kept. */
@@ -14,6 +15,10 @@ export type WeightsToKeep = {
   readonly make: () => Record<string, TensorData>;
 };
 
+const ending = '.safetensors';
+// A model that is no longer asked gives its room back, a gigabyte or more, when the next one is written out.
+const unusedMs = 30 * 24 * 3600 * 1000;
+
 // Tower and projector of a file are loaded at the same time, and want the same.
 const underWay = new Map<string, Promise<SafetensorsFile>>();
 
@@ -22,7 +27,7 @@ const underWay = new Map<string, Promise<SafetensorsFile>>();
  * @throws LongVLMError `ERR_LONGVLM_FILE` when the cache cannot be written; what making them throws; `signal.reason`
  */
 export async function cachedWeights(wanted: WeightsToKeep, signal?: AbortSignal): Promise<SafetensorsFile> {
-  const path = join(cacheFolder('weights'), `${wanted.key}.safetensors`);
+  const path = join(cacheFolder('weights'), wanted.key + ending);
   for (;;) {
     const others = underWay.get(path);
     if (!others) break;
@@ -51,7 +56,11 @@ async function openOrMake(
   } catch {
     // None yet, or one that was damaged from outside: written again, whole.
   }
-  await makeCacheFolder('weights');
+  const folder = await makeCacheFolder('weights');
+  // Before, not after: the room may be needed.
+  await removeHalfWritten(folder, Date.now() - abandonedMs);
+  for (const { file, lastUsed } of await listWeights())
+    if (Date.now() - lastUsed.getTime() > unusedMs) await rm(file, { force: true }).catch(() => {});
   await writeSafetensors(path, make(), { name }, signal);
   return openSafetensors(path);
 }
@@ -69,6 +78,7 @@ export async function listWeights(): Promise<CachedWeights[]> {
   const folder = cacheFolder('weights');
   const found: CachedWeights[] = [];
   for (const entry of await readdir(folder).catch(() => [])) {
+    if (!entry.endsWith(ending)) continue;
     const file = join(folder, entry);
     const stats = await stat(file).catch(() => undefined);
     if (stats?.isFile()) found.push({ file, name: await nameOf(file), bytes: stats.size, lastUsed: stats.mtime });
@@ -86,5 +96,6 @@ async function nameOf(file: string): Promise<string> {
 export async function clearWeights(): Promise<CachedWeights[]> {
   const removed = await listWeights();
   for (const { file } of removed) await rm(file, { force: true });
+  await removeHalfWritten(cacheFolder('weights'));
   return removed;
 }

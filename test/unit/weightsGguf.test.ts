@@ -1,4 +1,4 @@
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -6,7 +6,7 @@ import { withoutQuantization } from '../../dist/weights/dequantized.js';
 import { openGguf } from '../../dist/weights/gguf.js';
 import { openWeights } from '../../dist/weights/open.js';
 import { readFloatTensor } from '../../dist/weights/safetensors.js';
-import { listWeights } from '../../dist/weights/weightsCache.js';
+import { clearWeights, listWeights } from '../../dist/weights/weightsCache.js';
 import { relativeError } from '../fixtures/index.js';
 import { temporaryFolder } from '../fixtures/vision/index.js';
 
@@ -153,6 +153,30 @@ describe('withoutQuantization()', () => {
     const { path } = await second;
     expect(await readdir(weights)).toEqual([basename(path)]);
     expect((await listWeights()).map(({ name }) => name)).toEqual([`${basename(quantized)} in float32`]);
+  });
+
+  test('removes what was not used for a month and what ended processes left, when the next is written', async () => {
+    const weights = join(folder, 'cache', 'weights');
+    const { path } = await withoutQuantization(await openWeights(quantized));
+    const days = (count: number) => new Date(Date.now() - count * 24 * 3600 * 1000);
+    const kept: Record<string, number> = { 'used.safetensors': 29, 'fresh.safetensors.abc.tmp': 0.9 };
+    const gone: Record<string, number> = { 'unused.safetensors': 31, 'old.safetensors.abc.tmp': 1.1 };
+    for (const [name, age] of Object.entries({ ...kept, ...gone })) {
+      await writeFile(join(weights, name), 'x');
+      await utimes(join(weights, name), days(age), days(age));
+    }
+    // Nothing is written, and nothing goes, while what is wanted is there; looking for it is using it.
+    await utimes(path, days(40), days(40));
+    await withoutQuantization(await openWeights(quantized));
+    expect(await readdir(weights)).toHaveLength(5);
+    expect((await stat(path)).mtimeMs).toBeGreaterThan(days(1).getTime());
+    await rm(path);
+    await withoutQuantization(await openWeights(quantized));
+    expect((await readdir(weights)).sort()).toEqual([...Object.keys(kept), basename(path)].sort());
+    expect((await listWeights()).map(({ file }) => basename(file))).toEqual([basename(path), 'used.safetensors']);
+    // Cleared, even of what is just being written.
+    expect(await clearWeights()).toHaveLength(2);
+    expect(await readdir(weights)).toEqual([]);
   });
 
   test('leaves a file alone in which nothing is quantised', async () => {
