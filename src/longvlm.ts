@@ -157,8 +157,7 @@ export class LongVLM {
     const template = options.template ?? this.template;
     resolvePromptTemplate(template);
     checkVideoPart(options.part ?? 'both');
-    // What cannot work is told before minutes of encoding: the shortest question stands for all.
-    if (!(video instanceof VideoFeatures)) this.checkQuestion('?', { ...options, template });
+    if (!(video instanceof VideoFeatures)) this.checkQuestion(undefined, { ...options, template });
     const features = video instanceof VideoFeatures ? video : await this.encode(video, options);
     const embeddings = await this.project(features, options);
     const { onProgress: _, part: __, ...chatOptions } = options;
@@ -195,13 +194,11 @@ export class LongVLM {
 
   /**
    * Finds out whether a question fits into the context, in a moment, before a video is encoded for minutes.
+   * @param question defaults to the shortest that there is
    * @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` when it does not, `ERR_LONGVLM_UNSUPPORTED` when the chat template in the
    *   language model's file cannot be used
    */
-  checkQuestion(
-    question: string,
-    options: Pick<ChatOptions, 'part' | 'template' | 'system' | 'contextSize'> = {},
-  ): void {
+  checkQuestion(question = '?', options: Pick<ChatOptions, 'part' | 'template' | 'system' | 'contextSize'> = {}): void {
     checkString('question', question);
     VideoChat.checkFits(this.#needed('llm', this.#llm), this.tokenCountOf(options.part ?? 'both'), question, {
       ...options,

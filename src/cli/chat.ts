@@ -10,6 +10,7 @@ import {
   askOptions,
   chatOptions,
   featuresOf,
+  isFeaturesFile,
   loadOptionsToChat,
   type ModelFlags,
 } from './options.js';
@@ -40,6 +41,7 @@ async function chat(video: string, flags: Flags, signal: AbortSignal): Promise<v
       onDownload: progress.onDownload,
       signal,
     });
+    if (!isFeaturesFile(video)) vlm.checkQuestion(undefined, chatOptions(flags));
     const features = await featuresOf(vlm, video, { onProgress: progress.onEncode, signal });
     progress.stop();
     process.stderr.write(`${warningLines(features.source)}${videoLine(features, flags.tokens)}\n`);

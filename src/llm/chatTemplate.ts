@@ -41,7 +41,11 @@ function render(model: LanguageModel, turns: readonly ChatHistoryItem[]): LlamaT
   try {
     return model.chatWrapper.generateContextState({ chatHistory }).contextText;
   } catch (error) {
-    throw unusable(model, reasonIn(messageOf(error)), error);
+    throw new LongVLMError(
+      'ERR_LONGVLM_UNSUPPORTED',
+      `The chat template in ${model.path} cannot be used: ${reasonIn(messageOf(error))}. Name another layout, such as the template vicuna_v1_1.`,
+      { cause: error },
+    );
   }
 }
 
@@ -49,14 +53,6 @@ function render(model: LanguageModel, turns: readonly ChatHistoryItem[]): LlamaT
 function reasonIn(message: string): string {
   const [line = ''] = message.replace(/^The provided Jinja template [^:]*: (\w*Error: )?/, '').split('\n');
   return line.replace(/\.? Inspect the Jinja template .*$/, '');
-}
-
-function unusable({ path }: LanguageModel, reason: string, cause?: unknown): LongVLMError {
-  return new LongVLMError(
-    'ERR_LONGVLM_UNSUPPORTED',
-    `The chat template in ${path} cannot be used: ${reason}. Name another layout, such as the template vicuna_v1_1.`,
-    { cause },
-  );
 }
 
 /** What stands before the mark and behind it. */
@@ -77,6 +73,5 @@ function split(model: LanguageModel, text: LlamaText): [LlamaText, LlamaText] {
     before.push(part(content.slice(0, at)));
     after.push(part(content.slice(at + mark.length)));
   }
-  if (!found) throw unusable(model, 'it leaves out what is said');
   return [newText(before), newText(after)];
 }

@@ -5,6 +5,7 @@ import { LongVLM, type LongVLMOptions } from '../../dist/index.js';
 import { LanguageModel } from '../../dist/llm/model.js';
 import { tokensAfterVideo, tokensBeforeVideo, tokensOfNextTurn } from '../../dist/llm/prompt.js';
 import { resolvePromptTemplate } from '../../dist/llm/templates.js';
+import { longvlm } from '../fixtures/commandLine.js';
 import { loadGguf, writeGguf } from '../fixtures/gguf/write.js';
 import { pico, picoOptions } from '../fixtures/index.js';
 import { temporaryFolder } from '../fixtures/vision/index.js';
@@ -126,8 +127,8 @@ describe('the chat template of a model', () => {
     const llm = await withTemplate(name.replace('is ', '').replaceAll(' ', '-'), text);
     const vlm = await LongVLM.load({ ...picoOptions, llm });
     const error = vi.spyOn(console, 'error');
+    const missing = join(folder, 'missing.mp4');
     try {
-      const missing = join(folder, 'missing.mp4');
       const expected = { code: 'ERR_LONGVLM_UNSUPPORTED', message: expect.stringMatching(message) };
       await expect(vlm.chat(missing)).rejects.toMatchObject(expected);
       await expect(vlm.ask(missing, 'What is it?')).rejects.toMatchObject(expected);
@@ -137,6 +138,15 @@ describe('the chat template of a model', () => {
     } finally {
       error.mockRestore();
       await vlm.dispose();
+    }
+    const { vision, projector } = picoOptions;
+    for (const asked of [
+      ['ask', missing, 'What is it?'],
+      ['chat', missing],
+    ]) {
+      const { code, stderr } = await longvlm(...asked, '--vision', vision, '--projector', projector, '--llm', llm);
+      expect(code).toBe(1);
+      expect(stderr.trim().replace(/^longvlm: /, '')).toMatch(message);
     }
   });
 });

@@ -378,6 +378,16 @@ describe('LongVLM.chat() and ask()', () => {
     expect(() => vlm.checkQuestion(question, { contextSize: 124 })).toThrow(/124 tokens/);
   });
 
+  test.each([
+    ['no room for a question', { contextSize: 100 }, /do not fit into .* context of 100 tokens/],
+    ['a context of no size', { contextSize: 0 }, /at least 16 for contextSize but received 0/],
+    ['a system text that is none', { system: 5 as never }, /string for system but received 5/],
+  ])('a chat finds out before it encodes: %s', async (_, options, message) => {
+    await expect(vlm.chat('missing.mp4', options)).rejects.toThrow(message);
+    expect(() => vlm.checkQuestion(undefined, options)).toThrow(message);
+    await expect(vlm.chat(features, { ...options })).rejects.toThrow();
+  });
+
   test('needs a projector and a language model, and says which is missing', async () => {
     const encoder = await LongVLM.load({ ...picoOptions, projector: undefined, llm: undefined } as never);
     try {
