@@ -10,6 +10,6 @@ const inDist = (path: string): string => new URL(`dist/${path}`, root).href;
 
 export const { binding } = (await import(inDist('binding.js'))) as typeof import('../dist/binding.js');
 export const { dataTypes, encodeModel } = (await import(
-  inDist('onnx/proto.js')
-)) as typeof import('../dist/onnx/proto.js');
-export const { toFloat32 } = (await import(inDist('tensor.js'))) as typeof import('../dist/tensor.js');
+  inDist('compute/onnxProto.js')
+)) as typeof import('../dist/compute/onnxProto.js');
+export const { toFloat32 } = (await import(inDist('base/tensor.js'))) as typeof import('../dist/base/tensor.js');

@@ -9,10 +9,10 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import ort from 'onnxruntime-node';
-import { openTower } from '../dist/vision/source.js';
-import { buildTower } from '../dist/vision/tower.js';
-import { linearMatricesOf } from '../dist/vision/weights.js';
-import { toEightBits } from '../dist/weights/eightBits.js';
+import { toEightBits } from '../dist/cache/eightBitMatrices.js';
+import { linearMatricesOf } from '../dist/tower/clip/huggingFaceTower.js';
+import { buildTower } from '../dist/tower/clip/towerGraph.js';
+import { openTower } from '../dist/tower/source.js';
 import { cosine } from './cosine.mjs';
 
 const { values, positionals } = parseArgs({

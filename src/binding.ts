@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { LongVLMError, type LongVLMErrorCode, messageOf } from './errors.js';
+import { LongVLMError, type LongVLMErrorCode, messageOf } from './base/errors.js';
 
 /** The values of a tensor: float32, or float16 bits. */
 export type NativeValues = Float32Array | Uint16Array;

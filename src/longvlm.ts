@@ -1,18 +1,18 @@
-import { type EncodeProgress, encodeVideo } from './encodeVideo.js';
-import { LongVLMError } from './errors.js';
-import { checkVideoPart, countTokens, type Sampling, VideoFeatures, type VideoPart } from './features.js';
-import { checkCache, FeaturesCache } from './featuresCache.js';
+import { LongVLMError } from './base/errors.js';
+import type { Float32Tensor } from './base/tensor.js';
+import { checkFunction, checkSignal, checkString, wrongType } from './base/validate.js';
+import { type EncodeProgress, encodeVideo } from './encode/encodeVideo.js';
+import { checkCache, FeaturesCache } from './encode/featuresCache.js';
+import { checkVideoPart, countTokens, type Sampling, VideoFeatures, type VideoPart } from './encode/videoFeatures.js';
 import { type Answer, type AskOptions, checkAskOptions } from './llm/answer.js';
 import { VideoChat, type VideoChatOptions } from './llm/chat.js';
 import type { LanguageModel } from './llm/model.js';
 import { type PromptTemplate, resolvePromptTemplate } from './llm/templates.js';
-import { checkOptions, type LongVLMOptions, type SettledOptions, samplingOf } from './longvlmOptions.js';
-import { describeParts, type LongVLMParts, loadParts, type Parts } from './longvlmParts.js';
-import { resolveModels } from './models/resolve.js';
+import { describeParts, type LongVLMParts, loadParts, type Parts } from './load/loadModels.js';
+import { checkOptions, type LongVLMOptions, type SettledOptions, samplingOf } from './load/options.js';
+import { resolveModels } from './load/resolve.js';
 import type { Projector } from './projector/projector.js';
-import type { Float32Tensor } from './tensor.js';
-import { checkFunction, checkSignal, checkString, wrongType } from './validate.js';
-import type { VisionEncoder } from './vision/encoder.js';
+import type { VisionEncoder } from './tower/visionEncoder.js';
 
 /** Options of {@link LongVLM.encode}. */
 export type EncodeOptions = {

@@ -1,10 +1,10 @@
 import { basename } from 'node:path';
 import { Command } from 'commander';
-import { cacheFolder } from '../cacheFolder.js';
-import { LongVLMError } from '../errors.js';
-import { VideoFeatures } from '../features.js';
-import { type CachedVideo, FeaturesCache } from '../featuresCache.js';
-import { clearWeights, listWeights } from '../weights/weightsCache.js';
+import { LongVLMError } from '../base/errors.js';
+import { cacheFolder } from '../cache/cacheFolder.js';
+import { clearWeights, listWeights } from '../cache/weightsCache.js';
+import { type CachedVideo, FeaturesCache } from '../encode/featuresCache.js';
+import { VideoFeatures } from '../encode/videoFeatures.js';
 import { run } from './run.js';
 
 type Flags = { json?: boolean };

@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander';
+import type { LongVLMOptions } from '../load/options.js';
 import { LongVLM } from '../longvlm.js';
-import type { LongVLMOptions } from '../longvlmOptions.js';
 import { catalogue } from '../models/catalogue.js';
 import { readNano } from '../models/nano.js';
 import { addVisionOptions, loadOptions, type ModelFlags } from './options.js';

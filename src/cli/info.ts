@@ -1,10 +1,10 @@
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { Command } from 'commander';
+import { LongVLMError, messageOf } from '../base/errors.js';
+import { version } from '../base/version.js';
 import { binding } from '../binding.js';
-import { LongVLMError, messageOf } from '../errors.js';
 import { LongVLM } from '../longvlm.js';
-import { version } from '../version.js';
 import { findFfmpeg } from '../video/ffmpeg.js';
 import { probeVideo } from '../video/probe.js';
 import { addLanguageOptions, addTowerOptions, loadOptions, type ModelFlags } from './options.js';

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
-import { version } from '../version.js';
+import { version } from '../base/version.js';
 import { askCommand } from './ask.js';
 import { cacheCommand } from './cache.js';
 import { chatCommand } from './chat.js';

@@ -1,13 +1,13 @@
 // Flags that commands share, and what they become.
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { VideoFeatures, type VideoPart } from '../features.js';
+import { VideoFeatures, type VideoPart } from '../encode/videoFeatures.js';
 import { type PromptTemplateName, promptTemplateNames } from '../llm/templates.js';
+import { defaultOptions, type Gpu, gpus, type LongVLMOptions, type Resize } from '../load/options.js';
 import type { LongVLM } from '../longvlm.js';
-import { defaultOptions, type Gpu, gpus, type LongVLMOptions, type Resize } from '../longvlmOptions.js';
 import { readNano } from '../models/nano.js';
 import type { Preset } from '../models/preset.js';
-import { type Reduction, reductions } from '../vision/reduce.js';
-import { type VisionPrecision, visionPrecisions } from '../vision/tower.js';
+import { type Reduction, reductions } from '../reduce/reduceTokens.js';
+import { type VisionPrecision, visionPrecisions } from '../tower/clip/towerGraph.js';
 
 /** What {@link addTowerOptions}, {@link addSamplingOptions} and {@link addLanguageOptions} read. */
 export type ModelFlags = {

@@ -1,7 +1,7 @@
 import { access, constants } from 'node:fs/promises';
 import path from 'node:path';
-import { LongVLMError, messageOf } from '../errors.js';
-import { wrongValue } from '../validate.js';
+import { LongVLMError, messageOf } from '../base/errors.js';
+import { wrongValue } from '../base/validate.js';
 
 /**
  * What would make the last step fail, found before the first. The ending also keeps a video from being overwritten.

@@ -1,8 +1,8 @@
 // A progress bar on stderr, when that is a terminal.
 import { SingleBar } from 'cli-progress';
-import type { EncodeProgress } from '../encodeVideo.js';
+import type { EncodeProgress } from '../encode/encodeVideo.js';
 import type { EvaluationProgress } from '../eval/evaluate.js';
-import type { HubProgress } from '../hub/hub.js';
+import type { HubProgress } from '../models/hub/hub.js';
 
 /** Shows how far loading, encoding and evaluating are. Silent where stderr is no terminal. */
 export class Progress {

@@ -1,5 +1,5 @@
 // What was really used, for people and for machines.
-import type { VideoFeatures, VideoPart } from '../features.js';
+import type { VideoFeatures, VideoPart } from '../encode/videoFeatures.js';
 import type { LongVLM } from '../longvlm.js';
 
 /** The `video` object of `--json`. */

@@ -1,5 +1,5 @@
 // What every command shares: an end by Ctrl-C, one line for a failure, the exit code.
-import { LongVLMError, messageOf } from '../errors.js';
+import { LongVLMError, messageOf } from '../base/errors.js';
 
 /** Exit codes: 1 for a failure, 2 for wrong usage, 128 + the signal's number for an end by signal. */
 const exitCodes = { failure: 1, usage: 2, SIGINT: 130, SIGTERM: 143 } as const;

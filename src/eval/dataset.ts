@@ -1,8 +1,8 @@
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { LongVLMError, messageOf } from '../errors.js';
-import { checkInteger, checkObject, checkSignal, checkString, wrongType } from '../validate.js';
-import { fileError } from '../weights/tensorFile.js';
+import { LongVLMError, messageOf } from '../base/errors.js';
+import { fileError } from '../base/fileError.js';
+import { checkInteger, checkObject, checkSignal, checkString, wrongType } from '../base/validate.js';
 
 /** A question about a video, with the answer that is due. */
 export type DatasetEntry = {

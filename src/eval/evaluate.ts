@@ -1,17 +1,17 @@
 import { setImmediate } from 'node:timers/promises';
-import { LongVLMError, messageOf } from '../errors.js';
-import type { VideoFeatures } from '../features.js';
-import { FeaturesCache } from '../featuresCache.js';
-import { hashOf } from '../hash.js';
+import { LongVLMError, messageOf } from '../base/errors.js';
+import { hashOf } from '../base/hash.js';
+import { checkFunction, checkObject, checkString, wrongType } from '../base/validate.js';
+import { version } from '../base/version.js';
+import { FeaturesCache } from '../encode/featuresCache.js';
+import type { VideoFeatures } from '../encode/videoFeatures.js';
+import { weightsFingerprint } from '../files/fileFingerprint.js';
 import { type AskOptions, checkAskOptions } from '../llm/answer.js';
 import type { VideoChat } from '../llm/chat.js';
 import { type ChatOptions, LongVLM } from '../longvlm.js';
-import { checkFunction, checkObject, checkString, wrongType } from '../validate.js';
-import { version } from '../version.js';
 import { checkDataset, type Dataset, type DatasetEntry } from './dataset.js';
-import { weightsFingerprint } from './fingerprint.js';
-import { PartFile, type RunIdentity } from './partFile.js';
 import type { Prediction } from './predictions.js';
+import { PartFile, type RunIdentity } from './resumeFile.js';
 import { scoreAnswer } from './score.js';
 
 /** How far an evaluation has come. */

@@ -1,7 +1,7 @@
 import path from 'node:path';
-import { checkString } from '../validate.js';
-import { fileError } from '../weights/tensorFile.js';
-import { writeWholeFile } from '../wholeFile.js';
+import { fileError } from '../base/fileError.js';
+import { checkString } from '../base/validate.js';
+import { writeWholeFile } from '../base/wholeFile.js';
 import type { DatasetEntry } from './dataset.js';
 
 /** What was answered to an entry of a data set. */

@@ -1,4 +1,4 @@
-import { checkString, wrongType } from '../validate.js';
+import { checkString, wrongType } from '../base/validate.js';
 
 /** The kind whose answers are lists of events. */
 const listKind = 'describe';

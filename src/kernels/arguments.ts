@@ -1,7 +1,8 @@
 // What the kernels' arguments have in common.
+
+import { type Tensor, toFloat32 } from '../base/tensor.js';
+import { checkTensor, wrongValue } from '../base/validate.js';
 import type { NativeDims } from '../binding.js';
-import { type Tensor, toFloat32 } from '../tensor.js';
-import { checkTensor, wrongValue } from '../validate.js';
 
 /** Native code counts tokens and channels in 32 bits. */
 const largestSize = 2 ** 31 - 1;

@@ -1,6 +1,6 @@
+import type { Tensor } from '../base/tensor.js';
+import { checkInteger, checkObject, checkOneOf, checkSignal } from '../base/validate.js';
 import { type NativeDims, runNative } from '../binding.js';
-import type { Tensor } from '../tensor.js';
-import { checkInteger, checkObject, checkOneOf, checkSignal } from '../validate.js';
 import { checkFilledTensor, checkSizes, nativeDims, zerosLike } from './arguments.js';
 import { DeviceBuffer } from './deviceBuffer.js';
 import { type DeviceMatching, matchDevice } from './deviceMatching.js';

@@ -2,9 +2,9 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { LongVLMError } from '../base/errors.js';
+import { wrongType, wrongValue } from '../base/validate.js';
 import { binding, fromNative } from '../binding.js';
-import { LongVLMError } from '../errors.js';
-import { wrongType, wrongValue } from '../validate.js';
 
 /** Where a kernel computes: on the CPU, on the first NVIDIA GPU, or on the one of that number. */
 export type Device = 'cpu' | 'cuda' | `cuda:${number}`;

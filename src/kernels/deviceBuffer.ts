@@ -1,7 +1,7 @@
+import { LongVLMError } from '../base/errors.js';
+import type { Tensor } from '../base/tensor.js';
+import { checkObject, checkOneOf, checkSignal, wrongType, wrongValue } from '../base/validate.js';
 import { binding, fromNative, type NativeDeviceBuffer, type NativeDeviceValues, runNative } from '../binding.js';
-import { LongVLMError } from '../errors.js';
-import type { Tensor } from '../tensor.js';
-import { checkObject, checkOneOf, checkSignal, wrongType, wrongValue } from '../validate.js';
 import { cudaIndex, cudaLibrary, type Device } from './cuda.js';
 
 /** An element type of a {@link DeviceBuffer}. */

@@ -1,7 +1,8 @@
 // The kernels on a GPU: buffers in, new buffers out.
+
+import type { Tensor } from '../base/tensor.js';
+import { checkInteger, wrongType, wrongValue } from '../base/validate.js';
 import { type NativeDims, runNative } from '../binding.js';
-import type { Tensor } from '../tensor.js';
-import { checkInteger, wrongType, wrongValue } from '../validate.js';
 import { nativeDims } from './arguments.js';
 import { cudaIndex } from './cuda.js';
 import { allocateOn, DeviceBuffer, type DeviceTensorType } from './deviceBuffer.js';

@@ -1,4 +1,4 @@
-import { checkInteger, checkObject, checkOneOf, checkSignal } from '../validate.js';
+import { checkInteger, checkObject, checkOneOf, checkSignal } from '../base/validate.js';
 import type { DeviceBuffer } from './deviceBuffer.js';
 import { type DeviceMatch, matchOnDevice, mergeByAssignmentOnDevice, spreadOnDevice } from './deviceKernels.js';
 

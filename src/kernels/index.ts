@@ -3,8 +3,8 @@
  *
  * @packageDocumentation
  */
-export { LongVLMError, type LongVLMErrorCode } from '../errors.js';
-export type { Float32Tensor, Tensor, TensorType } from '../tensor.js';
+export { LongVLMError, type LongVLMErrorCode } from '../base/errors.js';
+export type { Float32Tensor, Tensor, TensorType } from '../base/tensor.js';
 export {
   type BipartiteSoftMatchingOptions,
   bipartiteSoftMatching,

@@ -1,4 +1,4 @@
-import { checkInteger, wrongType } from '../validate.js';
+import { checkInteger, wrongType } from '../base/validate.js';
 
 /**
  * How many tokens to merge away at each level, so that `keep` of `tokens` are left: half of them while more than twice

@@ -1,6 +1,6 @@
+import { type Float32Tensor, float32Tensor, type Tensor } from '../base/tensor.js';
+import { checkInteger, checkObject, checkOneOf, checkSignal, wrongValue } from '../base/validate.js';
 import { binding, fromNative, type NativeMergeTokensArgs, type NativeTokenMerger, runNative } from '../binding.js';
-import { type Float32Tensor, float32Tensor, type Tensor } from '../tensor.js';
-import { checkInteger, checkObject, checkOneOf, checkSignal, wrongValue } from '../validate.js';
 import { checkFilledTensor, checkSizes, nativeDims, zerosLike } from './arguments.js';
 import type { Device } from './cuda.js';
 import { DeviceBuffer } from './deviceBuffer.js';

@@ -1,6 +1,6 @@
+import type { Tensor } from '../base/tensor.js';
+import { checkObject, checkSignal } from '../base/validate.js';
 import { runNative } from '../binding.js';
-import type { Tensor } from '../tensor.js';
-import { checkObject, checkSignal } from '../validate.js';
 import { checkFilledTensor, nativeDims, zerosLike } from './arguments.js';
 import { DeviceBuffer } from './deviceBuffer.js';
 import { poolOnDevice } from './deviceKernels.js';

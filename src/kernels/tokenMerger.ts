@@ -1,7 +1,7 @@
+import { LongVLMError } from '../base/errors.js';
+import type { Tensor } from '../base/tensor.js';
+import { checkInteger, checkObject, checkSignal } from '../base/validate.js';
 import { binding, type NativeTokenMerger, runNative } from '../binding.js';
-import { LongVLMError } from '../errors.js';
-import type { Tensor } from '../tensor.js';
-import { checkInteger, checkObject, checkSignal } from '../validate.js';
 import { checkKeepOrSchedule, checkSchedule } from './mergeSchedule.js';
 import {
   type MergeCallOptions,

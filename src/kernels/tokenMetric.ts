@@ -1,6 +1,6 @@
+import { type Float32Tensor, float32Tensor, type Tensor } from '../base/tensor.js';
+import { checkInteger, checkObject, checkSignal, wrongValue } from '../base/validate.js';
 import { runNative } from '../binding.js';
-import { type Float32Tensor, float32Tensor, type Tensor } from '../tensor.js';
-import { checkInteger, checkObject, checkSignal, wrongValue } from '../validate.js';
 import { checkFilledTensor, nativeDims } from './arguments.js';
 import { DeviceBuffer } from './deviceBuffer.js';
 import { metricOnDevice } from './deviceKernels.js';

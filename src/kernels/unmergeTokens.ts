@@ -1,6 +1,6 @@
+import type { Tensor } from '../base/tensor.js';
+import { checkObject, checkSignal, wrongType, wrongValue } from '../base/validate.js';
 import { runNative } from '../binding.js';
-import type { Tensor } from '../tensor.js';
-import { checkObject, checkSignal, wrongType, wrongValue } from '../validate.js';
 import { checkFilledTensor, nativeDims, zerosLike } from './arguments.js';
 import type { UnmergeOptions } from './bipartiteSoftMatching.js';
 import { DeviceBuffer } from './deviceBuffer.js';

@@ -1,5 +1,5 @@
 // What one asks for with a question, and what is known of the answer.
-import { checkInteger, checkSignal, checkString, wrongType } from '../validate.js';
+import { checkInteger, checkSignal, checkString, wrongType } from '../base/validate.js';
 import { checkSamplingOptions, type SamplingOptions } from './sampling.js';
 
 /** Options of `VideoChat.ask()` and `VideoChat.stream()`. */

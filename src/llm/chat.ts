@@ -1,8 +1,8 @@
 import type { LlamaContext, LlamaContextSequence, Token } from 'node-llama-cpp';
-import { raceAbort } from '../abort.js';
-import { LongVLMError, messageOf } from '../errors.js';
-import type { Tensor } from '../tensor.js';
-import { checkFunction, checkInteger, checkNumber, checkSignal, checkString, checkTensor } from '../validate.js';
+import { raceAbort } from '../base/abort.js';
+import { LongVLMError, messageOf } from '../base/errors.js';
+import type { Tensor } from '../base/tensor.js';
+import { checkFunction, checkInteger, checkNumber, checkSignal, checkString, checkTensor } from '../base/validate.js';
 import { type Answer, type AskOptions, checkAskOptions, type StopReason } from './answer.js';
 import { AnswerText } from './answerText.js';
 import { contextFull, defaultContextSize, defaultMaxTokens, promptLength } from './contextSize.js';

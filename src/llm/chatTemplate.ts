@@ -1,6 +1,6 @@
 // A prompt laid out by the chat template in the model's own file, through node-llama-cpp's chat wrappers.
 import type { ChatHistoryItem, LlamaText, Token } from 'node-llama-cpp';
-import { LongVLMError, messageOf } from '../errors.js';
+import { LongVLMError, messageOf } from '../base/errors.js';
 import type { LanguageModel } from './model.js';
 
 // Stands in for the video, or for an answer, while a conversation is rendered; characters of private use, in nobody's text.

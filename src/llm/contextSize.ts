@@ -1,5 +1,5 @@
 // How large a conversation's context is, and what fits into it.
-import { LongVLMError } from '../errors.js';
+import { LongVLMError } from '../base/errors.js';
 import type { LanguageModel } from './model.js';
 import { tokensAfterVideo, tokensBeforeVideo } from './prompt.js';
 import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate, systemText } from './templates.js';

@@ -4,10 +4,10 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import type { LlamaContextSequence, Token } from 'node-llama-cpp';
+import { LongVLMError, messageOf } from '../base/errors.js';
+import { type Tensor, toFloat32 } from '../base/tensor.js';
+import { checkFinite, checkInteger, checkSignal, checkTensor, wrongType } from '../base/validate.js';
 import { binding, fromNative, type NativeTask } from '../binding.js';
-import { LongVLMError, messageOf } from '../errors.js';
-import { type Tensor, toFloat32 } from '../tensor.js';
-import { checkFinite, checkInteger, checkSignal, checkTensor, wrongType } from '../validate.js';
 
 /** The release of node-llama-cpp whose memory layout native/llama/llama_abi.h states. */
 const supportedRelease = '3.22.1';

@@ -1,6 +1,6 @@
 // llama.cpp itself, started once for each device and kept: its instances share one log, which the end of any would close.
 import type { Llama } from 'node-llama-cpp';
-import { LongVLMError, messageOf } from '../errors.js';
+import { LongVLMError, messageOf } from '../base/errors.js';
 
 /** Where the language model runs. `auto` takes the best GPU that llama.cpp can use here, else the CPU. */
 export type LanguageModelDevice = 'auto' | 'cpu' | 'cuda' | 'vulkan' | 'metal';

@@ -1,9 +1,9 @@
 import path from 'node:path';
 import type { ChatWrapper, Llama, LlamaModel } from 'node-llama-cpp';
-import { raceAbort } from '../abort.js';
-import { LongVLMError, messageOf } from '../errors.js';
-import { checkFunction, checkInteger, checkOneOf, checkSignal, checkString, wrongType } from '../validate.js';
-import { type GgufFile, openGguf } from '../weights/gguf.js';
+import { raceAbort } from '../base/abort.js';
+import { LongVLMError, messageOf } from '../base/errors.js';
+import { checkFunction, checkInteger, checkOneOf, checkSignal, checkString, wrongType } from '../base/validate.js';
+import { type GgufFile, openGguf } from '../files/gguf.js';
 import { type LanguageModelDevice, languageModelDevices, startLlama, withErrorLog } from './llama.js';
 import type { PromptTemplateName } from './templates.js';
 

@@ -1,7 +1,7 @@
 // How an answer is sampled: our options, checked, in node-llama-cpp's terms.
 import type { Llama, LlamaGrammar, LlamaModel, SequenceEvaluateOptions, Token } from 'node-llama-cpp';
-import { LongVLMError, messageOf } from '../errors.js';
-import { checkInteger, checkNumber, checkObject, checkString, wrongType } from '../validate.js';
+import { LongVLMError, messageOf } from '../base/errors.js';
+import { checkInteger, checkNumber, checkObject, checkString, wrongType } from '../base/validate.js';
 import { withErrorLog } from './llama.js';
 
 /** Temperature when nothing else is said, as the reference has it. */

@@ -1,4 +1,4 @@
-import { checkObject, checkOneOf, checkString, wrongType } from '../validate.js';
+import { checkObject, checkOneOf, checkString, wrongType } from '../base/validate.js';
 
 /** How a conversation about a video is laid out as text, in Vicuna's way. */
 export type PromptTemplate = {

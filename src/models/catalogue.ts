@@ -1,5 +1,5 @@
 // Models that are known by name: where they lie on the hub, and how they were trained to be used.
-import { defaultOptions, type LongVLMOptions } from '../longvlmOptions.js';
+import { defaultOptions, type LongVLMOptions } from '../load/options.js';
 
 /** A model of the catalogue. */
 export type KnownModel = {

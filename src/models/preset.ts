@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { LongVLMError, messageOf } from '../errors.js';
-import { checkOptions, type LongVLMOptions } from '../longvlmOptions.js';
-import { checkObject, wrongType } from '../validate.js';
+import { LongVLMError, messageOf } from '../base/errors.js';
+import { checkObject, wrongType } from '../base/validate.js';
+import { checkOptions, type LongVLMOptions } from '../load/options.js';
 
 const requiredKeys = [
   'frames',

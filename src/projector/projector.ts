@@ -1,10 +1,10 @@
-import { LongVLMError } from '../errors.js';
-import { GraphBuilder, type OnnxModel } from '../onnx/graphBuilder.js';
-import { WorkerClient } from '../onnx/workerClient.js';
-import { type Float32Tensor, float32Tensor, type Tensor, toFloat32 } from '../tensor.js';
-import { checkInteger, checkObject, checkSignal, checkString, checkTensor } from '../validate.js';
-import { fingerprint } from '../weights/fingerprint.js';
-import { openProjector, type ProjectorWeights } from './weights.js';
+import { LongVLMError } from '../base/errors.js';
+import { type Float32Tensor, float32Tensor, type Tensor, toFloat32 } from '../base/tensor.js';
+import { checkInteger, checkObject, checkSignal, checkString, checkTensor } from '../base/validate.js';
+import { GraphBuilder, type OnnxModel } from '../compute/graphBuilder.js';
+import { WorkerClient } from '../compute/workerClient.js';
+import { fingerprint } from '../files/tensorFingerprint.js';
+import { openProjector, type ProjectorWeights } from './projectorWeights.js';
 import type { ProjectorWorkerData } from './worker.js';
 
 /** Options of {@link Projector.load}. */

@@ -1,8 +1,9 @@
 // The worker thread of a Projector.
-import type { OnnxModel } from '../onnx/graphBuilder.js';
-import { Session, type SessionOptions } from '../onnx/session.js';
-import { serveWorker } from '../onnx/workerServer.js';
-import { type Float32Tensor, float32Tensor } from '../tensor.js';
+
+import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
+import type { OnnxModel } from '../compute/graphBuilder.js';
+import { Session, type SessionOptions } from '../compute/ortSession.js';
+import { serveWorker } from '../compute/workerServer.js';
 
 export type ProjectorWorkerData = {
   readonly model: OnnxModel;

@@ -1,4 +1,4 @@
-import { LongVLMError } from '../errors.js';
+import { LongVLMError } from '../base/errors.js';
 import type { FfmpegBinary } from './ffmpeg.js';
 import { type FfmpegExit, FfmpegProcess, inputArguments } from './ffmpegProcess.js';
 import type { SeekPoint } from './frameTable.js';

@@ -1,8 +1,8 @@
 import { execFile } from 'node:child_process';
 import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, isAbsolute, join, resolve } from 'node:path';
-import { LongVLMError, messageOf } from '../errors.js';
-import { checkString } from '../validate.js';
+import { LongVLMError, messageOf } from '../base/errors.js';
+import { checkString } from '../base/validate.js';
 
 /** An ffmpeg that was seen to run. */
 export type FfmpegBinary = {

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { resolve } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
-import { messageOf } from '../errors.js';
+import { messageOf } from '../base/errors.js';
 import type { FfmpegBinary } from './ffmpeg.js';
 
 const MAX_LINE = 16_384;

@@ -1,4 +1,4 @@
-import { checkInteger } from '../validate.js';
+import { checkInteger } from '../base/validate.js';
 
 /** `value` rounded to the nearest integer, halves to the even one, as NumPy does. */
 function roundHalfToEven(value: number): number {

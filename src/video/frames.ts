@@ -1,4 +1,4 @@
-import { LongVLMError } from '../errors.js';
+import { LongVLMError } from '../base/errors.js';
 import {
   checkFunction,
   checkInteger,
@@ -8,7 +8,7 @@ import {
   checkString,
   wrongType,
   wrongValue,
-} from '../validate.js';
+} from '../base/validate.js';
 import { decodeTimes, type Source } from './decode.js';
 import { findFfmpeg } from './ffmpeg.js';
 import { sampleFrameIndices } from './frameIndices.js';

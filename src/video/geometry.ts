@@ -1,4 +1,4 @@
-import { checkInteger, checkObject, checkOneOf, wrongType, wrongValue } from '../validate.js';
+import { checkInteger, checkObject, checkOneOf, wrongType, wrongValue } from '../base/validate.js';
 
 /**
  * The pictures that come out. `'source'` is the full size as displayed; otherwise a square of `size` pixels:

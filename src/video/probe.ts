@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
-import { LongVLMError, messageOf } from '../errors.js';
-import { checkObject, checkSignal, checkString } from '../validate.js';
+import { LongVLMError, messageOf } from '../base/errors.js';
+import { checkObject, checkSignal, checkString } from '../base/validate.js';
 import { checkNotKilled, decodeTimes, type Source } from './decode.js';
 import { type FfmpegBinary, findFfmpeg } from './ffmpeg.js';
 import { FfmpegProcess, inputArguments } from './ffmpegProcess.js';

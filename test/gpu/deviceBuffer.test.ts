@@ -1,6 +1,7 @@
 // The kernels on device buffers. Against a GPU where LONGVLM_CUDA_LIBRARY names its library, else against the same
 // sources on the CPU.
 import { beforeAll, describe, expect, test } from 'vitest';
+import { float32Tensor, type Tensor } from '../../dist/base/tensor.js';
 import {
   bipartiteSoftMatching,
   cudaDevices,
@@ -13,7 +14,6 @@ import {
   tokenMetric,
   unmergeTokens,
 } from '../../dist/kernels/index.js';
-import { float32Tensor, type Tensor } from '../../dist/tensor.js';
 import { expectGolden, goldenNames, loadGolden } from '../kernels/golden.js';
 import { randomTensor, relativeError, toHalf, values } from '../kernels/tensors.js';
 import { useCudaLibrary } from './cudaLibrary.js';

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
+import { type Float32Tensor, float32Tensor, halfToNumber, numberToHalf, type Tensor } from '../../dist/base/tensor.js';
 import { bipartiteSoftMatching, mergeTokens } from '../../dist/kernels/index.js';
-import { type Float32Tensor, float32Tensor, halfToNumber, numberToHalf, type Tensor } from '../../dist/tensor.js';
 import { instructionSets, useInstructionSet } from './instructionSets.js';
 import { referenceMatch } from './reference.js';
 import { batchesOf, randomTensor, relativeError, toHalf, values } from './tensors.js';

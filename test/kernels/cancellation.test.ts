@@ -1,7 +1,7 @@
 import { getEventListeners } from 'node:events';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { float32Tensor } from '../../dist/base/tensor.js';
 import { bipartiteSoftMatching, mergeTokens, poolClsTokens } from '../../dist/kernels/index.js';
-import { float32Tensor } from '../../dist/tensor.js';
 import { instructionSets, useInstructionSet } from './instructionSets.js';
 import { randomTensor } from './tensors.js';
 

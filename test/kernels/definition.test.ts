@@ -1,8 +1,8 @@
 // The kernels against the definition, decision for decision, on inputs made to be hard: every instruction set has to give
 // exactly what is defined, on any shape.
 import { beforeAll, describe, expect, test } from 'vitest';
+import { type Float32Tensor, float32Tensor, halfToNumber, numberToHalf } from '../../dist/base/tensor.js';
 import { bipartiteSoftMatching, mergeSchedule, mergeTokensSync } from '../../dist/kernels/index.js';
-import { type Float32Tensor, float32Tensor, halfToNumber, numberToHalf } from '../../dist/tensor.js';
 import { definedAssignment, fusedMultiplyAdd } from './definition.js';
 import { instructionSets, useInstructionSet } from './instructionSets.js';
 import { random } from './tensors.js';

@@ -2,8 +2,8 @@
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
-import { float32Tensor, type Tensor } from '../../dist/tensor.js';
-import { openSafetensors, readTensor } from '../../dist/weights/safetensors.js';
+import { float32Tensor, type Tensor } from '../../dist/base/tensor.js';
+import { openSafetensors, readTensor } from '../../dist/files/safetensors.js';
 import { relativeError } from './tensors.js';
 
 const folder = fileURLToPath(new URL('../fixtures/merge/', import.meta.url));

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { mergeTokensCases } from '../../bench/cases.js';
+import { type Float32Tensor, float32Tensor, halfToNumber, numberToHalf, type Tensor } from '../../dist/base/tensor.js';
 import { mergeSchedule, mergeTokens, mergeTokensSync } from '../../dist/kernels/index.js';
-import { type Float32Tensor, float32Tensor, halfToNumber, numberToHalf, type Tensor } from '../../dist/tensor.js';
 import { expectGolden, goldenNames, loadGolden } from './golden.js';
 import { instructionSets, useInstructionSet } from './instructionSets.js';
 import { referenceMergeTokens } from './reference.js';

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
+import { float32Tensor, halfToNumber, numberToHalf, type Tensor } from '../../dist/base/tensor.js';
 import { poolClsTokens } from '../../dist/kernels/index.js';
-import { float32Tensor, halfToNumber, numberToHalf, type Tensor } from '../../dist/tensor.js';
 import { instructionSets, useInstructionSet } from './instructionSets.js';
 import { random, randomTensor, toHalf, values } from './tensors.js';
 

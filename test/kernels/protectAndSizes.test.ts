@@ -1,7 +1,7 @@
 // What leaves tokens as they are, counts them differently, and brings them back.
 import { describe, expect, test } from 'vitest';
+import { float32Tensor } from '../../dist/base/tensor.js';
 import { bipartiteSoftMatching, mergeTokens, mergeTokensSync, unmergeTokens } from '../../dist/kernels/index.js';
-import { float32Tensor } from '../../dist/tensor.js';
 import { randomTensor, relativeError, toHalf, values } from './tensors.js';
 
 const x = randomTensor(7, [2, 61, 24]);

@@ -3,8 +3,8 @@
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { binding } from '../../dist/binding.js';
+import { openSafetensors, readFloatTensor } from '../../dist/files/safetensors.js';
 import { mergeTokens } from '../../dist/kernels/index.js';
-import { openSafetensors, readFloatTensor } from '../../dist/weights/safetensors.js';
 
 const folder = fileURLToPath(new URL('../fixtures/merge/', import.meta.url));
 const results = {};

@@ -1,5 +1,5 @@
 // Tensors for tests: seeded values, and the ways between tensors and rows.
-import { type Float32Tensor, float32Tensor, halfToNumber, numberToHalf, type Tensor } from '../../dist/tensor.js';
+import { type Float32Tensor, float32Tensor, halfToNumber, numberToHalf, type Tensor } from '../../dist/base/tensor.js';
 import type { Rows } from './reference.js';
 
 /** Seeded uniform numbers in [0, 1): mulberry32. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { float32Tensor } from '../../dist/base/tensor.js';
 import { mergeTokens, mergeTokensSync, TokenMerger } from '../../dist/kernels/index.js';
-import { float32Tensor } from '../../dist/tensor.js';
 import { randomTensor, toHalf } from './tensors.js';
 
 describe('TokenMerger', () => {

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
+import { float32Tensor, halfToNumber } from '../../dist/base/tensor.js';
 import { bipartiteSoftMatching, mergeTokens, tokenMetric } from '../../dist/kernels/index.js';
-import { float32Tensor, halfToNumber } from '../../dist/tensor.js';
 import { instructionSets, useInstructionSet } from './instructionSets.js';
 import { randomTensor, toHalf } from './tensors.js';
 

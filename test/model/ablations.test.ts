@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { float32Tensor } from '../../dist/base/tensor.js';
 import { LongVLM, readSegments, VideoFeatures, VisionEncoder } from '../../dist/index.js';
-import { float32Tensor } from '../../dist/tensor.js';
-import { frameGeometry, normalizationTables, normalizeFrames } from '../../dist/vision/preprocess.js';
+import { frameGeometry, normalizationTables, normalizeFrames } from '../../dist/tower/preprocess.js';
 import { pico, picoOptions, relativeError } from '../fixtures/index.js';
 
 const { T, K, E } = pico.expected.config;

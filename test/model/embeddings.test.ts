@@ -1,10 +1,10 @@
 import type { Llama, LlamaContextSequence, LlamaModel, Token } from 'node-llama-cpp';
 import { getLlama } from 'node-llama-cpp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Float32Tensor, numberToHalf } from '../../dist/base/tensor.js';
 import { VideoChat } from '../../dist/llm/chat.js';
 import { evaluateEmbeddings } from '../../dist/llm/embeddings.js';
 import { LanguageModel } from '../../dist/llm/model.js';
-import { type Float32Tensor, numberToHalf } from '../../dist/tensor.js';
 import { expected, pico } from '../fixtures/index.js';
 
 const { before, after, question } = pico.expected.prompt;

@@ -1,6 +1,7 @@
 import { copyFileSync, existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { float32Tensor } from '../../dist/base/tensor.js';
 import {
   type Dataset,
   type EvaluateOptions,
@@ -10,7 +11,6 @@ import {
   readDataset,
   VideoFeatures,
 } from '../../dist/index.js';
-import { float32Tensor } from '../../dist/tensor.js';
 import { pico, picoOptions } from '../fixtures/index.js';
 import { temporaryFolder } from '../fixtures/vision/index.js';
 

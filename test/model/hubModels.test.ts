@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { fetchModel, parseReference } from '../../dist/hub/reference.js';
+import { writeSafetensors } from '../../dist/files/safetensors.js';
 import { LongVLM, type LongVLMOptions } from '../../dist/index.js';
 import { catalogue } from '../../dist/models/catalogue.js';
-import { writeSafetensors } from '../../dist/weights/safetensors.js';
+import { fetchModel, parseReference } from '../../dist/models/hub/reference.js';
 import { start } from '../fixtures/commandLine.js';
 import { startHub } from '../fixtures/hub.js';
 import { pico, picoOptions } from '../fixtures/index.js';

@@ -3,12 +3,12 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { LlamaModel, Token } from 'node-llama-cpp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Float32Tensor } from '../../dist/base/tensor.js';
 import { VideoChat } from '../../dist/llm/chat.js';
 import { evaluateEmbeddings } from '../../dist/llm/embeddings.js';
 import { LanguageModel } from '../../dist/llm/model.js';
 import { tokensAfterVideo, tokensBeforeVideo, tokensOfNextTurn } from '../../dist/llm/prompt.js';
 import { resolvePromptTemplate } from '../../dist/llm/templates.js';
-import type { Float32Tensor } from '../../dist/tensor.js';
 import { expected, pico } from '../fixtures/index.js';
 
 const greedy = { temperature: 0, maxTokens: 16 };

@@ -2,13 +2,13 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Float32Tensor, float32Tensor } from '../../dist/base/tensor.js';
+import { openSafetensors, readTensor, writeSafetensors } from '../../dist/files/safetensors.js';
 import { type EncodeProgress, LongVLM, VideoFeatures } from '../../dist/index.js';
 import { mergeTokens, poolClsTokens } from '../../dist/kernels/index.js';
-import { type Float32Tensor, float32Tensor } from '../../dist/tensor.js';
+import { frameGeometry, normalizationTables, normalizeFrames } from '../../dist/tower/preprocess.js';
+import { VisionEncoder } from '../../dist/tower/visionEncoder.js';
 import { readSegments } from '../../dist/video/frames.js';
-import { VisionEncoder } from '../../dist/vision/encoder.js';
-import { frameGeometry, normalizationTables, normalizeFrames } from '../../dist/vision/preprocess.js';
-import { openSafetensors, readTensor, writeSafetensors } from '../../dist/weights/safetensors.js';
 import { cosine, expected, pico, picoOptions, relativeError } from '../fixtures/index.js';
 
 const { question } = pico.expected.prompt;

@@ -1,11 +1,11 @@
 import { cp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Float32Tensor, float32Tensor } from '../../dist/base/tensor.js';
 import { LongVLM, VideoFeatures } from '../../dist/index.js';
 import { mergeTokens, poolClsTokens } from '../../dist/kernels/index.js';
 import { Projector } from '../../dist/projector/projector.js';
-import { type Float32Tensor, float32Tensor } from '../../dist/tensor.js';
-import { VisionEncoder } from '../../dist/vision/encoder.js';
+import { VisionEncoder } from '../../dist/tower/visionEncoder.js';
 import { type GgufContent, loadGguf, toQ8, writeGguf } from '../fixtures/gguf/write.js';
 import { expected, pico, picoOptions, relativeError } from '../fixtures/index.js';
 import { temporaryFolder } from '../fixtures/vision/index.js';

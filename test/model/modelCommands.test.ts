@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { parseReference } from '../../dist/hub/reference.js';
 import { catalogue } from '../../dist/models/catalogue.js';
+import { parseReference } from '../../dist/models/hub/reference.js';
 import { longvlm, start } from '../fixtures/commandLine.js';
 import { startHub } from '../fixtures/hub.js';
 import { pico } from '../fixtures/index.js';

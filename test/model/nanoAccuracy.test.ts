@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openSafetensors, readFloatTensor } from '../../dist/files/safetensors.js';
 import { evaluate, LongVLM, readDataset } from '../../dist/index.js';
-import { openSafetensors, readFloatTensor } from '../../dist/weights/safetensors.js';
 import { cosine } from '../fixtures/index.js';
 
 const world = (name: string) => fileURLToPath(new URL(`../fixtures/world/${name}`, import.meta.url));

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { float32Tensor, numberToHalf } from '../../dist/base/tensor.js';
+import { type TensorData, writeSafetensors } from '../../dist/files/safetensors.js';
 import { Projector } from '../../dist/projector/projector.js';
-import { float32Tensor, numberToHalf } from '../../dist/tensor.js';
-import { type TensorData, writeSafetensors } from '../../dist/weights/safetensors.js';
 import { expected, pico, relativeError } from '../fixtures/index.js';
 import {
   convert,

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { elementCount, type Float32Tensor, float32Tensor } from '../../dist/base/tensor.js';
 import { mergeTokensSync } from '../../dist/kernels/index.js';
-import { elementCount, type Float32Tensor, float32Tensor } from '../../dist/tensor.js';
-import { VisionEncoder } from '../../dist/vision/encoder.js';
+import { VisionEncoder } from '../../dist/tower/visionEncoder.js';
 import { expected, pico, relativeError } from '../fixtures/index.js';
 import {
   convert,
@@ -417,8 +417,8 @@ describe('VisionEncoder as an object', () => {
   async function inProcess(script: string): Promise<{ code: number; stdout: string; stderr: string }> {
     const module = (path: string) => JSON.stringify(fileURLToPath(new URL(`../../dist/${path}`, import.meta.url)));
     const preamble = `
-      import { VisionEncoder } from ${module('vision/encoder.js')};
-      import { float32Tensor } from ${module('tensor.js')};
+      import { VisionEncoder } from ${module('tower/visionEncoder.js')};
+      import { float32Tensor } from ${module('base/tensor.js')};
       const create = (options) => VisionEncoder.create({ path: ${JSON.stringify(pico.clip)}, threads: 1, ...options });
       const pixels = (frames) => float32Tensor(new Float32Array(frames * 3 * 56 * 56), [frames, 3, 56, 56]);`;
     const args = ['--input-type=module', '-e', preamble + script];

@@ -2,8 +2,8 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { float32Tensor } from '../../dist/tensor.js';
-import { VisionEncoder } from '../../dist/vision/encoder.js';
+import { float32Tensor } from '../../dist/base/tensor.js';
+import { VisionEncoder } from '../../dist/tower/visionEncoder.js';
 import { cosine, expected, pico } from '../fixtures/index.js';
 import { loadTensors, type Tensors, temporaryFolder, writeClip } from '../fixtures/vision/index.js';
 

@@ -1,0 +1,75 @@
+// Matrices of linear layers in eight bits: made once from the weights of a model, and kept in the cache.
+import { basename } from 'node:path';
+import { toFloat32 } from '../base/tensor.js';
+import { readFloatTensor, type TensorData } from '../files/safetensors.js';
+import { type TensorLocation, weightsError } from '../files/tensorFile.js';
+import { fingerprint } from '../files/tensorFingerprint.js';
+import { cachedWeights } from './weightsCache.js';
+
+/** A matrix [in, out] of integers, and the scale of each of its columns [out]. */
+export type EightBits = { readonly values: TensorLocation; readonly scales: TensorLocation };
+
+// Small enough that two products with bytes stay below 2^15, where CPUs without VNNI saturate: the same result on all.
+const largest = 63;
+const version = 1;
+const square = 64;
+
+/**
+ * Matrices [out, in] as integers, each output with a scale of its own, by the matrices' names.
+ * @param source the file or folder that they are from, for whoever lists the cache
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when the cache cannot be written, `ERR_LONGVLM_WEIGHTS` for a matrix with NaN or
+ * infinity; what reading the matrices throws; `signal.reason`.
+ */
+export async function toEightBits(
+  matrices: readonly TensorLocation[],
+  source: string,
+  signal?: AbortSignal,
+): Promise<ReadonlyMap<string, EightBits>> {
+  const names = matrices.map(({ name }) => name);
+  const key = await fingerprint({ version, largest, names }, matrices);
+  const make = () => Object.assign({}, ...matrices.map((matrix) => inEightBits(matrix)));
+  const name = `${basename(source)} in int8`;
+  const { tensors } = await cachedWeights({ key: `${key}-int8`, name, make }, signal);
+  return new Map(names.map((name) => [name, { values: tensors.get(name)!, scales: tensors.get(`${name}.scales`)! }]));
+}
+
+// Read when they are written, and twice: all of them at once would take as much memory as the model.
+function inEightBits(matrix: TensorLocation): Record<string, TensorData> {
+  const [outputs, inputs] = matrix.shape as [number, number];
+  const rows = async () => toFloat32(await readFloatTensor(matrix)).data;
+  const scales = async () => {
+    const found = scalesOf(await rows(), inputs);
+    if (found.every(Number.isFinite)) return found;
+    throw weightsError(matrix.file, `tensor ${matrix.name} holds NaN or infinity`, 'Get the weights anew.');
+  };
+  return {
+    [`${matrix.name}.scales`]: { type: 'F32', shape: [outputs], data: scales },
+    [matrix.name]: { type: 'I8', shape: [inputs, outputs], data: async () => integersOf(await rows(), inputs) },
+  };
+}
+
+function scalesOf(rows: Float32Array, inputs: number): Float32Array {
+  const scales = new Float32Array(rows.length / inputs);
+  for (let output = 0; output < scales.length; output++) {
+    let magnitude = 0;
+    for (let i = output * inputs; i < (output + 1) * inputs; i++) magnitude = Math.max(magnitude, Math.abs(rows[i]!));
+    scales[output] = magnitude === 0 ? 1 : magnitude / largest;
+  }
+  return scales;
+}
+
+function integersOf(rows: Float32Array, inputs: number): Int8Array {
+  const scales = scalesOf(rows, inputs);
+  const outputs = scales.length;
+  const integers = new Int8Array(rows.length);
+  // In squares: row after row, each integer would be written to another line of memory.
+  for (let top = 0; top < outputs; top += square)
+    for (let left = 0; left < inputs; left += square)
+      for (let output = top; output < Math.min(top + square, outputs); output++) {
+        const scale = scales[output]!;
+        const right = Math.min(left + square, inputs);
+        for (let input = left; input < right; input++)
+          integers[input * outputs + output] = Math.round(rows[output * inputs + input]! / scale);
+      }
+  return integers;
+}

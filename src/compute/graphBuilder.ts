@@ -1,0 +1,220 @@
+import { realpath } from 'node:fs/promises';
+import { dirname, relative, resolve, sep } from 'node:path';
+import { LongVLMError } from '../base/errors.js';
+import { fileError } from '../base/fileError.js';
+import type { TensorLocation } from '../files/tensorFile.js';
+import {
+  type AttributeProto,
+  attributeTypes,
+  dataTypes,
+  encodeModel,
+  externalLocation,
+  type GraphProto,
+  type NodeProto,
+} from './onnxProto.js';
+
+/** A model in memory, and the folder that its external weights lie in: what a session is made from. */
+export type OnnxModel = { readonly bytes: Uint8Array; readonly weightsFolder: string | undefined };
+
+/** A size, or the name of one that is known only when the graph runs. */
+export type Dimension = number | string;
+
+/** An integer, a list of integers, or a floating-point number (`{ float: 1 }`, as 1 alone would be an integer). */
+export type Attribute = number | readonly number[] | { readonly float: number };
+
+// LayerNormalization came with 17, Gelu with 20; IR version 9 is opset 20's.
+const opset = 20;
+const irVersion = 9;
+
+/** The domain of ONNX Runtime's own operators. */
+export const microsoft = 'com.microsoft';
+
+/**
+ * Builds an ONNX graph node by node; a value is its name.
+ *
+ * Weights are not copied: they become external initialisers that point at their place in the user's file.
+ */
+export class GraphBuilder {
+  readonly #graph: GraphProto;
+  readonly #weights = new Map<string, { location: TensorLocation; value: string }>();
+  readonly #constants = new Map<string, string>();
+  #values = 0;
+
+  constructor(name: string) {
+    this.#graph = { name, node: [], initializer: [], input: [], output: [] };
+  }
+
+  /** A float32 input. */
+  input(name: string, dims: readonly Dimension[]): string {
+    this.#graph.input.push(valueInfo(name, dims));
+    return name;
+  }
+
+  /** Makes `value` a float32 output under `name`. */
+  output(name: string, value: string, dims: readonly Dimension[]): void {
+    this.#push('Identity', [value], [name], {}, '');
+    this.#graph.output.push(valueInfo(name, dims));
+  }
+
+  /** Adds a node with one output and returns it. An empty name stands for an optional input that is left out. */
+  node(
+    opType: string,
+    inputs: readonly string[],
+    attributes: Readonly<Record<string, Attribute>> = {},
+    domain = '',
+  ): string {
+    return this.nodes(opType, inputs, 1, attributes, domain)[0]!;
+  }
+
+  /** Adds a node with several outputs and returns them. */
+  nodes(
+    opType: string,
+    inputs: readonly string[],
+    outputs: number,
+    attributes: Readonly<Record<string, Attribute>> = {},
+    domain = '',
+  ): string[] {
+    const values = Array.from({ length: outputs }, () => this.#newValue(opType));
+    this.#push(opType, inputs, values, attributes, domain);
+    return values;
+  }
+
+  /** A list of integers, as shapes and ranges are given. */
+  integers(values: readonly number[]): string {
+    return this.#constant(values, [values.length]);
+  }
+
+  /** One integer without a dimension, as Gather takes an index that removes its axis. */
+  scalar(value: number): string {
+    return this.#constant([value], []);
+  }
+
+  /** One float32 number without a dimension. */
+  number(value: number): string {
+    return this.#initializer('float32', [], Float32Array.of(value));
+  }
+
+  #constant(values: readonly number[], dims: number[]): string {
+    return this.#initializer('int64', dims, BigInt64Array.from(values, BigInt));
+  }
+
+  #initializer(type: 'float32' | 'int64', dims: number[], values: Float32Array | BigInt64Array): string {
+    const key = `${type}:${dims}:${values}`;
+    const known = this.#constants.get(key);
+    if (known) return known;
+    const name = `${type}_${this.#constants.size}`;
+    const dataType = type === 'float32' ? dataTypes.F32 : dataTypes.I64;
+    this.#graph.initializer.push({ name, dataType, dims, rawData: new Uint8Array(values.buffer) });
+    this.#constants.set(key, name);
+    return name;
+  }
+
+  /** A weight where it lies, in the type that it has: F32, F16, BF16 or I8. */
+  plainWeight(location: TensorLocation): string {
+    if (!this.#weights.has(location.name)) this.#weights.set(location.name, { location, value: location.name });
+    return location.name;
+  }
+
+  /** A weight where it lies, as float32: F16 and BF16 go through a Cast. */
+  weight(location: TensorLocation): string {
+    const known = this.#weights.get(location.name);
+    if (known) return known.value;
+    const value = location.type === 'F32' ? location.name : this.node('Cast', [location.name], { to: dataTypes.F32 });
+    this.#weights.set(location.name, { location, value });
+    return value;
+  }
+
+  /** The finished model. @throws LongVLMError `ERR_LONGVLM_FILE` when a weight file is gone. */
+  async build(): Promise<OnnxModel> {
+    const locations = [...this.#weights.values()].map(({ location }) => location);
+    const files = new Map<string, string>();
+    for (const { file } of locations) if (!files.has(file)) files.set(file, await realFile(file));
+    const folder = files.size > 0 ? commonFolder([...files.values()]) : undefined;
+    const external = locations.map((location) => ({
+      name: location.name,
+      dataType: dataTypeOf(location),
+      dims: [...location.shape],
+      dataLocation: externalLocation,
+      externalData: [
+        { key: 'location', value: relative(folder!, files.get(location.file)!).split(sep).join('/') },
+        { key: 'offset', value: String(location.offset) },
+        { key: 'length', value: String(location.byteLength) },
+      ],
+    }));
+    const bytes = encodeModel({
+      irVersion,
+      producerName: 'longvlm',
+      opsetImport: [
+        { domain: '', version: opset },
+        { domain: microsoft, version: 1 },
+      ],
+      graph: { ...this.#graph, initializer: [...this.#graph.initializer, ...external] },
+    });
+    return { bytes, weightsFolder: folder };
+  }
+
+  #newValue(opType: string): string {
+    return `${opType}_${this.#values++}`;
+  }
+
+  #push(
+    opType: string,
+    input: readonly string[],
+    output: string[],
+    attributes: Readonly<Record<string, Attribute>>,
+    domain: string,
+  ): void {
+    const node: NodeProto = {
+      name: `${opType}/${output[0]}`,
+      opType,
+      domain,
+      input: [...input],
+      output,
+      attribute: Object.entries(attributes).map(([name, value]) => attributeProto(name, value)),
+    };
+    this.#graph.node.push(node);
+  }
+}
+
+function valueInfo(name: string, dims: readonly Dimension[]) {
+  const dim = dims.map((size) => (typeof size === 'number' ? { dimValue: size } : { dimParam: size }));
+  return { name, type: { tensorType: { elemType: dataTypes.F32, shape: { dim } } } };
+}
+
+function attributeProto(name: string, value: Attribute): AttributeProto {
+  if (typeof value === 'number') return { name, type: attributeTypes.int, i: value };
+  if ('float' in value) return { name, type: attributeTypes.float, f: value.float };
+  return { name, type: attributeTypes.ints, ints: [...value] };
+}
+
+function dataTypeOf({ name, type, file }: TensorLocation): number {
+  if (type === 'F32' || type === 'F16' || type === 'BF16' || type === 'I8')
+    return dataTypes[type as keyof typeof dataTypes];
+  throw new LongVLMError(
+    'ERR_LONGVLM_WEIGHTS',
+    `${file}: tensor ${name} is of type ${type}, which cannot be run. Convert it to F32, F16 or BF16.`,
+  );
+}
+
+// ONNX Runtime follows symbolic links before it checks that external data lie below the given folder, so a link (as in
+// Hugging Face's cache) must be followed here first.
+async function realFile(file: string): Promise<string> {
+  try {
+    return await realpath(resolve(file));
+  } catch (error) {
+    throw fileError(file, error);
+  }
+}
+
+/** The deepest folder that holds all `files`, which are absolute. */
+function commonFolder(files: readonly string[]): string {
+  let folder = dirname(files[0]!);
+  while (
+    !files.every((file) => dirname(file) === folder || file.startsWith(folder.endsWith(sep) ? folder : folder + sep))
+  ) {
+    const parent = dirname(folder);
+    if (parent === folder) break;
+    folder = parent;
+  }
+  return folder;
+}

@@ -1,0 +1,112 @@
+// The answers of an evaluation that is not finished, so that a later run can go on.
+import { type FileHandle, open, readFile } from 'node:fs/promises';
+import { LongVLMError, messageOf } from '../base/errors.js';
+import { fileError } from '../base/fileError.js';
+import { checkInteger, checkObject, wrongType, wrongValue } from '../base/validate.js';
+import type { DatasetEntry } from './dataset.js';
+
+/** What answers depend on, each as a hash. */
+export type RunIdentity = { readonly dataset: string; readonly model: string; readonly settings: string };
+
+const format = 'longvlm.evaluation';
+const formatVersion = 1;
+
+/** JSON Lines: the identity of the run, then an entry's index and answers in each line, as they come. */
+export class PartFile {
+  /** What was answered before, by the entries' indices. */
+  readonly answers: ReadonlyMap<number, readonly string[]>;
+  readonly #file: string;
+  readonly #handle: FileHandle;
+
+  private constructor(file: string, handle: FileHandle, answers: ReadonlyMap<number, readonly string[]>) {
+    this.#file = file;
+    this.#handle = handle;
+    this.answers = answers;
+  }
+
+  /**
+   * Reads what an earlier run left, or starts a new file. A last line that was cut short is dropped.
+   * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when the file belongs to another run, `ERR_LONGVLM_DATASET` when it is
+   *   damaged, `ERR_LONGVLM_FILE` when it cannot be read or written
+   */
+  static async open(file: string, run: RunIdentity, entries: readonly DatasetEntry[]): Promise<PartFile> {
+    const header = `${JSON.stringify({ format, version: formatVersion, ...run })}\n`;
+    const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return Buffer.alloc(0);
+      throw fileError(file, error);
+    });
+    const wholeBytes = bytes.lastIndexOf('\n') + 1;
+    const [first, ...lines] = bytes.toString('utf8', 0, wholeBytes).split('\n').slice(0, -1);
+    if (first !== undefined) checkHeader(file, first, run);
+    else if (!header.startsWith(bytes.toString())) throw damaged(file, 'is no evaluation that was left unfinished');
+    const answers = new Map(lines.map((line, index) => parseLine(file, line, index + 2, entries)));
+    let handle: FileHandle | undefined;
+    try {
+      handle = await open(file, 'a');
+      await handle.truncate(wholeBytes);
+      if (wholeBytes === 0) await handle.appendFile(header);
+      return new PartFile(file, handle, answers);
+    } catch (error) {
+      await handle?.close();
+      throw fileError(file, error);
+    }
+  }
+
+  /** Adds what was answered to an entry. @throws LongVLMError `ERR_LONGVLM_FILE` */
+  async append(entry: number, answers: readonly string[]): Promise<void> {
+    await this.#handle.appendFile(`${JSON.stringify({ entry, answers })}\n`).catch((error: unknown) => {
+      throw fileError(this.#file, error);
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+}
+
+function damaged(file: string, cause: string): LongVLMError {
+  return new LongVLMError(
+    'ERR_LONGVLM_DATASET',
+    `${file} ${cause}. Delete it to start again, or choose another output.`,
+  );
+}
+
+function checkHeader(file: string, line: string, run: RunIdentity): void {
+  let header: Partial<RunIdentity> & { format?: unknown; version?: unknown };
+  try {
+    header = checkObject('the first line', JSON.parse(line));
+  } catch {
+    throw damaged(file, 'is no evaluation that was left unfinished');
+  }
+  if (header.format !== format || header.version !== formatVersion)
+    throw damaged(file, `is no evaluation of format version ${formatVersion}`);
+  const other = [
+    ...(header.dataset === run.dataset ? [] : ['another data set']),
+    ...(header.model === run.model ? [] : ['another model']),
+    ...(header.settings === run.settings ? [] : ['other settings']),
+  ];
+  if (other.length > 0)
+    throw new LongVLMError(
+      'ERR_LONGVLM_MISMATCH',
+      `${file} was left by an evaluation with ${other.join(', ')}. Delete it to start again, or choose another output.`,
+    );
+}
+
+function parseLine(
+  file: string,
+  line: string,
+  number: number,
+  entries: readonly DatasetEntry[],
+): readonly [number, readonly string[]] {
+  try {
+    const { entry, answers } = checkObject('the line', JSON.parse(line) as { entry: unknown; answers: unknown });
+    const index = checkInteger('entry', entry, 0, entries.length - 1);
+    const count = entries[index]!.question2 === undefined ? 1 : 2;
+    if (!Array.isArray(answers) || answers.some((answer) => typeof answer !== 'string'))
+      wrongType('answers', 'array of strings', answers);
+    if (answers.length !== count) wrongValue('answers.length', String(count), answers.length);
+    return [index, answers as string[]];
+  } catch (error) {
+    throw damaged(file, `is damaged in line ${number} (${messageOf(error)})`);
+  }
+}

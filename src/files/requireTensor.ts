@@ -1,0 +1,37 @@
+import { LongVLMError } from '../base/errors.js';
+import { type TensorLocation, type WeightFile, weightsError } from './tensorFile.js';
+
+/**
+ * A floating-point tensor that a graph can use where it lies.
+ *
+ * @param shape the exact shape, or a rank with -1 for sizes that any value may have.
+ * @throws LongVLMError `ERR_LONGVLM_WEIGHTS` that names the tensor which is missing, or of a wrong shape or type;
+ * `ERR_LONGVLM_FILE` that names the file which holds it and is not there.
+ */
+export function requireTensor(file: WeightFile, name: string, shape: readonly number[]): TensorLocation {
+  const tensor = file.tensors.get(name);
+  if (!tensor) {
+    const other = file.absent?.get(name);
+    if (other !== undefined)
+      throw new LongVLMError(
+        'ERR_LONGVLM_FILE',
+        `${other} does not exist, which holds tensor ${name}. Download it, too.`,
+      );
+    throw weightsError(file.path, `tensor ${name} is missing`, 'Use the complete weights of this model.');
+  }
+  if (tensor.type !== 'F32' && tensor.type !== 'F16' && tensor.type !== 'BF16')
+    throw weightsError(
+      file.path,
+      `tensor ${name} is of type ${tensor.type}, which cannot be run`,
+      'Convert it to F32, F16 or BF16.',
+    );
+  const fits =
+    tensor.shape.length === shape.length && shape.every((size, axis) => size < 0 || size === tensor.shape[axis]);
+  if (!fits)
+    throw weightsError(
+      file.path,
+      `tensor ${name} has shape [${tensor.shape.join(', ')}] where [${shape.map((size) => (size < 0 ? 'any' : size)).join(', ')}] is needed`,
+      'Use weights and configuration of the same model.',
+    );
+  return tensor;
+}

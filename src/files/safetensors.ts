@@ -1,0 +1,177 @@
+// The safetensors format: u64 header length, JSON header, then the tensors' bytes at offsets that the header gives.
+
+import { fileError } from '../base/fileError.js';
+import type { Tensor } from '../base/tensor.js';
+import { writeWholeFile } from '../base/wholeFile.js';
+import {
+  bytesPerElement,
+  checkPlaces,
+  type ElementType,
+  expectedBytes,
+  openFile,
+  readBytes,
+  type TensorLocation,
+  type WeightFile,
+  weightsError,
+} from './tensorFile.js';
+
+export { readFloatTensor, readTensor, type TensorLocation, type WeightFile } from './tensorFile.js';
+
+/** A safetensors file's tensors, and the strings that were saved with them. */
+export type SafetensorsFile = WeightFile & {
+  readonly format: 'safetensors';
+  readonly metadata: Readonly<Record<string, string>>;
+};
+
+/**
+ * What {@link writeSafetensors} writes under one name. `data` holds exactly the elements of `shape`, BF16 and F16 as bits; as
+ * a function it is called when its turn has come.
+ */
+export type TensorData = {
+  readonly type: ElementType;
+  readonly shape: readonly number[];
+  readonly data: ArrayBufferView | (() => Promise<ArrayBufferView>);
+};
+
+// The limit of the reference implementation.
+const maxHeaderBytes = 100_000_000;
+
+/**
+ * Reads a safetensors file's header; the tensors stay on disk.
+ *
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be read; `ERR_LONGVLM_WEIGHTS` when it is truncated, its
+ * header is no JSON or above 100 MB, or a tensor's place is out of range, overlaps another or does not match its shape.
+ */
+export async function openSafetensors(path: string): Promise<SafetensorsFile> {
+  const handle = await openFile(path);
+  try {
+    const fileBytes = (await handle.stat()).size;
+    if (fileBytes < 8) throw weightsError(path, `not a safetensors file: it has only ${fileBytes} bytes`);
+    const prefix = await readBytes(handle, path, 0, 8);
+    const headerBytes = new DataView(prefix.buffer).getBigUint64(0, true);
+    if (headerBytes > maxHeaderBytes)
+      throw weightsError(
+        path,
+        `not a safetensors file: its header would take ${headerBytes} bytes, above the limit of ${maxHeaderBytes}`,
+        'Give a .safetensors file.',
+      );
+    const dataStart = 8 + Number(headerBytes);
+    if (dataStart > fileBytes)
+      throw weightsError(path, `truncated: its header ends at byte ${dataStart}, the file at ${fileBytes}`);
+    const header = parseHeader(path, await readBytes(handle, path, 8, Number(headerBytes)));
+    return readHeader(path, header, dataStart, fileBytes);
+  } finally {
+    await handle.close();
+  }
+}
+
+function parseHeader(path: string, bytes: Uint8Array): Record<string, unknown> {
+  try {
+    const header: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    if (isRecord(header)) return header;
+  } catch {
+    // Said below, for anything that is no JSON object.
+  }
+  throw weightsError(path, 'not a safetensors file: its header is no JSON object', 'Give a .safetensors file.');
+}
+
+function readHeader(
+  path: string,
+  header: Record<string, unknown>,
+  dataStart: number,
+  fileBytes: number,
+): SafetensorsFile {
+  const tensors = new Map<string, TensorLocation>();
+  const metadata: [string, string][] = [];
+  for (const [name, entry] of Object.entries(header)) {
+    if (name !== '__metadata__') tensors.set(name, readEntry(path, name, entry, dataStart));
+    else if (isRecord(entry)) for (const [key, value] of Object.entries(entry)) metadata.push([key, String(value)]);
+  }
+  checkPlaces(path, [...tensors.values()], fileBytes);
+  return { format: 'safetensors', path, tensors, metadata: Object.fromEntries(metadata) };
+}
+
+function readEntry(path: string, name: string, entry: unknown, dataStart: number): TensorLocation {
+  const { dtype, shape, data_offsets: range } = isRecord(entry) ? entry : {};
+  if (typeof dtype !== 'string' || !isSizes(shape) || !isSizes(range) || range.length !== 2)
+    throw weightsError(path, `tensor ${name} has no valid dtype, shape and data_offsets`);
+  const [begin, end] = range as [number, number];
+  const byteLength = end - begin;
+  if (byteLength < 0) throw weightsError(path, `tensor ${name} has invalid data_offsets [${begin}, ${end}]`);
+  const expected = expectedBytes(dtype, shape);
+  if (expected !== undefined && expected !== byteLength)
+    throw weightsError(
+      path,
+      `tensor ${name} of type ${dtype} and shape [${shape}] takes ${expected} bytes, not ${byteLength}`,
+    );
+  return { name, type: dtype, shape, file: path, offset: dataStart + begin, byteLength };
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isSizes(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
+}
+
+/** A {@link Tensor} as {@link writeSafetensors} takes it, without a copy. */
+export function tensorData(tensor: Tensor): TensorData {
+  return { type: tensor.type === 'float16' ? 'F16' : 'F32', shape: tensor.dims, data: tensor.data };
+}
+
+/**
+ * Writes a safetensors file, all or nothing: under a temporary name in the same folder, then renamed over `path`.
+ *
+ * @throws RangeError when data do not match their shape; LongVLMError `ERR_LONGVLM_FILE` when writing fails; what a `data`
+ * function throws; `signal.reason`.
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: Readonly<Record<string, TensorData>>,
+  metadata: Readonly<Record<string, string>> = {},
+  signal?: AbortSignal,
+): Promise<void> {
+  // Wide elements first, so that every tensor lies aligned to its own element.
+  const entries = Object.entries(tensors).sort(([, a], [, b]) => bytesPerElement(b.type)! - bytesPerElement(a.type)!);
+  const header = encodeHeader(entries, metadata);
+  try {
+    await writeWholeFile(path, async (handle) => {
+      await handle.writeFile(header);
+      for (const [name, { type, shape, data }] of entries) {
+        signal?.throwIfAborted();
+        const view = typeof data === 'function' ? await data() : data;
+        checkBytes(name, type, shape, view);
+        await handle.writeFile(new Uint8Array(view.buffer, view.byteOffset, view.byteLength));
+      }
+    });
+  } catch (error) {
+    // What the operating system says about the file; else what is wrong with the tensors.
+    throw (error as NodeJS.ErrnoException).syscall === undefined ? error : fileError(path, error);
+  }
+}
+
+function encodeHeader(entries: [string, TensorData][], metadata: Readonly<Record<string, string>>): Uint8Array {
+  const header: [string, unknown][] = Object.keys(metadata).length > 0 ? [['__metadata__', metadata]] : [];
+  let end = 0;
+  for (const [name, { type, shape, data }] of entries) {
+    if (typeof data !== 'function') checkBytes(name, type, shape, data);
+    const bytes = expectedBytes(type, shape)!;
+    header.push([name, { dtype: type, shape, data_offsets: [end, end + bytes] }]);
+    end += bytes;
+  }
+  const json = JSON.stringify(Object.fromEntries(header));
+  const text = new TextEncoder().encode(json.padEnd(json.length + ((8 - (Buffer.byteLength(json) % 8)) % 8)));
+  const bytes = new Uint8Array(8 + text.length);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(text.length), true);
+  bytes.set(text, 8);
+  return bytes;
+}
+
+function checkBytes(name: string, type: ElementType, shape: readonly number[], data: ArrayBufferView): void {
+  const bytes = expectedBytes(type, shape);
+  if (bytes !== data.byteLength)
+    throw new RangeError(
+      `Expected ${bytes} bytes for ${name} of type ${type} and shape [${shape}] but received ${data.byteLength}`,
+    );
+}

@@ -1,0 +1,56 @@
+// Weights in several files, beside an index that names each tensor's file: Hugging Face's `….index.json`.
+import { readFile, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { fileError } from '../base/fileError.js';
+import { type TensorLocation, type WeightFile, weightsError } from './tensorFile.js';
+
+/** The tensors of all files that an index names, as far as they are there: for one part of a model a few may do. */
+export type ShardedFile = WeightFile & { readonly format: 'sharded' };
+
+/**
+ * @param open opens one of the files
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when the index or a file that is there cannot be read; `ERR_LONGVLM_WEIGHTS` when the index is
+ * damaged, or a file lacks a tensor that it names; what `open` throws.
+ */
+export async function openSharded(path: string, open: (path: string) => Promise<WeightFile>): Promise<ShardedFile> {
+  const fileOf = await readIndex(path);
+  const names = [...new Set(fileOf.values())];
+  const openThere = async (file: string) => ((await isThere(file)) ? open(file) : undefined);
+  const opened = await Promise.all(names.map((name) => openThere(join(dirname(path), name))));
+  const files = new Map(names.map((name, index) => [name, opened[index]]));
+  const tensors = new Map<string, TensorLocation>();
+  const absent = new Map<string, string>();
+  for (const [name, file] of fileOf) {
+    const shard = files.get(file);
+    const tensor = shard?.tensors.get(name);
+    if (tensor) tensors.set(name, tensor);
+    else if (!shard) absent.set(name, join(dirname(path), file));
+    else throw weightsError(shard.path, `tensor ${name} is missing, which ${basename(path)} says is in it`);
+  }
+  return { format: 'sharded', path, tensors, absent };
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => error.code !== 'ENOENT',
+  );
+}
+
+/**
+ * The file of each tensor, by its name.
+ * @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`
+ */
+export async function readIndex(path: string): Promise<Map<string, string>> {
+  const text = await readFile(path, 'utf8').catch((error: unknown) => Promise.reject(fileError(path, error)));
+  try {
+    const { weight_map: map } = JSON.parse(text) as { weight_map?: unknown };
+    const entries = Object.entries(map as Record<string, unknown>);
+    // Files lie beside the index: a name that leads elsewhere is none of a model's.
+    const isName = (file: unknown): file is string => typeof file === 'string' && /^[^/\\]+$/.test(file);
+    if (entries.length > 0 && entries.every(([, file]) => isName(file))) return new Map(entries as [string, string][]);
+  } catch {
+    // Said below.
+  }
+  throw weightsError(path, 'its weight_map does not name a file beside it for each tensor');
+}

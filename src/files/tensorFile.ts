@@ -1,0 +1,199 @@
+import { type FileHandle, open } from 'node:fs/promises';
+import { LongVLMError } from '../base/errors.js';
+import { fileError } from '../base/fileError.js';
+import { elementCount, type Tensor } from '../base/tensor.js';
+
+/** Element types whose bytes lie plainly, with the bytes that one element takes. */
+const elementBytes = {
+  F64: 8,
+  F32: 4,
+  F16: 2,
+  BF16: 2,
+  I64: 8,
+  I32: 4,
+  I16: 2,
+  I8: 1,
+  U64: 8,
+  U32: 4,
+  U16: 2,
+  U8: 1,
+  BOOL: 1,
+} as const;
+
+/** An element type that {@link readTensor} can read. */
+export type ElementType = keyof typeof elementBytes;
+
+/** Where a tensor lies: enough to read it, or to point an ONNX graph at it. */
+export type TensorLocation = {
+  readonly name: string;
+  /** One of {@link ElementType}, or a file's own word for something else (`F8_E4M3`, `Q4_0`): refused only when used. */
+  readonly type: ElementType | (string & {});
+  readonly shape: readonly number[];
+  /** Path of the file that holds the bytes. */
+  readonly file: string;
+  /** Position of the first byte in `file`; any value, aligned or not. */
+  readonly offset: number;
+  readonly byteLength: number;
+};
+
+/** Tensors that were saved together, by name. */
+export type WeightFile = {
+  /** The file, or the folder or index that names several. */
+  readonly path: string;
+  readonly tensors: ReadonlyMap<string, TensorLocation>;
+  /** Tensors in files that are not there, which an index of several names: the paths of those files, by tensor. */
+  readonly absent?: ReadonlyMap<string, string>;
+};
+
+/** All names that a file knows, of tensors that are not there, too. */
+export function tensorNames({ tensors, absent }: WeightFile): string[] {
+  return [...tensors.keys(), ...(absent?.keys() ?? [])];
+}
+
+/** What a tensor is read into. F16 stays half-precision bits; BF16 is widened, which is exact. */
+export type TensorValues =
+  | Float64Array
+  | Float32Array
+  | Uint16Array
+  | BigInt64Array
+  | BigUint64Array
+  | Int32Array
+  | Uint32Array
+  | Int16Array
+  | Int8Array
+  | Uint8Array;
+
+/** The bytes of one element of `type`, or undefined for a type that this package does not read. */
+export function bytesPerElement(type: string): number | undefined {
+  return Object.hasOwn(elementBytes, type) ? elementBytes[type as ElementType] : undefined;
+}
+
+/** A read-only handle. @throws LongVLMError `ERR_LONGVLM_FILE` when `path` is no readable file. */
+export async function openFile(path: string): Promise<FileHandle> {
+  let handle: FileHandle | undefined;
+  try {
+    handle = await open(path, 'r');
+    if ((await handle.stat()).isFile()) return handle;
+  } catch (error) {
+    await handle?.close();
+    throw fileError(path, error);
+  }
+  await handle.close();
+  throw new LongVLMError('ERR_LONGVLM_FILE', `${path} is not a file. Give the path of the weight file itself.`);
+}
+
+/** Damaged or unfit weights: `message` is the cause and ends without a full stop. */
+export function weightsError(path: string, message: string, remedy = 'Download the file again.'): LongVLMError {
+  return new LongVLMError('ERR_LONGVLM_WEIGHTS', `${path}: ${message}. ${remedy}`);
+}
+
+/** @throws LongVLMError `ERR_LONGVLM_WEIGHTS` when tensors of one file overlap, or go beyond its end. */
+export function checkPlaces(path: string, tensors: readonly TensorLocation[], fileBytes: number): void {
+  let previous: TensorLocation | undefined;
+  for (const tensor of [...tensors].sort((a, b) => a.offset - b.offset || a.byteLength - b.byteLength)) {
+    if (previous && tensor.offset < previous.offset + previous.byteLength)
+      throw weightsError(path, `tensors ${previous.name} and ${tensor.name} overlap`);
+    const end = tensor.offset + tensor.byteLength;
+    if (end > fileBytes)
+      throw weightsError(path, `truncated: tensor ${tensor.name} ends at byte ${end}, the file at ${fileBytes}`);
+    previous = tensor;
+  }
+}
+
+// One read() may not exceed 2 GiB - 1.
+const maxReadBytes = 1 << 30;
+
+/** Exactly `byteLength` bytes from `offset`. @throws LongVLMError `ERR_LONGVLM_WEIGHTS` when the file ends before. */
+export async function readBytes(
+  handle: FileHandle,
+  path: string,
+  offset: number,
+  byteLength: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = new Uint8Array(byteLength);
+  for (let done = 0; done < byteLength; ) {
+    const { bytesRead } = await handle
+      .read(bytes, done, Math.min(byteLength - done, maxReadBytes), offset + done)
+      .catch((error: unknown) => Promise.reject(fileError(path, error)));
+    if (bytesRead === 0)
+      throw weightsError(path, `truncated: the file ends at byte ${offset + done} of ${offset + byteLength}`);
+    done += bytesRead;
+  }
+  return bytes;
+}
+
+/**
+ * Reads one tensor into memory.
+ * @throws LongVLMError `ERR_LONGVLM_FILE`, or `ERR_LONGVLM_WEIGHTS` for a truncated file or a type that cannot be read.
+ */
+export async function readTensor(location: TensorLocation): Promise<TensorValues> {
+  if (bytesPerElement(location.type) === undefined)
+    throw weightsError(
+      location.file,
+      `tensor ${location.name} is of type ${location.type}, which cannot be read`,
+      'Convert it to F32, F16 or BF16.',
+    );
+  const handle = await openFile(location.file);
+  try {
+    const bytes = await readBytes(handle, location.file, location.offset, location.byteLength);
+    return decode(location.type as ElementType, bytes.buffer);
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * Reads one floating-point tensor as this package's {@link Tensor}: F16 stays float16, F32 and BF16 become float32.
+ * @throws LongVLMError as {@link readTensor}, and `ERR_LONGVLM_WEIGHTS` for other element types.
+ */
+export async function readFloatTensor(location: TensorLocation): Promise<Tensor> {
+  if (location.type !== 'F32' && location.type !== 'F16' && location.type !== 'BF16')
+    throw weightsError(
+      location.file,
+      `tensor ${location.name} is of type ${location.type} where F32, F16 or BF16 is needed`,
+      'Convert it to one of them.',
+    );
+  const data = (await readTensor(location)) as Float32Array | Uint16Array;
+  return { type: location.type === 'F16' ? 'float16' : 'float32', data, dims: location.shape };
+}
+
+function decode(type: ElementType, buffer: ArrayBuffer): TensorValues {
+  switch (type) {
+    case 'F64':
+      return new Float64Array(buffer);
+    case 'F32':
+      return new Float32Array(buffer);
+    case 'F16':
+    case 'U16':
+      return new Uint16Array(buffer);
+    case 'BF16':
+      return widenBfloat16(new Uint16Array(buffer));
+    case 'I64':
+      return new BigInt64Array(buffer);
+    case 'U64':
+      return new BigUint64Array(buffer);
+    case 'I32':
+      return new Int32Array(buffer);
+    case 'U32':
+      return new Uint32Array(buffer);
+    case 'I16':
+      return new Int16Array(buffer);
+    case 'I8':
+      return new Int8Array(buffer);
+    case 'U8':
+    case 'BOOL':
+      return new Uint8Array(buffer);
+  }
+}
+
+function widenBfloat16(bits: Uint16Array): Float32Array {
+  const words = new Uint32Array(bits.length);
+  for (let i = 0; i < bits.length; i++) words[i] = bits[i]! << 16;
+  return new Float32Array(words.buffer);
+}
+
+/** The bytes that `shape` of `type` takes, or undefined for a type that this package does not read. */
+export function expectedBytes(type: string, shape: readonly number[]): number | undefined {
+  const bytes = bytesPerElement(type);
+  return bytes === undefined ? undefined : elementCount(shape) * bytes;
+}

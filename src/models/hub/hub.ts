@@ -1,0 +1,200 @@
+// Files of models on the Hugging Face hub, or on any server with its interface.
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { LongVLMError } from '../../base/errors.js';
+import { download, reasonOf } from './download.js';
+import { secondsOf, withPatience } from './patience.js';
+import { CachedRepo, hubHome } from './repo.js';
+
+/** A model's repository at a branch, tag or commit. */
+export type Repo = { readonly name: string; readonly revision: string };
+
+/** How far downloads have come. */
+export type HubProgress = { readonly file: string; readonly bytes: number; readonly totalBytes: number };
+
+/** Options of {@link fetchFile} and {@link listFiles}. */
+export type HubOptions = {
+  /** Takes what is in the cache, and asks nobody. Defaults to whether `HF_HUB_OFFLINE` is set. */
+  readonly offline?: boolean | undefined;
+  readonly onProgress?: ((progress: HubProgress) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+};
+
+const isCommit = (revision: string) => /^[0-9a-f]{40}$/.test(revision);
+
+/**
+ * A file of a repository: from the cache where it is there, else downloaded into it. Where the hub cannot be reached, what was
+ * last seen of a branch is taken.
+ *
+ * @returns its path in the cache
+ * @throws LongVLMError `ERR_LONGVLM_HUB` when it is neither there nor to be had, `ERR_LONGVLM_FILE` when the cache cannot be
+ * written; `signal.reason`
+ */
+export async function fetchFile(repo: Repo, file: string, options: HubOptions = {}): Promise<string> {
+  const cache = new CachedRepo(repo.name);
+  const known = await cache.commitOf(repo.revision);
+  const kept = known === undefined ? undefined : await inCache(cache, known, file);
+  if (kept !== undefined && (isCommit(repo.revision) || isOffline(options))) return kept;
+  if (isOffline(options)) throw notInCache(repo, file);
+  let found: RemoteFile;
+  try {
+    found = await describe(repo, file, options.signal);
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    if (kept !== undefined && error instanceof Unreachable) return kept;
+    throw error;
+  }
+  const { commit, etag, size } = found;
+  await cache.saveCommit(repo.revision, commit);
+  const there = await inCache(cache, commit, file);
+  if (there !== undefined) return there;
+  const { onProgress, signal } = options;
+  await download(
+    { url: found.url, headers: await credentials(), path: cache.blob(etag), size, etag, name: nameOf(repo, file) },
+    {
+      ...(onProgress && { onProgress: (bytes: number) => onProgress({ file, bytes, totalBytes: size }) }),
+      ...(signal && { signal }),
+    },
+  );
+  return cache.link(commit, file, etag);
+}
+
+/**
+ * Names of the files of a repository; offline, of those in the cache.
+ * @throws as {@link fetchFile}
+ */
+export async function listFiles(repo: Repo, options: HubOptions = {}): Promise<string[]> {
+  const cache = new CachedRepo(repo.name);
+  const fromCache = async () => {
+    const commit = await cache.commitOf(repo.revision);
+    return commit === undefined ? [] : cache.files(commit);
+  };
+  if (isOffline(options)) {
+    const files = await fromCache();
+    if (files.length === 0) throw notInCache(repo);
+    return files;
+  }
+  const url = `${endpoint()}/api/models/${repo.name}/revision/${encodeURIComponent(repo.revision)}`;
+  try {
+    const response = await request(url, 'GET', repo, undefined, options.signal);
+    const { siblings } = (await response.json()) as { siblings?: { rfilename?: unknown }[] };
+    return (siblings ?? []).flatMap(({ rfilename }) => (typeof rfilename === 'string' ? [rfilename] : []));
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    const files = error instanceof Unreachable ? await fromCache() : [];
+    if (files.length > 0) return files;
+    throw error;
+  }
+}
+
+type RemoteFile = { readonly url: string; readonly commit: string; readonly etag: string; readonly size: number };
+
+/** What the hub says of a file, before it sends one to another server for the content. */
+async function describe(repo: Repo, file: string, signal: AbortSignal | undefined): Promise<RemoteFile> {
+  const path = file.split('/').map(encodeURIComponent).join('/');
+  const url = `${endpoint()}/${repo.name}/resolve/${encodeURIComponent(repo.revision)}/${path}`;
+  const { headers } = await request(url, 'HEAD', repo, file, signal);
+  const commit = headers.get('x-repo-commit') ?? '';
+  const etag = (headers.get('x-linked-etag') ?? headers.get('etag') ?? '').replace(/^(W\/)?"|"$/g, '');
+  const size = Number(headers.get('x-linked-size') ?? headers.get('content-length') ?? Number.NaN);
+  // The hash names a file in the cache.
+  if (!isCommit(commit) || !/^[\w-]+$/.test(etag) || !Number.isSafeInteger(size) || size < 0)
+    throw new LongVLMError(
+      'ERR_LONGVLM_HUB',
+      `${endpoint()} does not tell commit, hash and size of ${nameOf(repo, file)}. Check HF_ENDPOINT: it must be a Hugging Face hub or a mirror of one.`,
+    );
+  return { url: `${endpoint()}/${repo.name}/resolve/${commit}/${path}`, commit, etag, size };
+}
+
+/** The hub cannot be reached, as opposed to: it refuses. */
+class Unreachable extends LongVLMError {}
+
+async function request(
+  url: string,
+  method: 'GET' | 'HEAD',
+  repo: Repo,
+  file: string | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Response> {
+  const headers = { ...(await credentials()), 'Accept-Encoding': 'identity' };
+  let response: Response;
+  try {
+    response = await withPatience(secondsOf('HF_HUB_ETAG_TIMEOUT'), signal, (limited) =>
+      followWithin(url, { method, headers, redirect: 'manual', signal: limited }),
+    );
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw new Unreachable(
+      'ERR_LONGVLM_HUB',
+      `${endpoint()} cannot be reached for ${nameOf(repo, file)}: ${reasonOf(error)}. Check the network, or use --offline for what is in the cache.`,
+    );
+  }
+  if (response.status >= 500)
+    throw new Unreachable(
+      'ERR_LONGVLM_HUB',
+      `${endpoint()} says ${response.status} for ${nameOf(repo, file)}. Try again later.`,
+    );
+  if (response.status >= 400) throw refused(response, repo, file);
+  return response;
+}
+
+/** Follows redirects on the hub itself (a model that was renamed), not those to where content is stored. */
+async function followWithin(url: string, init: RequestInit): Promise<Response> {
+  for (let hops = 0; ; hops++) {
+    const response = await fetch(url, init);
+    const location = response.headers.get('location');
+    if (response.status < 300 || response.status >= 400 || location === null || hops === 5) return response;
+    const target = new URL(location, url);
+    if (target.origin !== new URL(url).origin) return response;
+    url = target.href;
+  }
+}
+
+function refused(response: Response, repo: Repo, file: string | undefined): LongVLMError {
+  const { status, headers } = response;
+  const problem = headers.get('x-error-code');
+  const name = nameOf(repo, file);
+  const [cause, remedy] =
+    problem === 'GatedRepo' || status === 403
+      ? ['is gated', `Accept its terms at ${endpoint()}/${repo.name}, and set HF_TOKEN.`]
+      : problem === 'EntryNotFound'
+        ? ['does not exist', 'Check the name of the file.']
+        : problem === 'RevisionNotFound'
+          ? [`has no revision ${repo.revision}`, 'Check the name after @.']
+          : status === 401 || problem === 'RepoNotFound'
+            ? ['does not exist, or is private', 'Check the name, and set HF_TOKEN if it is private.']
+            : status === 404
+              ? ['does not exist', 'Check the name.']
+              : [`is refused: ${status} ${response.statusText}`, 'Try again later.'];
+  return new LongVLMError('ERR_LONGVLM_HUB', `${name} ${cause}. ${remedy}`);
+}
+
+async function inCache(cache: CachedRepo, commit: string, file: string): Promise<string | undefined> {
+  return (await cache.isThere(commit, file)) ? cache.file(commit, file) : undefined;
+}
+
+function notInCache(repo: Repo, file?: string): LongVLMError {
+  return new LongVLMError(
+    'ERR_LONGVLM_HUB',
+    `${nameOf(repo, file)} is not in the cache, and offline nothing is downloaded. Run it once without --offline (HF_HUB_OFFLINE).`,
+  );
+}
+
+async function credentials(): Promise<Record<string, string>> {
+  const { HF_TOKEN, HUGGING_FACE_HUB_TOKEN, HF_TOKEN_PATH } = process.env;
+  const saved = () => readFile(HF_TOKEN_PATH || join(hubHome(), 'token'), 'utf8').catch(() => '');
+  const token = (HF_TOKEN || HUGGING_FACE_HUB_TOKEN || (await saved())).trim();
+  return token === '' ? {} : { Authorization: `Bearer ${token}` };
+}
+
+function endpoint(): string {
+  return (process.env.HF_ENDPOINT || 'https://huggingface.co').replace(/\/+$/, '');
+}
+
+function isOffline({ offline }: HubOptions): boolean {
+  return offline ?? /^(1|on|yes|true)$/i.test(process.env.HF_HUB_OFFLINE ?? '');
+}
+
+function nameOf({ name }: Repo, file?: string): string {
+  return file === undefined ? name : `${name}/${file}`;
+}

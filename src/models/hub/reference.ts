@@ -1,0 +1,119 @@
+// `hf:owner/repo`: models by their place on the hub.
+import { dirname } from 'node:path';
+import { LongVLMError } from '../../base/errors.js';
+import { readIndex } from '../../files/sharded.js';
+import { namesOf } from '../../files/tensorNames.js';
+import { fetchFile, type HubOptions, listFiles, type Repo } from './hub.js';
+
+/** `hf:owner/repo[@revision][:quantisation]` or `hf:owner/repo[@revision]/file`. */
+export type HubReference = { readonly repo: Repo; readonly file?: string; readonly quantization?: string };
+
+/** What a reference is to lead to. */
+export type ModelPart = 'vision' | 'projector' | 'llm';
+
+const pattern = /^hf:([\w.-]+\/[\w.-]+)(?:@([\w.-]+))?(?::([\w.-]+)|\/(.+))?$/;
+
+// The usual compromise of size and quality; the first that a repository has is taken where none is named.
+const preferred: Readonly<Record<ModelPart, readonly string[]>> = {
+  llm: ['Q4_K_M', 'Q4_K', 'Q4_0', 'Q5_K_M', 'Q8_0', 'F16'],
+  projector: ['F16', 'BF16', 'F32', 'Q8_0'],
+  vision: [],
+};
+
+export function isHubReference(text: string): boolean {
+  return text.startsWith('hf:');
+}
+
+/** @throws RangeError for what is no reference */
+export function parseReference(text: string): HubReference {
+  const [, name, revision = 'main', quantization, file] = pattern.exec(text) ?? [];
+  if (name === undefined || file?.split('/').some((part) => part === '' || part === '.' || part === '..'))
+    throw new RangeError(
+      `Expected hf:owner/repo, hf:owner/repo:Q4_K_M or hf:owner/repo/file.gguf, with @revision behind repo if need be, but received ${JSON.stringify(text)}`,
+    );
+  return {
+    repo: { name, revision },
+    ...(file !== undefined && { file }),
+    ...(quantization !== undefined && { quantization }),
+  };
+}
+
+/**
+ * What a reference leads to, downloaded: a GGUF file; of a projector also LLaVA's `mm_projector.bin`; of a vision tower or a
+ * projector also the weights of a model that Hugging Face's own libraries load, of several files those that hold the part.
+ *
+ * @throws RangeError for what is no reference; LongVLMError `ERR_LONGVLM_HUB` where the repository holds nothing that fits, and
+ * as {@link fetchFile}
+ */
+export async function fetchModel(text: string, part: ModelPart, options: HubOptions = {}): Promise<string> {
+  const reference = parseReference(text);
+  const { repo, file, quantization } = reference;
+  if (file !== undefined) return fetchFile(repo, file, options);
+  const files = await listFiles(repo, options);
+  const candidates = files.filter(
+    (name) => /\.gguf$/i.test(name) && /mmproj|clip-model/i.test(name) === (part !== 'llm'),
+  );
+  const chosen = choose(candidates, quantization, preferred[part === 'vision' ? 'projector' : part]);
+  if (chosen !== undefined) {
+    const parts = await Promise.all(partsOf(chosen, candidates).map((name) => fetchFile(repo, name, options)));
+    return parts[0]!;
+  }
+  const own = ['mm_projector.safetensors', 'mm_projector.bin'].find((name) => files.includes(name));
+  // A small part of the model that it is of.
+  if (part === 'projector' && quantization === undefined && own !== undefined) return fetchFile(repo, own, options);
+  if (part !== 'llm' && quantization === undefined && files.includes('config.json'))
+    return fetchWeights(repo, files, part, options);
+  const there = candidates.length > 0 ? ` It has ${candidates.join(', ')}.` : '';
+  throw new LongVLMError(
+    'ERR_LONGVLM_HUB',
+    `${repo.name} holds no ${part === 'llm' ? 'language model' : 'mmproj file'}${quantization === undefined ? '' : ` in ${quantization}`} as GGUF.${there} Name a file: hf:${repo.name}/file.gguf.`,
+  );
+}
+
+function choose(
+  names: readonly string[],
+  quantization: string | undefined,
+  order: readonly string[],
+): string | undefined {
+  const having = (wanted: string) => {
+    const escaped = wanted.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+    return names.find((name) => new RegExp(`(^|[-._/])${escaped}([-._]|$)`, 'i').test(name));
+  };
+  if (quantization !== undefined) return having(quantization);
+  return order.map(having).find((name) => name !== undefined) ?? (names.length === 1 ? names[0] : undefined);
+}
+
+/** All files of a GGUF model in several parts, the first one first. */
+function partsOf(name: string, names: readonly string[]): string[] {
+  const [, start, , count] = /^(.*-)(\d{5})-of-(\d{5})\.gguf$/.exec(name) ?? [];
+  if (start === undefined) return [name];
+  return names.filter((other) => other.startsWith(start) && other.endsWith(`-of-${count}.gguf`)).sort();
+}
+
+// What a model's weights are called, best first.
+const wholeModels = [
+  'model.safetensors',
+  'model.safetensors.index.json',
+  'pytorch_model.bin',
+  'pytorch_model.bin.index.json',
+];
+
+/** A part of a model that Hugging Face's libraries load: what describes it, and of its weights the files that hold the part. */
+async function fetchWeights(
+  repo: Repo,
+  files: readonly string[],
+  part: 'vision' | 'projector',
+  options: HubOptions,
+): Promise<string> {
+  let path = '';
+  for (const name of ['preprocessor_config.json', 'config.json'])
+    if (files.includes(name)) path = await fetchFile(repo, name, options);
+  const weights = wholeModels.find((name) => files.includes(name));
+  if (weights === undefined) return dirname(path);
+  path = await fetchFile(repo, weights, options);
+  if (!weights.endsWith('.index.json')) return path;
+  const fileOf = await readIndex(path);
+  const needed = new Set(namesOf(part, [...fileOf.keys()]).map((tensor) => fileOf.get(tensor)!));
+  for (const name of needed) await fetchFile(repo, name, options);
+  return path;
+}

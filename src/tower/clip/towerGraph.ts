@@ -1,0 +1,245 @@
+import type { EightBits } from '../../cache/eightBitMatrices.js';
+import { type Attribute, GraphBuilder, microsoft, type OnnxModel } from '../../compute/graphBuilder.js';
+import type { TensorLocation } from '../../files/tensorFile.js';
+
+/** The sizes of a CLIP vision tower. */
+export type TowerShape = {
+  /** Channels of a token: C. */
+  readonly channels: number;
+  readonly intermediateSize: number;
+  readonly layers: number;
+  readonly heads: number;
+  /** Width and height of a frame in pixels: S. */
+  readonly imageSize: number;
+  readonly patchSize: number;
+  /** Patches of one frame: N. */
+  readonly patches: number;
+  /** Hidden state whose tokens, without the first, are the patches, from 0 to L; LLaVA's is L-1. */
+  readonly patchLayer: number;
+  readonly activation: 'quick_gelu' | 'gelu';
+  readonly layerNormEpsilon: number;
+};
+
+/** A linear layer ([out, in] and [out]) or the scale and shift of a normalisation ([C] and [C]). */
+export type Affine = { readonly weight: TensorLocation; readonly bias: TensorLocation };
+
+export type LayerWeights = {
+  readonly norm1: Affine;
+  readonly query: Affine;
+  readonly key: Affine;
+  readonly value: Affine;
+  readonly out: Affine;
+  readonly norm2: Affine;
+  readonly up: Affine;
+  readonly down: Affine;
+};
+
+/**
+ * In what the linear layers are computed. `int8`: weights and inputs are rounded to eight bits, each output's weights and each
+ * token by a scale of its own; sums are not.
+ */
+export type VisionPrecision = (typeof visionPrecisions)[number];
+
+/** The names of {@link VisionPrecision}. */
+export const visionPrecisions = ['float32', 'int8'] as const;
+
+export type TowerWeights = {
+  readonly classEmbedding: TensorLocation;
+  readonly patchEmbedding: TensorLocation;
+  readonly positionEmbedding: TensorLocation;
+  readonly preNorm: Affine;
+  readonly layers: readonly LayerWeights[];
+};
+
+/**
+ * The CLIP vision tower as a graph over weights in place; with the linear layers' matrices in `eightBits`, over those.
+ *
+ * Input `pixels` [n, 3, S, S]. Outputs `patches` [n, N, C], hidden state `patchLayer` without its first token, and `cls`
+ * [n, globalLayers, C], the first token of each of the last `globalLayers` of the L+1 hidden states, oldest first.
+ *
+ * Where the patches come from below, the last layer is computed for its first token only: nothing else of hidden state L
+ * is asked for, and in that layer no other token's query or MLP reaches the first token.
+ */
+export function buildTower(
+  shape: TowerShape,
+  weights: TowerWeights,
+  globalLayers: number,
+  eightBits?: ReadonlyMap<string, EightBits>,
+): Promise<OnnxModel> {
+  const { layers, patchLayer } = shape;
+  const tower = new TowerGraph(shape, weights, eightBits);
+  const cls: string[] = [];
+  let patches = '';
+  let state = tower.embed();
+  for (let index = 0; index <= layers; index++) {
+    const firstOnly = index === layers && patchLayer < layers;
+    if (index > 0) {
+      const [layer, next] = [weights.layers[index - 1]!, weights.layers[index]];
+      state = firstOnly ? tower.layerOfFirstToken(state, layer) : tower.layer(state, layer, next);
+    }
+    if (index === patchLayer) patches = tower.withoutFirstToken(state.tokens);
+    if (index > layers - globalLayers) cls.push(firstOnly ? state.tokens : tower.firstToken(state.tokens));
+  }
+  return tower.finish(patches, cls);
+}
+
+/** A hidden state, and what the next layer's attention reads: the same, normalised; empty after the last layer. */
+type State = { readonly tokens: string; readonly normalized: string };
+
+/** Tokens, each divided by its largest magnitude, and those magnitudes, [n·(N+1), 1]. */
+type Scaled = { readonly scaled: string; readonly magnitudes: string };
+
+// For a token of zeros.
+const smallestScale = 1e-30;
+
+/** Two values and the bias of the second's linear layer. */
+type Sum = readonly [string, string, Affine];
+
+// Values named `tokens` are [n·(N+1), C], as Gemm takes them; `batched` ones are [n, N+1, C].
+class TowerGraph {
+  readonly #shape: TowerShape;
+  readonly #weights: TowerWeights;
+  readonly #tokens: number;
+  readonly #eightBits: ReadonlyMap<string, EightBits> | undefined;
+  readonly #graph = new GraphBuilder('clip_vision_tower');
+  readonly #scaled = new Map<string, Scaled>();
+
+  constructor(shape: TowerShape, weights: TowerWeights, eightBits: ReadonlyMap<string, EightBits> | undefined) {
+    this.#eightBits = eightBits;
+    this.#shape = shape;
+    this.#weights = weights;
+    this.#tokens = shape.patches + 1;
+  }
+
+  /** Hidden state 0: patch, class and position embeddings, normalised. */
+  embed(): State {
+    const { imageSize, patchSize, channels } = this.#shape;
+    const graph = this.#graph;
+    const pixels = graph.input('pixels', ['frames', 3, imageSize, imageSize]);
+    const grid = graph.node('Conv', [pixels, graph.weight(this.#weights.patchEmbedding)], {
+      kernel_shape: [patchSize, patchSize],
+      strides: [patchSize, patchSize],
+    });
+    const columns = graph.node('Reshape', [grid, graph.integers([0, channels, -1])]);
+    const patches = graph.node('Transpose', [columns], { perm: [0, 2, 1] });
+    const frames = graph.node('Shape', [pixels], { start: 0, end: 1 });
+    const repeated = graph.node('Concat', [frames, graph.integers([1, channels])], { axis: 0 });
+    const first = graph.node('Expand', [graph.weight(this.#weights.classEmbedding), repeated]);
+    const embedded = graph.node('Concat', [first, patches], { axis: 1 });
+    const placed = graph.node('Add', [embedded, graph.weight(this.#weights.positionEmbedding)]);
+    const tokens = this.#normalize(this.#flat(placed), this.#weights.preNorm);
+    return { tokens, normalized: this.#normalize(tokens, this.#weights.layers[0]!.norm1) };
+  }
+
+  /** One transformer layer, for all tokens, and the normalisation that `next` begins with. */
+  layer({ tokens, normalized }: State, weights: LayerWeights, next: LayerWeights | undefined): State {
+    const query = this.#batched(this.#product(normalized, weights.query), this.#tokens);
+    const attended = this.#attend(query, normalized, weights);
+    return this.#addNormalized(this.#afterAttention(tokens, attended, weights), next?.norm1);
+  }
+
+  /** The same layer's output for the first token of each frame: [n, C]. */
+  layerOfFirstToken({ tokens, normalized }: State, weights: LayerWeights): State {
+    const query = this.#batched(this.#product(this.firstToken(normalized), weights.query), 1);
+    const attended = this.#attend(query, normalized, weights);
+    return this.#addNormalized(this.#afterAttention(this.firstToken(tokens), attended, weights), undefined);
+  }
+
+  firstToken(tokens: string): string {
+    return this.#graph.node('Gather', [this.#batched(tokens, this.#tokens), this.#graph.scalar(0)], { axis: 1 });
+  }
+
+  withoutFirstToken(tokens: string): string {
+    const [from, to, axis] = [1, this.#tokens, 1].map((value) => this.#graph.integers([value]));
+    return this.#graph.node('Slice', [this.#batched(tokens, this.#tokens), from!, to!, axis!]);
+  }
+
+  finish(patches: string, cls: readonly string[]): Promise<OnnxModel> {
+    const graph = this.#graph;
+    const stacked = cls.map((value) => graph.node('Unsqueeze', [value, graph.integers([1])]));
+    const { channels } = this.#shape;
+    graph.output('patches', patches, ['frames', this.#tokens - 1, channels]);
+    graph.output('cls', graph.node('Concat', stacked, { axis: 1 }), ['frames', cls.length, channels]);
+    return graph.build();
+  }
+
+  #attend(query: string, tokens: string, weights: LayerWeights): string {
+    const graph = this.#graph;
+    const keys = this.#batched(this.#product(tokens, weights.key), this.#tokens);
+    const values = this.#batched(this.#product(tokens, weights.value), this.#tokens);
+    const biases = [weights.query, weights.key, weights.value].map(({ bias }) => graph.weight(bias));
+    const inputs = [query, keys, values, graph.node('Concat', biases, { axis: 0 })];
+    return this.#flat(graph.node('MultiHeadAttention', inputs, { num_heads: this.#shape.heads }, microsoft));
+  }
+
+  /** What sums up to the layer's output: two values and a bias. */
+  #afterAttention(tokens: string, attended: string, { out, norm2, up, down }: LayerWeights): Sum {
+    const { tokens: residual, normalized } = this.#addNormalized([tokens, this.#product(attended, out), out], norm2);
+    return [residual, this.#product(this.#activate(this.#linear(normalized, up)), down), down];
+  }
+
+  #addNormalized([tokens, added, { bias }]: Sum, norm: Affine | undefined): State {
+    const graph = this.#graph;
+    if (!norm) {
+      const sum = graph.node('Add', [added, graph.weight(bias)]);
+      return { tokens: graph.node('Add', [tokens, sum]), normalized: '' };
+    }
+    const inputs = [tokens, added, ...[norm.weight, norm.bias, bias].map((weight) => graph.weight(weight))];
+    const epsilon = { float: this.#shape.layerNormEpsilon };
+    // Its outputs are the normalised sum, mean, deviation, and the sum.
+    const outputs = graph.nodes('SkipLayerNormalization', inputs, 4, { epsilon }, microsoft);
+    return { tokens: outputs[3]!, normalized: outputs[0]! };
+  }
+
+  #activate(tokens: string): string {
+    if (this.#shape.activation === 'gelu') return this.#graph.node('Gelu', [tokens]);
+    return this.#graph.node('QuickGelu', [tokens], { alpha: { float: 1.702 } }, microsoft);
+  }
+
+  #normalize(tokens: string, { weight, bias }: Affine): string {
+    const attributes: Record<string, Attribute> = { axis: -1, epsilon: { float: this.#shape.layerNormEpsilon } };
+    return this.#graph.node(
+      'LayerNormalization',
+      [tokens, this.#graph.weight(weight), this.#graph.weight(bias)],
+      attributes,
+    );
+  }
+
+  #linear(tokens: string, affine: Affine): string {
+    return this.#graph.node('Add', [this.#product(tokens, affine), this.#graph.weight(affine.bias)]);
+  }
+
+  // A linear layer without its bias, which Gemm would write into every row on one thread: what follows adds it.
+  // Weights lie [out, in]: they are taken as they are, and packed once, when the session is made.
+  #product(tokens: string, { weight }: Affine): string {
+    const graph = this.#graph;
+    const quantized = this.#eightBits?.get(weight.name);
+    if (!quantized) return graph.node('Gemm', [tokens, graph.weight(weight)], { transB: 1 });
+    const { scaled, magnitudes } = this.#inScale(tokens);
+    const inputs = [scaled, graph.plainWeight(quantized.values), graph.plainWeight(quantized.scales)];
+    return graph.node('Mul', [graph.node('DynamicQuantizeMatMul', inputs, {}, microsoft), magnitudes]);
+  }
+
+  // DynamicQuantizeMatMul rounds all tokens by the largest number among them, and in a tower some tokens are many times as
+  // large as others, which would lose their digits. So each is divided by its own largest number.
+  #inScale(tokens: string): Scaled {
+    const known = this.#scaled.get(tokens);
+    if (known) return known;
+    const graph = this.#graph;
+    const channels = graph.integers([1]);
+    const most = graph.node('ReduceMax', [tokens, channels]);
+    const least = graph.node('Neg', [graph.node('ReduceMin', [tokens, channels])]);
+    const magnitudes = graph.node('Max', [most, least, graph.number(smallestScale)]);
+    const scaled = { scaled: graph.node('Div', [tokens, magnitudes]), magnitudes };
+    this.#scaled.set(tokens, scaled);
+    return scaled;
+  }
+
+  #flat(batched: string): string {
+    return this.#graph.node('Reshape', [batched, this.#graph.integers([-1, this.#shape.channels])]);
+  }
+
+  #batched(tokens: string, length: number): string {
+    return this.#graph.node('Reshape', [tokens, this.#graph.integers([-1, length, this.#shape.channels])]);
+  }
+}

@@ -1,0 +1,157 @@
+import { mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import ort from 'onnxruntime-node';
+import { describe, expect, test } from 'vitest';
+import { float32Tensor } from '../../../dist/base/tensor.js';
+import { type Attribute, GraphBuilder } from '../../../dist/compute/graphBuilder.js';
+import { Session } from '../../../dist/compute/ortSession.js';
+import { openSafetensors, type TensorLocation, writeSafetensors } from '../../../dist/files/safetensors.js';
+import { convert, type Tensors, temporaryFolder } from '../../fixtures/vision/index.js';
+
+const folder = await temporaryFolder();
+const cpu = { device: 'cpu', threads: 1 };
+// Wide enough (ONNX Runtime maps large tensors and reads small ones) and exact in F16 and BF16.
+const [rows, columns] = [128, 256];
+const weight = { type: 'F32' as const, shape: [rows, columns], data: new Float32Array(rows * columns) };
+for (const index of weight.data.keys()) weight.data[index] = ((index * 37) % 17) - 8;
+const input = float32Tensor(
+  new Float32Array(columns).map((_, index) => (index % 5) - 2),
+  [1, columns],
+);
+const product = Array.from({ length: rows }, (_, row) =>
+  input.data.reduce((sum, value, column) => sum + value * weight.data[row * columns + column]!, 0),
+);
+
+async function multiply(locations: readonly TensorLocation[], attributes: Record<string, Attribute> = { transB: 1 }) {
+  const graph = new GraphBuilder('test');
+  const x = graph.input('x', ['n', columns]);
+  for (const [index, location] of locations.entries())
+    graph.output(`y${index}`, graph.node('Gemm', [x, graph.weight(location)], attributes), ['n', rows]);
+  const session = await Session.create(await graph.build(), cpu);
+  const outputs = await session.run({ x: input });
+  await session.release();
+  return outputs;
+}
+
+async function written(name: string, tensors: Tensors): Promise<TensorLocation> {
+  const path = join(folder, name);
+  await writeSafetensors(path, tensors);
+  return (await openSafetensors(path)).tensors.get('weight')!;
+}
+
+describe('GraphBuilder', () => {
+  test('runs over a weight in place, without a file beside it', async () => {
+    const location = await written('plain.safetensors', { weight });
+    const { y0 } = await multiply([location]);
+    expect([...y0!.data]).toEqual(product);
+    expect(y0!.dims).toEqual([1, rows]);
+  });
+
+  test.each(['F16', 'BF16'] as const)('widens %s', async (type) => {
+    const location = await written(`${type}.safetensors`, { weight: convert(weight, type) });
+    expect([...(await multiply([location])).y0!.data]).toEqual(product);
+  });
+
+  test.each([1, 2, 3, 4095])('takes a weight that lies %i bytes off', async (shift) => {
+    const location = await written('shifted.safetensors', { weight });
+    const bytes = await readFile(location.file);
+    await writeFile(location.file, Buffer.concat([Buffer.alloc(shift), bytes]));
+    const shifted = { ...location, offset: location.offset + shift };
+    expect([...(await multiply([shifted])).y0!.data]).toEqual(product);
+  });
+
+  test('follows symbolic links, and takes files from several folders', async () => {
+    const first = await written('linked.safetensors', { weight });
+    await mkdir(join(folder, 'blobs/deep'), { recursive: true });
+    await mkdir(join(folder, 'snapshot'));
+    await rename(first.file, join(folder, 'blobs/deep/1234'));
+    await symlink('../blobs/deep/1234', join(folder, 'snapshot/model.safetensors'));
+    const linked = (await openSafetensors(join(folder, 'snapshot/model.safetensors'))).tensors.get('weight')!;
+    const other = { ...(await written('other.safetensors', { weight })), name: 'other' };
+    const { y0, y1 } = await multiply([linked, other]);
+    expect([...y0!.data]).toEqual(product);
+    expect([...y1!.data]).toEqual(product);
+  });
+
+  test('stays a few kilobytes, whatever the weights take', async () => {
+    const location = await written('small.safetensors', { weight });
+    const graph = new GraphBuilder('test');
+    graph.output('y', graph.node('Gemm', [graph.input('x', ['n', columns]), graph.weight(location)], { transB: 1 }), [
+      'n',
+      rows,
+    ]);
+    expect((await graph.build()).bytes.length).toBeLessThan(1024);
+  });
+
+  test('refuses a type that ONNX cannot hold, and a file that is gone', async () => {
+    const location = await written('gone.safetensors', { weight });
+    await expect(multiply([{ ...location, type: 'Q4_0' }])).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_WEIGHTS',
+      message: `${location.file}: tensor weight is of type Q4_0, which cannot be run. Convert it to F32, F16 or BF16.`,
+    });
+    await rm(location.file);
+    await expect(multiply([location])).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_FILE',
+      message: /gone\.safetensors does not exist/,
+    });
+  });
+});
+
+describe('Session', () => {
+  test('writes into given outputs', async () => {
+    const graph = new GraphBuilder('double');
+    const x = graph.input('x', ['n', 2]);
+    graph.output('y', graph.node('Add', [x, x]), ['n', 2]);
+    const session = await Session.create(await graph.build(), cpu);
+    const all = new Float32Array(6).fill(-1);
+    await session.run(
+      { x: float32Tensor(new Float32Array([1, 2]), [1, 2]) },
+      { y: float32Tensor(all.subarray(2, 4), [1, 2]) },
+    );
+    expect([...all]).toEqual([-1, -1, 2, 4, -1, -1]);
+    await session.release();
+  });
+
+  test('turns failures of ONNX Runtime into LongVLMErrors with their cause', async () => {
+    const code = 'ERR_LONGVLM_INFERENCE';
+    const location = await written('wide.safetensors', { weight });
+    await expect(multiply([location], { transB: 0 })).rejects.toMatchObject({
+      code,
+      message: /cannot load the model on cpu/,
+      cause: expect.any(Error),
+    });
+    const graph = new GraphBuilder('identity');
+    graph.output('y', graph.input('x', ['n', 2]), ['n', 2]);
+    const session = await Session.create(await graph.build(), cpu);
+    const wrong = { x: float32Tensor(new Float32Array(3), [1, 3]) };
+    await expect(session.run(wrong)).rejects.toMatchObject({
+      code,
+      message: /ONNX Runtime failed on cpu/,
+      cause: expect.any(Error),
+    });
+    await session.release();
+  });
+
+  // Where ONNX Runtime's package has nothing that is not in it, there is nothing to miss.
+  test.runIf(ort.listSupportedBackends().some(({ bundled }) => !bundled))(
+    'says how a device comes whose library is not installed',
+    async () => {
+      const { name: device } = ort.listSupportedBackends().find(({ bundled }) => !bundled)!;
+      const model = { bytes: new Uint8Array(), weightsFolder: undefined };
+      await expect(Session.create(model, { device, threads: 1 })).rejects.toMatchObject({
+        code: 'ERR_LONGVLM_UNSUPPORTED',
+        message: expect.stringMatching(
+          `^Device '${device}' needs a library that is not installed. Run npm rebuild onnxruntime-node`,
+        ),
+      });
+    },
+  );
+
+  test('refuses a device that is not there', async () => {
+    const model = { bytes: new Uint8Array(), weightsFolder: undefined };
+    await expect(Session.create(model, { device: 'abacus', threads: 1 })).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_UNSUPPORTED',
+      message: /^Device 'abacus' is not available in this build of ONNX Runtime\. Use auto or one of cpu/,
+    });
+  });
+});

@@ -1,0 +1,138 @@
+import { existsSync } from 'node:fs';
+import { readdir, readFile, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { float32Tensor } from '../../../dist/base/tensor.js';
+import { FeaturesCache } from '../../../dist/encode/featuresCache.js';
+import { type Sampling, VideoFeatures } from '../../../dist/encode/videoFeatures.js';
+import { temporaryFolder } from '../../fixtures/vision/index.js';
+
+const folder = await temporaryFolder();
+const sampling: Sampling = {
+  frames: 2,
+  segmentFrames: 1,
+  tokensPerSegment: 1,
+  globalLayers: 1,
+  resize: 'crop',
+  reduction: 'merge',
+  mergeHeads: 1,
+};
+
+function featuresOf(value: number, tower = 'tower'): VideoFeatures {
+  return new VideoFeatures({
+    local: float32Tensor(Float32Array.of(value, 0), [2, 1, 1]),
+    global: float32Tensor(Float32Array.of(value), [1, 1]),
+    sizes: float32Tensor(Float32Array.of(1, 1), [2, 1]),
+    timestamps: Float32Array.of(0, 1),
+    sampling,
+    tower,
+    source: { name: 'made.mp4', durationSeconds: 2, frameCount: 2, width: 2, height: 2, warnings: [] },
+  });
+}
+
+let videos = 0;
+/** A cache of its own, and videos in it. */
+async function cacheWith(contents: readonly string[], maxBytes?: number) {
+  const place = join(folder, `cache${videos++}`);
+  const cache = await FeaturesCache.open(place, maxBytes);
+  let encodings = 0;
+  const ask = async (content: string, { name = `${content}.mp4`, tower = 'tower', use = sampling } = {}) => {
+    const video = join(folder, name);
+    await writeFile(video, content);
+    const encode = async () => featuresOf(++encodings, tower);
+    const features = await cache.featuresOf(video, tower, use, encode);
+    return { value: features.global.data[0], name: features.source.name };
+  };
+  for (const content of contents) await ask(content);
+  return { cache, place, ask };
+}
+
+describe('FeaturesCache', () => {
+  test('gives what was kept for the same content, by the name of the file that is asked about', async () => {
+    const { ask } = await cacheWith([]);
+    expect(await ask('one')).toEqual({ value: 1, name: 'made.mp4' });
+    expect(await ask('one')).toEqual({ value: 1, name: 'one.mp4' });
+    expect(await ask('one', { name: 'renamed.mp4' })).toEqual({ value: 1, name: 'renamed.mp4' });
+  });
+
+  test.each<[string, object]>([
+    ['content', { name: 'one.mp4' }],
+    ['tower', { tower: 'other' }],
+    ['sampling', { use: { ...sampling, resize: 'pad' } }],
+    ['merging', { use: { ...sampling, mergeHeads: 2 } }],
+  ])('makes it anew for another %s', async (what, options) => {
+    const { ask } = await cacheWith(['one']);
+    expect((await ask(what === 'content' ? 'two' : 'one', options)).value).toBe(2);
+    // And leaves what was there.
+    expect((await ask('one')).value).toBe(1);
+  });
+
+  test('makes a damaged entry anew, whole', async () => {
+    const { ask, place } = await cacheWith(['one']);
+    const [name] = await readdir(place);
+    const whole = await readFile(join(place, name!));
+    for (const bytes of [0, 7, 100, whole.length - 1]) {
+      await writeFile(join(place, name!), whole.subarray(0, bytes));
+      const { value } = await ask('one');
+      expect((await ask('one')).value).toBe(value);
+    }
+    expect((await readFile(join(place, name!))).length).toBe(whole.length);
+  });
+
+  test('gives two that ask at once the same, and leaves one whole entry', async () => {
+    const { ask, place } = await cacheWith([]);
+    await Promise.all([ask('one'), ask('one'), ask('one')]);
+    expect(await readdir(place)).toHaveLength(1);
+    expect((await ask('one')).value).toBeLessThanOrEqual(3);
+  });
+
+  test('removes what was not used for the longest time when it is too large', async () => {
+    const { cache } = await cacheWith(['one']);
+    const { bytes } = (await cache.list())[0]!;
+    const limited = await cacheWith(['one', 'two'], 2.5 * bytes);
+    // Times of files may be as coarse as seconds: they are set apart.
+    const past = new Date(Date.now() - 10_000);
+    for (const { file } of await limited.cache.list()) await utimes(file, past, past);
+    expect((await limited.ask('one')).value).toBe(1);
+    await limited.ask('three');
+    expect(await limited.cache.list()).toHaveLength(2);
+    expect((await limited.ask('one')).value).toBe(1);
+    expect((await limited.ask('two')).value).toBe(4);
+  });
+
+  test('keeps what was just made, however small the limit', async () => {
+    const { ask } = await cacheWith([], 1);
+    await ask('one');
+    expect((await ask('one')).value).toBe(1);
+  });
+
+  test('removes what ended processes left behind, and not what others are writing', async () => {
+    const { ask, place } = await cacheWith([]);
+    const [old, fresh] = ['old.safetensors.abc.tmp', 'fresh.safetensors.def.tmp'];
+    for (const name of [old, fresh]) await writeFile(join(place, name), 'half');
+    const longAgo = new Date(Date.now() - 48 * 3600 * 1000);
+    await utimes(join(place, old), longAgo, longAgo);
+    await ask('one');
+    const names = await readdir(place);
+    expect([names.includes(old), names.includes(fresh)]).toEqual([false, true]);
+  });
+
+  test('is cleared with what ended processes left behind', async () => {
+    const { cache, place } = await cacheWith(['one', 'two']);
+    const left = join(place, 'x.safetensors.abc.tmp');
+    await writeFile(left, 'half');
+    // Clocks are no more exact than this, a moment ahead here.
+    const soon = new Date(Date.now() + 1000);
+    await utimes(left, soon, soon);
+    expect(await cache.clear()).toHaveLength(2);
+    expect(await readdir(place)).toEqual([]);
+  });
+
+  test('that cannot be written to still gives the features', async () => {
+    const { ask, place } = await cacheWith([]);
+    const { rm } = await import('node:fs/promises');
+    await rm(place, { recursive: true });
+    expect((await ask('one')).value).toBe(1);
+    expect(existsSync(place)).toBe(false);
+  });
+});
