@@ -6,9 +6,9 @@
 namespace {
 
 constexpr void (*kInitFunctions[])(Napi::Env, Napi::Object) = {
-    longvlm::InitInstructionSet,        longvlm::InitMergeTokens,        longvlm::InitTokenMetric,
-    longvlm::InitBipartiteSoftMatching, longvlm::InitPoolClsTokens,      longvlm::InitCudaBuffers,
-    longvlm::InitCudaOperations,        longvlm::InitEvaluateEmbeddings, longvlm::InitTrimMemory,
+    longvlm::InitInstructionSet,        longvlm::InitMergeTokens,   longvlm::InitTokenMetric,
+    longvlm::InitBipartiteSoftMatching, longvlm::InitPoolClsTokens, longvlm::InitDeviceBuffers,
+    longvlm::InitEvaluateEmbeddings,    longvlm::InitTrimMemory,
 };
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {

@@ -5,11 +5,17 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LongVLMError, type LongVLMErrorCode, messageOf } from './base/errors.js';
 
-/** The values of a tensor: float32, or float16 bits. */
-export type NativeValues = Float32Array | Uint16Array;
-
 /** What is copied to and from a GPU. */
-export type NativeDeviceValues = Float32Array | Uint16Array | Int32Array;
+export type NativeArray = Float32Array | Uint16Array | Int32Array;
+
+/** Memory on a GPU, of one element type. */
+export type NativeDeviceBuffer = { readonly __brand: 'NativeDeviceBuffer' };
+
+/**
+ * The values of a tensor: an array (float16 is a `Uint16Array`), or memory on a GPU. All tensors of one call are in one
+ * place, where the work is then done; native code checks that, each one's element type, and that it is large enough.
+ */
+export type NativeTensor = NativeArray | NativeDeviceBuffer;
 
 /** A shape as native code takes it: three axes, each at least 1. */
 export type NativeDims = readonly [number, number, number];
@@ -24,59 +30,67 @@ export type NativeTask = { readonly promise: Promise<void>; cancel(): void };
 export type NativeTokenMerger = { readonly __brand: 'NativeTokenMerger' };
 
 export type NativeMergeTokensArgs = {
-  /** Whose memory to work in; undefined for what calls of this thread share. */
+  /** Whose memory to work in; undefined for what calls of this thread share. Without meaning on a GPU. */
   readonly merger: NativeTokenMerger | undefined;
-  readonly tokens: NativeValues;
+  readonly tokens: NativeTensor;
   readonly dims: NativeDims;
   readonly heads: number;
   readonly schedule: readonly number[];
   readonly protect: number;
-  readonly sizes: Float32Array | undefined;
-  readonly outTokens: NativeValues;
-  readonly outSizes: Float32Array;
-  readonly outAssignment: Int32Array;
+  /** float32 */
+  readonly sizes: NativeTensor | undefined;
+  readonly outTokens: NativeTensor;
+  /** float32 */
+  readonly outSizes: NativeTensor;
+  /** int32 */
+  readonly outAssignment: NativeTensor;
 };
 
+/** The outputs are int32; those without values may be undefined. */
 export type NativeBipartiteSoftMatchingArgs = {
-  readonly metric: NativeValues;
+  readonly metric: NativeTensor;
   readonly dims: NativeDims;
   readonly r: number;
   readonly protect: number;
-  readonly outUnmerged: Int32Array;
-  readonly outSource: Int32Array;
-  readonly outDestination: Int32Array;
-  readonly outAssignment: Int32Array;
+  readonly outUnmerged: NativeTensor | undefined;
+  readonly outSource: NativeTensor | undefined;
+  readonly outDestination: NativeTensor | undefined;
+  readonly outAssignment: NativeTensor;
 };
 
 export type NativeMergeByAssignmentArgs = {
-  readonly tensor: NativeValues;
+  readonly tensor: NativeTensor;
   readonly dims: NativeDims;
   readonly slots: number;
-  readonly assignment: Int32Array;
-  readonly sizes: Float32Array | undefined;
+  /** int32 */
+  readonly assignment: NativeTensor;
+  /** float32 */
+  readonly sizes: NativeTensor | undefined;
   readonly mean: boolean;
-  readonly out: NativeValues;
+  readonly out: NativeTensor;
 };
 
 export type NativeSpreadByAssignmentArgs = {
-  readonly tensor: NativeValues;
+  readonly tensor: NativeTensor;
   readonly dims: NativeDims;
   readonly rows: number;
-  readonly assignment: Int32Array;
-  readonly out: NativeValues;
+  /** int32 */
+  readonly assignment: NativeTensor;
+  readonly out: NativeTensor;
 };
 
 export type NativeTokenMetricArgs = {
-  readonly tokens: NativeValues;
+  readonly tokens: NativeTensor;
   readonly dims: NativeDims;
   readonly heads: number;
-  readonly out: Float32Array;
+  /** float32 */
+  readonly out: NativeTensor;
 };
 
 export type NativePoolClsTokensArgs = {
-  readonly cls: NativeValues;
+  readonly cls: NativeTensor;
   readonly dims: NativeDims;
-  readonly out: NativeValues;
+  readonly out: NativeTensor;
 };
 
 /** A GPU, as native code tells of it. */
@@ -88,63 +102,13 @@ export type NativeCudaDevice = {
   readonly freeBytes: number;
 };
 
-/** Memory on a GPU. */
-export type NativeDeviceBuffer = { readonly __brand: 'NativeDeviceBuffer' };
-
 export type AllocateDeviceBufferArgs = {
   /** The library of GPU kernels. */
   readonly library: string;
   readonly device: number;
-  readonly bytes: number;
-};
-
-/** What each operation on device buffers gets: the element type of its tensor, and its shape. */
-type CudaArgs = { readonly type: 'float32' | 'float16' | 'bfloat16'; readonly dims: NativeDims };
-
-export type CudaMergeTokensArgs = CudaArgs & {
-  readonly tokens: NativeDeviceBuffer;
-  readonly heads: number;
-  readonly schedule: readonly number[];
-  readonly protect: number;
-  readonly sizes: NativeDeviceBuffer | undefined;
-  readonly outTokens: NativeDeviceBuffer;
-  readonly outSizes: NativeDeviceBuffer;
-  readonly outAssignment: NativeDeviceBuffer;
-};
-
-export type CudaBipartiteSoftMatchingArgs = CudaArgs & {
-  readonly metric: NativeDeviceBuffer;
-  readonly r: number;
-  readonly protect: number;
-  /** Undefined where there are no values, as for `outSource` and `outDestination`. */
-  readonly outUnmerged: NativeDeviceBuffer | undefined;
-  readonly outSource: NativeDeviceBuffer | undefined;
-  readonly outDestination: NativeDeviceBuffer | undefined;
-  readonly outAssignment: NativeDeviceBuffer;
-};
-
-export type CudaMergeByAssignmentArgs = CudaArgs & {
-  readonly tensor: NativeDeviceBuffer;
-  readonly slots: number;
-  readonly assignment: NativeDeviceBuffer;
-  readonly sizes: NativeDeviceBuffer | undefined;
-  readonly mean: boolean;
-  readonly out: NativeDeviceBuffer;
-};
-
-export type CudaSpreadByAssignmentArgs = CudaArgs & {
-  readonly tensor: NativeDeviceBuffer;
-  readonly rows: number;
-  readonly assignment: NativeDeviceBuffer;
-  readonly out: NativeDeviceBuffer;
-};
-
-export type CudaPoolClsTokensArgs = CudaArgs & { readonly cls: NativeDeviceBuffer; readonly out: NativeDeviceBuffer };
-
-export type CudaTokenMetricArgs = CudaArgs & {
-  readonly tokens: NativeDeviceBuffer;
-  readonly heads: number;
-  readonly out: NativeDeviceBuffer;
+  readonly type: 'float32' | 'float16' | 'bfloat16' | 'int32';
+  /** Values, not bytes. */
+  readonly count: number;
 };
 
 export type NativeEvaluateEmbeddingsArgs = {
@@ -176,14 +140,8 @@ export type NativeBinding = {
   allocateDeviceBuffer(args: AllocateDeviceBufferArgs): NativeDeviceBuffer;
   /** Lets its memory go once work with it is done; it cannot be used afterwards. */
   freeDeviceBuffer(args: { readonly buffer: NativeDeviceBuffer }): void;
-  uploadToDevice(args: { readonly buffer: NativeDeviceBuffer; readonly data: NativeDeviceValues }): NativeTask;
-  downloadFromDevice(args: { readonly buffer: NativeDeviceBuffer; readonly out: NativeDeviceValues }): NativeTask;
-  cudaMergeTokens(args: CudaMergeTokensArgs): NativeTask;
-  cudaBipartiteSoftMatching(args: CudaBipartiteSoftMatchingArgs): NativeTask;
-  cudaMergeByAssignment(args: CudaMergeByAssignmentArgs): NativeTask;
-  cudaSpreadByAssignment(args: CudaSpreadByAssignmentArgs): NativeTask;
-  cudaPoolClsTokens(args: CudaPoolClsTokensArgs): NativeTask;
-  cudaTokenMetric(args: CudaTokenMetricArgs): NativeTask;
+  uploadToDevice(args: { readonly buffer: NativeDeviceBuffer; readonly data: NativeArray }): NativeTask;
+  downloadFromDevice(args: { readonly buffer: NativeDeviceBuffer; readonly out: NativeArray }): NativeTask;
   evaluateEmbeddings(args: NativeEvaluateEmbeddingsArgs): NativeTask;
   /** Gives back to the system what was freed: the GNU C library keeps up to half of a tower for later. */
   trimMemory(): void;

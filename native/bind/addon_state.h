@@ -3,9 +3,9 @@
 
 #include <memory>
 
-#include "bind/napi_setup.h"
 #include "core/thread_pool.h"
 #include "core/token_merger_cache.h"
+#include "napi/napi_setup.h"
 
 namespace longvlm {
 

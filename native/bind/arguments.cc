@@ -6,11 +6,12 @@
 #include <stdexcept>
 
 namespace longvlm {
-namespace {
 
-[[noreturn]] void Invalid(const std::string& name, const std::string& problem) {
+void Invalid(const std::string& name, const std::string& problem) {
   throw std::invalid_argument(name + " is invalid: " + problem);
 }
+
+namespace {
 
 size_t ToInteger(const std::string& name, const Napi::Value& value, size_t min) {
   constexpr double kMaxSafeInteger = 9007199254740991;
@@ -87,69 +88,35 @@ Shape Arguments::Shape3(const char* name) const {
   return shape;
 }
 
-void* Arguments::Array(const char* name, std::initializer_list<napi_typedarray_type> types,
-                       size_t length, napi_typedarray_type* type) {
-  const Napi::Value value = Get(name);
+Arguments::HostArray Arguments::Array(const char* name, const Napi::Value& value) {
   if (!value.IsTypedArray()) Invalid(name, "not a typed array");
-  const Napi::TypedArray array = value.As<Napi::TypedArray>();
-  void* data = nullptr;
-  size_t found = 0;
-  if (napi_get_typedarray_info(value.Env(), value, type, &found, &data, nullptr, nullptr) !=
-      napi_ok) {
+  HostArray array{};
+  if (napi_get_typedarray_info(value.Env(), value, &array.type, &array.length, &array.data, nullptr,
+                               nullptr) != napi_ok) {
     Invalid(name, "cannot be read");
   }
-  if (std::ranges::find(types, *type) == types.end()) Invalid(name, "of another element type");
-  if (found != length) {
-    Invalid(name,
-            std::to_string(found) + " values where " + std::to_string(length) + " are expected");
-  }
-  kept_.push_back(array);
-  return data;
+  kept_.push_back(value.As<Napi::Object>());
+  return array;
 }
 
-Values Arguments::Tensor(const char* name, size_t length) {
-  napi_typedarray_type type;
-  void* data = Array(name, {napi_float32_array, napi_uint16_array}, length, &type);
-  if (type == napi_float32_array) return static_cast<float*>(data);
-  return static_cast<uint16_t*>(data);
+void Arguments::CheckLength(const char* name, const HostArray& array, size_t expected) {
+  if (array.length == expected) return;
+  Invalid(name, std::to_string(array.length) + " values where " + std::to_string(expected) +
+                    " are expected");
 }
 
-Values Arguments::TensorLike(const char* name, const Values& like, size_t length) {
-  const Values values = Tensor(name, length);
-  if (values.index() != like.index()) Invalid(name, "of another element type");
-  return values;
-}
-
-float* Arguments::Floats(const char* name, size_t length) {
-  napi_typedarray_type type;
-  return static_cast<float*>(Array(name, {napi_float32_array}, length, &type));
-}
-
-float* Arguments::OptionalFloats(const char* name, size_t length) {
-  return Get(name).IsUndefined() ? nullptr : Floats(name, length);
-}
-
-int32_t* Arguments::Ints(const char* name, size_t length) {
-  napi_typedarray_type type;
-  return static_cast<int32_t*>(Array(name, {napi_int32_array}, length, &type));
+float* Arguments::HostFloats(const char* name, size_t length) {
+  const HostArray array = Array(name, Get(name));
+  if (array.type != napi_float32_array) Invalid(name, "of another element type");
+  CheckLength(name, array, length);
+  return static_cast<float*>(array.data);
 }
 
 std::span<std::byte> Arguments::Bytes(const char* name) {
-  const Napi::Value value = Get(name);
-  if (!value.IsTypedArray()) Invalid(name, "not a typed array");
-  napi_typedarray_type type;
-  const size_t length = value.As<Napi::TypedArray>().ElementLength();
-  void* data =
-      Array(name, {napi_float32_array, napi_uint16_array, napi_int32_array}, length, &type);
-  return {static_cast<std::byte*>(data), length * (type == napi_uint16_array ? 2 : 4)};
-}
-
-ConstValues AsConst(const Values& values) {
-  return std::visit(
-      [](auto* data) {
-        return ConstValues(static_cast<const std::remove_pointer_t<decltype(data)>*>(data));
-      },
-      values);
+  const HostArray array = Array(name, Get(name));
+  const bool wide = array.type == napi_float32_array || array.type == napi_int32_array;
+  if (!wide && array.type != napi_uint16_array) Invalid(name, "of another element type");
+  return {static_cast<std::byte*>(array.data), array.length * (wide ? 4 : 2)};
 }
 
 }  // namespace longvlm

@@ -1,7 +1,7 @@
 // What each file of bind/ registers. A new one is declared here and listed in addon.cc.
 #pragma once
 
-#include "bind/napi_setup.h"
+#include "napi/napi_setup.h"
 
 namespace longvlm {
 
@@ -10,8 +10,7 @@ void InitMergeTokens(Napi::Env env, Napi::Object exports);
 void InitTokenMetric(Napi::Env env, Napi::Object exports);
 void InitBipartiteSoftMatching(Napi::Env env, Napi::Object exports);
 void InitPoolClsTokens(Napi::Env env, Napi::Object exports);
-void InitCudaBuffers(Napi::Env env, Napi::Object exports);
-void InitCudaOperations(Napi::Env env, Napi::Object exports);
+void InitDeviceBuffers(Napi::Env env, Napi::Object exports);
 void InitEvaluateEmbeddings(Napi::Env env, Napi::Object exports);
 void InitTrimMemory(Napi::Env env, Napi::Object exports);
 

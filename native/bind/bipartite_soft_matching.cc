@@ -1,47 +1,35 @@
 #include "core/bipartite_soft_matching.h"
 
 #include <algorithm>
-#include <stdexcept>
 #include <vector>
 
-#include "bind/addon_state.h"
-#include "bind/arguments.h"
 #include "bind/bindings.h"
 #include "bind/guard.h"
-#include "bind/promise_worker.h"
+#include "bind/operands.h"
 #include "core/merge_by_assignment.h"
 
 namespace longvlm {
 namespace {
 
-constexpr TensorNames kNames{"tensor", {"batch entry", "token", "channel"}};
-
 // bipartiteSoftMatching(args: BipartiteSoftMatchingArgs): NativeTask
 Napi::Value BipartiteSoftMatchingAsync(const Napi::CallbackInfo& info) {
   constexpr const char* kCallee = "bipartiteSoftMatching";
   return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
-    Arguments arguments(info);
-    const Shape shape = arguments.Shape3("dims");
-    const size_t protected_tokens = arguments.Integer("protect", 0);
-    if (protected_tokens > shape.rows) {
-      throw std::invalid_argument("protect is invalid: more than the tokens");
-    }
-    const size_t r = std::min(arguments.Integer("r", 0), (shape.rows - protected_tokens) / 2);
+    Operands operands(info);
+    const Shape shape = operands.Shape3("dims");
+    const size_t protected_tokens = operands.Protect(shape);
+    const size_t r = std::min(operands.Integer("r", 0), (shape.rows - protected_tokens) / 2);
     const size_t stay = CountA(shape.rows, protected_tokens) - r;
     const BipartiteSoftMatchingArgs args{
-        .metric = AsConst(arguments.Tensor("metric", shape.size())),
+        .metric = operands.Floats("metric", shape.size()),
         .shape = shape,
         .protected_tokens = protected_tokens,
         .r = r,
-        .out_unmerged = arguments.Ints("outUnmerged", shape.batch * stay),
-        .out_source = arguments.Ints("outSource", shape.batch * r),
-        .out_destination = arguments.Ints("outDestination", shape.batch * r),
-        .out_assignment = arguments.Ints("outAssignment", shape.batch * shape.rows)};
-    return StartTask(
-        info.Env(), kCallee, arguments.kept(),
-        [args, threads = AddonState::Threads(info.Env())](const std::atomic<bool>& cancelled) {
-          BipartiteSoftMatching(args, {threads.get(), &cancelled});
-        });
+        .out_unmerged = operands.Int32s("outUnmerged", shape.batch * stay),
+        .out_source = operands.Int32s("outSource", shape.batch * r),
+        .out_destination = operands.Int32s("outDestination", shape.batch * r),
+        .out_assignment = operands.Int32s("outAssignment", shape.batch * shape.rows)};
+    return StartOperation(info.Env(), kCallee, operands, args, BipartiteSoftMatching);
   });
 }
 
@@ -49,27 +37,26 @@ Napi::Value BipartiteSoftMatchingAsync(const Napi::CallbackInfo& info) {
 Napi::Value MergeByAssignmentAsync(const Napi::CallbackInfo& info) {
   constexpr const char* kCallee = "mergeByAssignment";
   return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
-    Arguments arguments(info);
-    const Shape shape = arguments.Shape3("dims");
-    const size_t slots = arguments.Integer("slots", 1);
-    const Values rows = arguments.Tensor("tensor", shape.size());
+    Operands operands(info);
+    const Shape shape = operands.Shape3("dims");
+    const size_t slots = operands.Integer("slots", 1);
+    const ConstValues rows = operands.Floats("tensor", shape.size());
     const MergeByAssignmentArgs args{
-        .rows = AsConst(rows),
+        .rows = rows,
         .shape = shape,
         .slots = slots,
-        .assignment = arguments.Ints("assignment", shape.batch * shape.rows),
-        .weights = arguments.OptionalFloats("sizes", shape.batch * shape.rows),
-        .mode = arguments.Boolean("mean") ? MergeMode::kMean : MergeMode::kSum,
-        .out = arguments.TensorLike("out", rows, shape.batch * slots * shape.width),
+        .assignment = operands.Int32s("assignment", shape.batch * shape.rows),
+        .weights = operands.OptionalFloat32s("sizes", shape.batch * shape.rows),
+        .mode = operands.Boolean("mean") ? MergeMode::kMean : MergeMode::kSum,
+        .out = operands.FloatsLike("out", rows, shape.batch * slots * shape.width),
         .out_sums = nullptr};
-    return StartTask(
-        info.Env(), kCallee, arguments.kept(),
-        [args, threads = AddonState::Threads(info.Env())](const std::atomic<bool>& cancelled) {
-          LocateNotFinite(args.rows, args.shape, kNames, [&] {
-            std::vector<SlotRows> scratch;
-            MergeByAssignment(args, {threads.get(), &cancelled}, scratch);
-          });
-        });
+    return StartOperation(info.Env(), kCallee, operands, args,
+                          [](const MergeByAssignmentArgs& read, const Workers& workers) {
+                            LocateNotFinite(read.rows, read.shape, read.kNames, [&] {
+                              std::vector<SlotRows> scratch;
+                              MergeByAssignment(read, workers, scratch);
+                            });
+                          });
   });
 }
 
@@ -77,21 +64,17 @@ Napi::Value MergeByAssignmentAsync(const Napi::CallbackInfo& info) {
 Napi::Value SpreadByAssignmentAsync(const Napi::CallbackInfo& info) {
   constexpr const char* kCallee = "spreadByAssignment";
   return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
-    Arguments arguments(info);
-    const Shape shape = arguments.Shape3("dims");
-    const size_t rows = arguments.Integer("rows", 1);
-    const Values slots = arguments.Tensor("tensor", shape.size());
+    Operands operands(info);
+    const Shape shape = operands.Shape3("dims");
+    const size_t rows = operands.Integer("rows", 1);
+    const ConstValues slots = operands.Floats("tensor", shape.size());
     const SpreadByAssignmentArgs args{
-        .slots = AsConst(slots),
+        .slots = slots,
         .shape = shape,
         .rows = rows,
-        .assignment = arguments.Ints("assignment", shape.batch * rows),
-        .out = arguments.TensorLike("out", slots, shape.batch * rows * shape.width)};
-    return StartTask(
-        info.Env(), kCallee, arguments.kept(),
-        [args, threads = AddonState::Threads(info.Env())](const std::atomic<bool>& cancelled) {
-          SpreadByAssignment(args, {threads.get(), &cancelled});
-        });
+        .assignment = operands.Int32s("assignment", shape.batch * rows),
+        .out = operands.FloatsLike("out", slots, shape.batch * rows * shape.width)};
+    return StartOperation(info.Env(), kCallee, operands, args, SpreadByAssignment);
   });
 }
 

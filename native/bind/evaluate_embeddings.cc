@@ -38,7 +38,7 @@ Napi::Value EvaluateEmbeddingsAsync(const Napi::CallbackInfo& info) {
     }
     const auto sequence = static_cast<llama::SequenceId>(arguments.Integer("sequence", 0));
     const auto first = static_cast<llama::Position>(arguments.Integer("first", 0));
-    const std::span<const float> embeddings(arguments.Floats("embeddings", count * width),
+    const std::span<const float> embeddings(arguments.HostFloats("embeddings", count * width),
                                             count * width);
     std::vector<Napi::Object> kept = arguments.kept();
     kept.push_back(info[0].As<Napi::Object>().Get("context").As<Napi::Object>());

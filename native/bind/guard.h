@@ -5,7 +5,7 @@
 #include <exception>
 #include <utility>
 
-#include "bind/napi_setup.h"
+#include "napi/napi_setup.h"
 
 namespace longvlm {
 

@@ -1,14 +1,12 @@
 #include "core/merge_tokens.h"
 
-#include <functional>
 #include <memory>
 #include <stdexcept>
 
 #include "bind/addon_state.h"
-#include "bind/arguments.h"
 #include "bind/bindings.h"
 #include "bind/guard.h"
-#include "bind/promise_worker.h"
+#include "bind/operands.h"
 #include "core/token_merger_cache.h"
 
 namespace longvlm {
@@ -32,30 +30,33 @@ Handle& ToHandle(Napi::Env env, const Napi::Value& value) {
 
 // The merger that a call names, or the environment's own.
 Handle Merger(Napi::Env env, const Arguments& arguments) {
-  const Napi::Value value = arguments.Optional("merger");
+  const Napi::Value value = arguments.Get("merger");
   return value.IsUndefined() ? AddonState::Mergers(env) : ToHandle(env, value);
 }
 
-MergeTokensArgs Read(Arguments& arguments) {
-  const Shape shape = arguments.Shape3("dims");
-  const size_t heads = arguments.Integer("heads", 1);
-  if (shape.width % heads != 0) throw std::invalid_argument("heads does not divide the channels");
-  std::vector<uint32_t> schedule = arguments.Integers("schedule");
-  const size_t protected_tokens = arguments.Integer("protect", 0);
-  if (protected_tokens > shape.rows) {
-    throw std::invalid_argument("protect is invalid: more than the tokens");
-  }
+MergeTokensArgs Read(Operands& operands) {
+  const Shape shape = operands.Shape3("dims");
+  const size_t heads = operands.Heads(shape);
+  std::vector<uint32_t> schedule = operands.Integers("schedule");
+  const size_t protected_tokens = operands.Protect(shape);
   const size_t kept = KeptTokens(shape.rows, protected_tokens, schedule);
-  const Values tokens = arguments.Tensor("tokens", shape.size());
-  return {.tokens = AsConst(tokens),
+  const ConstValues tokens = operands.Floats("tokens", shape.size());
+  return {.tokens = tokens,
           .shape = shape,
           .heads = heads,
           .schedule = std::move(schedule),
-          .out = arguments.TensorLike("outTokens", tokens, shape.batch * kept * shape.width),
-          .out_sizes = arguments.Floats("outSizes", shape.batch * kept),
-          .out_assignment = arguments.Ints("outAssignment", shape.batch * shape.rows),
+          .out = operands.FloatsLike("outTokens", tokens, shape.batch * kept * shape.width),
+          .out_sizes = operands.Float32s("outSizes", shape.batch * kept),
+          .out_assignment = operands.Int32s("outAssignment", shape.batch * shape.rows),
           .protected_tokens = protected_tokens,
-          .sizes = arguments.OptionalFloats("sizes", shape.batch * shape.rows)};
+          .sizes = operands.OptionalFloat32s("sizes", shape.batch * shape.rows)};
+}
+
+// What merges on the CPU, in the merger's memory.
+auto In(Handle merger) {
+  return [merger = std::move(merger)](const MergeTokensArgs& args, const Workers& workers) {
+    merger->Merge(args, workers);
+  };
 }
 
 // createTokenMerger(): NativeTokenMerger
@@ -72,7 +73,7 @@ Napi::Value CreateTokenMerger(const Napi::CallbackInfo& info) {
 // disposeTokenMerger(args: { merger: NativeTokenMerger }): void
 Napi::Value DisposeTokenMerger(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), "disposeTokenMerger", [&]() -> Napi::Value {
-    ToHandle(info.Env(), Arguments(info).Optional("merger")).reset();
+    ToHandle(info.Env(), Arguments(info).Get("merger")).reset();
     return info.Env().Undefined();
   });
 }
@@ -81,22 +82,19 @@ Napi::Value DisposeTokenMerger(const Napi::CallbackInfo& info) {
 Napi::Value MergeTokensAsync(const Napi::CallbackInfo& info) {
   constexpr const char* kCallee = "mergeTokens";
   return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
-    Arguments arguments(info);
-    const Handle merger = Merger(info.Env(), arguments);
-    return StartTask(info.Env(), kCallee, arguments.kept(),
-                     [args = Read(arguments), merger, threads = AddonState::Threads(info.Env())](
-                         const std::atomic<bool>& cancelled) {
-                       merger->Merge(args, {threads.get(), &cancelled});
-                     });
+    Operands operands(info);
+    Handle merger = Merger(info.Env(), operands);
+    return StartOperation(info.Env(), kCallee, operands, Read(operands), In(std::move(merger)));
   });
 }
 
 // mergeTokensSync(args: MergeTokensArgs): void
 Napi::Value MergeTokensSync(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), "mergeTokensSync", [&]() -> Napi::Value {
-    Arguments arguments(info);
-    const Handle merger = Merger(info.Env(), arguments);
-    merger->Merge(Read(arguments), {AddonState::Threads(info.Env()).get(), nullptr});
+    Operands operands(info);
+    Handle merger = Merger(info.Env(), operands);
+    const MergeTokensArgs args = Read(operands);
+    MakeOperation(info.Env(), operands, args, In(std::move(merger)))(nullptr);
     return info.Env().Undefined();
   });
 }

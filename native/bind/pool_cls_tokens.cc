@@ -1,10 +1,8 @@
 #include "core/pool_cls_tokens.h"
 
-#include "bind/addon_state.h"
-#include "bind/arguments.h"
 #include "bind/bindings.h"
 #include "bind/guard.h"
-#include "bind/promise_worker.h"
+#include "bind/operands.h"
 
 namespace longvlm {
 namespace {
@@ -13,17 +11,13 @@ namespace {
 Napi::Value PoolClsTokensAsync(const Napi::CallbackInfo& info) {
   constexpr const char* kCallee = "poolClsTokens";
   return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
-    Arguments arguments(info);
-    const Shape shape = arguments.Shape3("dims");
-    const Values cls = arguments.Tensor("cls", shape.size());
-    const PoolClsTokensArgs args{.cls = AsConst(cls),
+    Operands operands(info);
+    const Shape shape = operands.Shape3("dims");
+    const ConstValues cls = operands.Floats("cls", shape.size());
+    const PoolClsTokensArgs args{.cls = cls,
                                  .shape = shape,
-                                 .out = arguments.TensorLike("out", cls, shape.rows * shape.width)};
-    return StartTask(
-        info.Env(), kCallee, arguments.kept(),
-        [args, threads = AddonState::Threads(info.Env())](const std::atomic<bool>& cancelled) {
-          PoolClsTokens(args, {threads.get(), &cancelled});
-        });
+                                 .out = operands.FloatsLike("out", cls, shape.rows * shape.width)};
+    return StartOperation(info.Env(), kCallee, operands, args, PoolClsTokens);
   });
 }
 

@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-#include "bind/napi_setup.h"
+#include "napi/napi_setup.h"
 
 namespace longvlm {
 

@@ -36,10 +36,9 @@ size_t CountA(size_t tokens, size_t protected_tokens) {
 }
 
 void BipartiteSoftMatching(const BipartiteSoftMatchingArgs& args, const Workers& workers) {
-  constexpr TensorNames kNames{"metric", {"batch entry", "token", "dimension"}};
   const Kernels& kernels = ActiveKernels();
   const Shape& shape = args.shape;
-  LocateNotFinite(args.metric, shape, kNames, [&] {
+  LocateNotFinite(args.metric, shape, BipartiteSoftMatchingArgs::kNames, [&] {
     std::vector<Matching> entries(shape.batch);
     for (Matching& entry : entries) {
       entry.Start(shape.rows, shape.width, args.protected_tokens, nullptr, kernels);

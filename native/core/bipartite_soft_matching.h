@@ -10,6 +10,8 @@
 namespace longvlm {
 
 struct BipartiteSoftMatchingArgs {
+  static constexpr TensorNames kNames{"metric", {"batch entry", "token", "dimension"}};
+
   ConstValues metric;       // [batch, tokens, dims]
   Shape shape;              // of `metric`, all axes at least 1
   size_t protected_tokens;  // at most the tokens: so many leading ones take no part

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <map>
 #include <stdexcept>
 #include <utility>
@@ -25,9 +26,9 @@ std::shared_ptr<CudaDevice> CudaDevice::Get(const std::string& path, int32_t ind
 
 CudaDevice::CudaDevice(const CudaFunctions& cuda, int32_t index) : cuda_(cuda), index_(index) {
   try {
-    for (lv_stream& stream : streams_) CheckCuda(cuda_, cuda_.stream_create(index_, &stream));
+    CheckCuda(cuda_, cuda_.stream_create(index_, &stream_));
+    for (lv_stream& stream : copy_streams_) CheckCuda(cuda_, cuda_.stream_create(index_, &stream));
     for (void*& half : staging_) CheckCuda(cuda_, cuda_.host_alloc(index_, kStagingBytes, &half));
-    CheckCuda(cuda_, cuda_.device_alloc(index_, sizeof(lv_report), &report_));
   } catch (...) {
     FreeAll();
     throw;
@@ -37,17 +38,24 @@ CudaDevice::CudaDevice(const CudaFunctions& cuda, int32_t index) : cuda_(cuda), 
 CudaDevice::~CudaDevice() { FreeAll(); }
 
 void CudaDevice::FreeAll() {
-  for (lv_stream stream : streams_) cuda_.stream_destroy(index_, stream);
+  cuda_.stream_destroy(index_, stream_);
+  for (lv_stream stream : copy_streams_) cuda_.stream_destroy(index_, stream);
   for (void* half : staging_) cuda_.host_free(index_, half);
-  cuda_.device_free(index_, report_);
-  cuda_.device_free(index_, workspace_);
+  for (auto& [stream, queue] : queues_) idle_.push_back(std::move(queue));
+  for (const std::unique_ptr<Queue>& queue : idle_) {
+    if (queue == nullptr) continue;
+    FreeOutgrown(*queue);
+    cuda_.device_free(index_, queue->workspace);
+    cuda_.device_free(index_, queue->report);
+    for (void* reports : queue->reports) cuda_.host_free(index_, reports);
+  }
 }
 
 void CudaDevice::Copy(size_t bytes, const std::atomic<bool>& cancelled, bool up, char* device,
                       char* host) {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const std::lock_guard<std::mutex> lock(copying_);
   const auto wait = [&](size_t half) {
-    CheckCuda(cuda_, cuda_.stream_synchronize(index_, streams_[half]));
+    CheckCuda(cuda_, cuda_.stream_synchronize(index_, copy_streams_[half]));
   };
   // Where each half of the staging memory stands: what it is bringing down.
   struct Pending {
@@ -71,11 +79,11 @@ void CudaDevice::Copy(size_t bytes, const std::atomic<bool>& cancelled, bool up,
     }
     if (up) {
       std::memcpy(staging_[half], host + done, count);
-      CheckCuda(cuda_,
-                cuda_.copy_to_device(index_, device + done, staging_[half], count, streams_[half]));
+      CheckCuda(cuda_, cuda_.copy_to_device(index_, device + done, staging_[half], count,
+                                            copy_streams_[half]));
     } else {
-      CheckCuda(cuda_,
-                cuda_.copy_to_host(index_, staging_[half], device + done, count, streams_[half]));
+      CheckCuda(cuda_, cuda_.copy_to_host(index_, staging_[half], device + done, count,
+                                          copy_streams_[half]));
       pending[half] = {host + done, count};
     }
     done += count;
@@ -96,32 +104,128 @@ void CudaDevice::Download(void* to_host, const void* from, size_t bytes,
        static_cast<char*>(to_host));
 }
 
-lv_report CudaDevice::Run(Operation operation) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  size_t needed = 0;
-  CheckCuda(cuda_, operation(nullptr, &needed, streams_[0]));
-  if (needed > workspace_bytes_) {
-    CheckCuda(cuda_, cuda_.device_free(index_, std::exchange(workspace_, nullptr)));
-    workspace_bytes_ = 0;
-    CheckCuda(cuda_, cuda_.device_alloc(index_, needed, &workspace_));
-    workspace_bytes_ = needed;
+CudaDevice::Queue& CudaDevice::QueueOf(lv_stream stream) {
+  const std::lock_guard<std::mutex> lock(queues_mutex_);
+  std::unique_ptr<Queue>& queue = queues_[stream];
+  if (queue == nullptr && !idle_.empty()) {
+    queue = std::move(idle_.back());
+    idle_.pop_back();
   }
-  size_t given = workspace_bytes_;
-  CheckCuda(cuda_, operation(workspace_, &given, streams_[0]));
-  CheckCuda(cuda_,
-            cuda_.copy_to_host(index_, staging_[0], report_, sizeof(lv_report), streams_[0]));
-  CheckCuda(cuda_, cuda_.stream_synchronize(index_, streams_[0]));
-  lv_report found;
-  std::memcpy(&found, staging_[0], sizeof(found));
-  return found;
+  if (queue == nullptr) {
+    auto made = std::make_unique<Queue>();
+    CheckCuda(cuda_, cuda_.device_alloc(index_, sizeof(lv_report), &made->report));
+    queue = std::move(made);
+  }
+  return *queue;
+}
+
+void CudaDevice::Grow(Queue& queue, size_t bytes) {
+  if (bytes <= queue.workspace_bytes) return;
+  queue.workspace_bytes = 0;
+  if (queue.workspace != nullptr) queue.outgrown.push_back(std::exchange(queue.workspace, nullptr));
+  // The last operation of `pending` is the one to come: with others before it, the smaller
+  // workspace may be in use, and to free it would be to wait for them.
+  if (queue.pending.size() == 1) FreeOutgrown(queue);
+  CheckCuda(cuda_, cuda_.device_alloc(index_, bytes, &queue.workspace));
+  queue.workspace_bytes = bytes;
+}
+
+void CudaDevice::FreeOutgrown(Queue& queue) {
+  for (void* workspace : std::exchange(queue.outgrown, {})) {
+    cuda_.device_free(index_, workspace);
+  }
+}
+
+lv_report* CudaDevice::ReportOfLast(Queue& queue) {
+  const size_t number = queue.pending.size() - 1;
+  while (queue.reports.size() <= number / kReportsAtOnce) {
+    void* reports = nullptr;
+    CheckCuda(cuda_, cuda_.host_alloc(index_, kReportsAtOnce * sizeof(lv_report), &reports));
+    queue.reports.push_back(reports);
+  }
+  return static_cast<lv_report*>(queue.reports[number / kReportsAtOnce]) + number % kReportsAtOnce;
+}
+
+void CudaDevice::Enqueue(CudaOperation operation, lv_stream stream) {
+  Queue& queue = QueueOf(stream);
+  Pending& pending = queue.pending.emplace_back(Pending{std::move(operation)});
+  size_t bytes = 0;
+  CudaCall call{index_, static_cast<lv_report*>(queue.report), nullptr, &bytes, stream};
+  CheckCuda(cuda_, pending.operation.call(cuda_, call));
+  Grow(queue, bytes);
+  lv_report* found = ReportOfLast(queue);
+  call.workspace = queue.workspace;
+  bytes = queue.workspace_bytes;
+  CheckCuda(cuda_, pending.operation.call(cuda_, call));
+  CheckCuda(cuda_, cuda_.copy_to_host(index_, found, queue.report, sizeof(lv_report), stream));
+  pending.found = found;
+}
+
+void CudaDevice::CheckReports(const std::vector<Pending>& operations) {
+  for (const Pending& pending : operations) {
+    if (pending.found == nullptr) continue;
+    CheckReport(*pending.found, pending.operation.shape, pending.operation.names);
+  }
+}
+
+void CudaDevice::Finish(lv_stream stream) {
+  std::unique_ptr<Queue> queue;
+  {
+    const std::lock_guard<std::mutex> lock(queues_mutex_);
+    const auto found = queues_.find(stream);
+    if (found != queues_.end()) {
+      queue = std::move(found->second);
+      queues_.erase(found);
+    }
+  }
+  std::exception_ptr failure;
+  try {
+    CheckCuda(cuda_, cuda_.stream_synchronize(index_, stream));
+    if (queue != nullptr) CheckReports(queue->pending);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  // Destroyed last: it may hold the last use of memory.
+  std::vector<Pending> done;
+  if (queue != nullptr) {
+    done = std::exchange(queue->pending, {});
+    FreeOutgrown(*queue);
+    const std::lock_guard<std::mutex> lock(queues_mutex_);
+    idle_.push_back(std::move(queue));
+  }
+  if (failure != nullptr) std::rethrow_exception(failure);
+}
+
+void CudaDevice::Run(CudaOperation operation) {
+  const std::lock_guard<std::mutex> lock(running_);
+  try {
+    Enqueue(std::move(operation), stream_);
+  } catch (...) {
+    try {
+      Finish(stream_);
+    } catch (...) {  // Why it could not be started says more.
+    }
+    throw;
+  }
+  Finish(stream_);
 }
 
 DeviceMemory::DeviceMemory(std::shared_ptr<CudaDevice> device, size_t bytes)
-    : device_(std::move(device)), bytes_(bytes) {
+    : device_(std::move(device)), bytes_(bytes), owned_(true) {
   CheckCuda(device_->cuda(), device_->cuda().device_alloc(device_->index(), bytes, &data_));
 }
 
-DeviceMemory::~DeviceMemory() { device_->cuda().device_free(device_->index(), data_); }
+DeviceMemory::DeviceMemory(std::shared_ptr<CudaDevice> device, void* address, size_t bytes,
+                           std::shared_ptr<const void> owner)
+    : device_(std::move(device)),
+      data_(address),
+      bytes_(bytes),
+      owned_(false),
+      owner_(std::move(owner)) {}
+
+DeviceMemory::~DeviceMemory() {
+  if (owned_) device_->cuda().device_free(device_->index(), data_);
+}
 
 void CheckReport(const lv_report& report, const Shape& shape, const TensorNames& names) {
   if (report.not_finite != LV_NOTHING_FOUND) {

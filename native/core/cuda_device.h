@@ -1,22 +1,43 @@
-// A GPU, and memory on it. Operations wait for each other and for the GPU: when a call returns, its
-// result is there.
+// A GPU, memory on it, and operations of longvlm_cuda.h that run on its streams.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "core/cuda_library.h"
-#include "core/function_ref.h"
 #include "core/tensor.h"
 
 namespace longvlm {
 
-class CudaDevice : public std::enable_shared_from_this<CudaDevice> {
+class DeviceMemory;
+
+// What an operation is called with: where it runs, and what it writes its findings to.
+struct CudaCall {
+  int32_t device;
+  lv_report* report;
+  void* workspace;  // null: only *workspace_bytes is wanted
+  size_t* workspace_bytes;
+  lv_stream stream;
+};
+
+struct CudaOperation {
+  // Calls one function of longvlm_cuda.h. Called twice, first without a workspace for its size.
+  std::function<lv_status(const CudaFunctions&, const CudaCall&)> call;
+  // Of the tensor that is read: for the message when something in it is not finite.
+  Shape shape;
+  TensorNames names;
+  // What is read and written: not freed before the operation is done.
+  std::vector<std::shared_ptr<DeviceMemory>> kept = {};
+};
+
+class CudaDevice {
  public:
   // GPU number `index` of the library in the file `path`, the same object for all who ask while one
   // has it. Throws Error ERR_LONGVLM_CUDA.
@@ -35,32 +56,72 @@ class CudaDevice : public std::enable_shared_from_this<CudaDevice> {
   void Upload(void* to, const void* from_host, size_t bytes, const std::atomic<bool>& cancelled);
   void Download(void* to_host, const void* from, size_t bytes, const std::atomic<bool>& cancelled);
 
-  // Calls operation(workspace, workspace_bytes, stream), an operation of longvlm_cuda.h that writes
-  // to report(), first for the workspace's size, and waits for it. Gives what it reported.
-  using Operation = FunctionRef<lv_status(void*, size_t*, lv_stream)>;
-  lv_report Run(Operation operation);
-  lv_report* report() const { return static_cast<lv_report*>(report_); }
+  // Puts an operation on a stream of the caller's, behind what is there already, and does not wait
+  // for it. Each stream with operations on it needs a Finish, also after an Enqueue that failed;
+  // calls for one stream come from one thread at a time, those for different streams may overlap.
+  // Throws Error when the operation cannot be started.
+  void Enqueue(CudaOperation operation, lv_stream stream);
+
+  // Waits for the stream. Throws Error for what failed on it, and Error ERR_LONGVLM_NOT_FINITE or
+  // std::invalid_argument for what the first operation with something wrong in its data found; in
+  // any case the stream is empty afterwards and what its operations kept is let go of.
+  void Finish(lv_stream stream);
+
+  // Enqueue and Finish on a stream of the device's own: when it returns, the result is there. Any
+  // number of threads may call it at once; they wait for each other.
+  void Run(CudaOperation operation);
 
  private:
   static constexpr size_t kStagingBytes = size_t{4} << 20;
+  static constexpr size_t kReportsAtOnce = 64;
+
+  // An operation on a stream, and what it will have found: null when it could not be started.
+  struct Pending {
+    CudaOperation operation;
+    const lv_report* found = nullptr;
+  };
+
+  // What the operations of one stream work in, each after the other.
+  struct Queue {
+    void* report = nullptr;      // on the GPU, of the operation that runs
+    std::vector<void*> reports;  // page-locked, kReportsAtOnce each, copies of `report`
+    void* workspace = nullptr;   // on the GPU
+    size_t workspace_bytes = 0;
+    std::vector<void*> outgrown;  // workspaces that operations before may still use
+    std::vector<Pending> pending;
+  };
 
   void FreeAll();
   void Copy(size_t bytes, const std::atomic<bool>& cancelled, bool up, char* device, char* host);
+  Queue& QueueOf(lv_stream stream);
+  void Grow(Queue& queue, size_t bytes);
+  lv_report* ReportOfLast(Queue& queue);
+  void FreeOutgrown(Queue& queue);
+  static void CheckReports(const std::vector<Pending>& operations);
 
   const CudaFunctions& cuda_;
   const int32_t index_;
-  std::mutex mutex_;
-  lv_stream streams_[2] = {};
+
+  std::mutex copying_;  // guards both streams and both halves
+  lv_stream copy_streams_[2] = {};
   void* staging_[2] = {};
-  void* report_ = nullptr;
-  void* workspace_ = nullptr;
-  size_t workspace_bytes_ = 0;
+
+  std::mutex running_;  // held by Run
+  lv_stream stream_ = nullptr;
+
+  std::mutex queues_mutex_;  // guards which queue is whose
+  std::map<lv_stream, std::unique_ptr<Queue>> queues_;
+  std::vector<std::unique_ptr<Queue>> idle_;
 };
 
 class DeviceMemory {
  public:
-  // Throws Error ERR_LONGVLM_CUDA_OOM or ERR_LONGVLM_CUDA.
+  // Memory of its own, freed at the end. Throws Error ERR_LONGVLM_CUDA_OOM or ERR_LONGVLM_CUDA.
   DeviceMemory(std::shared_ptr<CudaDevice> device, size_t bytes);
+  // Borrows memory at `address` of the device, which is not freed. `owner` is held as long; null
+  // when the caller sees to it that the memory stays.
+  DeviceMemory(std::shared_ptr<CudaDevice> device, void* address, size_t bytes,
+               std::shared_ptr<const void> owner);
   ~DeviceMemory();
   DeviceMemory(const DeviceMemory&) = delete;
   DeviceMemory& operator=(const DeviceMemory&) = delete;
@@ -73,6 +134,8 @@ class DeviceMemory {
   std::shared_ptr<CudaDevice> device_;
   void* data_ = nullptr;
   size_t bytes_;
+  bool owned_;
+  std::shared_ptr<const void> owner_;
 };
 
 // Throws Error ERR_LONGVLM_NOT_FINITE, or std::invalid_argument, when something was found in a

@@ -86,14 +86,12 @@ void MergeByAssignment(const MergeByAssignmentArgs& args, const Workers& workers
   workers.For(shape.batch * blocks, [&](size_t i) {
     const size_t entry = i / blocks;
     const size_t first = i % blocks * columns;
-    std::visit(
-        [&](const auto* rows) {
-          using T = std::remove_const_t<std::remove_pointer_t<decltype(rows)>>;
-          MergeColumns<T>(args, kernels, scratch[entry], rows + entry * shape.rows * shape.width,
-                          first, std::min(columns, shape.width - first),
-                          std::get<T*>(args.out) + entry * args.slots * shape.width);
-        },
-        args.rows);
+    Visit(args.rows, [&](const auto* rows) {
+      using T = std::remove_const_t<std::remove_pointer_t<decltype(rows)>>;
+      MergeColumns<T>(args, kernels, scratch[entry], rows + entry * shape.rows * shape.width, first,
+                      std::min(columns, shape.width - first),
+                      args.out.As<T>() + entry * args.slots * shape.width);
+    });
   });
 }
 
@@ -104,17 +102,15 @@ void SpreadByAssignment(const SpreadByAssignmentArgs& args, const Workers& worke
   const size_t all_rows = shape.batch * args.rows;
   workers.For((all_rows + kRowsPerBlock - 1) / kRowsPerBlock, [&](size_t block) {
     const size_t last = std::min((block + 1) * kRowsPerBlock, all_rows);
-    std::visit(
-        [&](const auto* slots) {
-          using T = std::remove_const_t<std::remove_pointer_t<decltype(slots)>>;
-          T* out = std::get<T*>(args.out);
-          for (size_t row = block * kRowsPerBlock; row < last; ++row) {
-            const size_t slot =
-                row / args.rows * shape.rows + static_cast<size_t>(args.assignment[row]);
-            std::copy_n(slots + slot * shape.width, shape.width, out + row * shape.width);
-          }
-        },
-        args.slots);
+    Visit(args.slots, [&](const auto* slots) {
+      using T = std::remove_const_t<std::remove_pointer_t<decltype(slots)>>;
+      T* out = args.out.As<T>();
+      for (size_t row = block * kRowsPerBlock; row < last; ++row) {
+        const size_t slot =
+            row / args.rows * shape.rows + static_cast<size_t>(args.assignment[row]);
+        std::copy_n(slots + slot * shape.width, shape.width, out + row * shape.width);
+      }
+    });
   });
 }
 

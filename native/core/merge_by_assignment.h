@@ -13,6 +13,8 @@ namespace longvlm {
 enum class MergeMode { kMean, kSum };
 
 struct MergeByAssignmentArgs {
+  static constexpr TensorNames kNames{"tensor", {"batch entry", "token", "channel"}};
+
   ConstValues rows;           // [batch, rows, width]
   Shape shape;                // of `rows`
   size_t slots;               // rows of the output
@@ -38,6 +40,8 @@ void MergeByAssignment(const MergeByAssignmentArgs& args, const Workers& workers
                        std::vector<SlotRows>& scratch);
 
 struct SpreadByAssignmentArgs {
+  static constexpr TensorNames kNames{"tensor", {"batch entry", "token", "channel"}};
+
   ConstValues slots;          // [batch, slots, width]
   Shape shape;                // of `slots`
   size_t rows;                // rows of the output

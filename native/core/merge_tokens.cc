@@ -10,8 +10,6 @@
 namespace longvlm {
 namespace {
 
-constexpr TensorNames kNames{"tokens", {"segment", "token", "channel"}};
-
 // Whether threads that take a whole segment each are busy most of the time. A segment's second read
 // then comes from cache.
 bool SegmentsFillThreads(size_t segments, size_t threads) {
@@ -33,10 +31,8 @@ void TokenMerger::MergeSegments(const MergeTokensArgs& args, size_t first, size_
   const size_t kept = KeptTokens(shape.rows, args.protected_tokens, args.schedule);
   const size_t first_row = first * shape.rows;
   const float* sizes = args.sizes == nullptr ? nullptr : args.sizes + first_row;
-  const auto tokens = std::visit(
-      [&](const auto* from) { return ConstValues(from + first_row * shape.width); }, args.tokens);
-  const auto out =
-      std::visit([&](auto* to) { return Values(to + first * kept * shape.width); }, args.out);
+  const ConstValues tokens = args.tokens.From(first_row * shape.width);
+  const Values out = args.out.From(first * kept * shape.width);
 
   if (lane.segments.size() < count) lane.segments.resize(count);
   const std::span<Matching> segments(lane.segments.data(), count);
@@ -70,7 +66,7 @@ void TokenMerger::MergeSegments(const MergeTokensArgs& args, size_t first, size_
 }
 
 void TokenMerger::Merge(const MergeTokensArgs& args, const Workers& workers) {
-  LocateNotFinite(args.tokens, args.shape, kNames, [&] {
+  LocateNotFinite(args.tokens, args.shape, MergeTokensArgs::kNames, [&] {
     const size_t segments = args.shape.batch;
     const size_t threads = std::min(workers.threads(), segments);
     if (lanes_.size() < threads) lanes_.resize(threads);

@@ -14,6 +14,8 @@
 namespace longvlm {
 
 struct MergeTokensArgs {
+  static constexpr TensorNames kNames{"tokens", {"segment", "token", "channel"}};
+
   ConstValues tokens;              // [segments, tokens, channels]
   Shape shape;                     // of `tokens`, all axes at least 1
   size_t heads;                    // a divisor of channels

@@ -1,6 +1,7 @@
 #include "core/metric.h"
 
 #include <algorithm>
+#include <type_traits>
 
 namespace longvlm {
 namespace {
@@ -11,12 +12,14 @@ constexpr size_t kTokensPerBlock = 64;
 void ReadRows(const TokenMetricArgs& args, const Kernels& kernels, size_t first, size_t count,
               float* metric) {
   const size_t dims = args.shape.width / args.heads;
-  if (const float* const* tokens = std::get_if<const float*>(&args.tokens)) {
-    kernels.token_metric_f32(*tokens + first * args.shape.width, count, args.heads, dims, metric);
-  } else {
-    kernels.token_metric_f16(std::get<const uint16_t*>(args.tokens) + first * args.shape.width,
-                             count, args.heads, dims, metric);
-  }
+  Visit(args.tokens, [&](const auto* tokens) {
+    const auto* from = tokens + first * args.shape.width;
+    if constexpr (std::is_same_v<decltype(from), const float*>) {
+      kernels.token_metric_f32(from, count, args.heads, dims, metric);
+    } else {
+      kernels.token_metric_f16(from, count, args.heads, dims, metric);
+    }
+  });
   CheckFinite(metric, count * dims);
 }
 
@@ -36,11 +39,10 @@ void ReadMetric(ConstValues tokens, const Shape& shape, size_t heads, const Kern
 }
 
 void TokenMetric(const TokenMetricArgs& args, const Workers& workers) {
-  constexpr TensorNames kNames{"tokens", {"batch entry", "token", "channel"}};
   const Kernels& kernels = ActiveKernels();
   const size_t dims = args.shape.width / args.heads;
   const size_t rows = args.shape.batch * args.shape.rows;
-  LocateNotFinite(args.tokens, args.shape, kNames, [&] {
+  LocateNotFinite(args.tokens, args.shape, TokenMetricArgs::kNames, [&] {
     workers.For((rows + kTokensPerBlock - 1) / kTokensPerBlock, [&](size_t block) {
       const size_t first = block * kTokensPerBlock;
       ReadRows(args, kernels, first, std::min(kTokensPerBlock, rows - first),

@@ -15,6 +15,8 @@ void ReadMetric(ConstValues tokens, const Shape& shape, size_t heads, const Kern
                 const Workers& workers, std::span<Matching> segments);
 
 struct TokenMetricArgs {
+  static constexpr TensorNames kNames{"tokens", {"batch entry", "token", "channel"}};
+
   ConstValues tokens;  // [batch, rows, width]
   Shape shape;         // of `tokens`, all axes at least 1
   size_t heads;        // a divisor of width

@@ -8,10 +8,9 @@
 namespace longvlm {
 
 void PoolClsTokens(const PoolClsTokensArgs& args, const Workers& workers) {
-  constexpr TensorNames kNames{"cls", {"frame", "layer", "channel"}};
   const std::vector<int32_t> all_in_one(args.shape.batch, 0);
   std::vector<SlotRows> scratch;
-  LocateNotFinite(args.cls, args.shape, kNames, [&] {
+  LocateNotFinite(args.cls, args.shape, PoolClsTokensArgs::kNames, [&] {
     MergeByAssignment({.rows = args.cls,
                        .shape = {1, args.shape.batch, args.shape.rows * args.shape.width},
                        .slots = 1,

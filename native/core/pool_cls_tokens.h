@@ -7,6 +7,8 @@
 namespace longvlm {
 
 struct PoolClsTokensArgs {
+  static constexpr TensorNames kNames{"cls", {"frame", "layer", "channel"}};
+
   ConstValues cls;  // [frames, layers, channels]
   Shape shape;      // of `cls`, all axes at least 1
   Values out;       // [layers, channels], of the type of `cls`

@@ -49,7 +49,7 @@ void ThrowNotFiniteAt(const char* what, size_t index, const Shape& shape,
 
 void ThrowNotFinite(ConstValues values, const Shape& shape, const TensorNames& names) {
   const auto at = [&values](size_t i) {
-    return std::visit([i](const auto* data) { return ToFloat(data[i]); }, values);
+    return Visit(values, [i](const auto* data) { return ToFloat(data[i]); });
   };
   const size_t size = shape.size();
   size_t first = 0;

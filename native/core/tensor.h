@@ -1,16 +1,71 @@
-// What the operations read: float32 or float16 values in row-major order, [batch, rows, width].
+// What the operations read and write: values in row-major order, [batch, rows, width].
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <variant>
+#include <stdexcept>
 
 namespace longvlm {
 
-// float16 are the bits of IEEE 754 half precision.
-using ConstValues = std::variant<const float*, const uint16_t*>;
-using Values = std::variant<float*, uint16_t*>;
+// float16 are the bits of IEEE 754 half precision; bfloat16 and int32 tensors are on GPUs only.
+enum class ElementType { kFloat32, kFloat16, kBfloat16, kInt32 };
+
+constexpr size_t SizeOf(ElementType type) {
+  return type == ElementType::kFloat32 || type == ElementType::kInt32 ? 4 : 2;
+}
+
+// Floats of one type that an operation writes. Whether `data` is memory of the host or of a GPU is
+// known to who calls the operation.
+struct Values {
+  ElementType type = ElementType::kFloat32;
+  void* data = nullptr;
+
+  Values() = default;
+  Values(ElementType of_type, void* at) : type(of_type), data(at) {}
+  Values(float* at) : data(at) {}                                  // NOLINT: the same thing
+  Values(uint16_t* at) : type(ElementType::kFloat16), data(at) {}  // NOLINT: the same thing
+
+  template <typename T>
+  T* As() const {
+    return static_cast<T*>(data);
+  }
+  // Those from number `first` on.
+  Values From(size_t first) const {
+    return {type, static_cast<std::byte*>(data) + first * SizeOf(type)};
+  }
+};
+
+// Floats of one type that an operation reads.
+struct ConstValues {
+  ElementType type = ElementType::kFloat32;
+  const void* data = nullptr;
+
+  ConstValues() = default;
+  ConstValues(ElementType of_type, const void* at) : type(of_type), data(at) {}
+  ConstValues(const Values& values) : type(values.type), data(values.data) {}  // NOLINT
+  ConstValues(const float* at) : data(at) {}                                   // NOLINT
+  ConstValues(const uint16_t* at) : type(ElementType::kFloat16), data(at) {}   // NOLINT
+
+  // Those from number `first` on.
+  ConstValues From(size_t first) const {
+    return {type, static_cast<const std::byte*>(data) + first * SizeOf(type)};
+  }
+};
+
+// Calls visitor(const float*) or visitor(const uint16_t*), the latter for float16: the types that
+// the CPU computes with.
+template <typename Visitor>
+decltype(auto) Visit(const ConstValues& values, Visitor visitor) {
+  switch (values.type) {
+    case ElementType::kFloat32:
+      return visitor(static_cast<const float*>(values.data));
+    case ElementType::kFloat16:
+      return visitor(static_cast<const uint16_t*>(values.data));
+    default:
+      throw std::invalid_argument("the CPU computes with float32 and float16 only");
+  }
+}
 
 struct Shape {
   size_t batch;

@@ -10,7 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "bind/napi_setup.h"
+#include "napi/napi_setup.h"
 
 namespace longvlm::llama {
 

@@ -1,7 +1,7 @@
 // What the kernels' arguments have in common.
 
-import { type Tensor, toFloat32 } from '../base/tensor.js';
-import { checkTensor, wrongValue } from '../base/validate.js';
+import type { Tensor } from '../base/tensor.js';
+import { checkInteger, checkTensor, wrongValue } from '../base/validate.js';
 import type { NativeDims } from '../binding.js';
 
 /** Native code counts tokens and channels in 32 bits. */
@@ -17,24 +17,21 @@ export function checkFilledTensor(name: string, value: unknown, shape: readonly 
   return tensor;
 }
 
+/** A number of attention heads that divides the channels. */
+export function checkHeads(heads: unknown, channels: number): number {
+  const count = checkInteger('heads', heads, 1);
+  if (channels % count !== 0) wrongValue('heads', `divisor of the ${channels} channels`, count);
+  return count;
+}
+
+/** Three axes as native code takes them; two are those of a single segment. */
 export function nativeDims(dims: readonly number[]): NativeDims {
-  const [batch, rows, width] = dims;
+  const [batch, rows, width] = dims.length === 2 ? [1, ...dims] : dims;
   return [batch!, rows!, width!];
 }
 
-/** A tensor of zeros with the element type of `like`. */
-export function zerosLike(like: Tensor, dims: readonly number[]): Tensor {
-  const length = dims.reduce((product, size) => product * size, 1);
-  const data = like.type === 'float32' ? new Float32Array(length) : new Uint16Array(length);
-  return { type: like.type, data, dims };
-}
-
-/** How much each token counts, in the shape `dims`: finite numbers above 0. */
-export function checkSizes(value: unknown, dims: readonly number[]): Float32Array {
-  const { data } = toFloat32(checkFilledTensor('sizes', value, dims));
-  for (const [index, size] of data.entries()) {
-    if (!(size > 0 && size < Number.POSITIVE_INFINITY))
-      wrongValue(`sizes.data[${index}]`, 'finite number above 0', size);
-  }
-  return data;
+/** `axes`, the first of which is left out when `value` is a tensor of two axes. */
+export function axesOf(value: unknown, axes: readonly [string, string, string]): readonly string[] {
+  const dims = (value as { readonly dims?: unknown } | undefined)?.dims;
+  return Array.isArray(dims) && dims.length === 2 ? axes.slice(1) : axes;
 }

@@ -55,6 +55,14 @@ export function cudaIndex(name: string, value: unknown): number {
   return Number(match[1] ?? 0);
 }
 
+/** @internal Where host tensors are computed: the number of a GPU, or undefined for the CPU. */
+export function chosenDevice(device: unknown): number | undefined {
+  if (device === undefined || device === 'auto' || device === 'cpu') return undefined;
+  if (typeof device === 'string' && !/^cuda(:\d+)?$/.test(device))
+    wrongValue('device', 'one of auto, cpu, cuda or cuda:N', device);
+  return cudaIndex('device', device);
+}
+
 /** @internal The library to use for GPU number `index`, which is known to be there. */
 export function cudaLibrary(index: number): string {
   const devices = cudaDevices();

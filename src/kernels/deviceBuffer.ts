@@ -1,7 +1,7 @@
 import { LongVLMError } from '../base/errors.js';
-import type { Tensor } from '../base/tensor.js';
+import { elementCount, type Tensor } from '../base/tensor.js';
 import { checkObject, checkOneOf, checkSignal, wrongType, wrongValue } from '../base/validate.js';
-import { binding, fromNative, type NativeDeviceBuffer, type NativeDeviceValues, runNative } from '../binding.js';
+import { binding, fromNative, type NativeArray, type NativeDeviceBuffer, runNative } from '../binding.js';
 import { cudaIndex, cudaLibrary, type Device } from './cuda.js';
 
 /** An element type of a {@link DeviceBuffer}. */
@@ -29,7 +29,13 @@ export type TransferOptions = {
   readonly signal?: AbortSignal;
 };
 
-const arrayOf = { float32: Float32Array, float16: Uint16Array, bfloat16: Uint16Array, int32: Int32Array } as const;
+/** @internal The array that the values of a tensor are in on the host. */
+export const arrayOf = {
+  float32: Float32Array,
+  float16: Uint16Array,
+  bfloat16: Uint16Array,
+  int32: Int32Array,
+} as const;
 const types = Object.keys(arrayOf) as DeviceTensorType[];
 
 /**
@@ -105,7 +111,7 @@ export class DeviceBuffer {
 
   /** How much memory it takes, in bytes. */
   get bytes(): number {
-    return countOf(this.dims) * arrayOf[this.type].BYTES_PER_ELEMENT;
+    return elementCount(this.dims) * arrayOf[this.type].BYTES_PER_ELEMENT;
   }
 
   /**
@@ -122,9 +128,9 @@ export class DeviceBuffer {
     if (!(tensor.data instanceof expected)) wrongType('tensor.data', expected.name, tensor.data);
     if (!Array.isArray(tensor.dims) || tensor.dims.join() !== this.dims.join())
       throw new RangeError(`Expected shape [${this.dims.join(', ')}] for tensor but received [${tensor.dims}]`);
-    if (tensor.data.length !== countOf(this.dims))
-      wrongValue('tensor.data.length', String(countOf(this.dims)), tensor.data.length);
-    const data: NativeDeviceValues = tensor.data;
+    if (tensor.data.length !== elementCount(this.dims))
+      wrongValue('tensor.data.length', String(elementCount(this.dims)), tensor.data.length);
+    const data: NativeArray = tensor.data;
     await runNative((addon) => addon.uploadToDevice({ buffer: native, data }), checkSignal(options.signal));
   }
 
@@ -136,7 +142,7 @@ export class DeviceBuffer {
   async download(options: TransferOptions = {}): Promise<HostTensor> {
     const native = this.native();
     checkObject('options', options);
-    const out = new arrayOf[this.type](countOf(this.dims));
+    const out = new arrayOf[this.type](elementCount(this.dims));
     await runNative((addon) => addon.downloadFromDevice({ buffer: native, out }), checkSignal(options.signal));
     return { type: this.type, data: out, dims: this.dims } as HostTensor;
   }
@@ -162,16 +168,11 @@ export class DeviceBuffer {
 
 /** @internal Memory on GPU number `index`. */
 export function allocateOn(index: number, type: DeviceTensorType, dims: readonly number[]): DeviceBuffer {
-  const bytes = countOf(dims) * arrayOf[type].BYTES_PER_ELEMENT;
   const library = cudaLibrary(index);
   try {
-    const native = binding().allocateDeviceBuffer({ library, device: index, bytes });
+    const native = binding().allocateDeviceBuffer({ library, device: index, type, count: elementCount(dims) });
     return DeviceBuffer.of(native, type, dims, index);
   } catch (error) {
     throw fromNative(error);
   }
-}
-
-function countOf(dims: readonly number[]): number {
-  return dims.reduce((product, size) => product * size, 1);
 }

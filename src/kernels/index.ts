@@ -5,13 +5,7 @@
  */
 export { LongVLMError, type LongVLMErrorCode } from '../base/errors.js';
 export type { Float32Tensor, Tensor, TensorType } from '../base/tensor.js';
-export {
-  type BipartiteSoftMatchingOptions,
-  bipartiteSoftMatching,
-  Matching,
-  type MergeOptions,
-  type UnmergeOptions,
-} from './bipartiteSoftMatching.js';
+export { type BipartiteSoftMatchingOptions, bipartiteSoftMatching } from './bipartiteSoftMatching.js';
 export { type CudaDevice, cudaDevices, type Device } from './cuda.js';
 export {
   DeviceBuffer,
@@ -20,12 +14,18 @@ export {
   type HostTensor,
   type TransferOptions,
 } from './deviceBuffer.js';
-export type { MergedDeviceTokens } from './deviceKernels.js';
-export { DeviceMatching, type DeviceMergeOptions } from './deviceMatching.js';
+export {
+  DeviceMatching,
+  type DeviceMergeOptions,
+  Matching,
+  type MergeOptions,
+  type UnmergeOptions,
+} from './matching.js';
 export { mergeSchedule } from './mergeSchedule.js';
 export {
   type MergeCallOptions,
   type MergeDeviceTokensOptions,
+  type MergedDeviceTokens,
   type MergedTokens,
   type MergeTokensOptions,
   type MergeTokensSyncOptions,

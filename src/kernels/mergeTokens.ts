@@ -1,11 +1,11 @@
-import { type Float32Tensor, float32Tensor, type Tensor } from '../base/tensor.js';
-import { checkInteger, checkObject, checkOneOf, checkSignal, wrongValue } from '../base/validate.js';
-import { binding, fromNative, type NativeMergeTokensArgs, type NativeTokenMerger, runNative } from '../binding.js';
-import { checkFilledTensor, checkSizes, nativeDims, zerosLike } from './arguments.js';
-import type { Device } from './cuda.js';
-import { DeviceBuffer } from './deviceBuffer.js';
-import { chosenDevice, type MergedDeviceTokens, mergeOnDevice, throughDevice } from './deviceKernels.js';
+import { type Float32Tensor, type Tensor, toFloat32 } from '../base/tensor.js';
+import { checkInteger, checkObject, checkOneOf } from '../base/validate.js';
+import { binding, fromNative, type NativeMergeTokensArgs, type NativeTokenMerger } from '../binding.js';
+import { axesOf, checkHeads, nativeDims } from './arguments.js';
+import { chosenDevice, type Device } from './cuda.js';
+import { DeviceBuffer, type HostTensor } from './deviceBuffer.js';
 import { chooseSchedule, keptTokens } from './mergeSchedule.js';
+import { hostPlace, type Place, type Placed, type Prepared, run, valuesOf } from './place.js';
 
 /** How to merge: what a {@link TokenMerger} does to all tokens that it gets. */
 export type TokenMergerOptions = {
@@ -85,6 +85,16 @@ export type MergedTokens = {
   readonly assignment: Int32Array;
 };
 
+/** What {@link mergeTokens} gives for a {@link DeviceBuffer}: the same, on its GPU. Each is yours to dispose. */
+export type MergedDeviceTokens = {
+  /** The merged tokens, `[segments, keep, channels]`, of the input's type. */
+  readonly tokens: DeviceBuffer;
+  /** How many tokens are in each merged token, `[segments, keep]` float32. */
+  readonly sizes: DeviceBuffer;
+  /** For each input token the merged token that it is in, `[segments, tokens]` int32. */
+  readonly assignment: DeviceBuffer;
+};
+
 /**
  * Merges the most similar tokens of each segment, level by level, until few are left: LongVLM's hierarchical token merging.
  *
@@ -113,31 +123,50 @@ export async function mergeTokens(
   options: MergeTokensOptions | MergeDeviceTokensOptions,
 ): Promise<MergedTokens | MergedDeviceTokens> {
   checkObject('options', options);
-  if (tokens instanceof DeviceBuffer) return await mergeOnDevice(tokens, options, checkSignal(options.signal));
-  const { device, ...hostOptions } = options as MergeTokensOptions;
-  const index = chosenDevice(device);
-  const { args, result } = prepareMerge(tokens, hostOptions, hostOptions);
-  const signal = checkSignal(options.signal);
-  if (index !== undefined) return await mergeThroughDevice(index, tokens, hostOptions, signal);
-  await runNative((native) => native.mergeTokens(args), signal);
-  return result;
+  if (tokens instanceof DeviceBuffer) return await mergeOnDevice(tokens, options as MergeDeviceTokensOptions);
+  const hostOptions = options as MergeTokensOptions;
+  const index = chosenDevice(hostOptions.device);
+  if (index !== undefined) return await mergeThroughDevice(index, tokens, hostOptions);
+  return await mergeOnHost(tokens, hostOptions, hostOptions);
 }
 
-async function mergeThroughDevice(
-  index: number,
+/** @internal Merges on the CPU, off the JavaScript thread. */
+export async function mergeOnHost(
   tokens: Tensor,
-  options: MergeTokensOptions,
-  signal: AbortSignal | undefined,
+  options: TokenMergerOptions,
+  call: MergeCallOptions & { readonly signal?: AbortSignal },
+  merger?: NativeTokenMerger,
 ): Promise<MergedTokens> {
-  return await throughDevice(index, [tokens, options.sizes], signal, async ([buffer, sizes], own) => {
-    const merged = await mergeOnDevice(buffer!, { ...options, sizes }, signal);
-    const download = async (from: DeviceBuffer) => await own(from).download();
-    return {
-      tokens: (await download(merged.tokens)) as Tensor,
-      sizes: (await download(merged.sizes)) as Float32Tensor,
-      assignment: (await download(merged.assignment)).data as Int32Array,
-    };
-  });
+  return toHost(await mergeWhereItLies(tokens, options, call, merger));
+}
+
+async function mergeOnDevice(tokens: DeviceBuffer, options: MergeDeviceTokensOptions): Promise<MergedDeviceTokens> {
+  return (await mergeWhereItLies(tokens, options, options)) as MergedDeviceTokens;
+}
+
+/** Copies the tokens to a GPU and what they merge to back. */
+async function mergeThroughDevice(index: number, tokens: Tensor, options: MergeTokensOptions): Promise<MergedTokens> {
+  checkMerge(hostPlace, tokens, options, options.sizes);
+  const { signal } = options;
+  const buffers: DeviceBuffer[] = [];
+  const upload = async (tensor: Tensor) => {
+    const buffer = await DeviceBuffer.upload(tensor, { device: `cuda:${index}`, signal });
+    buffers.push(buffer);
+    return buffer;
+  };
+  try {
+    const input = await upload(tokens);
+    const sizes = options.sizes && (await upload(toFloat32(options.sizes)));
+    const merged = await mergeOnDevice(input, { ...options, sizes });
+    buffers.push(...Object.values(merged));
+    return toHost({
+      tokens: await merged.tokens.download({ signal }),
+      sizes: await merged.sizes.download({ signal }),
+      assignment: await merged.assignment.download({ signal }),
+    });
+  } finally {
+    for (const buffer of buffers) buffer.dispose();
+  }
 }
 
 /**
@@ -148,54 +177,85 @@ async function mergeThroughDevice(
 export function mergeTokensSync(tokens: Tensor, options: MergeTokensSyncOptions): MergedTokens {
   checkObject('options', options);
   checkOneOf('device', options.device ?? 'auto', ['auto', 'cpu']);
-  const { args, result } = prepareMerge(tokens, options, options);
-  mergeNowInto(args);
-  return result;
+  return mergeOnHostSync(tokens, options, options);
 }
 
-/** @internal Merges on the calling thread. */
-export function mergeNowInto(args: NativeMergeTokensArgs): void {
+/** @internal Merges on the CPU while the calling thread waits. */
+export function mergeOnHostSync(
+  tokens: Tensor,
+  options: TokenMergerOptions,
+  call: MergeCallOptions,
+  merger?: NativeTokenMerger,
+): MergedTokens {
+  const { args, result } = prepareMerge(hostPlace, tokens, options, call.sizes, merger);
   try {
     binding().mergeTokensSync(args);
   } catch (error) {
     throw fromNative(error);
   }
+  return toHost(result);
 }
 
-/** @internal Checks the arguments, and makes the arrays that native code fills. */
-export function prepareMerge(
-  tokens: Tensor,
+type Merged<T extends Placed> = { readonly tokens: T; readonly sizes: T; readonly assignment: T };
+
+function toHost({ tokens, sizes, assignment }: Merged<Placed>): MergedTokens {
+  return {
+    tokens: tokens as Tensor,
+    sizes: sizes as Float32Tensor,
+    assignment: (assignment as HostTensor).data as Int32Array,
+  };
+}
+
+async function mergeWhereItLies(
+  tokens: Tensor | DeviceBuffer,
   options: TokenMergerOptions,
-  call: MergeCallOptions,
+  call: { readonly sizes?: Tensor | DeviceBuffer; readonly signal?: AbortSignal },
   merger?: NativeTokenMerger,
-): { args: NativeMergeTokensArgs; result: MergedTokens } {
-  const single = Array.isArray(tokens?.dims) && tokens.dims.length === 2;
-  checkFilledTensor('tokens', tokens, single ? ['tokens', 'channels'] : ['segments', 'tokens', 'channels']);
-  const dims = nativeDims(single ? [1, ...tokens.dims] : tokens.dims);
-  const [segments, count, channels] = dims;
-  const heads = checkInteger('heads', options.heads, 1);
-  if (channels % heads !== 0) wrongValue('heads', `divisor of the ${channels} channels`, heads);
+): Promise<Merged<Placed>> {
+  return await run(
+    tokens,
+    call.signal,
+    (place) => prepareMerge(place, tokens, options, call.sizes, merger),
+    (native, args) => native.mergeTokens(args),
+  );
+}
+
+/** Checks the arguments, whose tensors are in `place`. */
+function checkMerge(place: Place, tokens: unknown, options: TokenMergerOptions, sizes: unknown) {
+  const tensor = place.checkFloats('tokens', tokens, axesOf(tokens, ['segments', 'tokens', 'channels']));
+  const dims = nativeDims(tensor.dims);
+  const [, count, channels] = dims;
+  const heads = checkHeads(options.heads, channels);
   const protect = checkInteger('protect', options.protect ?? 0, 0, count);
   const schedule = chooseSchedule(count, protect, options);
-  const kept = keptTokens(count, protect, schedule);
-  const leading = single ? [] : [segments];
-  const sizes = call.sizes === undefined ? undefined : checkSizes(call.sizes, [...leading, count]);
+  return { tensor, dims, heads, protect, schedule, sizes: place.checkSizes(sizes, tensor.dims.slice(0, -1)) };
+}
+
+/** Checks the arguments, and makes the tensors that native code fills. */
+function prepareMerge(
+  place: Place,
+  tokens: unknown,
+  options: TokenMergerOptions,
+  sizes: unknown,
+  merger: NativeTokenMerger | undefined,
+): Prepared<NativeMergeTokensArgs, Merged<Placed>> {
+  const { tensor, ...given } = checkMerge(place, tokens, options, sizes);
+  const values = valuesOf(tensor);
+  const [, count, channels] = given.dims;
+  const leading = tensor.dims.slice(0, -2);
+  const kept = keptTokens(count, given.protect, given.schedule);
   const result = {
-    tokens: zerosLike(tokens, [...leading, kept, channels]),
-    sizes: float32Tensor(new Float32Array(segments * kept), [...leading, kept]),
-    assignment: new Int32Array(segments * count),
+    tokens: place.allocate(tensor.type, [...leading, kept, channels]),
+    sizes: place.allocate('float32', [...leading, kept]),
+    assignment: place.allocate('int32', [...leading, count]),
   };
   const args = {
+    ...given,
     merger,
-    tokens: tokens.data,
-    dims,
-    heads,
-    schedule,
-    protect,
-    sizes,
-    outTokens: result.tokens.data,
-    outSizes: result.sizes.data,
-    outAssignment: result.assignment,
+    tokens: values,
+    outTokens: valuesOf(result.tokens),
+    outSizes: valuesOf(result.sizes),
+    outAssignment: valuesOf(result.assignment),
   };
   return { args, result };
 }

@@ -1,9 +1,8 @@
 import type { Tensor } from '../base/tensor.js';
-import { checkObject, checkSignal } from '../base/validate.js';
-import { runNative } from '../binding.js';
-import { checkFilledTensor, nativeDims, zerosLike } from './arguments.js';
-import { DeviceBuffer } from './deviceBuffer.js';
-import { poolOnDevice } from './deviceKernels.js';
+import { checkObject } from '../base/validate.js';
+import { nativeDims } from './arguments.js';
+import type { DeviceBuffer } from './deviceBuffer.js';
+import { type Placed, run, valuesOf } from './place.js';
 
 export type PoolClsTokensOptions = {
   /** Stops the work; the promise then rejects with the signal's reason. */
@@ -23,15 +22,17 @@ export type PoolClsTokensOptions = {
 export async function poolClsTokens(cls: Tensor, options?: PoolClsTokensOptions): Promise<Tensor>;
 /** The same on the GPU that holds the tensor, and the result stays there. */
 export async function poolClsTokens(cls: DeviceBuffer, options?: PoolClsTokensOptions): Promise<DeviceBuffer>;
-export async function poolClsTokens(
-  cls: Tensor | DeviceBuffer,
-  options: PoolClsTokensOptions = {},
-): Promise<Tensor | DeviceBuffer> {
+export async function poolClsTokens(cls: Tensor | DeviceBuffer, options: PoolClsTokensOptions = {}): Promise<Placed> {
   checkObject('options', options);
-  if (cls instanceof DeviceBuffer) return await poolOnDevice(cls, checkSignal(options.signal));
-  checkFilledTensor('cls', cls, ['frames', 'layers', 'channels']);
-  const out = zerosLike(cls, cls.dims.slice(1));
-  const args = { cls: cls.data, dims: nativeDims(cls.dims), out: out.data };
-  await runNative((native) => native.poolClsTokens(args), checkSignal(options.signal));
-  return out;
+  return await run(
+    cls,
+    options.signal,
+    (place) => {
+      const { type, dims } = place.checkFloats('cls', cls, ['frames', 'layers', 'channels']);
+      const values = valuesOf(cls);
+      const result = place.allocate(type, dims.slice(1));
+      return { args: { cls: values, dims: nativeDims(dims), out: valuesOf(result) }, result };
+    },
+    (native, args) => native.poolClsTokens(args),
+  );
 }

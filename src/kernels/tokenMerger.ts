@@ -1,13 +1,13 @@
 import { LongVLMError } from '../base/errors.js';
 import type { Tensor } from '../base/tensor.js';
-import { checkInteger, checkObject, checkSignal } from '../base/validate.js';
-import { binding, type NativeTokenMerger, runNative } from '../binding.js';
+import { checkInteger, checkObject } from '../base/validate.js';
+import { binding, type NativeTokenMerger } from '../binding.js';
 import { checkKeepOrSchedule, checkSchedule } from './mergeSchedule.js';
 import {
   type MergeCallOptions,
   type MergedTokens,
-  mergeNowInto,
-  prepareMerge,
+  mergeOnHost,
+  mergeOnHostSync,
   type TokenMergerOptions,
 } from './mergeTokens.js';
 
@@ -59,9 +59,7 @@ export class TokenMerger {
    */
   async merge(tokens: Tensor, options: TokenMergerCallOptions = {}): Promise<MergedTokens> {
     checkObject('options', options);
-    const { args, result } = prepareMerge(tokens, this.#options, options, this.#checkNative());
-    await runNative((native) => native.mergeTokens(args), checkSignal(options.signal));
-    return result;
+    return await mergeOnHost(tokens, this.#options, options, this.#checkNative());
   }
 
   /**
@@ -71,9 +69,7 @@ export class TokenMerger {
    */
   mergeSync(tokens: Tensor, options: MergeCallOptions = {}): MergedTokens {
     checkObject('options', options);
-    const { args, result } = prepareMerge(tokens, this.#options, options, this.#checkNative());
-    mergeNowInto(args);
-    return result;
+    return mergeOnHostSync(tokens, this.#options, options, this.#checkNative());
   }
 
   /** Gives the scratch memory back, once calls under way have ended. Any number of times. */

@@ -1,9 +1,8 @@
-import { type Float32Tensor, float32Tensor, type Tensor } from '../base/tensor.js';
-import { checkInteger, checkObject, checkSignal, wrongValue } from '../base/validate.js';
-import { runNative } from '../binding.js';
-import { checkFilledTensor, nativeDims } from './arguments.js';
-import { DeviceBuffer } from './deviceBuffer.js';
-import { metricOnDevice } from './deviceKernels.js';
+import type { Float32Tensor, Tensor } from '../base/tensor.js';
+import { checkObject } from '../base/validate.js';
+import { checkHeads, nativeDims } from './arguments.js';
+import type { DeviceBuffer } from './deviceBuffer.js';
+import { type Placed, run, valuesOf } from './place.js';
 
 export type TokenMetricOptions = {
   /** Attention heads, a divisor of the channels. */
@@ -25,19 +24,19 @@ export type TokenMetricOptions = {
 export async function tokenMetric(tokens: Tensor, options: TokenMetricOptions): Promise<Float32Tensor>;
 /** The same on the GPU that holds the tokens, and the result stays there. */
 export async function tokenMetric(tokens: DeviceBuffer, options: TokenMetricOptions): Promise<DeviceBuffer>;
-export async function tokenMetric(
-  tokens: Tensor | DeviceBuffer,
-  options: TokenMetricOptions,
-): Promise<Float32Tensor | DeviceBuffer> {
+export async function tokenMetric(tokens: Tensor | DeviceBuffer, options: TokenMetricOptions): Promise<Placed> {
   checkObject('options', options);
-  if (tokens instanceof DeviceBuffer) return await metricOnDevice(tokens, options.heads, checkSignal(options.signal));
-  checkFilledTensor('tokens', tokens, ['batch', 'tokens', 'channels']);
-  const dims = nativeDims(tokens.dims);
-  const heads = checkInteger('heads', options.heads, 1);
-  if (dims[2] % heads !== 0) wrongValue('heads', `divisor of the ${dims[2]} channels`, heads);
-  const width = dims[2] / heads;
-  const out = float32Tensor(new Float32Array(dims[0] * dims[1] * width), [dims[0], dims[1], width]);
-  const args = { tokens: tokens.data, dims, heads, out: out.data };
-  await runNative((native) => native.tokenMetric(args), checkSignal(options.signal));
-  return out;
+  return await run(
+    tokens,
+    options.signal,
+    (place) => {
+      const dims = nativeDims(place.checkFloats('tokens', tokens, ['batch', 'tokens', 'channels']).dims);
+      const [batch, count, channels] = dims;
+      const heads = checkHeads(options.heads, channels);
+      const values = valuesOf(tokens);
+      const result = place.allocate('float32', [batch, count, channels / heads]);
+      return { args: { tokens: values, dims, heads, out: valuesOf(result) }, result };
+    },
+    (native, args) => native.tokenMetric(args),
+  );
 }

@@ -1,10 +1,9 @@
 import type { Tensor } from '../base/tensor.js';
-import { checkObject, checkSignal, wrongType, wrongValue } from '../base/validate.js';
-import { runNative } from '../binding.js';
-import { checkFilledTensor, nativeDims, zerosLike } from './arguments.js';
-import type { UnmergeOptions } from './bipartiteSoftMatching.js';
-import { DeviceBuffer } from './deviceBuffer.js';
-import { spreadOnDevice } from './deviceKernels.js';
+import { checkObject } from '../base/validate.js';
+import { axesOf } from './arguments.js';
+import type { DeviceBuffer } from './deviceBuffer.js';
+import { prepareSpread, type UnmergeOptions } from './matching.js';
+import { type Placed, run } from './place.js';
 
 /**
  * The way back from {@link mergeTokens}: copies each merged token, or what became of it, to every place that it came from.
@@ -28,22 +27,16 @@ export async function unmergeTokens(
   merged: Tensor | DeviceBuffer,
   assignment: Int32Array | DeviceBuffer,
   options: UnmergeOptions = {},
-): Promise<Tensor | DeviceBuffer> {
+): Promise<Placed> {
   checkObject('options', options);
-  const single = Array.isArray(merged?.dims) && merged.dims.length === 2;
-  const shape = single ? ['kept', 'channels'] : ['segments', 'kept', 'channels'];
-  if (merged instanceof DeviceBuffer) {
-    if (!(assignment instanceof DeviceBuffer)) wrongType('assignment', 'DeviceBuffer', assignment);
-    return await spreadOnDevice('merged', merged, assignment, shape, checkSignal(options.signal));
-  }
-  checkFilledTensor('merged', merged, shape);
-  const dims = nativeDims(single ? [1, ...merged.dims] : merged.dims);
-  if (!(assignment instanceof Int32Array)) wrongType('assignment', 'Int32Array', assignment);
-  if (assignment.length === 0 || assignment.length % dims[0] !== 0)
-    wrongValue('assignment.length', `positive multiple of the ${dims[0]} segments`, assignment.length);
-  const rows = assignment.length / dims[0];
-  const out = zerosLike(merged, [...(single ? [] : [dims[0]]), rows, dims[2]]);
-  const args = { tensor: merged.data, dims, rows, assignment, out: out.data };
-  await runNative((native) => native.spreadByAssignment(args), checkSignal(options.signal));
-  return out;
+  return await run(
+    merged,
+    options.signal,
+    (place) => {
+      const tensor = place.checkFloats('merged', merged, axesOf(merged, ['segments', 'kept', 'channels']));
+      const rows = place.checkAssignment(assignment, tensor.dims.slice(0, -2));
+      return prepareSpread(place, tensor, rows, assignment);
+    },
+    (native, args) => native.spreadByAssignment(args),
+  );
 }

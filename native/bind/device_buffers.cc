@@ -1,6 +1,7 @@
-#include "bind/cuda_buffers.h"
+#include "bind/device_buffers.h"
 
-#include <stdexcept>
+#include <algorithm>
+#include <iterator>
 #include <string>
 #include <utility>
 
@@ -9,19 +10,21 @@
 #include "bind/promise_worker.h"
 
 namespace longvlm {
+
 namespace {
 
 constexpr napi_type_tag kBufferTag{0x6c6f6e67766c6d01, 0x6465766963656275};
 
-DeviceBuffer& ToBuffer(Napi::Env env, const char* name, const Napi::Value& value) {
-  bool tagged = false;
-  if (!value.IsExternal() ||
-      napi_check_object_type_tag(env, value, &kBufferTag, &tagged) != napi_ok || !tagged) {
-    throw std::invalid_argument(std::string(name) + " is invalid: not a device buffer");
-  }
-  DeviceBuffer& buffer = *value.As<Napi::External<DeviceBuffer>>().Data();
-  if (buffer == nullptr) throw std::invalid_argument(std::string(name) + " is invalid: freed");
-  return buffer;
+ElementType ReadType(const Arguments& arguments) {
+  constexpr std::pair<const char*, ElementType> kTypes[] = {{"float32", ElementType::kFloat32},
+                                                            {"float16", ElementType::kFloat16},
+                                                            {"bfloat16", ElementType::kBfloat16},
+                                                            {"int32", ElementType::kInt32}};
+  const std::string name = arguments.String("type");
+  const auto* found =
+      std::ranges::find_if(kTypes, [&](const auto& type) { return type.first == name; });
+  if (found == std::end(kTypes)) Invalid("type", name);
+  return found->second;
 }
 
 // cudaDevices(args: { library: string, needsDriver: boolean }): NativeCudaDevice[]
@@ -55,11 +58,13 @@ Napi::Value CudaDevices(const Napi::CallbackInfo& info) {
 Napi::Value Allocate(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), "allocateDeviceBuffer", [&]() -> Napi::Value {
     const Arguments arguments(info);
+    const ElementType type = ReadType(arguments);
     const auto device = CudaDevice::Get(arguments.String("library"),
                                         static_cast<int32_t>(arguments.Integer("device", 0)));
-    auto memory = std::make_shared<DeviceMemory>(device, arguments.Integer("bytes", 1));
+    auto memory =
+        std::make_shared<DeviceMemory>(device, arguments.Integer("count", 1) * SizeOf(type));
     const auto external =
-        Napi::External<DeviceBuffer>::New(info.Env(), new DeviceBuffer(std::move(memory)),
+        Napi::External<DeviceBuffer>::New(info.Env(), new DeviceBuffer{type, std::move(memory)},
                                           [](Napi::BasicEnv, DeviceBuffer* held) { delete held; });
     napi_type_tag_object(info.Env(), external, &kBufferTag);
     return external;
@@ -69,9 +74,15 @@ Napi::Value Allocate(const Napi::CallbackInfo& info) {
 // freeDeviceBuffer(args: { buffer: NativeDeviceBuffer }): void
 Napi::Value Free(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), "freeDeviceBuffer", [&]() -> Napi::Value {
-    ToBuffer(info.Env(), "buffer", Arguments(info).Optional("buffer")).reset();
+    ToDeviceBuffer(info.Env(), "buffer", Arguments(info).Get("buffer")).memory.reset();
     return info.Env().Undefined();
   });
+}
+
+// The field `buffer`, for `bytes` to be copied to or from it.
+std::shared_ptr<DeviceMemory> ReadMemory(Napi::Env env, const Arguments& arguments, size_t bytes) {
+  constexpr const char* kName = "buffer";
+  return MemoryOf(ToDeviceBuffer(env, kName, arguments.Get(kName)), kName, bytes);
 }
 
 // uploadToDevice(args: { buffer: NativeDeviceBuffer, data: TypedArray }): NativeTask
@@ -80,12 +91,11 @@ Napi::Value Upload(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
     Arguments arguments(info);
     const std::span<std::byte> data = arguments.Bytes("data");
-    return StartTask(
-        info.Env(), kCallee, arguments.kept(),
-        [data, buffer = ReadDeviceBuffer(info.Env(), arguments, "buffer", data.size())](
-            const std::atomic<bool>& cancelled) {
-          buffer->device().Upload(buffer->data(), data.data(), data.size(), cancelled);
-        });
+    return StartTask(info.Env(), kCallee, arguments.kept(),
+                     [data, memory = ReadMemory(info.Env(), arguments, data.size())](
+                         const std::atomic<bool>& cancelled) {
+                       memory->device().Upload(memory->data(), data.data(), data.size(), cancelled);
+                     });
   });
 }
 
@@ -96,33 +106,35 @@ Napi::Value Download(const Napi::CallbackInfo& info) {
     Arguments arguments(info);
     const std::span<std::byte> out = arguments.Bytes("out");
     return StartTask(info.Env(), kCallee, arguments.kept(),
-                     [out, buffer = ReadDeviceBuffer(info.Env(), arguments, "buffer", out.size())](
+                     [out, memory = ReadMemory(info.Env(), arguments, out.size())](
                          const std::atomic<bool>& cancelled) {
-                       buffer->device().Download(out.data(), buffer->data(), out.size(), cancelled);
+                       memory->device().Download(out.data(), memory->data(), out.size(), cancelled);
                      });
   });
 }
 
 }  // namespace
 
-DeviceBuffer ReadDeviceBuffer(Napi::Env env, const Arguments& arguments, const char* name,
-                              size_t bytes) {
-  const DeviceBuffer& buffer = ToBuffer(env, name, arguments.Optional(name));
-  if (buffer->bytes() < bytes) {
-    throw std::invalid_argument(std::string(name) +
-                                " is invalid: " + std::to_string(buffer->bytes()) +
-                                " bytes where " + std::to_string(bytes) + " are needed");
+DeviceBuffer& ToDeviceBuffer(Napi::Env env, const char* name, const Napi::Value& value) {
+  bool tagged = false;
+  if (!value.IsExternal() ||
+      napi_check_object_type_tag(env, value, &kBufferTag, &tagged) != napi_ok || !tagged) {
+    Invalid(name, "not a device buffer");
   }
+  DeviceBuffer& buffer = *value.As<Napi::External<DeviceBuffer>>().Data();
+  if (buffer.memory == nullptr) Invalid(name, "freed");
   return buffer;
 }
 
-DeviceBuffer ReadOptionalDeviceBuffer(Napi::Env env, const Arguments& arguments, const char* name,
-                                      size_t bytes) {
-  if (arguments.Optional(name).IsUndefined()) return nullptr;
-  return ReadDeviceBuffer(env, arguments, name, bytes);
+std::shared_ptr<DeviceMemory> MemoryOf(const DeviceBuffer& buffer, const char* name, size_t bytes) {
+  const size_t found = buffer.memory->bytes();
+  if (found < bytes) {
+    Invalid(name, std::to_string(found) + " bytes where " + std::to_string(bytes) + " are needed");
+  }
+  return buffer.memory;
 }
 
-void InitCudaBuffers(Napi::Env env, Napi::Object exports) {
+void InitDeviceBuffers(Napi::Env env, Napi::Object exports) {
   exports.Set("cudaDevices", Napi::Function::New(env, CudaDevices));
   exports.Set("allocateDeviceBuffer", Napi::Function::New(env, Allocate));
   exports.Set("freeDeviceBuffer", Napi::Function::New(env, Free));

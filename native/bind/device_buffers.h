@@ -1,0 +1,25 @@
+// GPU memory as JavaScript holds it.
+#pragma once
+
+#include <memory>
+
+#include "bind/arguments.h"
+#include "core/cuda_device.h"
+#include "core/tensor.h"
+#include "napi/napi_setup.h"
+
+namespace longvlm {
+
+// What allocateDeviceBuffer() gives. Without memory once it was freed.
+struct DeviceBuffer {
+  ElementType type;
+  std::shared_ptr<DeviceMemory> memory;
+};
+
+// Throws std::invalid_argument when `value` is not such a buffer, or was freed.
+DeviceBuffer& ToDeviceBuffer(Napi::Env env, const char* name, const Napi::Value& value);
+
+// The memory of one of at least `bytes`. Throws std::invalid_argument otherwise.
+std::shared_ptr<DeviceMemory> MemoryOf(const DeviceBuffer& buffer, const char* name, size_t bytes);
+
+}  // namespace longvlm

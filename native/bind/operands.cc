@@ -1,0 +1,79 @@
+#include "bind/operands.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "bind/device_buffers.h"
+
+namespace longvlm {
+namespace {
+
+napi_typedarray_type ArrayOf(ElementType type) {
+  switch (type) {
+    case ElementType::kFloat32:
+      return napi_float32_array;
+    case ElementType::kInt32:
+      return napi_int32_array;
+    default:
+      return napi_uint16_array;
+  }
+}
+
+}  // namespace
+
+Values Operands::Read(const char* name, std::initializer_list<ElementType> types, size_t count) {
+  const auto elsewhere = [name] { Invalid(name, "on another device"); };
+  const Napi::Value value = Get(name);
+  if (value.IsTypedArray()) {
+    if (!memory_.empty()) elsewhere();
+    const HostArray array = Array(name, value);
+    const auto* type =
+        std::ranges::find_if(types, [&](ElementType each) { return ArrayOf(each) == array.type; });
+    if (type == types.end()) Invalid(name, "of another element type");
+    CheckLength(name, array, count);
+    return {*type, array.data};
+  }
+  if (!value.IsExternal()) Invalid(name, "neither a typed array nor a device buffer");
+  const DeviceBuffer& buffer = ToDeviceBuffer(env_, name, value);
+  if (std::ranges::find(types, buffer.type) == types.end()) {
+    Invalid(name, "of another element type");
+  }
+  if (!kept().empty() || (device() != nullptr && &buffer.memory->device() != device())) elsewhere();
+  memory_.push_back(MemoryOf(buffer, name, count * SizeOf(buffer.type)));
+  return {buffer.type, memory_.back()->data()};
+}
+
+Values Operands::Floats(const char* name, size_t count) {
+  // A Uint16Array is the first of these that fits: float16.
+  return Read(name, {ElementType::kFloat32, ElementType::kFloat16, ElementType::kBfloat16}, count);
+}
+
+Values Operands::FloatsLike(const char* name, const ConstValues& like, size_t count) {
+  return Read(name, {like.type}, count);
+}
+
+float* Operands::Float32s(const char* name, size_t count) {
+  return Read(name, {ElementType::kFloat32}, count).As<float>();
+}
+
+float* Operands::OptionalFloat32s(const char* name, size_t count) {
+  return Get(name).IsUndefined() ? nullptr : Float32s(name, count);
+}
+
+int32_t* Operands::Int32s(const char* name, size_t count) {
+  return count == 0 ? nullptr : Read(name, {ElementType::kInt32}, count).As<int32_t>();
+}
+
+size_t Operands::Protect(const Shape& shape) const {
+  const size_t protected_tokens = Integer("protect", 0);
+  if (protected_tokens > shape.rows) Invalid("protect", "more than the tokens");
+  return protected_tokens;
+}
+
+size_t Operands::Heads(const Shape& shape) const {
+  const size_t heads = Integer("heads", 1);
+  if (shape.width % heads != 0) throw std::invalid_argument("heads does not divide the channels");
+  return heads;
+}
+
+}  // namespace longvlm

@@ -1,0 +1,77 @@
+// Reads what an operation on tensors gets. A tensor is a typed array or a device buffer; all of one
+// call are in one place, on the host or on one GPU, and there the operation runs.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "bind/addon_state.h"
+#include "bind/arguments.h"
+#include "bind/promise_worker.h"
+#include "core/cuda_device.h"
+#include "core/cuda_operations.h"
+#include "core/tensor.h"
+#include "core/thread_pool.h"
+
+namespace longvlm {
+
+// What is wrong is a std::invalid_argument, as with Arguments. The memory that is given is valid
+// while the objects of kept() and memory() live.
+class Operands : public Arguments {
+ public:
+  explicit Operands(const Napi::CallbackInfo& info) : Arguments(info), env_(info.Env()) {}
+
+  // `count` floats: a Float32Array, a Uint16Array (float16), or a buffer of a float type.
+  Values Floats(const char* name, size_t count);
+  // The same, of the type that `like` has.
+  Values FloatsLike(const char* name, const ConstValues& like, size_t count);
+  float* Float32s(const char* name, size_t count);
+  // Null when the field is undefined.
+  float* OptionalFloat32s(const char* name, size_t count);
+  // Null when `count` is 0; the field may then be undefined.
+  int32_t* Int32s(const char* name, size_t count);
+
+  // Numbers that several operations get: at most the tokens; a divisor of the channels.
+  size_t Protect(const Shape& shape) const;
+  size_t Heads(const Shape& shape) const;
+
+  // The GPU that the tensors are on; null for the host.
+  CudaDevice* device() const { return memory_.empty() ? nullptr : &memory_.front()->device(); }
+  const std::vector<std::shared_ptr<DeviceMemory>>& memory() const { return memory_; }
+
+ private:
+  Values Read(const char* name, std::initializer_list<ElementType> types, size_t count);
+
+  Napi::Env env_;
+  std::vector<std::shared_ptr<DeviceMemory>> memory_;
+};
+
+// An operation that is ready to run, on any thread.
+using Operation = std::function<void(const std::atomic<bool>* cancelled)>;
+
+// The operation of `args`, which were read from `operands`: compute(args, workers) on the host, the
+// same on the GPU that the operands are on.
+template <typename Args, typename Compute>
+Operation MakeOperation(Napi::Env env, const Operands& operands, const Args& args,
+                        Compute compute) {
+  if (CudaDevice* device = operands.device()) {
+    CudaOperation operation = ToCuda(args);
+    operation.kept = operands.memory();
+    return [device, operation](const std::atomic<bool>*) { device->Run(operation); };
+  }
+  return [args, compute, threads = AddonState::Threads(env)](const std::atomic<bool>* cancelled) {
+    compute(args, Workers{threads.get(), cancelled});
+  };
+}
+
+// Starts what MakeOperation gives: a NativeTask.
+template <typename Args, typename Compute>
+Napi::Value StartOperation(Napi::Env env, const char* callee, const Operands& operands,
+                           const Args& args, Compute compute) {
+  return StartTask(env, callee, operands.kept(),
+                   [run = MakeOperation(env, operands, args, compute)](
+                       const std::atomic<bool>& cancelled) { run(&cancelled); });
+}
+
+}  // namespace longvlm

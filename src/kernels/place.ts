@@ -1,0 +1,134 @@
+// Where an operation's tensors lie, and so where it runs and where its results are made: on the host or on a GPU.
+
+import { elementCount, toFloat32 } from '../base/tensor.js';
+import { checkSignal, wrongType, wrongValue } from '../base/validate.js';
+import { type NativeBinding, type NativeTask, type NativeTensor, runNative } from '../binding.js';
+import { checkFilledTensor } from './arguments.js';
+import { allocateOn, arrayOf, DeviceBuffer, type DeviceTensorType, type HostTensor } from './deviceBuffer.js';
+
+export type Placed = HostTensor | DeviceBuffer;
+
+export interface Place {
+  /** Checks a tensor of floats with the axes `shape`; a number there must be matched. */
+  checkFloats(name: string, value: unknown, shape: readonly (string | number)[]): Placed;
+  /** Checks how much each token counts, in the shape `dims`. Undefined is for 1 each. */
+  checkSizes(value: unknown, dims: readonly number[]): NativeTensor | undefined;
+  /** Checks an assignment of any number of tokens; `leading` are the axes before them. Gives that number. */
+  checkAssignment(value: unknown, leading: readonly number[]): number;
+  /** A tensor for a result. */
+  allocate(type: DeviceTensorType, dims: readonly number[]): Placed;
+  /** Frees what was allocated: there will be no result. */
+  release(): void;
+}
+
+/** @internal */
+export const hostPlace: Place = {
+  checkFloats: checkFilledTensor,
+
+  checkSizes(value, dims) {
+    if (value === undefined) return undefined;
+    const { data } = toFloat32(checkFilledTensor('sizes', value, dims));
+    for (const [index, size] of data.entries()) {
+      if (!(size > 0 && size < Number.POSITIVE_INFINITY))
+        wrongValue(`sizes.data[${index}]`, 'finite number above 0', size);
+    }
+    return data;
+  },
+
+  checkAssignment(value, leading) {
+    if (!(value instanceof Int32Array)) wrongType('assignment', 'Int32Array', value);
+    const segments = elementCount(leading);
+    if (value.length === 0 || value.length % segments !== 0)
+      wrongValue('assignment.length', `positive multiple of the ${segments} segments`, value.length);
+    return value.length / segments;
+  },
+
+  allocate(type, dims) {
+    return { type, data: new arrayOf[type](elementCount(dims)), dims } as HostTensor;
+  },
+
+  release() {},
+};
+
+/** The GPU number `index`. What lies there is not looked at: sizes are above 0 as the caller warrants. */
+class DevicePlace implements Place {
+  readonly #index: number;
+  readonly #allocated: DeviceBuffer[] = [];
+
+  constructor(index: number) {
+    this.#index = index;
+  }
+
+  checkFloats(name: string, value: unknown, shape: readonly (string | number)[]): DeviceBuffer {
+    const buffer = checkBuffer(name, value);
+    if (buffer.type === 'int32') wrongValue(`${name}.type`, 'float type', buffer.type);
+    checkShape(name, buffer, shape);
+    return buffer;
+  }
+
+  checkSizes(value: unknown, dims: readonly number[]): NativeTensor | undefined {
+    if (value === undefined) return undefined;
+    const buffer = checkBuffer('sizes', value);
+    if (buffer.type !== 'float32') wrongValue('sizes.type', "'float32'", buffer.type);
+    checkShape('sizes', buffer, dims);
+    return buffer.native();
+  }
+
+  checkAssignment(value: unknown, leading: readonly number[]): number {
+    const buffer = checkBuffer('assignment', value);
+    if (buffer.type !== 'int32') wrongValue('assignment.type', "'int32'", buffer.type);
+    checkShape('assignment', buffer, [...leading, 'tokens']);
+    return buffer.dims.at(-1)!;
+  }
+
+  allocate(type: DeviceTensorType, dims: readonly number[]): DeviceBuffer {
+    const buffer = allocateOn(this.#index, type, dims);
+    this.#allocated.push(buffer);
+    return buffer;
+  }
+
+  release(): void {
+    for (const buffer of this.#allocated) buffer.dispose();
+  }
+}
+
+function checkBuffer(name: string, value: unknown): DeviceBuffer {
+  if (!(value instanceof DeviceBuffer)) wrongType(name, 'DeviceBuffer', value);
+  return value;
+}
+
+function checkShape(name: string, { dims }: DeviceBuffer, shape: readonly (string | number)[]): void {
+  const fits =
+    dims.length === shape.length && dims.every((size, axis) => typeof shape[axis] === 'string' || shape[axis] === size);
+  if (!fits) throw new RangeError(`Expected shape [${shape.join(', ')}] for ${name} but received [${dims.join(', ')}]`);
+}
+
+/** The values of a tensor, as native code takes them. */
+export function valuesOf(tensor: Placed | Int32Array): NativeTensor {
+  if (tensor instanceof DeviceBuffer) return tensor.native();
+  return tensor instanceof Int32Array ? tensor : tensor.data;
+}
+
+/** An operation whose arguments are checked and whose results are there to be filled. */
+export type Prepared<Args, Result> = { readonly args: Args; readonly result: Result };
+
+/**
+ * Runs an operation where the tensor `on` lies, on the host for what is no tensor. When it fails or `signal` aborts,
+ * the results that `prepare` allocated are freed.
+ */
+export async function run<Args, Result>(
+  on: unknown,
+  signal: unknown,
+  prepare: (place: Place) => Prepared<Args, Result>,
+  start: (native: NativeBinding, args: Args) => NativeTask,
+): Promise<Result> {
+  const place = on instanceof DeviceBuffer ? new DevicePlace(on.deviceIndex) : hostPlace;
+  try {
+    const { args, result } = prepare(place);
+    await runNative((native) => start(native, args), checkSignal(signal));
+    return result;
+  } catch (error) {
+    place.release();
+    throw error;
+  }
+}
