@@ -144,7 +144,7 @@ def check(folder):
 
 
 def measure(work, inputs, seconds):
-    """Milliseconds of each call, after one that is not counted: three and more, but fewer if they take ten times as long."""
+    """Milliseconds of each call after an uncounted one: three and more, but fewer if they take ten times as long."""
     work(inputs[-1])
     times = []
     begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Makes a CLIP vision tower with random weights, as Hugging Face saves it, and the same tower as PyTorch exports it to ONNX.
+"""Makes a CLIP vision tower with random weights, as Hugging Face saves it and as PyTorch exports it to ONNX.
 
     python bench/tower.py build/tower [--model FOLDER] [--image 224]
 

@@ -1,4 +1,4 @@
-"""Makes models of true size with random weights: a LLaVA-1.5's mmproj (ViT-L/14) and a LLaMA of 1.1 billion parameters in Q4_0.
+"""Makes models of true size with random weights: an mmproj (LLaVA-1.5, ViT-L/14) and a LLaMA (1.1 billion, Q4_0).
 
     python bench/trueScale.py build/true-scale [--image 336]
 

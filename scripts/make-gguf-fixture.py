@@ -1,6 +1,6 @@
 """Makes quantized.gguf: metadata of every kind, and blocks of every type that we dequantise beside gguf-py's reading.
 
-    python scripts/make-gguf-fixture.py test/fixtures/gguf/quantized.gguf
+python scripts/make-gguf-fixture.py test/fixtures/gguf/quantized.gguf
 """
 
 import sys
@@ -22,7 +22,9 @@ def any_blocks(kind: Type) -> numpy.ndarray:
     elements, size = gguf.GGML_QUANT_SIZES[kind]
     blocks = generator.integers(0, 256, (ROWS * COLUMNS // elements, size), dtype=numpy.uint8)
     for place in SCALES[kind]:
-        blocks[:, place : place + 2] = generator.standard_normal((len(blocks), 1)).astype(numpy.float16).view(numpy.uint8)
+        blocks[:, place : place + 2] = (
+            generator.standard_normal((len(blocks), 1)).astype(numpy.float16).view(numpy.uint8)
+        )
     return blocks.reshape(ROWS, -1)
 
 

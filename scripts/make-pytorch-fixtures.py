@@ -1,6 +1,6 @@
 """Makes what PyTorch itself saves: tensors of many types, a state_dict, the format of before 1.6, and a whole module.
 
-    python scripts/make-pytorch-fixtures.py test/fixtures/pytorch
+python scripts/make-pytorch-fixtures.py test/fixtures/pytorch
 """
 
 import collections

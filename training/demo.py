@@ -1,6 +1,6 @@
 """Writes the demo video: a story of four minutes that no training shows.
 
-    python training/demo.py models/nano
+python training/demo.py models/nano
 """
 
 import dataclasses

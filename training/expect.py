@@ -1,6 +1,6 @@
 """Writes what a video's features should be, computed here from the exported tower: the library's test compares.
 
-    python training/expect.py models/nano VIDEO expected.safetensors
+python training/expect.py models/nano VIDEO expected.safetensors
 """
 
 import pathlib

@@ -47,7 +47,11 @@ def through_codec(pictures: list, generator: numpy.random.Generator) -> list[num
             stream.options = {"preset": "ultrafast", "crf": str(generator.integers(18, 37)), "threads": "1"}
         else:
             stream.bit_rate = 0
-            stream.options = {"qscale": str(generator.integers(2, 16)), "flags": "+qscale", "global_quality": str(118 * int(generator.integers(2, 16)))}
+            stream.options = {
+                "qscale": str(generator.integers(2, 16)),
+                "flags": "+qscale",
+                "global_quality": str(118 * int(generator.integers(2, 16))),
+            }
         for picture in pictures:
             container.mux(stream.encode(av.VideoFrame.from_image(picture)))
         container.mux(stream.encode())

@@ -9,7 +9,6 @@ far sooner from dense texts (`world.narration`) beside the questions than from q
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy
 import torch
@@ -18,9 +17,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from labels import ALL_CLASSES, CLASSES, ROWS, pad_labels, rows_of_frames, words_of_classes
 from muon import Optimizer, matrices_of
 from settings import FRAMES, GLOBAL_LAYERS
-from vocabulary import BEGIN, END, VIDEO_END, VIDEO_START, before_video, first_turn, loosely, next_turn
-from world.narration import roll_call, run, scene
-from world.questions import KINDS, Asker, Question, ask
+from texts import IGNORED, Batch, Writer, narrate
+from vocabulary import BEGIN, END
+from world.questions import KINDS, ask
 from world.story import Event, draw_events, timeline
 
 ARCHITECTURE = {
@@ -33,7 +32,6 @@ ARCHITECTURE = {
     "rms_norm_eps": 1e-5,
     "tie_word_embeddings": True,
 }
-IGNORED = -100
 # The language model reads of every pair of colour and shape, also of those that no video shows.
 NOTHING: frozenset = frozenset()
 # What is learnt last is asked twice as often.
@@ -43,14 +41,14 @@ TAUGHT = (*KINDS, "what", "before", "after")
 WATCHED, FOUND = 2, 4
 # Where: classes of so many tokens each.
 POSITIONS, TOKENS_OF_POSITION = 20, 8
-# What a token of a question and one of a dense text count; those of an answer count one by the root of its length.
-QUESTION_WEIGHT, NARRATION_WEIGHT = 0.1, 0.3
 # What the heads on the tokens of the video and of the answers count, beside all of the text.
 WATCH_WEIGHT, FOUND_WEIGHT = 1.0, 0.5
 
 
 def new_language_model(vocabulary_size: int) -> LlamaForCausalLM:
-    config = LlamaConfig(vocab_size=vocabulary_size, bos_token_id=BEGIN, eos_token_id=END, pad_token_id=0, **ARCHITECTURE)
+    config = LlamaConfig(
+        vocab_size=vocabulary_size, bos_token_id=BEGIN, eos_token_id=END, pad_token_id=0, **ARCHITECTURE
+    )
     model = LlamaForCausalLM(config)
     attend_to_alike(model)
     return model
@@ -58,7 +56,7 @@ def new_language_model(vocabulary_size: int) -> LlamaForCausalLM:
 
 @torch.no_grad()
 def attend_to_alike(model: LlamaForCausalLM) -> None:
-    """Starts attention where tokens attend to tokens like them and copy what those are (after Trockman and Kolter, 2023).
+    """Starts attention where tokens attend to their like and copy what those are (after Trockman and Kolter, 2023).
 
     Queries and keys begin as one projection; of RoPE's pairs only the slow two thirds take part, which tell places in
     the text hardly apart.
@@ -74,101 +72,6 @@ def attend_to_alike(model: LlamaForCausalLM) -> None:
         copied = 0.5 * torch.nn.init.orthogonal_(torch.empty(width, width))
         attention.v_proj.weight += copied
         attention.o_proj.weight += copied.T
-
-
-class Answer(NamedTuple):
-    """Where an answer stands; `about` as in Question."""
-
-    row: int
-    start: int  # the token that the first of the answer follows
-    end: int
-    kind: str
-    about: int | None
-
-
-@dataclasses.dataclass
-class Batch:
-    """Texts about videos of equally many tokens, padded."""
-
-    prefix: torch.Tensor  # ids before the video
-    ids: torch.Tensor  # [n, text], from the token that closes the video on
-    targets: torch.Tensor  # [n, text]: the next token
-    weights: torch.Tensor  # [n, text]: what a token counts
-    block: torch.Tensor  # [n, text]: tokens see the video and their own block
-    positions: torch.Tensor  # [n, text], from 0 at the token that closes the video
-    answers: list[Answer]
-
-
-class Row:
-    """All that is said about one video, in blocks that do not see each other."""
-
-    def __init__(self):
-        self.ids, self.targets, self.weights, self.block, self.positions = [VIDEO_END], [IGNORED], [0.0], [0], [0]
-
-    def add(self, asked: list[int], answer: list[int], weights: tuple[float, float], block: int, first: int) -> int:
-        """Adds `asked` and `answer`, an END behind it, whose tokens count as `weights` say; where the answer begins."""
-        start = len(self.ids) + len(asked) - 1
-        self.ids += asked + answer
-        self.targets += [*asked[1:], *answer, END]
-        self.weights += [weights[0]] * (len(asked) - 1) + [weights[1]] * (len(answer) + 1)
-        self.block += [block] * (len(asked) + len(answer))
-        self.positions += range(first, first + len(asked) + len(answer))
-        return start
-
-
-class Writer:
-    """Turns what is said about events into token ids."""
-
-    def __init__(self, vocabulary):
-        self.encode = vocabulary.encode
-        self.prefix = [BEGIN, *self.encode(before_video()), VIDEO_START]
-        self.cache: dict[str, list[int]] = {}
-
-    def ids(self, text: str) -> list[int]:
-        if text not in self.cache:
-            if len(self.cache) > 200_000:
-                self.cache.clear()
-            self.cache[text] = self.encode(text)
-        return self.cache[text]
-
-    def write(
-        self, stories: list[list[Question]], generator: numpy.random.Generator, turns=0.0, texts=None, loose=True
-    ) -> Batch:
-        """`stories` holds the questions about each; a share of `turns` become one conversation, of many turns.
-        `texts` holds the dense texts about each."""
-        rows, answers = [], []
-        for index, questions in enumerate(stories):
-            row, blocks = Row(), 0
-            conversation = generator.random() < turns
-            for question in questions:
-                text = loosely(question.text, generator) if loose else question.text
-                follows = conversation and blocks > 0
-                blocks += not follows
-                asked = [END, *self.ids(next_turn(text))] if follows else self.ids(first_turn(text))
-                answer = self.ids(" " + question.answer)
-                weights = (QUESTION_WEIGHT, (len(answer) + 1) ** -0.5)
-                start = row.add(asked, answer, weights, blocks, row.positions[-1] + 1 if follows else 1)
-                answers.append(Answer(index, start, start + len(answer) + 1, question.kind, question.about))
-            for text in texts[index] if texts else ():
-                blocks += 1
-                first, *rest = self.encode(f"\n {text}")
-                row.add([first], rest, (0, NARRATION_WEIGHT), blocks, 1)
-            rows.append(row)
-        length = max(len(row.ids) for row in rows)
-        pad = lambda name, value: torch.tensor(  # noqa: E731
-            [getattr(row, name) + [value] * (length - len(row.ids)) for row in rows]
-        )
-        parts = pad("ids", 0), pad("targets", IGNORED), pad("weights", 0.0), pad("block", -1), pad("positions", 0)
-        return Batch(torch.tensor(self.prefix), *parts, answers)
-
-
-def narrate(
-    events: tuple[Event, ...], generator: numpy.random.Generator, scenes: int, runs: int, left_out: frozenset
-) -> list[str]:
-    """Dense texts about a story: of some scenes, of some events in a row, and of what is there but for pairs `left_out`."""
-    asker = Asker(events, generator)
-    shown = [scene(asker, int(generator.integers(len(events))), generator) for _ in range(scenes)]
-    return [*shown, *(run(events, generator) for _ in range(runs)), roll_call(events, generator, left_out)]
 
 
 def run_model(model: LlamaForCausalLM, batch: Batch, video: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -214,7 +117,9 @@ def count_right(logits: torch.Tensor, batch: Batch, tally: dict[str, list[int]])
 def in_words(tally: dict[str, list[int]]) -> str:
     total = [sum(counts[i] for counts in tally.values()) for i in (0, 1)]
     kinds = [kind for kind in KINDS if kind in tally]
-    return f"all {total[0] / total[1]:.3f}; " + ", ".join(f"{kind} {tally[kind][0] / tally[kind][1]:.2f}" for kind in kinds)
+    return f"all {total[0] / total[1]:.3f}; " + ", ".join(
+        f"{kind} {tally[kind][0] / tally[kind][1]:.2f}" for kind in kinds
+    )
 
 
 class Bundles(torch.nn.Module):
@@ -266,8 +171,8 @@ class Known:
 
 class Watch(torch.nn.Module):
     """Linear heads that are thrown away later: attention can only look back, so every token of the video learns to tell
-    what it shows, which event came before, and how many tokens did; order follows from that. The tokens of an answer learn
-    to tell the same of the event that it is found at."""
+    what it shows, which event came before, and how many tokens did; order follows from that. The tokens of an answer
+    learn to tell the same of the event that it is found at."""
 
     BEFORE = ("shape", "colour", "count")
 
@@ -293,7 +198,9 @@ class Watch(torch.nn.Module):
         rows = shares.argmax(-1)
         positions = (torch.arange(rows.shape[1]) // TOKENS_OF_POSITION).clamp_max(POSITIONS - 1)
         of_video = [*self.classes(labels, rows, events), positions.expand(len(rows), -1)]
-        tokens = [(a.row, token, a.about) for a in batch.answers if a.about is not None for token in range(a.start, a.end)]
+        tokens = [
+            (a.row, token, a.about) for a in batch.answers if a.about is not None for token in range(a.start, a.end)
+        ]
         where, tokens, about = torch.tensor(tokens).unbind(-1)
         found = self.classes(labels[where], about[:, None], events[where])
         return Known(torch.stack(of_video, -1), torch.cat(found, -1), where, tokens)
@@ -315,7 +222,7 @@ class Watch(torch.nn.Module):
 def judge(scores: torch.Tensor, sizes: list[int], targets: torch.Tensor) -> tuple[torch.Tensor, str]:
     """The mean cross-entropy of heads of `sizes`, and the share that each has right."""
     loss, right = 0, []
-    for of_head, target in zip(scores.split(sizes, -1), targets.unbind(-1)):
+    for of_head, target in zip(scores.split(sizes, -1), targets.unbind(-1), strict=True):
         loss = loss + torch.nn.functional.cross_entropy(of_head.flatten(0, -2), target.flatten(), ignore_index=IGNORED)
         right.append((of_head.argmax(-1) == target)[target != IGNORED].float().mean().item())
     return loss / len(right), " ".join(f"{share:.2f}" for share in right)
@@ -327,7 +234,7 @@ def imagine_shares(generator, rows: numpy.ndarray, segments: int, keep: int) -> 
     Tokens of a segment share its frames' rows among them, each token one row where there are enough, as real ones do.
     """
     shares = numpy.zeros((segments, keep, ROWS), numpy.float32)
-    for of_segment, frames in zip(shares, numpy.array_split(rows, segments)):
+    for of_segment, frames in zip(shares, numpy.array_split(rows, segments), strict=True):
         shown = generator.permutation(numpy.unique(frames))
         of_tokens = [*shown[:keep], *generator.choice(frames, max(0, keep - len(shown)))]
         of_segment[generator.permutation(keep), of_tokens] = 1
@@ -346,7 +253,9 @@ class Imagined:
     global_shares: torch.Tensor  # [n, ROWS]
 
 
-def imagine(generator: numpy.random.Generator, count: int, fewest: int, most: int, segments: int, keep: int) -> Imagined:
+def imagine(
+    generator: numpy.random.Generator, count: int, fewest: int, most: int, segments: int, keep: int
+) -> Imagined:
     """`count` stories of `fewest` to `most` events each, of any pairs, in `segments` of `keep` tokens."""
     stories, labels, shares, whole = [], [], [], []
     for _ in range(count):
@@ -403,7 +312,9 @@ def draw_imagined(
     return Drawn(written, drop_part(video, generator), watch.known(imagined.labels, imagined.shares, counts, written))
 
 
-def fit(name: str, model, watch: Watch, weights, rate: float, steps: int, draw: Callable, tune=True, check=None) -> None:
+def fit(
+    name: str, model, watch: Watch, weights, rate: float, steps: int, draw: Callable, tune=True, check=None
+) -> None:
     """Trains `weights` for `steps`; `draw(share of steps done)` gives what a step learns from.
 
     Prints the loss and what greedy decoding gets right every 100 steps; `check()` is called every 500.
@@ -431,7 +342,9 @@ def fit(name: str, model, watch: Watch, weights, rate: float, steps: int, draw: 
 CURRICULUM = {0: 2, 0.03: 3, 0.08: 4, 0.13: 6, 0.18: 8, 0.24: 10, 0.3: 12}
 
 
-def pretrain(writer: Writer, vocabulary, default: tuple, others: list[tuple], steps: int, batch: int, rate=5e-3, check=None):
+def pretrain(
+    writer: Writer, vocabulary, default: tuple, others: list[tuple], steps: int, batch: int, rate=5e-3, check=None
+):
     """A language model and the bundles that it reads, in videos of `default` or `others` (segments, tokens of each)."""
     torch.manual_seed(2)
     generator = numpy.random.default_rng(2)

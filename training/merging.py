@@ -66,7 +66,7 @@ def assign_tokens(metric: torch.Tensor, keep: int) -> torch.Tensor:
 
 
 def merge_tokens(tokens: torch.Tensor, heads: int, keep: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Tokens [segments, tokens, C] to merged [segments, keep, C], sizes [segments, keep] and slots [segments, tokens]."""
+    """Tokens [segments, tokens, C] to merged [segments, keep, C], sizes [segments, keep], slots [segments, tokens]."""
     segments, count, channels = tokens.shape
     slots = assign_tokens(segment_metric(tokens, heads), min(keep, count))
     sums = torch.zeros(segments, min(keep, count), channels)

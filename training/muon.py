@@ -26,7 +26,7 @@ class Muon(torch.optim.Optimizer):
             for shape, weights in by_shape.items():
                 updates = self.orthogonal(torch.stack([self.direction(weight) for weight in weights]))
                 scale = group["lr"] * 0.2 * max(shape) ** 0.5
-                for weight, update in zip(weights, updates):
+                for weight, update in zip(weights, updates, strict=True):
                     weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-scale)
 
     def direction(self, weight: torch.Tensor) -> torch.Tensor:

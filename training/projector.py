@@ -1,4 +1,4 @@
-"""Trains the projector on real merged tokens, the tower and the language model frozen; and a last stage that tunes both.
+"""Trains the projector on real merged tokens, tower and language model frozen; and a last stage that tunes both.
 
 Alignment comes first: a least-squares fit of the tokens to the bundles that they are mixtures of, which the language
 model can read already. Then the answers themselves teach it, through the frozen language model.
@@ -16,16 +16,15 @@ from language import (
     Bundles,
     Drawn,
     Watch,
-    Writer,
     count_right,
     draw_imagined,
     drop_part,
     fit,
     in_words,
     logits_of,
-    narrate,
 )
 from settings import GLOBAL_LAYERS
+from texts import Writer, narrate
 from world.questions import KINDS, ask
 from world.story import HELD_OUT, Event
 
@@ -65,7 +64,7 @@ def align(videos: Videos, bundles: Bundles, embeddings: torch.Tensor) -> torch.n
     """The linear map that comes closest to the bundles, by ridge regression over all tokens of the default merge."""
     inputs, outputs = [], []
     with torch.no_grad():
-        for events, (way, *_) in zip(videos.stories, videos.features):
+        for events, (way, *_) in zip(videos.stories, videos.features, strict=True):
             labels = torch.from_numpy(pad_labels(events))[None]
             inputs.append(tokens_of([way])[0])
             whole = bundles.clean(embeddings, labels, way.global_shares[None, None]) + bundles.layer
@@ -88,8 +87,8 @@ def align(videos: Videos, bundles: Bundles, embeddings: torch.Tensor) -> torch.n
 
 @torch.no_grad()
 def evaluate(model, projector, videos: Videos, writer: Writer, seed: int = 0, questions: int = 13, batch: int = 20):
-    """How many answers greedy decoding gets right, by kind, each asked as the first question; where videos are held out,
-    about held-out pairs."""
+    """How many answers greedy decoding gets right, by kind, each asked as the first question; about held-out pairs
+    where the videos are held out."""
     tally: dict[str, list[int]] = {}
     generator = numpy.random.default_rng(seed)
     for first in range(0, len(videos.stories), batch):
@@ -97,7 +96,9 @@ def evaluate(model, projector, videos: Videos, writer: Writer, seed: int = 0, qu
         kinds = [kind for kind in KINDS if not videos.held_out or kind not in ("first", "last", "describe")]
         asked = [ask(videos.stories[story], generator, questions, kinds, videos.held_out) for story in part]
         drawn = writer.write(asked, generator, loose=False)
-        count_right(logits_of(model, drawn, projector(tokens_of([videos.features[story][0] for story in part]))), drawn, tally)
+        count_right(
+            logits_of(model, drawn, projector(tokens_of([videos.features[story][0] for story in part]))), drawn, tally
+        )
     return tally
 
 
@@ -107,9 +108,11 @@ def tell(name: str, model, projector, validations: dict[str, Videos], writer: Wr
         print(f"{name}, {which}: {in_words(evaluate(model, projector, videos, writer))}", flush=True)
 
 
-def train(model, bundles, watch, projector, videos, validations, writer, default, steps, batch, rate: float, tune: bool):
-    """Teaches the projector the answers; with `tune` the language model too, which every second step reads bundles in place
-    of videos, or it would forget of what no video shows."""
+def train(
+    model, bundles, watch, projector, videos, validations, writer, default, steps, batch, rate: float, tune: bool
+):
+    """Teaches the projector the answers; with `tune` the language model too, which every second step reads bundles in
+    place of videos, or it would forget of what no video shows."""
     seed = 5 if tune else 4
     torch.manual_seed(seed)
     generator = numpy.random.default_rng(seed)

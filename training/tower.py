@@ -34,7 +34,7 @@ class Frames:
         self.files = [file for file in files if first_seed <= int(file.stem.split("-")[1]) < last_seed]
         self.shards = [numpy.load(file, mmap_mode="r") for file in self.files]
         self.seeds, self.shown = [], []
-        for file, shard in zip(self.files, self.shards):
+        for file, shard in zip(self.files, self.shards, strict=True):
             first = int(file.stem.split("-")[1])
             self.seeds += range(first, first + len(shard))
             self.shown.append(numpy.load(file.with_name(file.name.replace("pixels", "shown"))))
@@ -42,7 +42,10 @@ class Frames:
         self.covers = [numpy.load(file.with_name(file.name.replace("pixels", "covers"))) for file in self.files]
         self.events = [draw_story(seed, held_out).events for seed in self.seeds]
         self.labels = numpy.stack(
-            [labels_of_story(events)[rows_of_frames(shown, len(events))] for events, shown in zip(self.events, self.shown)]
+            [
+                labels_of_story(events)[rows_of_frames(shown, len(events))]
+                for events, shown in zip(self.events, self.shown, strict=True)
+            ]
         )
         self.per_shard = len(self.shards[0]) if self.shards else 0
 
@@ -57,8 +60,8 @@ class Frames:
         which patches objects and a number cover [count, patches, 2]."""
         stories = generator.integers(len(self), size=count)
         frames = generator.integers(self.labels.shape[1], size=count)
-        pixels = numpy.stack([self.pixels(story, frame) for story, frame in zip(stories, frames)])
-        covers = [self.covers[s // self.per_shard][s % self.per_shard, f] for s, f in zip(stories, frames)]
+        pixels = numpy.stack([self.pixels(story, frame) for story, frame in zip(stories, frames, strict=True)])
+        covers = [self.covers[s // self.per_shard][s % self.per_shard, f] for s, f in zip(stories, frames, strict=True)]
         covered = torch.from_numpy(numpy.stack(covers)) > COVERED
         return normalize(torch.from_numpy(pixels)), torch.from_numpy(self.labels[stories, frames]), covered
 
@@ -87,7 +90,7 @@ class Heads(torch.nn.Module):
     def losses(self, tokens: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens [n, tokens, C], labels [n, attributes]: the mean loss, and the share right of each attribute."""
         loss, right = 0, []
-        for scores, target in zip(self.linear(tokens).split(list(CLASSES.values()), -1), labels.T):
+        for scores, target in zip(self.linear(tokens).split(list(CLASSES.values()), -1), labels.T, strict=True):
             target = target[:, None].expand(scores.shape[:2])
             loss = loss + torch.nn.functional.cross_entropy(scores.flatten(0, 1), target.flatten())
             right.append((scores.argmax(-1) == target).float().mean())
@@ -95,8 +98,8 @@ class Heads(torch.nn.Module):
 
     def covered_losses(self, tokens: torch.Tensor, labels: torch.Tensor, covered: torch.Tensor) -> torch.Tensor:
         """The loss of covered patches alone: objects tell shape and colour, a number which it is."""
-        scores = dict(zip(CLASSES, self.linear(tokens).split(list(CLASSES.values()), -1)))
-        targets = dict(zip(CLASSES, labels.T))
+        scores = dict(zip(CLASSES, self.linear(tokens).split(list(CLASSES.values()), -1), strict=True))
+        targets = dict(zip(CLASSES, labels.T, strict=True))
         loss = 0
         for name, what in (("shape", 0), ("colour", 0), ("number", 1)):
             target = targets[name][:, None].expand(covered.shape[:2])
@@ -134,7 +137,7 @@ def train_tower(frames: Frames, validation: Frames, steps: int, batch: int, rate
             tower.train()
             print(
                 f"tower {step + 1}/{steps} {time.time() - started:.0f} s: loss {loss.item():.3f}; of patches right: "
-                + ", ".join(f"{name} {share:.3f}" for name, share in zip(CLASSES, right.tolist()))
+                + ", ".join(f"{name} {share:.3f}" for name, share in zip(CLASSES, right.tolist(), strict=True))
                 + f"; of [CLS]: {cls_right.mean():.3f}",
                 flush=True,
             )

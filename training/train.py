@@ -21,8 +21,9 @@ import export
 import projector as projecting
 from features import OTHER_MERGES, all_features
 from frames import render
-from language import ARCHITECTURE, Bundles, Watch, Writer, new_language_model, pretrain
+from language import ARCHITECTURE, Bundles, Watch, new_language_model, pretrain
 from settings import FRAMES, SEGMENT_FRAMES, TEST_SEED, TOKENS_PER_SEGMENT, VALIDATION_SEED
+from texts import Writer
 from tower import Frames, new_tower, train_tower
 from vocabulary import load_vocabulary, train_vocabulary
 
@@ -98,7 +99,7 @@ def main() -> None:
 
     width = ARCHITECTURE["hidden_size"]
     model, bundles, watch = new_language_model(len(vocabulary)), Bundles(width, vocabulary), Watch(width)
-    for part, weights in zip((model, bundles, watch), stages.run("language", "language.pt", language)):
+    for part, weights in zip((model, bundles, watch), stages.run("language", "language.pt", language), strict=True):
         part.load_state_dict(weights)
 
     def taught(linear, steps: int, tune: bool):
@@ -116,7 +117,7 @@ def main() -> None:
         return [part.state_dict() for part in taught(linear, flags.tuned_steps, tune=True)]
 
     if flags.tuned_steps > 0:
-        for part, weights in zip((model, linear), stages.run("tuned", "tuned.pt", tuned)):
+        for part, weights in zip((model, linear), stages.run("tuned", "tuned.pt", tuned), strict=True):
             part.load_state_dict(weights)
     export.export(flags.out, tower, linear, model, vocabulary)
 

@@ -12,8 +12,10 @@ LONGEST_RUN = 4
 
 
 def scene(asker: Asker, index: int, generator: numpy.random.Generator) -> str:
-    """All of one event and its neighbours, in any order, behind what tells it from the others: 'the circles: early, red,
-    two, before them a blue star, on the left.'"""
+    """All of one event and its neighbours, in any order, behind what tells it from the others.
+
+    'the circles: early, red, two, before them a blue star, on the left.'
+    """
     event = asker.events[index]
     cues = [asker.chosen(event)] * 2
     parts = [event.colour, COUNTS[event.count - 1], WHERE[event.place], f"{event.background} background", noun(event)]

@@ -71,7 +71,9 @@ def sentence(text: str) -> str:
 def describe(events: tuple[Event, ...]) -> str:
     """'First a red circle, then two blue stars, and last a green moon.'"""
     parts = [thing(event) for event in events]
-    return sentence(", ".join([f"first {parts[0]}", *(f"then {part}" for part in parts[1:-1]), f"and last {parts[-1]}"]))
+    return sentence(
+        ", ".join([f"first {parts[0]}", *(f"then {part}" for part in parts[1:-1]), f"and last {parts[-1]}"])
+    )
 
 
 class Asker:
@@ -82,9 +84,7 @@ class Asker:
         self.generator = generator
         self.left_out = left_out
         self.unique = {
-            field: {
-                value for value, times in Counter(getattr(event, field) for event in events).items() if times == 1
-            }
+            field: {value for value, times in Counter(getattr(event, field) for event in events).items() if times == 1}
             for field in ("shape", "colour", "place", "background", "number")
         }
 
@@ -165,7 +165,9 @@ class Asker:
         yield f"{verb.capitalize()} {self.chosen(event)} appear early, in the middle or late?"
 
     def first(self) -> str:
-        return self.pick("What comes first?", "What happens first?", "What is shown first?", "How does the video begin?")
+        return self.pick(
+            "What comes first?", "What happens first?", "What is shown first?", "How does the video begin?"
+        )
 
     def last(self) -> str:
         return self.pick("What comes last?", "What happens last?", "What is shown last?", "How does the video end?")
@@ -264,8 +266,8 @@ def ask(
     held_out: bool = False,
     left_out=HELD_OUT,
 ) -> list[Question]:
-    """Up to `count` different questions, kinds in turn and in random order. None names a pair that is `left_out`, or with
-    `held_out` each does."""
+    """Up to `count` different questions, kinds in turn and in random order. None names a pair that is `left_out`, or
+    with `held_out` each does."""
     asker = Asker(events, generator, left_out)
     questions: dict[str, Question] = {}
     for _ in range(3):

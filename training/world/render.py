@@ -114,13 +114,13 @@ class SceneRenderer:
         self.phase = generator.uniform(0, 2 * math.pi)
         if event is None:
             return
-        self.colour = tuple(
-            int(numpy.clip(value + generator.uniform(-10, 10), 0, 255)) for value in RGB[event.colour]
-        )
+        self.colour = tuple(int(numpy.clip(value + generator.uniform(-10, 10), 0, 255)) for value in RGB[event.colour])
         self.tilt = float(generator.uniform(-0.15, 0.15))
         self.jitter = generator.uniform(-0.03, 0.03, 2)
         self.corner = int(generator.integers(4))
-        self.number_size = int(min(math.sqrt(width * height) * generator.uniform(0.26, 0.34), 0.36 * min(width, height)))
+        self.number_size = int(
+            min(math.sqrt(width * height) * generator.uniform(0.26, 0.34), 0.36 * min(width, height))
+        )
 
     def frame(self, seconds: float) -> Image.Image:
         picture = self.background.copy()
@@ -145,7 +145,9 @@ class SceneRenderer:
         width, height = self.width, self.height
         upright = event.place in ("left", "right")
         room = height if upright else width
-        size = min(self.look.size * math.sqrt(width * height), 0.94 * room / (1.12 * event.count), 0.5 * min(width, height))
+        size = min(
+            self.look.size * math.sqrt(width * height), 0.94 * room / (1.12 * event.count), 0.5 * min(width, height)
+        )
         if motion == "pulse":
             size *= 1 + 0.12 * wave
         size = max(8, round(size))

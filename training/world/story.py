@@ -19,7 +19,7 @@ TRANSITIONS = ("cut", "fade")
 
 # Colour and shape that no video of training shows, nor any question about one names: each colour once, each shape once.
 # The language model, which learns without a video, reads of them as of all others.
-HELD_OUT = frozenset(zip(COLOURS, SHAPES[3:] + SHAPES[:3]))
+HELD_OUT = frozenset(zip(COLOURS, SHAPES[3:] + SHAPES[:3], strict=True))
 
 # An event takes at least this share of the video, so that some sampled frames show it.
 SHORTEST_EVENT = 1 / 18
@@ -97,14 +97,16 @@ def timeline(generator: numpy.random.Generator, count: int) -> list[tuple[float,
     return spans
 
 
-def draw_pairs(generator: numpy.random.Generator, count: int, held_out: bool, left_out=HELD_OUT) -> list[tuple[str, str]]:
+def draw_pairs(
+    generator: numpy.random.Generator, count: int, held_out: bool, left_out=HELD_OUT
+) -> list[tuple[str, str]]:
     """Different pairs of colour and shape but for those `left_out`; with `held_out`, some are HELD_OUT."""
     seen = [(c, s) for c in COLOURS for s in SHAPES if (c, s) not in left_out]
     pairs = [seen[i] for i in generator.permutation(len(seen))[:count]]
     if held_out:
         unseen = sorted(HELD_OUT)
         some = int(generator.integers(1, max(2, count // 3) + 1))
-        for where, which in zip(generator.permutation(count)[:some], generator.permutation(len(unseen))):
+        for where, which in zip(generator.permutation(count)[:some], generator.permutation(len(unseen)), strict=False):
             pairs[where] = unseen[which]
     return pairs
 

@@ -1,6 +1,6 @@
 """Writes stories as video files, and data sets of them with their questions.
 
-    python -m world.video FOLDER --videos 64 --seed 2000000 [--held-out]
+python -m world.video FOLDER --videos 64 --seed 2000000 [--held-out]
 """
 
 import argparse
@@ -68,19 +68,23 @@ def questions_of(story: Story, count: int, held_out: bool) -> list[Question]:
 def make_one(folder: pathlib.Path, seed: int, held_out: bool, questions: int) -> list[dict]:
     story = draw_story(seed, held_out)
     name = f"{'held-out' if held_out else 'world'}-{seed}"
-    file = next((f for f in folder.glob(f"{name}.*") if ".part." not in f.name), None) or write_video(story, folder, name)
+    file = next((f for f in folder.glob(f"{name}.*") if ".part." not in f.name), None) or write_video(
+        story, folder, name
+    )
     return [
         {"video": file.name, "question": question.text, "answer": question.answer, "kind": question.kind}
         for question in questions_of(story, questions, held_out)
     ]
 
 
-def make_dataset(folder: pathlib.Path, videos: int, seed: int, held_out: bool = False, questions: int = 8) -> pathlib.Path:
+def make_dataset(
+    folder: pathlib.Path, videos: int, seed: int, held_out: bool = False, questions: int = 8
+) -> pathlib.Path:
     """Writes videos and questions.jsonl, the data set that `longvlm eval` reads."""
     folder.mkdir(parents=True, exist_ok=True)
     with concurrent.futures.ProcessPoolExecutor(os.cpu_count()) as pool:
         seeds = range(seed, seed + videos)
-        lines = pool.map(make_one, *zip(*((folder, each, held_out, questions) for each in seeds)))
+        lines = pool.map(make_one, *zip(*((folder, each, held_out, questions) for each in seeds), strict=True))
         text = "".join(json.dumps(line) + "\n" for part in lines for line in part)
     file = folder / ("held-out.jsonl" if held_out else "questions.jsonl")
     file.write_text(text)
