@@ -1,0 +1,114 @@
+// Who may import whom in src/: two tables, and the rules of dependency-cruiser made from them.
+// `npm run check` runs `depcruise src` in the root, which reads this file.
+
+// The folders of src/, and files directly in it, lowest first.
+const library = [
+  ...['base', 'binding.ts', 'kernels', 'files', 'cache', 'compute', 'video', 'tower', 'projector', 'reduce', 'encode'],
+  ...['llm', 'models', 'load', 'longvlm.ts', 'eval'],
+];
+const below = (name) => library.slice(0, library.indexOf(name));
+
+// What each of them may import besides its own files. Whatever is not listed is an error, be it a folder or an import.
+const mayImport = {
+  base: [],
+  'binding.ts': ['base'],
+  kernels: ['base', 'binding.ts'],
+  files: ['base'],
+  cache: ['base', 'files'],
+  compute: ['base', 'files'],
+  video: ['base'],
+  tower: ['base', 'binding.ts', 'files', 'cache', 'compute'],
+  projector: ['base', 'files', 'cache', 'compute'],
+  reduce: ['base', 'kernels'],
+  encode: ['base', 'kernels', 'files', 'cache', 'compute', 'video', 'tower', 'projector', 'reduce'],
+  llm: ['base', 'binding.ts', 'files'],
+  models: ['base', 'files', 'cache'],
+  load: below('load'),
+  'longvlm.ts': ['base', 'video', 'tower', 'projector', 'reduce', 'encode', 'llm', 'models', 'load'],
+  eval: ['base', 'files', 'encode', 'llm', 'longvlm.ts'],
+  'index.ts': library,
+  cli: [...library, 'index.ts'],
+};
+
+// npm packages, and where they may be imported.
+const packagesIn = {
+  'cli-progress': ['cli'],
+  commander: ['cli'],
+  'env-paths': ['cache'],
+  'node-llama-cpp': ['llm'],
+  'onnxruntime-node': ['compute'],
+  'proper-lockfile': ['cache'],
+  protobufjs: ['compute'],
+  valibot: ['base', 'files', 'cache', 'tower', 'projector', 'encode', 'models', 'load', 'eval'],
+  yauzl: ['files'],
+};
+
+/** Matches the paths below any of `names`, each a folder of src/ or a file in it. */
+function pathsOf(names) {
+  return names.map((name) => `^src/${name.replace('.', '\\.')}${name.endsWith('.ts') ? '$' : '/'}`);
+}
+
+/** Matches the paths of a package: of its files, of its types, and its bare name where it is not installed. */
+function pathsOfPackage(name) {
+  return [`(^|/)node_modules/(@types/)?${name}/`, `^${name}($|/)`];
+}
+
+const folderRules = Object.entries(mayImport).map(([name, targets]) => ({
+  name: `imports-of-${name}`,
+  comment: `${name} may import ${targets.join(', ') || 'nothing'} besides its own files.`,
+  severity: 'error',
+  from: { path: pathsOf([name]) },
+  to: { path: '^src/', pathNot: pathsOf([name, ...targets]) },
+}));
+
+const packageRules = Object.entries(packagesIn).map(([name, folders]) => ({
+  name: `users-of-${name}`,
+  comment: `${name} may be imported in ${folders.join(', ')} only.`,
+  severity: 'error',
+  from: { path: '^src/', pathNot: pathsOf(folders) },
+  to: { path: pathsOfPackage(name) },
+}));
+
+export default {
+  forbidden: [
+    ...folderRules,
+    ...packageRules,
+    {
+      name: 'no-cycles',
+      comment: 'Imports of types count, too.',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { circular: true },
+    },
+    {
+      name: 'no-other-packages',
+      comment: 'A package has a line in packagesIn, a dependency in package.json, and a reason in docs/dependencies.md.',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { dependencyTypesNot: ['core', 'local'], pathNot: Object.keys(packagesIn).flatMap(pathsOfPackage) },
+    },
+    {
+      name: 'nothing-outside-src',
+      comment: 'src/ is all that is compiled and published.',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { dependencyTypes: ['local'], pathNot: '^src/' },
+    },
+  ],
+  required: [
+    {
+      // Nothing has this path, so every module outside the table fails, whether it imports anything or not.
+      name: 'listed',
+      comment: 'A folder of src/, and a file directly in it, needs a line in mayImport.',
+      severity: 'error',
+      module: { path: '^src/', pathNot: pathsOf(Object.keys(mayImport)) },
+      to: { path: '^$' },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsConfig: { fileName: 'tsconfig.json' },
+    tsPreCompilationDeps: true,
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default', 'types'] },
+  },
+};
