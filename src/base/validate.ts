@@ -20,20 +20,26 @@ export function wrongValue(name: string, expected: string, value: unknown): neve
   throw new RangeError(`Expected ${expected} for ${name} but received ${describe(value)}`);
 }
 
+/** What an integer is to be, in words. */
+export function integerWords(min: number, max: number): string {
+  if (max < Number.MAX_SAFE_INTEGER) return `integer between ${min} and ${max}`;
+  return min === 1 ? 'positive integer' : `integer of at least ${min}`;
+}
+
+/** What a number is to be, in words. */
+export function numberWords(min: number, max: number): string {
+  return max === Number.POSITIVE_INFINITY ? `number of at least ${min}` : `number between ${min} and ${max}`;
+}
+
 export function checkInteger(name: string, value: unknown, min: number, max = Number.MAX_SAFE_INTEGER): number {
-  const expected =
-    min === 1 && max === Number.MAX_SAFE_INTEGER
-      ? 'positive integer'
-      : max === Number.MAX_SAFE_INTEGER
-        ? `integer of at least ${min}`
-        : `integer between ${min} and ${max}`;
+  const expected = integerWords(min, max);
   if (typeof value !== 'number') wrongType(name, expected, value);
   if (!Number.isInteger(value) || value < min || value > max) wrongValue(name, expected, value);
   return value;
 }
 
 export function checkNumber(name: string, value: unknown, min: number, max = Number.POSITIVE_INFINITY): number {
-  const expected = max === Number.POSITIVE_INFINITY ? `number of at least ${min}` : `number between ${min} and ${max}`;
+  const expected = numberWords(min, max);
   if (typeof value !== 'number') wrongType(name, expected, value);
   if (!(value >= min && value <= max)) wrongValue(name, expected, value);
   return value;
