@@ -12,7 +12,7 @@ import {
   loadOptionsToChat,
   type ModelFlags,
 } from './options.js';
-import { Progress } from './progress.js';
+import { ProgressBar } from './progress.js';
 import { devicesOf, videoLine, videoReport, warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
 
@@ -32,18 +32,18 @@ export function askCommand(): Command {
 
 async function ask(video: string, question: string, flags: Flags, signal: AbortSignal): Promise<void> {
   const started = performance.now();
-  const progress = new Progress();
+  const progress = new ProgressBar();
   let vlm: LongVLM | undefined;
   try {
     vlm = await LongVLM.load({
       ...loadOptionsToChat(flags),
-      onProgress: progress.onLoad,
-      onDownload: progress.onDownload,
+      onProgress: progress.onProgress,
+      onDownload: progress.onProgress,
       signal,
     });
     const loaded = performance.now();
     if (!isFeaturesFile(video)) vlm.checkQuestion(question, chatOptions(flags));
-    const features = await featuresOf(vlm, video, { onProgress: progress.onEncode, signal });
+    const features = await featuresOf(vlm, video, { onProgress: progress.onProgress, signal });
     const encoded = performance.now();
     progress.stop();
     process.stderr.write(warningLines(features.source));

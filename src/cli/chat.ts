@@ -14,7 +14,7 @@ import {
   loadOptionsToChat,
   type ModelFlags,
 } from './options.js';
-import { Progress } from './progress.js';
+import { ProgressBar } from './progress.js';
 import { videoLine, videoReport, warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
 
@@ -32,17 +32,17 @@ export function chatCommand(): Command {
 }
 
 async function chat(video: string, flags: Flags, signal: AbortSignal): Promise<void> {
-  const progress = new Progress();
+  const progress = new ProgressBar();
   let vlm: LongVLM | undefined;
   try {
     vlm = await LongVLM.load({
       ...loadOptionsToChat(flags),
-      onProgress: progress.onLoad,
-      onDownload: progress.onDownload,
+      onProgress: progress.onProgress,
+      onDownload: progress.onProgress,
       signal,
     });
     if (!isFeaturesFile(video)) vlm.checkQuestion(undefined, chatOptions(flags));
-    const features = await featuresOf(vlm, video, { onProgress: progress.onEncode, signal });
+    const features = await featuresOf(vlm, video, { onProgress: progress.onProgress, signal });
     progress.stop();
     process.stderr.write(`${warningLines(features.source)}${videoLine(features, flags.tokens)}\n`);
     await vlm.releaseVision();

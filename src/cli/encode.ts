@@ -5,7 +5,7 @@ import { catalogue } from '../models/catalogue.js';
 import { readNano } from '../models/nano.js';
 import { addVisionOptions, loadOptions, type ModelFlags } from './options.js';
 import { checkOutput } from './output.js';
-import { Progress } from './progress.js';
+import { ProgressBar } from './progress.js';
 import { videoLine, videoReport, warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
 
@@ -28,12 +28,12 @@ export function encodeCommand(): Command {
 async function encode(video: string, flags: Flags, signal: AbortSignal): Promise<void> {
   await checkOutput(flags.output, '.safetensors');
   const started = performance.now();
-  const progress = new Progress();
+  const progress = new ProgressBar();
   let vlm: LongVLM | undefined;
   try {
-    vlm = await LongVLM.load({ ...towerOptions(flags), onDownload: progress.onDownload, signal });
+    vlm = await LongVLM.load({ ...towerOptions(flags), onDownload: progress.onProgress, signal });
     const loaded = performance.now();
-    const features = await vlm.encode(video, { onProgress: progress.onEncode, signal });
+    const features = await vlm.encode(video, { onProgress: progress.onProgress, signal });
     await features.save(flags.output, { type: flags.type });
     const ended = performance.now();
     progress.stop();

@@ -17,7 +17,7 @@ import {
   type ModelFlags,
 } from './options.js';
 import { checkOutput } from './output.js';
-import { Progress } from './progress.js';
+import { ProgressBar } from './progress.js';
 import { warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
 
@@ -52,17 +52,17 @@ export function evalCommand(): Command {
 
 async function evaluateDataset(file: string, flags: Flags, signal: AbortSignal): Promise<void> {
   const { output, features: featuresFolder } = flags;
-  const resume = output === undefined ? undefined : `${output}.part.jsonl`;
+  const resume = output === undefined ? undefined : `${output}.unfinished.jsonl`;
   if (output !== undefined) await checkOutput(output, '.json');
   const dataset = await readDataset(file, { videos: flags.limit, signal });
   const started = performance.now();
-  const progress = new Progress();
+  const progress = new ProgressBar();
   let vlm: LongVLM | undefined;
   try {
     vlm = await LongVLM.load({
       ...loadOptionsToChat(flags),
-      onProgress: progress.onLoad,
-      onDownload: progress.onDownload,
+      onProgress: progress.onProgress,
+      onDownload: progress.onProgress,
       signal,
     });
     const loaded = performance.now();
@@ -71,7 +71,7 @@ async function evaluateDataset(file: string, flags: Flags, signal: AbortSignal):
       ...askOptions(flags),
       featuresFolder,
       resume,
-      onProgress: progress.onEvaluate,
+      onProgress: progress.onProgress,
       signal,
     });
     if (output !== undefined) await savePredictions(output, result.predictions);

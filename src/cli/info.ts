@@ -8,7 +8,7 @@ import { LongVLM } from '../longvlm.js';
 import { findFfmpeg } from '../video/ffmpeg.js';
 import { probeVideo } from '../video/probe.js';
 import { addLanguageOptions, addTowerOptions, loadOptions, type ModelFlags } from './options.js';
-import { Progress } from './progress.js';
+import { ProgressBar } from './progress.js';
 import { run } from './run.js';
 
 type Flags = ModelFlags & { json?: boolean };
@@ -85,7 +85,7 @@ async function describeVideo(video: string, ffmpeg: string | undefined, signal: 
 async function describeModels(flags: Flags, signal: AbortSignal): Promise<object> {
   const { model, vision, projector, llm } = flags;
   const ownModels = model === undefined && [vision, projector, llm].some((part) => part !== undefined);
-  const progress = new Progress();
+  const progress = new ProgressBar();
   try {
     const vlm = await LongVLM.load({
       ...loadOptions(flags),
@@ -93,8 +93,8 @@ async function describeModels(flags: Flags, signal: AbortSignal): Promise<object
       lazy: false,
       // As a description needs neither, they must not be what fails.
       ...(ownModels && { globalLayers: 1, tokensPerSegment: 1 }),
-      onProgress: progress.onLoad,
-      onDownload: progress.onDownload,
+      onProgress: progress.onProgress,
+      onDownload: progress.onProgress,
       signal,
     });
     try {

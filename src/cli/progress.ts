@@ -1,52 +1,65 @@
 // A progress bar on stderr, when that is a terminal.
 import { SingleBar } from 'cli-progress';
+import type { Progress } from '../base/progress.js';
 import type { EncodeProgress } from '../encode/encodeVideo.js';
-import type { EvaluationProgress } from '../eval/evaluate.js';
-import type { HubProgress } from '../models/hub/hub.js';
 
-/** Shows how far loading, encoding and evaluating are. Silent where stderr is no terminal. */
-export class Progress {
+const labels: Readonly<Record<Progress['stage'], string>> = {
+  download: 'downloading',
+  convert: 'converting',
+  load: 'loading',
+  fetch: 'fetching',
+  probe: 'reading the file',
+  encode: 'encoding',
+  evaluate: 'evaluating',
+};
+
+/** What numbers of a unit are divided by, and what follows them. */
+const units: Readonly<Record<Progress['unit'], readonly [divisor: number, text: string]>> = {
+  bytes: [1e6, ' MB'],
+  share: [0.01, '%'],
+  tensors: [1, ' tensors'],
+  frames: [1, ' frames'],
+  questions: [1, ' questions'],
+};
+
+/** Shows how far whatever takes time has come. Silent where stderr is no terminal. */
+export class ProgressBar {
   #bar: SingleBar | undefined;
-  #stage = '';
+  #label = '';
 
-  readonly onDownload = ({ file, bytes, totalBytes }: HubProgress): void => {
-    const name = file.split('/').at(-1)!;
-    this.#show(name, Math.round(bytes / 1e6), Math.round(totalBytes / 1e6), ' MB');
+  readonly onProgress = (progress: Progress | EncodeProgress): void => {
+    if (!process.stderr.isTTY) return;
+    const { stage, done, total, unit, name } = inOneShape(progress);
+    const label = (stage === 'download' && name?.split('/').at(-1)) || labels[stage];
+    const [divisor, text] = units[unit];
+    const value = Math.round(done / divisor);
+    if (label === this.#label) {
+      this.#bar?.update(value);
+      return;
+    }
+    this.stop();
+    this.#label = label;
+    this.#bar = new SingleBar({
+      format: `${label.padEnd(16)} ${total > 0 ? `{bar} {value}/{total}${text}, {eta_formatted} left` : `{value}${text}`}`,
+      barCompleteChar: '\u2588',
+      barIncompleteChar: '\u2591',
+      barsize: 30,
+      clearOnComplete: true,
+      hideCursor: true,
+      stream: process.stderr,
+    });
+    this.#bar.start(Math.round(total / divisor), value);
   };
-
-  /** Loading of the language model, `0` to `1`. */
-  readonly onLoad = (share: number): void => this.#show('loading', Math.round(share * 100), 100, '%');
-
-  readonly onEncode = ({ stage, frames, totalFrames }: EncodeProgress): void => {
-    if (stage === 'probe') this.#show('reading the file', 0, totalFrames, ' frames');
-    else this.#show('encoding', frames, totalFrames, ' frames');
-  };
-
-  readonly onEvaluate = ({ questions, totalQuestions }: EvaluationProgress): void =>
-    this.#show('evaluating', questions, totalQuestions, ' questions');
 
   /** Takes the bar off the screen. */
   stop(): void {
     this.#bar?.stop();
     this.#bar = undefined;
-    this.#stage = '';
+    this.#label = '';
   }
+}
 
-  #show(stage: string, value: number, total: number, unit: string): void {
-    if (!process.stderr.isTTY) return;
-    if (stage !== this.#stage) {
-      this.stop();
-      this.#stage = stage;
-      this.#bar = new SingleBar({
-        format: `${stage.padEnd(16)} {bar} {value}/{total}${unit}, {eta_formatted} left`,
-        barCompleteChar: '\u2588',
-        barIncompleteChar: '\u2591',
-        barsize: 30,
-        clearOnComplete: true,
-        hideCursor: true,
-        stream: process.stderr,
-      });
-      this.#bar.start(total, value);
-    } else this.#bar?.update(value);
-  }
+function inOneShape(progress: Progress | EncodeProgress): Progress {
+  if ('done' in progress) return progress;
+  return { stage: progress.stage, done: progress.frames, total: progress.totalFrames, unit: 'frames' };
 }

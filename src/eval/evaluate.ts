@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { hashOf } from '../base/hash.js';
+import type { Progress } from '../base/progress.js';
 import { checkFunction, checkObject, checkString, wrongType } from '../base/validate.js';
 import { version } from '../base/version.js';
 import { FeaturesCache } from '../encode/featuresCache.js';
@@ -11,15 +12,15 @@ import type { VideoChat } from '../llm/chat.js';
 import { type ChatOptions, LongVLM } from '../longvlm.js';
 import { checkDataset, type Dataset, type DatasetEntry } from './dataset.js';
 import type { Prediction } from './predictions.js';
-import { PartFile, type RunIdentity } from './resumeFile.js';
+import { ResumeFile, type RunIdentity } from './resumeFile.js';
 import { scoreAnswer } from './score.js';
 
-/** How far an evaluation has come. */
-export type EvaluationProgress = {
-  /** Entries answered so far, with those of an earlier run. */
-  readonly questions: number;
-  readonly totalQuestions: number;
-  /** The mean score of these; `0` before there are any. */
+/**
+ * How far an evaluation has come: stage `evaluate`, unit `questions`, of which `done` are answered, with those of an earlier
+ * run.
+ */
+export type EvaluationProgress = Progress & {
+  /** The mean score of the questions that are answered; `0` before there are any. */
   readonly score: number;
 };
 
@@ -90,8 +91,8 @@ export async function evaluate(
 
   await checkQuestions(vlm, entries, settings, signal);
   const cache = featuresFolder === undefined ? given.cache : await FeaturesCache.open(featuresFolder);
-  const part =
-    resume === undefined ? undefined : await PartFile.open(resume, await identityOf(vlm, entries, settings), entries);
+  const resumed =
+    resume === undefined ? undefined : await ResumeFile.open(resume, await identityOf(vlm, entries, settings), entries);
   try {
     const predictions = new Map<number, Prediction>();
     const warnings: string[] = [];
@@ -102,10 +103,11 @@ export async function evaluate(
       sum += prediction.score;
     };
     const report = () => {
-      const { size } = predictions;
-      onProgress?.({ questions: size, totalQuestions: entries.length, score: sum / Math.max(1, size) });
+      const { size: done } = predictions;
+      const total = entries.length;
+      onProgress?.({ stage: 'evaluate', done, total, unit: 'questions', score: sum / Math.max(1, done) });
     };
-    for (const [index, answers] of part?.answers ?? []) keep(index, answers);
+    for (const [index, answers] of resumed?.answers ?? []) keep(index, answers);
     report();
     for (const [video, indices] of byVideo(entries)) {
       const left = indices.filter((index) => !predictions.has(index));
@@ -113,14 +115,14 @@ export async function evaluate(
       const features = await vlm.encode(video, { cache, signal });
       warnings.push(...features.source.warnings);
       for await (const [index, answers] of answersAbout(vlm, features, entries, left, { ...settings, signal })) {
-        await part?.append(index, answers);
+        await resumed?.append(index, answers);
         keep(index, answers);
         report();
       }
     }
     return { ...summary(entries.map((_, index) => predictions.get(index)!)), warnings };
   } finally {
-    await part?.close();
+    await resumed?.close();
   }
 }
 

@@ -12,7 +12,7 @@ const format = 'longvlm.evaluation';
 const formatVersion = 1;
 
 /** JSON Lines: the identity of the run, then an entry's index and answers in each line, as they come. */
-export class PartFile {
+export class ResumeFile {
   /** What was answered before, by the entries' indices. */
   readonly answers: ReadonlyMap<number, readonly string[]>;
   readonly #file: string;
@@ -29,7 +29,7 @@ export class PartFile {
    * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when the file belongs to another run, `ERR_LONGVLM_DATASET` when it is
    *   damaged, `ERR_LONGVLM_FILE` when it cannot be read or written
    */
-  static async open(file: string, run: RunIdentity, entries: readonly DatasetEntry[]): Promise<PartFile> {
+  static async open(file: string, run: RunIdentity, entries: readonly DatasetEntry[]): Promise<ResumeFile> {
     const header = `${JSON.stringify({ format, version: formatVersion, ...run })}\n`;
     const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return Buffer.alloc(0);
@@ -45,7 +45,7 @@ export class PartFile {
       handle = await open(file, 'a');
       await handle.truncate(wholeBytes);
       if (wholeBytes === 0) await handle.appendFile(header);
-      return new PartFile(file, handle, answers);
+      return new ResumeFile(file, handle, answers);
     } catch (error) {
       await handle?.close();
       throw fileError(file, error);

@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { fileError } from '../base/fileError.js';
 import { type TensorLocation, type WeightFile, weightsError } from './tensorFile.js';
 
-/** The tensors of all files that an index names, as far as they are there: for one part of a model a few may do. */
+/** The tensors of all files that an index names, as far as they are there: for a tower or a projector a few may do. */
 export type ShardedFile = WeightFile & { readonly format: 'sharded' };
 
 /**

@@ -1,4 +1,4 @@
-// How the parts of a model are named in files that may hold others, too.
+// How the tensors of a tower and of a projector are named in files that may hold others, too.
 
 /** A CLIP tower's first tensor by Hugging Face's names. */
 export const classEmbedding = 'embeddings.class_embedding';
@@ -16,9 +16,9 @@ export function towerPrefix(names: Iterable<string>): string | undefined {
  */
 export const projectorName = /^(?:.+\.)?(mm_projector|mm|multi_modal_projector)\./;
 
-/** The names of one part of a model. */
-export function namesOf(part: 'vision' | 'projector', names: readonly string[]): string[] {
-  if (part === 'projector') return names.filter((name) => projectorName.test(name));
+/** Of all names in a file those of the tower or of the projector. */
+export function namesOf(role: 'vision' | 'projector', names: readonly string[]): string[] {
+  if (role === 'projector') return names.filter((name) => projectorName.test(name));
   const prefix = towerPrefix(names);
   return prefix === undefined ? [] : names.filter((name) => name.startsWith(prefix));
 }

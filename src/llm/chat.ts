@@ -8,7 +8,8 @@ import { AnswerText } from './answerText.js';
 import { contextFull, defaultContextSize, defaultMaxTokens, promptLength } from './contextSize.js';
 import { evaluateEmbeddings } from './embeddings.js';
 import type { LanguageModel } from './model.js';
-import { tokensAfterVideo, tokensBeforeVideo, tokensOfNextTurn } from './prompt.js';
+import { tokensOfFirstTurn, tokensOfNextTurn } from './prompt.js';
+import type { PromptLayout } from './promptLayout.js';
 import { defaultTemperature, toEvaluateOptions } from './sampling.js';
 import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate, systemText } from './templates.js';
 
@@ -34,7 +35,8 @@ export class VideoChat {
   /** Tokens of the video in the context. */
   readonly videoTokens: number;
   readonly #model: LanguageModel;
-  readonly #template: PromptTemplate;
+  readonly #layout: PromptLayout;
+  readonly #system: string;
   readonly #temperature: number;
   readonly #context: LlamaContext;
   readonly #sequence: LlamaContextSequence;
@@ -53,13 +55,14 @@ export class VideoChat {
 
   private constructor(
     model: LanguageModel,
-    template: PromptTemplate,
+    { layout, system }: { layout: PromptLayout; system: string },
     temperature: number,
     context: LlamaContext,
     videoTokens: number,
   ) {
     this.#model = model;
-    this.#template = template;
+    this.#layout = layout;
+    this.#system = system;
     this.#temperature = temperature;
     this.#context = context;
     this.videoTokens = videoTokens;
@@ -76,12 +79,13 @@ export class VideoChat {
    * Evaluates the system text and the video.
    * @param video [tokens, width] embeddings, the projector's output
    * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when the video is not as wide as the language model,
-   *   `ERR_LONGVLM_CONTEXT_FULL` when it does not fit into the context, `ERR_LONGVLM_UNSUPPORTED` when the chat template in the
-   *   model's file cannot be used
+   *   `ERR_LONGVLM_CONTEXT_FULL` when it does not fit into the context, `ERR_LONGVLM_UNSUPPORTED` when the layout, such as the
+   *   chat template in the model's file, cannot be used
    */
   static async create(model: LanguageModel, video: Tensor, options: VideoChatOptions = {}): Promise<VideoChat> {
     checkTensor('video', video, ['tokens', 'width']);
-    const template = resolvePromptTemplate(options.template ?? model.defaultTemplate);
+    const layout = resolvePromptTemplate(options.template ?? model.defaultTemplate);
+    const system = systemText(layout, options.system);
     if (options.contextSize !== undefined) checkInteger('contextSize', options.contextSize, 16);
     const temperature = checkNumber('temperature', options.temperature ?? defaultTemperature, 0);
     const signal = checkSignal(options.signal);
@@ -95,7 +99,7 @@ export class VideoChat {
           'Use the projector that was trained for this language model.',
       );
 
-    const before = tokensBeforeVideo(model, template, systemText(template, options.system));
+    const { before } = tokensOfFirstTurn(model, layout, system);
     const fixed = before.length + videoTokens;
     const contextSize = options.contextSize ?? defaultContextSize(model, fixed);
     if (fixed + 1 >= contextSize)
@@ -106,7 +110,7 @@ export class VideoChat {
       );
     await model.loadWhole(signal);
     const context = await createContext(model, contextSize);
-    const chat = new VideoChat(model, template, temperature, context, videoTokens);
+    const chat = new VideoChat(model, { layout, system }, temperature, context, videoTokens);
     try {
       const evaluated = chat.#sequence.evaluateWithoutGeneratingNewTokens(before);
       chat.#inFlight = evaluated;
@@ -143,8 +147,8 @@ export class VideoChat {
 
   /**
    * Finds out whether a question about a video of `videoTokens` tokens fits, before the video is encoded.
-   * @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` when it does not, `ERR_LONGVLM_UNSUPPORTED` when the chat template in the
-   *   model's file cannot be used
+   * @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` when it does not, `ERR_LONGVLM_UNSUPPORTED` when the layout, such as the
+   *   chat template in the model's file, cannot be used
    */
   static checkFits(
     model: LanguageModel,
@@ -327,8 +331,8 @@ export class VideoChat {
   }
 
   #questionTokens(question: string): Token[] {
-    if (this.#turns === 0) return tokensAfterVideo(this.#model, this.#template, question);
-    return [...this.#pending, ...tokensOfNextTurn(this.#model, this.#template, question)];
+    if (this.#turns === 0) return tokensOfFirstTurn(this.#model, this.#layout, this.#system, question).after;
+    return [...this.#pending, ...tokensOfNextTurn(this.#model, this.#layout, question)];
   }
 
   get disposed(): boolean {

@@ -1,7 +1,7 @@
 // How large a conversation's context is, and what fits into it.
 import { LongVLMError } from '../base/errors.js';
 import type { LanguageModel } from './model.js';
-import { tokensAfterVideo, tokensBeforeVideo } from './prompt.js';
+import { tokensOfFirstTurn } from './prompt.js';
 import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate, systemText } from './templates.js';
 
 /** Tokens of an answer when nothing else is said, as the reference has it. */
@@ -14,9 +14,9 @@ export function promptLength(
   question: string,
   options: { template?: PromptTemplateName | PromptTemplate; system?: string },
 ): number {
-  const template = resolvePromptTemplate(options.template ?? model.defaultTemplate);
-  const before = tokensBeforeVideo(model, template, systemText(template, options.system));
-  return before.length + videoTokens + tokensAfterVideo(model, template, question).length;
+  const layout = resolvePromptTemplate(options.template ?? model.defaultTemplate);
+  const { before, after } = tokensOfFirstTurn(model, layout, systemText(layout, options.system), question);
+  return before.length + videoTokens + after.length;
 }
 
 /** Size of a chat's context when nothing else is said; `fixed` tokens come before the first question. */

@@ -2,10 +2,10 @@ import path from 'node:path';
 import type { ChatWrapper, Llama, LlamaModel } from 'node-llama-cpp';
 import { raceAbort } from '../base/abort.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
+import type { OnProgress } from '../base/progress.js';
 import { checkFunction, checkInteger, checkOneOf, checkSignal, checkString, wrongType } from '../base/validate.js';
 import { type GgufFile, openGguf } from '../files/gguf.js';
 import { type LanguageModelDevice, languageModelDevices, startLlama, withErrorLog } from './llama.js';
-import type { PromptTemplateName } from './templates.js';
 
 type NodeLlamaCpp = typeof import('node-llama-cpp');
 
@@ -21,8 +21,8 @@ export type LanguageModelOptions = {
   threads?: number;
   /** Reads the vocabulary alone; the first conversation loads the rest. Defaults to `false`. */
   lazy?: boolean;
-  /** Called with the share that is loaded, `0` to `1`. */
-  onProgress?: (share: number) => void;
+  /** Called with the share that is loaded. */
+  onProgress?: OnProgress;
   signal?: AbortSignal;
 };
 
@@ -35,7 +35,7 @@ export class LanguageModel {
   /** The longest context that the model was trained for, in tokens. */
   readonly trainContextSize: number;
   /** Layout of conversations that name none: the chat template in the file, where it has one, else `long_vlm_v1`. */
-  readonly defaultTemplate: PromptTemplateName;
+  readonly defaultTemplate: 'chat_template' | 'long_vlm_v1';
   /** @internal */
   readonly threads: number;
   /** @internal */
@@ -88,6 +88,11 @@ export class LanguageModel {
     checkIsLanguageModel(gguf);
     const nodeLlamaCpp = await import('node-llama-cpp');
     const llama = await startLlama(device).finally(() => signal?.throwIfAborted());
+    const { onProgress } = options;
+    const onLoadProgress =
+      onProgress &&
+      ((share: number) =>
+        onProgress({ stage: 'load', done: share, total: 1, unit: 'share', name: path.basename(file) }));
     const load = (vocabOnly: boolean, loadSignal: AbortSignal | undefined) =>
       withErrorLog(
         () =>
@@ -95,7 +100,7 @@ export class LanguageModel {
             modelPath: file,
             vocabOnly,
             ...(options.gpuLayers !== undefined && { gpuLayers: options.gpuLayers }),
-            ...(options.onProgress && !vocabOnly && { onLoadProgress: options.onProgress }),
+            ...(!vocabOnly && onLoadProgress && { onLoadProgress }),
             ...(loadSignal && { loadSignal }),
           }),
         (lines, error) => (loadSignal?.aborted ? loadSignal.reason : cannotLoad(file, lines, error)),
@@ -156,6 +161,11 @@ export class LanguageModel {
       fallbackToOtherWrappersOnJinjaError: false,
     });
     return this.#chatWrapper;
+  }
+
+  /** The ids of a text in which nothing is read as a special token. */
+  tokenize(text: string): number[] {
+    return this.model.tokenize(text);
   }
 
   /** The id of a special token with that text, if the vocabulary has it. */

@@ -1,35 +1,95 @@
-// The tokens around a video. A question is tokenised without special tokens: one that spells out a special token
-// cannot end the video or the turn.
+// From the pieces of a layout to tokens. A question is tokenised without special tokens: one that spells out a special
+// token cannot end the video or the turn.
 import type { Token } from 'node-llama-cpp';
-import { chatTokensAfterVideo, chatTokensBeforeVideo, chatTokensOfNextTurn } from './chatTemplate.js';
+import { LongVLMError } from '../base/errors.js';
+import { wrongType } from '../base/validate.js';
 import type { LanguageModel } from './model.js';
-import { isChatTemplate, type PromptTemplate, textAfterVideo, textBeforeVideo, textOfNextTurn } from './templates.js';
+import type { PromptLayout, PromptPiece } from './promptLayout.js';
 
-/** From the beginning of the sequence to the token that opens the video. */
-export function tokensBeforeVideo(model: LanguageModel, template: PromptTemplate, system: string): Token[] {
-  if (isChatTemplate(template)) return chatTokensBeforeVideo(model, system);
-  const { tokens, tokenize } = model.model;
-  return [
-    ...(tokens.shouldPrependBosToken && tokens.bos !== null ? [tokens.bos] : []),
-    ...tokenize(textBeforeVideo(template, system)),
-    ...specialToken(model, template.videoStart),
-  ];
+/** The tokens of a first turn around the video's. */
+export type FirstTurn = {
+  /** From the beginning of the sequence to the video; the same for every question. */
+  readonly before: Token[];
+  /** From the video to where the first answer begins. */
+  readonly after: Token[];
+};
+
+/** Layouts that were seen to keep the question behind the video. */
+const sound = new WeakSet<PromptLayout>();
+
+/**
+ * @param question whatever stands for it, while there is none yet
+ * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a layout that gives something else than a video between texts, or whose
+ *   chat template cannot be used
+ */
+export function tokensOfFirstTurn(
+  model: LanguageModel,
+  layout: PromptLayout,
+  system: string,
+  question = '?',
+): FirstTurn {
+  const [before, after] = aroundVideo(layout, layout.firstTurn({ system, question }, model));
+  if (!sound.has(layout)) {
+    const [other] = aroundVideo(layout, layout.firstTurn({ system, question: `${question}?` }, model));
+    if (JSON.stringify(other) !== JSON.stringify(before))
+      throw unusable(layout, 'puts the question before the video, which is evaluated first', 'behind the video');
+    sound.add(layout);
+  }
+  const { bos, shouldPrependBosToken } = model.model.tokens;
+  const tokens = tokensOf(model, layout, before);
+  if (shouldPrependBosToken && bos !== null && tokens[0] !== bos) tokens.unshift(bos);
+  return { before: tokens, after: tokensOf(model, layout, after) };
 }
 
-/** From the token that closes the video to where the first answer begins. */
-export function tokensAfterVideo(model: LanguageModel, template: PromptTemplate, question: string): Token[] {
-  if (isChatTemplate(template)) return chatTokensAfterVideo(model, question);
-  return [...specialToken(model, template.videoEnd), ...model.model.tokenize(textAfterVideo(template, question))];
+/** From the end of the answer before to where the next one begins. @throws as {@link tokensOfFirstTurn} */
+export function tokensOfNextTurn(model: LanguageModel, layout: PromptLayout, question: string): Token[] {
+  return tokensOf(model, layout, layout.nextTurn({ question }, model));
 }
 
-/** From the end of the answer before to where the next one begins. */
-export function tokensOfNextTurn(model: LanguageModel, template: PromptTemplate, question: string): Token[] {
-  if (isChatTemplate(template)) return chatTokensOfNextTurn(model, question);
-  const { tokens, tokenize } = model.model;
-  return [...(tokens.eos !== null ? [tokens.eos] : []), ...tokenize(textOfNextTurn(template, question))];
+const isVideo = (piece: PromptPiece) => typeof piece === 'object' && 'video' in piece;
+
+/** The pieces before the video and behind it. */
+function aroundVideo(layout: PromptLayout, pieces: readonly PromptPiece[]): [PromptPiece[], PromptPiece[]] {
+  const at = pieces.findIndex(isVideo);
+  if (at < 0) throw unusable(layout, 'has no video in its first turn', 'into it once');
+  return [pieces.slice(0, at), pieces.slice(at + 1)];
 }
 
-function specialToken(model: LanguageModel, text: string): Token[] {
-  const token = model.specialToken(text);
-  return token === undefined ? [] : [token as Token];
+function tokensOf(model: LanguageModel, layout: PromptLayout, pieces: readonly PromptPiece[]): Token[] {
+  const tokens: Token[] = [];
+  let text = '';
+  const endText = () => {
+    if (text !== '') tokens.push(...model.model.tokenize(text));
+    text = '';
+  };
+  for (const piece of pieces) {
+    if (typeof piece === 'string') {
+      text += piece;
+      continue;
+    }
+    endText();
+    tokens.push(...(tokensOfPiece(model, layout, piece) as Token[]));
+  }
+  endText();
+  return tokens;
+}
+
+function tokensOfPiece(
+  model: LanguageModel,
+  layout: PromptLayout,
+  piece: Exclude<PromptPiece, string>,
+): readonly number[] {
+  if ('special' in piece) return [model.specialToken(piece.special)].filter((token) => token !== undefined);
+  if ('endOfAnswer' in piece) return [model.model.tokens.eos].filter((token) => token !== null);
+  if ('tokens' in piece) return piece.tokens;
+  if ('video' in piece) throw unusable(layout, 'has the video in more than one place', 'into the first turn once');
+  return wrongType('piece', `piece of a prompt in the layout ${(layout as PromptLayout).name}`, piece);
+}
+
+/** @param place where the video or the question belongs */
+function unusable({ name }: PromptLayout, cause: string, place: string): LongVLMError {
+  return new LongVLMError(
+    'ERR_LONGVLM_UNSUPPORTED',
+    `The prompt layout ${name} ${cause}. Correct it, so that it is put ${place}, or name another layout.`,
+  );
 }

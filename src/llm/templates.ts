@@ -1,88 +1,64 @@
-import { checkObject, checkOneOf, checkString, wrongType } from '../base/validate.js';
+// The layouts that are known by name.
+import { checkFunction, checkObject, checkOneOf, checkString, wrongType, wrongValue } from '../base/validate.js';
+import { chatTemplate } from './layouts/chatTemplate.js';
+import { longVlmV1, type VicunaTemplate, vicunaLayout, vicunaV11 } from './layouts/vicuna.js';
+import type { PromptLayout } from './promptLayout.js';
 
-/** How a conversation about a video is laid out as text, in Vicuna's way. */
-export type PromptTemplate = {
-  readonly name: string;
-  /** What the model is told first. */
-  readonly system: string;
-  readonly user: string;
-  readonly assistant: string;
-  /** Between the system text and the first turn, and between a question and its answer. */
-  readonly separator: string;
-  /** The special tokens around the video; a vocabulary without them goes without. */
-  readonly videoStart: string;
-  readonly videoEnd: string;
-};
-
-const vicunaLayout = {
-  user: 'USER',
-  assistant: 'ASSISTANT',
-  separator: ' ',
-  videoStart: '<vid_start>',
-  videoEnd: '<vid_end>',
-} as const;
-
-const templates = {
-  long_vlm_v1: {
-    name: 'long_vlm_v1',
-    system:
-      'You are LongVLM, a large vision-language assistant. You are able to understand the video content that the user provides, and assist the user with a variety of tasks using natural language.Follow the instructions carefully and explain your answers in detail based on the provided video.',
-    ...vicunaLayout,
-  },
-  vicuna_v1_1: {
-    name: 'vicuna_v1_1',
-    system:
-      "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions.",
-    ...vicunaLayout,
-  },
-  // The rest of it is in the model's own file: see chatTemplate.ts.
-  chat_template: { name: 'chat_template', system: '', ...vicunaLayout },
-} satisfies Record<string, PromptTemplate>;
-
-/** The name of a built-in {@link PromptTemplate}; `chat_template` is that in the language model's own file. */
-export type PromptTemplateName = keyof typeof templates;
-
-/** The names of the built-in templates. */
-export const promptTemplateNames = Object.keys(templates) as readonly PromptTemplateName[];
+/** How a conversation about a video is laid out: in Vicuna's way with words of your own, or in a way of your own. */
+export type PromptTemplate = VicunaTemplate | PromptLayout;
 
 /**
- * The template of that name, or the given one checked.
+ * The name of a layout: a built-in one, of which `chat_template` is that in the language model's own file, or one that was
+ * added by {@link registerPromptTemplate}.
+ */
+export type PromptTemplateName = 'long_vlm_v1' | 'vicuna_v1_1' | 'chat_template' | (string & {});
+
+const layouts = new Map<string, PromptLayout>();
+const names: PromptTemplateName[] = [];
+
+/** The names of all layouts: the built-in ones, then those that were registered. */
+export const promptTemplateNames: readonly PromptTemplateName[] = names;
+
+for (const layout of [longVlmV1, vicunaV11, chatTemplate]) registerPromptTemplate(layout);
+
+/**
+ * Makes a layout known by its name, wherever a template is named.
+ * @throws TypeError for what is no layout; RangeError for a name that is taken by another
+ */
+export function registerPromptTemplate(layout: PromptLayout): void {
+  const { name } = checkLayout('layout', layout);
+  const known = layouts.get(name);
+  if (known === layout) return;
+  if (known !== undefined) wrongValue('layout.name', 'name that is not taken', name);
+  layouts.set(name, layout);
+  names.push(name);
+}
+
+/**
+ * The layout of that name, or the given one checked.
  * @throws TypeError or RangeError for anything else
  */
-export function resolvePromptTemplate(template: PromptTemplateName | PromptTemplate): PromptTemplate {
-  if (typeof template === 'string') return templates[checkOneOf('template', template, promptTemplateNames)];
+export function resolvePromptTemplate(template: PromptTemplateName | PromptTemplate): PromptLayout {
+  if (typeof template === 'string') return layouts.get(checkOneOf('template', template, names))!;
   checkObject('template', template);
-  for (const key of ['name', 'user', 'assistant', 'videoStart', 'videoEnd'] as const)
-    checkString(`template.${key}`, template[key]);
-  return template;
+  return 'firstTurn' in template ? checkLayout('template', template) : vicunaLayout(template);
 }
 
-/** Whether a conversation is laid out by the chat template in the model's file. */
-export function isChatTemplate(template: PromptTemplate): boolean {
-  return template === templates.chat_template;
+function checkLayout(name: string, layout: PromptLayout): PromptLayout {
+  checkObject(name, layout);
+  checkString(`${name}.name`, layout.name);
+  if (typeof layout.system !== 'string') wrongType(`${name}.system`, 'string', layout.system);
+  checkFunction(`${name}.firstTurn`, layout.firstTurn);
+  checkFunction(`${name}.nextTurn`, layout.nextTurn);
+  return layout;
 }
 
 /**
- * What the model is told first: the given text, which may be empty, or the template's own.
+ * What the model is told first: the given text, which may be empty, or the layout's own.
  * @throws TypeError when it is no text
  */
-export function systemText(template: PromptTemplate, system: string | undefined): string {
-  if (system === undefined) return template.system;
+export function systemText(layout: PromptLayout, system: string | undefined): string {
+  if (system === undefined) return layout.system;
   if (typeof system !== 'string') wrongType('system', 'string', system);
   return system;
-}
-
-/** The text before the video: the system text and the head of the first question. */
-export function textBeforeVideo(template: PromptTemplate, system: string): string {
-  return `${system === '' ? '' : system + template.separator}${template.user}: `;
-}
-
-/** The text behind the video, up to where the first answer begins. */
-export function textAfterVideo(template: PromptTemplate, question: string): string {
-  return `\n${question}${template.separator}${template.assistant}:`;
-}
-
-/** The text of a later question, up to where its answer begins. */
-export function textOfNextTurn(template: PromptTemplate, question: string): string {
-  return `${template.user}: ${question}${template.separator}${template.assistant}:`;
 }

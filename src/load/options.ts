@@ -1,3 +1,4 @@
+import type { OnProgress } from '../base/progress.js';
 import {
   checkFunction,
   checkInteger,
@@ -106,8 +107,8 @@ export type LongVLMOptions = {
   lazy?: boolean;
   /** Path of ffmpeg. Defaults to `FFMPEG_PATH`, the package ffmpeg-static, or the one on `PATH`. */
   ffmpeg?: string;
-  /** Called with the share of the language model that is loaded, `0` to `1`. */
-  onProgress?: (share: number) => void;
+  /** Called with the share of the language model that is loaded. */
+  onProgress?: OnProgress;
   signal?: AbortSignal;
 };
 

@@ -3,7 +3,7 @@
 import { isGguf } from '../files/openWeights.js';
 import { catalogue } from '../models/catalogue.js';
 import type { HubProgress } from '../models/hub/hub.js';
-import { fetchModel, isHubReference, type ModelPart } from '../models/hub/reference.js';
+import { fetchModel, isHubReference, type ModelRole } from '../models/hub/reference.js';
 import { readNano } from '../models/nano.js';
 import { type LongVLMOptions, namesModels, type SettledOptions, settleOptions, visionIsMissing } from './options.js';
 
@@ -41,11 +41,11 @@ function presetOf(options: LongVLMOptions): { readonly name: string; readonly op
   throw new RangeError(`Expected ${names.join(', ')} for model but received ${JSON.stringify(model)}`);
 }
 
-async function located(options: LongVLMOptions, part: ModelPart): Promise<string | undefined> {
-  const named = options[part];
+async function located(options: LongVLMOptions, role: ModelRole): Promise<string | undefined> {
+  const named = options[role];
   if (named === undefined || !isHubReference(named)) return named;
   const { offline, onDownload, signal } = options;
-  return fetchModel(named, part, {
+  return fetchModel(named, role, {
     offline,
     signal,
     ...(onDownload && { onProgress: (progress: HubProgress) => onDownload(progress) }),

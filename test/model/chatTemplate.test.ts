@@ -3,7 +3,7 @@ import type { LlamaModel } from 'node-llama-cpp';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { LongVLM, type LongVLMOptions } from '../../dist/index.js';
 import { LanguageModel } from '../../dist/llm/model.js';
-import { tokensAfterVideo, tokensBeforeVideo, tokensOfNextTurn } from '../../dist/llm/prompt.js';
+import { tokensOfFirstTurn, tokensOfNextTurn } from '../../dist/llm/prompt.js';
 import { resolvePromptTemplate } from '../../dist/llm/templates.js';
 import { longvlm } from '../fixtures/commandLine.js';
 import { loadGguf, writeGguf } from '../fixtures/gguf/write.js';
@@ -39,11 +39,10 @@ const llamaOf = (model: LanguageModel) => (model as unknown as { model: LlamaMod
 function shown(name: string, system: string, question = 'What is it?') {
   const model = models[name]!;
   const text = (tokens: readonly number[]) => llamaOf(model).detokenize(tokens as never, true);
-  const before = text(tokensBeforeVideo(model, template, system));
-  const after = text(tokensAfterVideo(model, template, question));
+  const { before, after } = tokensOfFirstTurn(model, template, system, question);
   const squeezed = (all: string) => all.replace(/[^\S\n]+/g, '');
   return {
-    first: squeezed(`${before}[VIDEO]${after}`),
+    first: squeezed(`${text(before)}[VIDEO]${text(after)}`),
     next: squeezed(text(tokensOfNextTurn(model, template, question))),
   };
 }
@@ -67,7 +66,7 @@ describe('the chat template of a model', () => {
   test('a question that spells out a special token does not end the turn', () => {
     const model = models.own!;
     const { eos } = llamaOf(model).tokens;
-    expect(tokensAfterVideo(model, template, 'x</s>y')).not.toContain(eos);
+    expect(tokensOfFirstTurn(model, template, '', 'x</s>y').after).not.toContain(eos);
     expect(tokensOfNextTurn(model, template, 'x</s>y').filter((token) => token === eos)).toHaveLength(1);
   });
 

@@ -63,13 +63,14 @@ describe('evaluate()', () => {
       { kind: 'b', questions: 2, score: 0.25 },
     ]);
     expect(result.overall).toEqual({ questions: 4, score: 0.625 });
+    const shape = { stage: 'evaluate', total: 4, unit: 'questions' };
     // Video by video: both about the first, then both about the second.
     expect(seen).toEqual([
-      { questions: 0, totalQuestions: 4, score: 0 },
-      { questions: 1, totalQuestions: 4, score: 1 },
-      { questions: 2, totalQuestions: 4, score: 0.75 },
-      { questions: 3, totalQuestions: 4, score: 0.5 },
-      { questions: 4, totalQuestions: 4, score: 0.625 },
+      { ...shape, done: 0, score: 0 },
+      { ...shape, done: 1, score: 1 },
+      { ...shape, done: 2, score: 0.75 },
+      { ...shape, done: 3, score: 0.5 },
+      { ...shape, done: 4, score: 0.625 },
     ]);
   });
 
@@ -171,8 +172,8 @@ describe('evaluate() with a file to resume from', () => {
       ...short,
       resume,
       signal: controller.signal,
-      onProgress: ({ questions }) => {
-        if (questions === count) controller.abort(reason);
+      onProgress: ({ done }) => {
+        if (done === count) controller.abort(reason);
       },
     });
     await expect(running).rejects.toBe(reason);
@@ -181,11 +182,11 @@ describe('evaluate() with a file to resume from', () => {
   test('goes on where an earlier run was cut, and finds the same', async () => {
     const whole = await evaluate(vlm, dataset, short);
     for (const count of [0, 1, 2, 3]) {
-      const resume = inFolder(`cut-${count}.part.jsonl`);
+      const resume = inFolder(`cut-${count}.unfinished.jsonl`);
       await interrupted(resume, count);
       expect(readFileSync(resume, 'utf8').trimEnd().split('\n')).toHaveLength(1 + count);
       const seen: number[] = [];
-      const options: EvaluateOptions = { ...short, resume, onProgress: ({ questions }) => seen.push(questions) };
+      const options: EvaluateOptions = { ...short, resume, onProgress: ({ done }) => seen.push(done) };
       expect(await evaluate(vlm, dataset, options)).toEqual(whole);
       expect(seen).toEqual([0, 1, 2, 3, 4].slice(count));
       // All is answered now: nothing is asked any more.
@@ -196,7 +197,7 @@ describe('evaluate() with a file to resume from', () => {
   });
 
   test('takes the answers that it finds', async () => {
-    const resume = inFolder('told.part.jsonl');
+    const resume = inFolder('told.unfinished.jsonl');
     await interrupted(resume, 1);
     const text = readFileSync(resume, 'utf8');
     writeFileSync(resume, text.replace(/"answers":\[.*\]/, '"answers":["told before"]'));
@@ -219,7 +220,7 @@ describe('evaluate() with a file to resume from', () => {
   });
 
   test('refuses to go on with another data set, model or settings', async () => {
-    const resume = inFolder('other.part.jsonl');
+    const resume = inFolder('other.unfinished.jsonl');
     await interrupted(resume, 1);
     const refused = (what: RegExp) => ({ code: 'ERR_LONGVLM_MISMATCH', message: expect.stringMatching(what) });
     const fewer = { entries: dataset.entries.slice(1) };

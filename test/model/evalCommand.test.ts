@@ -146,7 +146,7 @@ describe('longvlm eval', () => {
 
   test('goes on after an interruption, and refuses to with other settings', async () => {
     const output = inFolder('long.json');
-    const part = `${output}.part.jsonl`;
+    const unfinished = `${output}.unfinished.jsonl`;
     // Questions enough that the interruption comes in the middle.
     const count = 400;
     writeLines(
@@ -154,7 +154,7 @@ describe('longvlm eval', () => {
       Array.from({ length: count }, (_, i) => ({ video: 'v_1.mp4', question: `what about ${i}?`, answer: 'x' })),
     );
     const { child, result } = start(['eval', inFolder('long.jsonl'), ...flags, '-o', output]);
-    const answered = () => (existsSync(part) ? readFileSync(part, 'utf8').split('\n').length - 2 : 0);
+    const answered = () => (existsSync(unfinished) ? readFileSync(unfinished, 'utf8').split('\n').length - 2 : 0);
     while (answered() < 5) await new Promise((resolve) => setTimeout(resolve, 20));
     child.kill('SIGINT');
     expect(await result).toEqual({ code: 130, stdout: '', stderr: '' });
@@ -163,15 +163,15 @@ describe('longvlm eval', () => {
     expect(await evaluated('long.jsonl', '-o', output, '--tokens', 'global')).toMatchObject({
       code: 1,
       stderr: expect.stringMatching(
-        /^longvlm: .*long\.json\.part\.jsonl was left by .* other settings\. Delete it .*\n$/,
+        /^longvlm: .*long\.json\.unfinished\.jsonl was left by .* other settings\. Delete it .*\n$/,
       ),
     });
-    const before = readFileSync(part, 'utf8').split('\n')[3]!;
-    writeFileSync(part, readFileSync(part, 'utf8').replace(before, before.replace(/\[.*\]/, '["X."]')));
+    const before = readFileSync(unfinished, 'utf8').split('\n')[3]!;
+    writeFileSync(unfinished, readFileSync(unfinished, 'utf8').replace(before, before.replace(/\[.*\]/, '["X."]')));
     const { stdout } = await evaluated('long.jsonl', '-o', output, '--json');
     expect(JSON.parse(stdout).overall).toEqual({ questions: count, score: 1 / count });
     expect(JSON.parse(readFileSync(output, 'utf8'))).toHaveLength(count);
-    expect(existsSync(part)).toBe(false);
+    expect(existsSync(unfinished)).toBe(false);
   });
 
   test.each([

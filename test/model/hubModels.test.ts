@@ -118,11 +118,11 @@ describe('hf: references', () => {
     ['hf:some/split', 'llm', 'big-Q4_0-00001-of-00002.gguf'],
     ['hf:some/projector/mm_projector.safetensors', 'projector', 'mm_projector.safetensors'],
     ['hf:some/llava', 'projector', 'mm_projector.bin'],
-  ] as const)('%s as %s is %s', async (text, part, file) => {
-    expect((await fetchModel(text, part)).split('/').at(-1)).toBe(file);
+  ] as const)('%s as %s is %s', async (text, role, file) => {
+    expect((await fetchModel(text, role)).split('/').at(-1)).toBe(file);
   });
 
-  test('a model in parts is there whole', async () => {
+  test('a model in several files is there whole', async () => {
     const first = await fetchModel('hf:some/split:Q4_0', 'llm');
     expect((await readFile(first.replace('00001-of', '00002-of'))).length).toBeGreaterThan(0);
   });
@@ -136,8 +136,8 @@ describe('hf: references', () => {
     ['hf:some/unusual', 'llm', /It has model\.IQ2_XS\.gguf, model\.IQ3_M\.gguf\. Name a file/],
     ['hf:some/single', 'projector', /some\/single holds no mmproj file as GGUF\. Name a file/],
     ['hf:some/clip', 'llm', /holds no language model as GGUF/],
-  ] as const)('%s as %s is refused', async (text, part, message) => {
-    await expect(fetchModel(text, part)).rejects.toMatchObject({
+  ] as const)('%s as %s is refused', async (text, role, message) => {
+    await expect(fetchModel(text, role)).rejects.toMatchObject({
       code: 'ERR_LONGVLM_HUB',
       message: expect.stringMatching(message),
     });
@@ -153,7 +153,7 @@ describe('LongVLM.load()', () => {
 
   test.each(catalogue.map(({ name }) => name))('%s by name, and again without a network', async (model) => {
     const seen = new Set<string>();
-    const vlm = await LongVLM.load({ model, device: 'cpu', threads: 1, onDownload: ({ file }) => seen.add(file) });
+    const vlm = await LongVLM.load({ model, device: 'cpu', threads: 1, onDownload: ({ name }) => seen.add(name!) });
     await vlm.dispose();
     expect(vlm.preset).toBe(model);
     expect(vlm.template.name).toBe('vicuna_v1_1');

@@ -7,7 +7,7 @@ import type { Float32Tensor } from '../../dist/base/tensor.js';
 import { VideoChat } from '../../dist/llm/chat.js';
 import { evaluateEmbeddings } from '../../dist/llm/embeddings.js';
 import { LanguageModel } from '../../dist/llm/model.js';
-import { tokensAfterVideo, tokensBeforeVideo, tokensOfNextTurn } from '../../dist/llm/prompt.js';
+import { tokensOfFirstTurn, tokensOfNextTurn } from '../../dist/llm/prompt.js';
 import { resolvePromptTemplate } from '../../dist/llm/templates.js';
 import { expected, pico } from '../fixtures/index.js';
 
@@ -98,14 +98,11 @@ describe('VideoChat', () => {
     const context = await (model as unknown as { model: LlamaModel }).model.createContext({ sequences: 1, threads: 1 });
     try {
       const sequence = context.getSequence();
-      await sequence.evaluateWithoutGeneratingNewTokens(tokensBeforeVideo(model, template, template.system));
+      const { before, after } = tokensOfFirstTurn(model, template, template.system, question);
+      await sequence.evaluateWithoutGeneratingNewTokens(before);
       const placeholder = model.specialToken('<vid_patch>')!;
       await evaluateEmbeddings(sequence, video, { placeholder });
-      const rest = [
-        ...tokensAfterVideo(model, template, question),
-        ...(answers[0] as Token[]),
-        ...tokensOfNextTurn(model, template, 'and then?'),
-      ];
+      const rest = [...after, ...(answers[0] as Token[]), ...tokensOfNextTurn(model, template, 'and then?')];
       const found: number[] = [];
       for await (const token of sequence.evaluate(rest, { temperature: 0 })) {
         found.push(token);

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LongVLMError } from '../../base/errors.js';
+import type { Progress } from '../../base/progress.js';
 import { download, reasonOf } from './download.js';
 import { secondsOf, withPatience } from './patience.js';
 import { CachedRepo, hubHome } from './repo.js';
@@ -9,8 +10,8 @@ import { CachedRepo, hubHome } from './repo.js';
 /** A model's repository at a branch, tag or commit. */
 export type Repo = { readonly name: string; readonly revision: string };
 
-/** How far downloads have come. */
-export type HubProgress = { readonly file: string; readonly bytes: number; readonly totalBytes: number };
+/** How far a download has come: stage `download`, unit `bytes`, the file's name in its repository. */
+export type HubProgress = Progress;
 
 /** Options of {@link fetchFile} and {@link listFiles}. */
 export type HubOptions = {
@@ -52,7 +53,10 @@ export async function fetchFile(repo: Repo, file: string, options: HubOptions = 
   await download(
     { url: found.url, headers: await credentials(), path: cache.blob(etag), size, etag, name: nameOf(repo, file) },
     {
-      ...(onProgress && { onProgress: (bytes: number) => onProgress({ file, bytes, totalBytes: size }) }),
+      ...(onProgress && {
+        onProgress: (bytes: number) =>
+          onProgress({ stage: 'download', done: bytes, total: size, unit: 'bytes', name: file }),
+      }),
       ...(signal && { signal }),
     },
   );

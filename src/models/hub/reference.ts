@@ -9,12 +9,12 @@ import { fetchFile, type HubOptions, listFiles, type Repo } from './hub.js';
 export type HubReference = { readonly repo: Repo; readonly file?: string; readonly quantization?: string };
 
 /** What a reference is to lead to. */
-export type ModelPart = 'vision' | 'projector' | 'llm';
+export type ModelRole = 'vision' | 'projector' | 'llm';
 
 const pattern = /^hf:([\w.-]+\/[\w.-]+)(?:@([\w.-]+))?(?::([\w.-]+)|\/(.+))?$/;
 
 // The usual compromise of size and quality; the first that a repository has is taken where none is named.
-const preferred: Readonly<Record<ModelPart, readonly string[]>> = {
+const preferred: Readonly<Record<ModelRole, readonly string[]>> = {
   llm: ['Q4_K_M', 'Q4_K', 'Q4_0', 'Q5_K_M', 'Q8_0', 'F16'],
   projector: ['F16', 'BF16', 'F32', 'Q8_0'],
   vision: [],
@@ -27,7 +27,7 @@ export function isHubReference(text: string): boolean {
 /** @throws RangeError for what is no reference */
 export function parseReference(text: string): HubReference {
   const [, name, revision = 'main', quantization, file] = pattern.exec(text) ?? [];
-  if (name === undefined || file?.split('/').some((part) => part === '' || part === '.' || part === '..'))
+  if (name === undefined || file?.split('/').some((name) => name === '' || name === '.' || name === '..'))
     throw new RangeError(
       `Expected hf:owner/repo, hf:owner/repo:Q4_K_M or hf:owner/repo/file.gguf, with @revision behind repo if need be, but received ${JSON.stringify(text)}`,
     );
@@ -40,33 +40,33 @@ export function parseReference(text: string): HubReference {
 
 /**
  * What a reference leads to, downloaded: a GGUF file; of a projector also LLaVA's `mm_projector.bin`; of a vision tower or a
- * projector also the weights of a model that Hugging Face's own libraries load, of several files those that hold the part.
+ * projector also the weights of a model that Hugging Face's own libraries load, of several files those that are needed.
  *
  * @throws RangeError for what is no reference; LongVLMError `ERR_LONGVLM_HUB` where the repository holds nothing that fits, and
  * as {@link fetchFile}
  */
-export async function fetchModel(text: string, part: ModelPart, options: HubOptions = {}): Promise<string> {
+export async function fetchModel(text: string, role: ModelRole, options: HubOptions = {}): Promise<string> {
   const reference = parseReference(text);
   const { repo, file, quantization } = reference;
   if (file !== undefined) return fetchFile(repo, file, options);
   const files = await listFiles(repo, options);
   const candidates = files.filter(
-    (name) => /\.gguf$/i.test(name) && /mmproj|clip-model/i.test(name) === (part !== 'llm'),
+    (name) => /\.gguf$/i.test(name) && /mmproj|clip-model/i.test(name) === (role !== 'llm'),
   );
-  const chosen = choose(candidates, quantization, preferred[part === 'vision' ? 'projector' : part]);
+  const chosen = choose(candidates, quantization, preferred[role === 'vision' ? 'projector' : role]);
   if (chosen !== undefined) {
-    const parts = await Promise.all(partsOf(chosen, candidates).map((name) => fetchFile(repo, name, options)));
-    return parts[0]!;
+    const shards = await Promise.all(shardsOf(chosen, candidates).map((name) => fetchFile(repo, name, options)));
+    return shards[0]!;
   }
   const own = ['mm_projector.safetensors', 'mm_projector.bin'].find((name) => files.includes(name));
-  // A small part of the model that it is of.
-  if (part === 'projector' && quantization === undefined && own !== undefined) return fetchFile(repo, own, options);
-  if (part !== 'llm' && quantization === undefined && files.includes('config.json'))
-    return fetchWeights(repo, files, part, options);
+  // Far smaller than the whole model that it is of.
+  if (role === 'projector' && quantization === undefined && own !== undefined) return fetchFile(repo, own, options);
+  if (role !== 'llm' && quantization === undefined && files.includes('config.json'))
+    return fetchWeights(repo, files, role, options);
   const there = candidates.length > 0 ? ` It has ${candidates.join(', ')}.` : '';
   throw new LongVLMError(
     'ERR_LONGVLM_HUB',
-    `${repo.name} holds no ${part === 'llm' ? 'language model' : 'mmproj file'}${quantization === undefined ? '' : ` in ${quantization}`} as GGUF.${there} Name a file: hf:${repo.name}/file.gguf.`,
+    `${repo.name} holds no ${role === 'llm' ? 'language model' : 'mmproj file'}${quantization === undefined ? '' : ` in ${quantization}`} as GGUF.${there} Name a file: hf:${repo.name}/file.gguf.`,
   );
 }
 
@@ -83,8 +83,8 @@ function choose(
   return order.map(having).find((name) => name !== undefined) ?? (names.length === 1 ? names[0] : undefined);
 }
 
-/** All files of a GGUF model in several parts, the first one first. */
-function partsOf(name: string, names: readonly string[]): string[] {
+/** All files of a GGUF model that is split into several, the first one first. */
+function shardsOf(name: string, names: readonly string[]): string[] {
   const [, start, , count] = /^(.*-)(\d{5})-of-(\d{5})\.gguf$/.exec(name) ?? [];
   if (start === undefined) return [name];
   return names.filter((other) => other.startsWith(start) && other.endsWith(`-of-${count}.gguf`)).sort();
@@ -98,11 +98,11 @@ const wholeModels = [
   'pytorch_model.bin.index.json',
 ];
 
-/** A part of a model that Hugging Face's libraries load: what describes it, and of its weights the files that hold the part. */
+/** The tower or the projector of a model that Hugging Face's libraries load: what describes it, and the weights that hold it. */
 async function fetchWeights(
   repo: Repo,
   files: readonly string[],
-  part: 'vision' | 'projector',
+  role: 'vision' | 'projector',
   options: HubOptions,
 ): Promise<string> {
   let path = '';
@@ -113,7 +113,7 @@ async function fetchWeights(
   path = await fetchFile(repo, weights, options);
   if (!weights.endsWith('.index.json')) return path;
   const fileOf = await readIndex(path);
-  const needed = new Set(namesOf(part, [...fileOf.keys()]).map((tensor) => fileOf.get(tensor)!));
+  const needed = new Set(namesOf(role, [...fileOf.keys()]).map((tensor) => fileOf.get(tensor)!));
   for (const name of needed) await fetchFile(repo, name, options);
   return path;
 }

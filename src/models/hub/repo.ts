@@ -15,7 +15,7 @@ export function hubHome(): string {
   return HF_HOME || join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'huggingface');
 }
 
-/** One model's part of the cache. */
+/** One model's folder in the cache. */
 export class CachedRepo {
   readonly #folder: string;
 

@@ -1,7 +1,7 @@
 import { appendFileSync, existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { PartFile } from '../../../dist/eval/resumeFile.js';
+import { ResumeFile } from '../../../dist/eval/resumeFile.js';
 import { temporaryFolder } from '../../fixtures/vision/index.js';
 
 const entry = { video: 'a.mp4', question: 'q', answer: 'a', kind: 'what' };
@@ -14,34 +14,34 @@ beforeAll(async () => {
 });
 
 let made = 0;
-const newName = () => path.join(folder, `${made++}.part.jsonl`);
+const newName = () => path.join(folder, `${made++}.unfinished.jsonl`);
 
 /** What a file holds for a run that goes on from it. */
 async function answersIn(file: string): Promise<[number, readonly string[]][]> {
-  const part = await PartFile.open(file, run, entries);
-  await part.close();
-  return [...part.answers];
+  const resumed = await ResumeFile.open(file, run, entries);
+  await resumed.close();
+  return [...resumed.answers];
 }
 
 async function written(...answers: [number, string[]][]): Promise<string> {
   const file = newName();
-  const part = await PartFile.open(file, run, entries);
-  for (const [index, texts] of answers) await part.append(index, texts);
-  await part.close();
+  const resumed = await ResumeFile.open(file, run, entries);
+  for (const [index, texts] of answers) await resumed.append(index, texts);
+  await resumed.close();
   return file;
 }
 
-describe('PartFile', () => {
+describe('ResumeFile', () => {
   test('gives back what was appended, over several runs', async () => {
     const file = newName();
     expect(await answersIn(file)).toEqual([]);
-    let part = await PartFile.open(file, run, entries);
-    await part.append(2, ['a\nb "é"']);
+    let resumed = await ResumeFile.open(file, run, entries);
+    await resumed.append(2, ['a\nb "é"']);
     expect(readFileSync(file, 'utf8').split('\n'), 'at once').toHaveLength(3);
-    await part.close();
-    part = await PartFile.open(file, run, entries);
-    await part.append(1, ['x', '']);
-    await part.close();
+    await resumed.close();
+    resumed = await ResumeFile.open(file, run, entries);
+    await resumed.append(1, ['x', '']);
+    await resumed.close();
     expect(await answersIn(file)).toEqual([
       [2, ['a\nb "é"']],
       [1, ['x', '']],
@@ -54,10 +54,10 @@ describe('PartFile', () => {
     for (let length = end; length < whole.length; length++) {
       const file = newName();
       writeFileSync(file, whole.subarray(0, length));
-      const part = await PartFile.open(file, run, entries);
-      expect([...part.answers]).toEqual([[0, ['first']]]);
-      await part.append(2, ['again']);
-      await part.close();
+      const resumed = await ResumeFile.open(file, run, entries);
+      expect([...resumed.answers]).toEqual([[0, ['first']]]);
+      await resumed.append(2, ['again']);
+      await resumed.close();
       expect(await answersIn(file)).toEqual([
         [0, ['first']],
         [2, ['again']],
@@ -79,7 +79,7 @@ describe('PartFile', () => {
   ])('refuses the answers of a run with %j, and leaves them alone', async (change, message) => {
     const file = await written([0, ['first']]);
     const before = readFileSync(file);
-    await expect(PartFile.open(file, { ...run, ...change }, entries)).rejects.toMatchObject({
+    await expect(ResumeFile.open(file, { ...run, ...change }, entries)).rejects.toMatchObject({
       name: 'LongVLMError',
       code: 'ERR_LONGVLM_MISMATCH',
       message: expect.stringMatching(message),
@@ -95,7 +95,7 @@ describe('PartFile', () => {
   ])('refuses %s', async (_, text, message) => {
     const file = await written([0, ['first']]);
     appendFileSync(file, text);
-    await expect(PartFile.open(file, run, entries)).rejects.toMatchObject({
+    await expect(ResumeFile.open(file, run, entries)).rejects.toMatchObject({
       code: 'ERR_LONGVLM_DATASET',
       message: expect.stringMatching(message),
     });
@@ -106,14 +106,14 @@ describe('PartFile', () => {
     async (text) => {
       const file = newName();
       writeFileSync(file, text);
-      await expect(PartFile.open(file, run, entries)).rejects.toMatchObject({ code: 'ERR_LONGVLM_DATASET' });
+      await expect(ResumeFile.open(file, run, entries)).rejects.toMatchObject({ code: 'ERR_LONGVLM_DATASET' });
       expect(readFileSync(file, 'utf8')).toBe(text);
     },
   );
 
   test('says when it cannot be written', async () => {
-    const file = path.join(folder, 'no', 'such.part.jsonl');
-    await expect(PartFile.open(file, run, entries)).rejects.toMatchObject({ code: 'ERR_LONGVLM_FILE' });
+    const file = path.join(folder, 'no', 'such.unfinished.jsonl');
+    await expect(ResumeFile.open(file, run, entries)).rejects.toMatchObject({ code: 'ERR_LONGVLM_FILE' });
     expect(existsSync(path.dirname(file))).toBe(false);
   });
 });

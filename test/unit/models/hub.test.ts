@@ -72,8 +72,9 @@ describe('fetchFile()', () => {
   test('reports bytes from first to last', async () => {
     const seen: HubProgress[] = [];
     await fetchFile(repo, 'weights.bin', { onProgress: (progress) => seen.push(progress) });
-    expect(seen[0]).toEqual({ file: 'weights.bin', bytes: 0, totalBytes: large.length });
-    expect(seen.at(-1)).toEqual({ file: 'weights.bin', bytes: large.length, totalBytes: large.length });
+    const shape = { stage: 'download', total: large.length, unit: 'bytes', name: 'weights.bin' };
+    expect(seen[0]).toEqual({ ...shape, done: 0 });
+    expect(seen.at(-1)).toEqual({ ...shape, done: large.length });
   });
 
   test('goes on where the connection broke, again and again', async () => {

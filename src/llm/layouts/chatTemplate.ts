@@ -1,32 +1,33 @@
 // A prompt laid out by the chat template in the model's own file, through node-llama-cpp's chat wrappers.
 import type { ChatHistoryItem, LlamaText, Token } from 'node-llama-cpp';
-import { LongVLMError, messageOf } from '../base/errors.js';
-import type { LanguageModel } from './model.js';
+import { LongVLMError, messageOf } from '../../base/errors.js';
+import type { LanguageModel } from '../model.js';
+import type { PromptLayout } from '../promptLayout.js';
 
 // Stands in for the video, or for an answer, while a conversation is rendered; characters of private use, in nobody's text.
 const mark = '\uE000\uE001\uE000';
 
-/** From the beginning of the sequence to the video, which opens the user's first turn. */
-export function chatTokensBeforeVideo(model: LanguageModel, system: string): Token[] {
-  const { tokens } = model.model;
-  const [before] = split(model, render(model, [...systemTurn(system), userTurn(`${mark}\n`)]));
-  const found = before.tokenize(model.model.tokenizer);
-  return tokens.shouldPrependBosToken && tokens.bos !== null && found[0] !== tokens.bos
-    ? [tokens.bos, ...found]
-    : found;
-}
+/** The chat template in the model's own file: the video opens the user's first turn. */
+export const chatTemplate: PromptLayout = {
+  name: 'chat_template',
+  system: '',
+  firstTurn({ system, question }, model) {
+    const [before] = aroundMark(model, [...systemTurn(system), userTurn(`${mark}\n`)]);
+    const [, after] = aroundMark(model, [userTurn(`${mark}\n${question}`)]);
+    return [{ tokens: before }, { video: 'all' }, { tokens: after }];
+  },
+  nextTurn({ question }, model) {
+    const turns: ChatHistoryItem[] = [userTurn('?'), { type: 'model', response: [mark] }, userTurn(question)];
+    const [, after] = aroundMark(model, turns);
+    return [{ tokens: after }];
+  },
+};
 
-/** From the video to where the first answer begins. */
-export function chatTokensAfterVideo(model: LanguageModel, question: string): Token[] {
-  const [, after] = split(model, render(model, [userTurn(`${mark}\n${question}`)]));
-  return after.tokenize(model.model.tokenizer);
-}
-
-/** From the end of the answer before to where the next one begins. */
-export function chatTokensOfNextTurn(model: LanguageModel, question: string): Token[] {
-  const turns: ChatHistoryItem[] = [userTurn('?'), { type: 'model', response: [mark] }, userTurn(question)];
-  const [, after] = split(model, render(model, turns));
-  return after.tokenize(model.model.tokenizer);
+/** A conversation in tokens, up to where the model's next answer begins: what stands before the mark and behind it. */
+function aroundMark(model: LanguageModel, turns: readonly ChatHistoryItem[]): [Token[], Token[]] {
+  const [before, after] = split(model, render(model, turns));
+  const { tokenizer } = model.model;
+  return [before.tokenize(tokenizer), after.tokenize(tokenizer)];
 }
 
 const systemTurn = (text: string): ChatHistoryItem[] => (text === '' ? [] : [{ type: 'system', text }]);
@@ -69,9 +70,9 @@ function split(model: LanguageModel, text: LlamaText): [LlamaText, LlamaText] {
       continue;
     }
     found = true;
-    const part = (part: string) => (special ? new SpecialTokensText(part) : part);
-    before.push(part(content.slice(0, at)));
-    after.push(part(content.slice(at + mark.length)));
+    const same = (text: string) => (special ? new SpecialTokensText(text) : text);
+    before.push(same(content.slice(0, at)));
+    after.push(same(content.slice(at + mark.length)));
   }
   return [newText(before), newText(after)];
 }
