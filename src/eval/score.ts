@@ -39,7 +39,7 @@ function events(text: string): string[] {
   return text
     .normalize('NFKC')
     .split(',')
-    .map((part) => normalize(part).replace(/^(?:(?:first|then|and|last|finally)(?: |$))+/, ''))
+    .map((event) => normalize(event).replace(/^(?:(?:first|then|and|last|finally)(?: |$))+/, ''))
     .filter((event) => event !== '');
 }
 
