@@ -88,22 +88,19 @@ export class LanguageModel {
     checkIsLanguageModel(gguf);
     const nodeLlamaCpp = await import('node-llama-cpp');
     const llama = await startLlama(device).finally(() => signal?.throwIfAborted());
-    const { onProgress } = options;
-    const onLoadProgress =
-      onProgress &&
-      ((share: number) =>
-        onProgress({ stage: 'load', done: share, total: 1, unit: 'share', name: path.basename(file) }));
     const load = (vocabOnly: boolean, loadSignal: AbortSignal | undefined) =>
-      withErrorLog(
-        () =>
-          llama.loadModel({
-            modelPath: file,
-            vocabOnly,
-            ...(options.gpuLayers !== undefined && { gpuLayers: options.gpuLayers }),
-            ...(!vocabOnly && onLoadProgress && { onLoadProgress }),
-            ...(loadSignal && { loadSignal }),
-          }),
-        (lines, error) => (loadSignal?.aborted ? loadSignal.reason : cannotLoad(file, lines, error)),
+      reportingLoad(vocabOnly ? undefined : options.onProgress, path.basename(file), (onLoadProgress) =>
+        withErrorLog(
+          () =>
+            llama.loadModel({
+              modelPath: file,
+              vocabOnly,
+              ...(options.gpuLayers !== undefined && { gpuLayers: options.gpuLayers }),
+              ...(onLoadProgress && { onLoadProgress }),
+              ...(loadSignal && { loadSignal }),
+            }),
+          (lines, error) => (loadSignal?.aborted ? loadSignal.reason : cannotLoad(file, lines, error)),
+        ),
       );
     const model = await load(lazy, signal);
     const languageModel = new LanguageModel(gguf, nodeLlamaCpp, llama, model, options.threads, (signal) =>
@@ -195,6 +192,36 @@ export class LanguageModel {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+}
+
+/**
+ * Loads with reports of the share, the last of which is `1`. Those of llama.cpp come from another thread, and may come after
+ * the end: they are dropped then.
+ */
+async function reportingLoad(
+  onProgress: OnProgress | undefined,
+  name: string,
+  load: (onLoadProgress?: (share: number) => void) => Promise<LlamaModel>,
+): Promise<LlamaModel> {
+  if (onProgress === undefined) return load();
+  let reported = 0;
+  let ended = false;
+  const report = (share: number) => {
+    if (ended || share <= reported) return;
+    reported = share;
+    onProgress({ stage: 'load', done: share, total: 1, unit: 'share', name });
+  };
+  let model: LlamaModel | undefined;
+  try {
+    model = await load(report);
+    report(1);
+    return model;
+  } catch (error) {
+    await model?.dispose();
+    throw error;
+  } finally {
+    ended = true;
   }
 }
 

@@ -5,6 +5,7 @@ import { type Float32Tensor, numberToHalf } from '../../dist/base/tensor.js';
 import { VideoChat } from '../../dist/llm/chat.js';
 import { evaluateEmbeddings } from '../../dist/llm/embeddings.js';
 import { LanguageModel } from '../../dist/llm/model.js';
+import { abortOnceHeard } from '../fixtures/abortOnceHeard.js';
 import { expected, pico } from '../fixtures/index.js';
 
 const { before, after, question } = pico.expected.prompt;
@@ -105,11 +106,9 @@ describe('evaluateEmbeddings()', () => {
     const context = await model.createContext({ contextSize: 1024, batchSize: 16 });
     const sequence = context.getSequence();
     await sequence.evaluateWithoutGeneratingNewTokens(ids(before));
-    const controller = new AbortController();
     const long: Float32Tensor = { type: 'float32', data: new Float32Array(900 * 64).fill(0.1), dims: [900, 64] };
-    const evaluated = evaluateEmbeddings(sequence, long, { signal: controller.signal });
-    setTimeout(() => controller.abort(new Error('stop')), 5);
-    await expect(evaluated).rejects.toThrow('stop');
+    const signal = abortOnceHeard(new Error('stop'));
+    await expect(evaluateEmbeddings(sequence, long, { signal })).rejects.toThrow('stop');
     expect(sequence.nextTokenIndex).toBe(before.length);
     await evaluateEmbeddings(sequence, video);
     expect(await answerOf(sequence, after, 16)).toEqual(pico.expected.greedy_linear);

@@ -1,6 +1,6 @@
 import { copyFileSync, existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { float32Tensor } from '../../dist/base/tensor.js';
 import {
   type Dataset,
@@ -209,13 +209,19 @@ describe('evaluate() with a file to resume from', () => {
     const reason = new Error('no');
     await expect(evaluate(vlm, dataset, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
     const controller = new AbortController();
-    const running = evaluate(vlm, dataset, {
-      ...short,
-      featuresFolder: inFolder('aborted'),
-      signal: controller.signal,
-      onProgress: () => setTimeout(() => controller.abort(reason), 5),
-    });
-    await expect(running).rejects.toBe(reason);
+    const { signal } = controller;
+    const encode = vlm.encode.bind(vlm);
+    const onProgress = ({ stage }: { stage: string }) => stage === 'encode' && controller.abort(reason);
+    const encoding = vi
+      .spyOn(vlm, 'encode')
+      .mockImplementation((file, options) => encode(file, { ...options, onProgress }));
+    try {
+      await expect(evaluate(vlm, dataset, { ...short, featuresFolder: inFolder('aborted'), signal })).rejects.toBe(
+        reason,
+      );
+    } finally {
+      encoding.mockRestore();
+    }
     expect(readdirSync(inFolder('aborted'))).toEqual([]);
   });
 

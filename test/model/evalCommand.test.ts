@@ -1,4 +1,5 @@
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { watch } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { LongVLM, VideoFeatures } from '../../dist/index.js';
@@ -155,7 +156,7 @@ describe('longvlm eval', () => {
     );
     const { child, result } = start(['eval', inFolder('long.jsonl'), ...flags, '-o', output]);
     const answered = () => (existsSync(unfinished) ? readFileSync(unfinished, 'utf8').split('\n').length - 2 : 0);
-    while (answered() < 5) await new Promise((resolve) => setTimeout(resolve, 20));
+    for await (const _ of watch(folder)) if (answered() >= 5) break;
     child.kill('SIGINT');
     expect(await result).toEqual({ code: 130, stdout: '', stderr: '' });
     expect(answered()).toBeLessThan(count);

@@ -2,7 +2,8 @@ import { copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileS
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { LlamaModel, Token } from 'node-llama-cpp';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import type { Progress } from '../../dist/base/progress.js';
 import type { Float32Tensor } from '../../dist/base/tensor.js';
 import { VideoChat } from '../../dist/llm/chat.js';
 import { evaluateEmbeddings } from '../../dist/llm/embeddings.js';
@@ -225,11 +226,23 @@ describe('VideoChat', () => {
   });
 
   test('aborts while the video is evaluated, and frees the context', async () => {
-    const controller = new AbortController();
     const long: Float32Tensor = { type: 'float32', data: new Float32Array(900 * 64), dims: [900, 64] };
-    const created = VideoChat.create(model, long, { signal: controller.signal });
-    setTimeout(() => controller.abort(new Error('stop')), 3);
-    await expect(created).rejects.toThrow('stop');
+    const controller = new AbortController();
+    // What stands for the video is asked for between the system text and the video.
+    const specialToken = vi.spyOn(model, 'specialToken').mockImplementation((text) => {
+      if (text === '<vid_patch>') setImmediate(() => controller.abort(new Error('stop')));
+      return undefined;
+    });
+    const { model: llama } = model as unknown as { model: LlamaModel };
+    const createContext = vi.spyOn(llama, 'createContext');
+    try {
+      await expect(VideoChat.create(model, long, { signal: controller.signal })).rejects.toThrow('stop');
+      const context = await (createContext.mock.results[0]!.value as ReturnType<typeof llama.createContext>);
+      await vi.waitUntil(() => context.disposed);
+    } finally {
+      specialToken.mockRestore();
+      createContext.mockRestore();
+    }
   });
 
   test('takes a GBNF grammar and a JSON schema', async () => {
@@ -455,6 +468,30 @@ describe('LanguageModel.load()', () => {
     await expect(LanguageModel.load({ path: pico.llm, device: 'tpu' as 'cpu' })).rejects.toThrow(
       /one of auto, cpu, cuda, vulkan, metal for device but received 'tpu'/,
     );
+  });
+
+  test('reports the share that is loaded, of a lazy one when the rest is', async () => {
+    for (const lazy of [false, true]) {
+      const seen: Progress[] = [];
+      const onProgress = (progress: Progress) => seen.push(progress);
+      const loaded = await LanguageModel.load({ path: pico.llm, device: 'cpu', threads: 1, lazy, onProgress });
+      try {
+        if (lazy) {
+          expect(seen).toEqual([]);
+          await (await VideoChat.create(loaded, video)).dispose();
+        }
+        for (const progress of seen)
+          expect(progress).toEqual({ stage: 'load', done: progress.done, total: 1, unit: 'share', name: 'llm.gguf' });
+        const shares = seen.map(({ done }) => done);
+        expect(shares).toEqual([...new Set(shares)].sort((a, b) => a - b));
+        expect(shares.at(-1)).toBe(1);
+        // Reports that llama.cpp sends late are not passed on.
+        await new Promise((resolve) => setImmediate(resolve));
+        expect(seen).toHaveLength(shares.length);
+      } finally {
+        await loaded.dispose();
+      }
+    }
   });
 
   test('rejects when aborted', async () => {
