@@ -44,16 +44,16 @@ export class GraphBuilder {
     this.#graph = { name, node: [], initializer: [], input: [], output: [] };
   }
 
-  /** A float32 input. */
-  input(name: string, dims: readonly Dimension[]): string {
-    this.#graph.input.push(valueInfo(name, dims));
+  /** An input, of float32 values or of bytes. Few operators take bytes: a `Cast` to {@link dataTypes} `I32` makes indices of them. */
+  input(name: string, dims: readonly Dimension[], type: 'float32' | 'uint8' = 'float32'): string {
+    this.#graph.input.push(valueInfo(name, dims, type === 'uint8' ? dataTypes.U8 : dataTypes.F32));
     return name;
   }
 
   /** Makes `value` a float32 output under `name`. */
   output(name: string, value: string, dims: readonly Dimension[]): void {
     this.#push('Identity', [value], [name], {}, '');
-    this.#graph.output.push(valueInfo(name, dims));
+    this.#graph.output.push(valueInfo(name, dims, dataTypes.F32));
   }
 
   /** Adds a node with one output and returns it. An empty name stands for an optional input that is left out. */
@@ -91,20 +91,26 @@ export class GraphBuilder {
 
   /** One float32 number without a dimension. */
   number(value: number): string {
-    return this.#initializer('float32', [], Float32Array.of(value));
+    return this.floats(Float32Array.of(value), []);
   }
 
-  #constant(values: readonly number[], dims: number[]): string {
+  /** A table of float32 values, kept in the model itself: for small ones that no file holds. */
+  floats(values: Float32Array, dims: readonly number[]): string {
+    return this.#initializer('float32', dims, values);
+  }
+
+  #constant(values: readonly number[], dims: readonly number[]): string {
     return this.#initializer('int64', dims, BigInt64Array.from(values, BigInt));
   }
 
-  #initializer(type: 'float32' | 'int64', dims: number[], values: Float32Array | BigInt64Array): string {
-    const key = `${type}:${dims}:${values}`;
+  #initializer(type: 'float32' | 'int64', dims: readonly number[], values: Float32Array | BigInt64Array): string {
+    const rawData = new Uint8Array(values.buffer, values.byteOffset, values.byteLength).slice();
+    const key = `${type}:${dims}:${Buffer.from(rawData.buffer).toString('base64')}`;
     const known = this.#constants.get(key);
     if (known) return known;
     const name = `${type}_${this.#constants.size}`;
     const dataType = type === 'float32' ? dataTypes.F32 : dataTypes.I64;
-    this.#graph.initializer.push({ name, dataType, dims, rawData: new Uint8Array(values.buffer) });
+    this.#graph.initializer.push({ name, dataType, dims: [...dims], rawData });
     this.#constants.set(key, name);
     return name;
   }
@@ -176,9 +182,9 @@ export class GraphBuilder {
   }
 }
 
-function valueInfo(name: string, dims: readonly Dimension[]) {
+function valueInfo(name: string, dims: readonly Dimension[], elemType: number) {
   const dim = dims.map((size) => (typeof size === 'number' ? { dimValue: size } : { dimParam: size }));
-  return { name, type: { tensorType: { elemType: dataTypes.F32, shape: { dim } } } };
+  return { name, type: { tensorType: { elemType, shape: { dim } } } };
 }
 
 function attributeProto(name: string, value: Attribute): AttributeProto {

@@ -8,6 +8,7 @@ import { LongVLMError, messageOf } from '../base/errors.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import { throughGate } from './exitGate.js';
 import type { OnnxModel } from './graphBuilder.js';
+import type { Outputs, Values } from './values.js';
 
 /** How a session runs. */
 export type SessionOptions = {
@@ -20,7 +21,7 @@ export type SessionOptions = {
 // Tried in this order by `auto`: those that run a whole graph, weights in place, without conversion.
 const gpus = ['cuda', 'dml'];
 
-/** An ONNX Runtime session whose tensors are float32. */
+/** An ONNX Runtime session whose outputs are float32. */
 export class Session {
   /** The execution provider that runs it. */
   readonly device: string;
@@ -62,11 +63,11 @@ export class Session {
   }
 
   /** Runs the graph. Outputs are written into `outputs` where given, and returned. */
-  async run(
-    inputs: Readonly<Record<string, Float32Tensor>>,
-    outputs?: Readonly<Record<string, Float32Tensor>>,
-  ): Promise<Record<string, Float32Tensor>> {
+  async run(inputs: Values, outputs?: Outputs): Promise<Record<string, Float32Tensor>> {
     try {
+      // ONNX Runtime would leave them as they are.
+      const unknown = Object.keys(outputs ?? {}).find((name) => !this.#session.outputNames.includes(name));
+      if (unknown !== undefined) throw new Error(`The graph has no output ${unknown}`);
       const feeds = toOrt(inputs);
       const results = await throughGate(() =>
         outputs ? this.#session.run(feeds, toOrt(outputs)) : this.#session.run(feeds),
@@ -117,10 +118,10 @@ function open(model: OnnxModel, device: string, threads = availableParallelism()
   });
 }
 
-function toOrt(tensors: Readonly<Record<string, Float32Tensor>>): Record<string, ort.Tensor> {
-  const entries = Object.entries(tensors).map(([name, { data, dims }]) => [
+function toOrt(tensors: Values): Record<string, ort.Tensor> {
+  const entries = Object.entries(tensors).map(([name, { type, data, dims }]) => [
     name,
-    new ort.Tensor('float32', data, dims),
+    type === 'uint8' ? new ort.Tensor('uint8', data, dims) : new ort.Tensor('float32', data, dims),
   ]);
   return Object.fromEntries(entries) as Record<string, ort.Tensor>;
 }

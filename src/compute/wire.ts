@@ -1,16 +1,36 @@
-// What crosses between an object and its worker thread.
+// What crosses between a graph's owner and its worker thread.
 import { LongVLMError, type LongVLMErrorCode, messageOf } from '../base/errors.js';
+import type { ExitGate } from './exitGate.js';
+import type { OnnxModel } from './graphBuilder.js';
+import type { SessionOptions } from './ortSession.js';
+import type { Outputs, Values } from './values.js';
 
-/** From the owner to the worker. */
+/** What a thread is started with. */
+export type GraphData = {
+  readonly model: OnnxModel;
+  readonly session: SessionOptions;
+  /** Rows that go through the graph at once; undefined for all. */
+  readonly batch: number | undefined;
+};
+
+/** What the thread gets. */
+export type ThreadData = { readonly graph: GraphData; readonly gate: ExitGate };
+
+/** A run of the graph over `rows` rows. The buffers of inputs and outputs are moved along. */
+export type RunCall = { readonly rows: number; readonly inputs: Values; readonly outputs: Outputs };
+
+/** From the owner to the thread. */
 export type Request =
-  | { readonly type: 'call'; readonly id: number; readonly method: string; readonly payload: unknown }
+  | ({ readonly type: 'run'; readonly id: number } & RunCall)
   | { readonly type: 'abort'; readonly id: number }
   | { readonly type: 'close' };
 
-/** From the worker to its owner; id 0 is the answer to the worker's start. */
+/** From the thread to its owner. */
 export type Response =
-  | { readonly id: number; readonly value: unknown }
-  | { readonly id: number; readonly error: WireError };
+  | { readonly type: 'started'; readonly device: string }
+  | { readonly type: 'startFailed'; readonly error: WireError }
+  | { readonly type: 'done'; readonly id: number; readonly outputs: Outputs }
+  | { readonly type: 'failed'; readonly id: number; readonly error: WireError };
 
 /** An error as plain data: structured clone keeps neither its class nor its code. */
 export type WireError = {

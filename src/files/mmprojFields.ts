@@ -7,10 +7,7 @@ import { weightsError } from './tensorFile.js';
 export class MmprojFields {
   readonly #file: GgufFile;
 
-  /**
-   * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` when the file is no mmproj of a CLIP tower, or its projector is of a kind
-   * that cannot be run.
-   */
+  /** @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` when the file is no mmproj file. */
   constructor(file: GgufFile) {
     this.#file = file;
     const architecture = file.metadata.get('general.architecture');
@@ -19,11 +16,20 @@ export class MmprojFields {
         'ERR_LONGVLM_UNSUPPORTED',
         `${file.path} is a GGUF file of architecture '${architecture}', not an mmproj file. Give the mmproj file that belongs to the language model.`,
       );
-    const type = this.#text('clip.projector_type') ?? this.#text('clip.vision.projector_type') ?? 'mlp';
+  }
+
+  /** The kind of its projector by llama.cpp's word: `mlp` for those of the LLaVA family, linear ones, too. */
+  projectorType(): string {
+    return this.#text('clip.projector_type') ?? this.#text('clip.vision.projector_type') ?? 'mlp';
+  }
+
+  /** @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` when its projector is not of the LLaVA family. */
+  requireLlavaProjector(): void {
+    const type = this.projectorType();
     if (type !== 'mlp')
-      throw new LongVLMError(
-        'ERR_LONGVLM_UNSUPPORTED',
-        `${file.path}: a projector of type '${type}' is not supported. Use a model of the LLaVA family, whose type is 'mlp'.`,
+      throw this.unsupported(
+        `a projector of type '${type}' is not supported`,
+        "Use a model of the LLaVA family, whose type is 'mlp'.",
       );
   }
 

@@ -33,7 +33,8 @@ export type LongVLMParts = {
     readonly path: string;
     readonly identity: string;
     readonly kind: string;
-    readonly device: string;
+    /** ONNX Runtime's execution provider; left out while the projector is not started, see `LongVLMOptions.lazy`. */
+    readonly device?: string;
     readonly inChannels: number;
     readonly outChannels: number;
   };
@@ -78,6 +79,7 @@ export async function loadParts(settled: SettledOptions, signal: AbortSignal | u
         ? undefined
         : Projector.load(settled.projector, {
             device: settled.device,
+            lazy: settled.lazy,
             ...(settled.threads !== undefined && { threads: settled.threads }),
             ...(signal && { signal }),
           }).then((projector) => {
@@ -138,7 +140,7 @@ export function describeParts(
         path: path.resolve(options.projector!),
         identity: projector.identity,
         kind: projector.kind,
-        device: projector.device,
+        ...(projector.device !== undefined && { device: projector.device }),
         inChannels: projector.inChannels,
         outChannels: projector.outChannels,
       },

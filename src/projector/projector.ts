@@ -1,11 +1,19 @@
 import { LongVLMError } from '../base/errors.js';
+import type { OnProgress } from '../base/progress.js';
 import { type Float32Tensor, float32Tensor, type Tensor, toFloat32 } from '../base/tensor.js';
-import { checkInteger, checkObject, checkSignal, checkString, checkTensor } from '../base/validate.js';
-import { GraphBuilder, type OnnxModel } from '../compute/graphBuilder.js';
-import { WorkerClient } from '../compute/workerClient.js';
+import {
+  checkFunction,
+  checkInteger,
+  checkObject,
+  checkSignal,
+  checkString,
+  checkTensor,
+  wrongType,
+} from '../base/validate.js';
+import { type GraphSession, workerRuntime } from '../compute/runtime.js';
 import { fingerprint } from '../files/tensorFingerprint.js';
-import { openProjector, type ProjectorWeights } from './projectorWeights.js';
-import type { ProjectorWorkerData } from './worker.js';
+import type { ProjectorSource } from './family.js';
+import { openProjector } from './registry.js';
 
 /** Options of {@link Projector.load}. */
 export type ProjectorOptions = {
@@ -13,6 +21,17 @@ export type ProjectorOptions = {
   readonly device?: string;
   /** Threads on the CPU. Defaults to the machine's cores. */
   readonly threads?: number;
+  /** Starts the projector with the first call. Defaults to `false`. */
+  readonly lazy?: boolean;
+  readonly signal?: AbortSignal;
+  /** Told of weights that are written out in another type. */
+  readonly onProgress?: OnProgress;
+};
+
+/** Options of {@link Projector.project}. */
+export type ProjectorCallOptions = {
+  /** Hands the features' buffer over instead of copying it: it is detached afterwards. Defaults to `false`. */
+  readonly move?: boolean;
   readonly signal?: AbortSignal;
 };
 
@@ -27,8 +46,11 @@ export type ProjectorOptions = {
  * ```
  */
 export class Projector {
-  /** One linear layer, or two with GELU (by the error function) between. */
-  readonly kind: ProjectorWeights['kind'];
+  /**
+   * `linear`: one linear layer. `mlp2x_gelu`: two, with GELU (by the error function) between. Others are those of
+   * `registerProjector`.
+   */
+  readonly kind: string;
   /** Channels of a feature: C. */
   readonly inChannels: number;
   /** Width of the language model: d. */
@@ -36,42 +58,41 @@ export class Projector {
   /** A fingerprint of the projector: equal for the same weights wherever they lie, different for others. */
   readonly identity: string;
   readonly #path: string;
-  readonly #worker: WorkerClient;
+  readonly #graph: GraphSession;
 
-  private constructor(path: string, { kind, layers }: ProjectorWeights, identity: string, worker: WorkerClient) {
-    this.kind = kind;
-    this.inChannels = layers[0]!.weight.shape[1]!;
-    this.outChannels = layers.at(-1)!.weight.shape[0]!;
+  private constructor(path: string, source: ProjectorSource, identity: string, graph: GraphSession) {
+    this.kind = source.kind;
+    this.inChannels = source.inChannels;
+    this.outChannels = source.outChannels;
     this.identity = identity;
     this.#path = path;
-    this.#worker = worker;
+    this.#graph = graph;
   }
 
   /**
    * Checks the weights and starts the projector.
    *
    * @param path an mmproj .gguf file, or a .safetensors or PyTorch file that holds `mm_projector.weight` and `.bias`, or
-   * `mm_projector.0` and `.2`, whatever stands before these names; or a folder with one, or the index of several.
+   * `mm_projector.0` and `.2`, whatever stands before these names; or a folder with one, or the index of several; or what a
+   * family of `registerProjector` takes.
    * @throws TypeError or RangeError for a wrong argument; LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`,
    * `ERR_LONGVLM_UNSUPPORTED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`.
    */
   static async load(path: string, options: ProjectorOptions = {}): Promise<Projector> {
     checkString('path', path);
-    checkObject('options', options);
-    const device = checkString('device', options.device ?? 'cpu');
-    const threads = options.threads === undefined ? undefined : checkInteger('threads', options.threads, 1);
+    const { device, threads, lazy = false, onProgress } = checkObject('options', options);
+    const runtime = workerRuntime({
+      ...(device !== undefined && { device }),
+      ...(threads !== undefined && { threads }),
+    });
+    if (typeof lazy !== 'boolean') wrongType('lazy', 'boolean', lazy);
+    if (onProgress !== undefined) checkFunction('onProgress', onProgress);
     const signal = checkSignal(options.signal);
     signal?.throwIfAborted();
-    const weights = await openProjector(path, signal);
-    const tensors = weights.layers.flatMap(({ weight, bias }) => [weight, bias]);
-    const identity = await fingerprint(weights.kind, tensors);
-    const data: ProjectorWorkerData = {
-      model: await buildProjector(weights),
-      session: { device, threads },
-      outChannels: weights.layers.at(-1)!.weight.shape[0]!,
-    };
-    const worker = await WorkerClient.start(new URL('./worker.js', import.meta.url), data, 'The projector', signal);
-    return new Projector(path, weights, identity, worker);
+    const source = await openProjector(path, signal, onProgress);
+    const [identity, model] = await Promise.all([fingerprint(source.kind, source.tensors), source.graph()]);
+    const graph = await runtime.open(model, { name: 'The projector', lazy, ...(signal && { signal }) });
+    return new Projector(path, source, identity, graph);
   }
 
   /**
@@ -80,48 +101,49 @@ export class Projector {
    * @throws TypeError or RangeError for wrong features; LongVLMError `ERR_LONGVLM_MISMATCH` for another width,
    * `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`.
    */
-  async project(features: Tensor, options: { readonly signal?: AbortSignal } = {}): Promise<Float32Tensor> {
+  async project(features: Tensor, options: ProjectorCallOptions = {}): Promise<Float32Tensor> {
     const [tokens, channels] = checkTensor('features', features, ['tokens', 'channels']).dims;
     checkInteger('features.dims[0]', tokens, 1);
-    const signal = checkSignal(checkObject('options', options).signal);
+    const { move = false } = checkObject('options', options);
+    if (typeof move !== 'boolean') wrongType('move', 'boolean', move);
+    const signal = checkSignal(options.signal);
     if (channels !== this.inChannels)
       throw new LongVLMError(
         'ERR_LONGVLM_MISMATCH',
         `${this.#path} takes features of ${this.inChannels} channels but received ${channels}. Use the projector that was trained for this vision tower.`,
       );
-    // A copy that goes over: the caller's features stay theirs.
-    const data = features.type === 'float32' ? Float32Array.from(features.data) : toFloat32(features).data;
-    const payload = float32Tensor(data, [tokens!, channels]);
-    return this.#worker.call('project', payload, { signal, transfer: [data.buffer as ArrayBuffer] });
+    const floats = toFloat32(features);
+    const outputs = {
+      embeddings: float32Tensor(new Float32Array(tokens! * this.outChannels), [tokens!, this.outChannels]),
+    };
+    // What was converted is nobody else's.
+    const { embeddings } = await this.#graph.run({ features: floats }, outputs, {
+      move: move || floats !== features,
+      signal,
+    });
+    return embeddings!;
   }
 
-  /** ONNX Runtime's execution provider that it runs on: `cpu`, `cuda` and so on. */
-  get device(): string {
-    return this.#worker.info as string;
+  /** ONNX Runtime's execution provider that it runs on: `cpu`, `cuda` and so on; undefined before it is started. */
+  get device(): string | undefined {
+    return this.#graph.device;
   }
 
   get disposed(): boolean {
-    return this.#worker.disposed;
+    return this.#graph.disposed;
+  }
+
+  /** Frees the projector once the calls under way are done; the next call starts it again. */
+  release(): Promise<void> {
+    return this.#graph.release();
   }
 
   /** Waits for the calls under way, then frees the projector and ends its thread. Safe to call twice. */
   dispose(): Promise<void> {
-    return this.#worker.dispose();
+    return this.#graph.dispose();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
-}
-
-/** Input `features` [n, C], output `embeddings` [n, d]. */
-function buildProjector({ layers }: ProjectorWeights): Promise<OnnxModel> {
-  const graph = new GraphBuilder('projector');
-  let value = graph.input('features', ['tokens', layers[0]!.weight.shape[1]!]);
-  for (const [index, { weight, bias }] of layers.entries()) {
-    if (index > 0) value = graph.node('Gelu', [value]);
-    value = graph.node('Gemm', [value, graph.weight(weight), graph.weight(bias)], { transB: 1 });
-  }
-  graph.output('embeddings', value, ['tokens', layers.at(-1)!.weight.shape[0]!]);
-  return graph.build();
 }

@@ -1,7 +1,4 @@
-import { setImmediate } from 'node:timers/promises';
-import { raceAbort } from '../base/abort.js';
-import { LongVLMError } from '../base/errors.js';
-import type { Float32Tensor } from '../base/tensor.js';
+import { elementCount, type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import {
   checkInteger,
   checkObject,
@@ -12,16 +9,16 @@ import {
   wrongType,
   wrongValue,
 } from '../base/validate.js';
-import { binding } from '../binding.js';
 import { toEightBits } from '../cache/eightBitMatrices.js';
-import { WorkerClient } from '../compute/workerClient.js';
+import { type GraphSession, workerRuntime } from '../compute/runtime.js';
 import { fingerprint } from '../files/tensorFingerprint.js';
-import { type Reduction, reductions } from '../reduce/reduceTokens.js';
+import { mergeTokens } from '../kernels/index.js';
+import { type Reduction, reduceTokens, reductions } from '../reduce/reduceTokens.js';
 import type { VisionConfig } from './clip/huggingFaceConfig.js';
 import { linearMatricesOf, tensorsOf } from './clip/huggingFaceTower.js';
 import { buildTower, type VisionPrecision, visionPrecisions } from './clip/towerGraph.js';
+import { normalizationTables, normalizeFrames } from './preprocess.js';
 import { openTower } from './source.js';
-import type { ForwardPayload, SegmentPayload, SegmentReduction, VisionWorkerData } from './worker.js';
 
 /** Options of {@link VisionEncoder.create}. */
 export type VisionEncoderOptions = {
@@ -91,22 +88,13 @@ export class VisionEncoder {
    * Names of tensors and files do not count; the element type does.
    */
   readonly identity: string;
-  readonly #start: () => Promise<WorkerClient>;
-  #starting: Promise<WorkerClient> | undefined;
-  #worker: WorkerClient | undefined;
-  #releasing: Promise<void> = Promise.resolve();
-  #disposing: Promise<void> | undefined;
+  readonly #graph: GraphSession;
 
-  private constructor(
-    config: VisionConfig,
-    globalLayers: number,
-    identity: string,
-    start: () => Promise<WorkerClient>,
-  ) {
+  private constructor(config: VisionConfig, globalLayers: number, identity: string, graph: GraphSession) {
     this.config = config;
     this.globalLayers = globalLayers;
     this.identity = identity;
-    this.#start = start;
+    this.#graph = graph;
   }
 
   /**
@@ -136,18 +124,15 @@ export class VisionEncoder {
       fingerprint(eightBits ? { ...description, precision, roundedBy: 'token' } : description, tensorsOf(weights)),
       buildTower(config, weights, globalLayers, eightBits),
     ]);
-    const batchFrames = Math.max(1, Math.floor(batchTokens / config.patches));
-    const data: VisionWorkerData = { model, session: { device, threads }, config, globalLayers, batchFrames };
-    const start = (signal?: AbortSignal) =>
-      WorkerClient.start(new URL('./worker.js', import.meta.url), data, 'The vision tower', signal);
-    const encoder = new VisionEncoder(config, globalLayers, identity, start);
-    if (!lazy) encoder.#worker = await start(signal);
-    return encoder;
+    const runtime = workerRuntime({ device, ...(threads !== undefined && { threads }) });
+    const batch = Math.max(1, Math.floor(batchTokens / config.patches));
+    const graph = await runtime.open(model, { name: 'The vision tower', batch, lazy, ...(signal && { signal }) });
+    return new VisionEncoder(config, globalLayers, identity, graph);
   }
 
   /** ONNX Runtime's execution provider that the tower runs on: `cpu`, `cuda` and so on; undefined before it is started. */
   get device(): string | undefined {
-    return this.#worker?.info as string | undefined;
+    return this.#graph.device;
   }
 
   /**
@@ -164,19 +149,15 @@ export class VisionEncoder {
     options: { readonly signal?: AbortSignal } = {},
   ): Promise<{ patches: Float32Tensor; cls: Float32Tensor }> {
     const { imageSize } = this.config;
-    const { type, data, dims } = checkTensor('pixels', pixels, ['frames', 3, imageSize, imageSize]);
+    const { type, dims } = checkTensor('pixels', pixels, ['frames', 3, imageSize, imageSize]);
     if (type !== 'float32') wrongType('pixels.type', "'float32'", type);
     checkInteger('pixels.dims[0]', dims[0], 1);
     const signal = checkSignal(checkObject('options', options).signal);
-    // A copy that goes over: the caller's pixels stay theirs, and a view does not take its whole buffer along.
-    const payload: ForwardPayload = { pixels: Float32Array.from(data) };
-    this.#checkUsable();
-    const worker = this.#worker ?? (await this.#started(signal));
-    return worker.call('forward', payload, { signal, transfer: [payload.pixels.buffer] });
+    return this.#run(pixels, false, signal);
   }
 
   /**
-   * Encodes the frames of one segment and reduces their K·N patches, in the worker thread.
+   * Encodes the frames of one segment and reduces their K·N patches.
    *
    * @param frames RGB [K, S, S, 3], K at least 1.
    * @throws TypeError or RangeError for a wrong argument; LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tower gives NaN
@@ -191,87 +172,67 @@ export class VisionEncoder {
     checkObject('options', options);
     const heads = checkInteger('heads', options.heads ?? this.config.heads, 1);
     if (channels % heads !== 0) wrongValue('heads', `divisor of the ${channels} channels`, heads);
-    const reduction = checkReduction(options, heads, (frames.length / frameBytes) * patches);
+    const reduction = checkReduction(options, (frames.length / frameBytes) * patches);
     const signal = checkSignal(options.signal);
-    const own = exactly(frames);
-    const payload: SegmentPayload = { frames: own, reduction };
-    const transfer = own !== frames || options.transfer ? [own.buffer as ArrayBuffer] : [];
-    this.#checkUsable();
-    const worker = this.#worker ?? (await this.#started(signal));
-    return worker.call('encodeSegment', payload, { signal, transfer });
+    const count = frames.length / frameBytes;
+    const planes = new Float32Array(frames.length);
+    normalizeFrames(frames, planes, imageSize, normalizationTables(this.config));
+    if (options.transfer && frames.byteLength === frames.buffer.byteLength)
+      structuredClone(frames.buffer, { transfer: [frames.buffer as ArrayBuffer] });
+    const pixels = float32Tensor(planes, [count, 3, imageSize, imageSize]);
+    const { patches: all, cls } = await this.#run(pixels, true, signal);
+    const tokens = float32Tensor(all.data, [count * patches, channels]);
+    const { how, keep, schedule } = reduction;
+    if (how !== 'merge') {
+      const reduced = reduceTokens(tokens, keep!, how);
+      return { local: reduced.tokens, sizes: reduced.sizes, cls };
+    }
+    const merged = await mergeTokens(tokens, schedule ? { heads, schedule } : { heads, keep: keep! });
+    return { local: merged.tokens as Float32Tensor, sizes: merged.sizes as Float32Tensor, cls };
   }
 
   /** Frees the tower once the calls under way are done; the next call starts it again. */
   release(): Promise<void> {
-    this.#releasing = Promise.all([this.#releasing, this.#releaseNow()]).then(() => {});
-    return this.#releasing;
+    return this.#graph.release();
   }
 
   get disposed(): boolean {
-    return this.#disposing !== undefined;
+    return this.#graph.disposed;
   }
 
   /** Waits for the calls under way, then frees the tower and ends its thread. Safe to call twice. */
   dispose(): Promise<void> {
-    this.#disposing ??= this.release();
-    return this.#disposing;
+    return this.#graph.dispose();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
 
-  async #releaseNow(): Promise<void> {
-    if (!this.#worker && this.#starting) {
-      await this.#starting.catch(() => {});
-      // Calls that waited for it go ahead.
-      await setImmediate();
-    }
-    const worker = this.#worker;
-    this.#worker = undefined;
-    this.#starting = undefined;
-    await worker?.dispose();
-    if (worker) binding().trimMemory();
-  }
-
-  #checkUsable(): void {
-    if (this.disposed) throw new LongVLMError('ERR_LONGVLM_DISPOSED', 'The vision tower was disposed. Load it again.');
-  }
-
-  /** The tower's thread. The first call starts it, and an abort of that call does not keep it from the next. */
-  async #started(signal: AbortSignal | undefined): Promise<WorkerClient> {
-    this.#starting ??= this.#start().then(
-      (worker) => {
-        this.#worker = worker;
-        return worker;
-      },
-      (error: unknown) => {
-        // The next call may try again.
-        this.#starting = undefined;
-        throw error;
-      },
-    );
-    return raceAbort(this.#starting, signal);
+  async #run(pixels: Float32Tensor, move: boolean, signal: AbortSignal | undefined) {
+    const frames = pixels.dims[0]!;
+    const { patches, channels } = this.config;
+    const empty = (...dims: number[]) => float32Tensor(new Float32Array(elementCount(dims)), dims);
+    const outputs = { patches: empty(frames, patches, channels), cls: empty(frames, this.globalLayers, channels) };
+    const { patches: found, cls } = await this.#graph.run({ pixels }, outputs, { move, signal });
+    return { patches: found!, cls: cls! };
   }
 }
 
+type SegmentReduction = { how: Reduction; keep?: number; schedule?: readonly number[] };
+
 /** Checked here, so that a wrong option is found before the tower has run for seconds. */
-function checkReduction(options: EncodeSegmentOptions, heads: number, tokens: number): SegmentReduction {
+function checkReduction(options: EncodeSegmentOptions, tokens: number): SegmentReduction {
   const { tokensPerSegment, schedule } = options;
   const how = checkOneOf('reduction', options.reduction ?? 'merge', reductions);
   if ((tokensPerSegment === undefined) === (schedule === undefined))
     throw new TypeError('Expected one of tokensPerSegment and schedule in options but received both or neither');
   if (schedule === undefined) {
     const keep = checkInteger('tokensPerSegment', tokensPerSegment, 1, tokens);
-    return how === 'merge' ? { how, heads, keep } : { how, keep };
+    return { how, keep };
   }
   if (how !== 'merge') wrongValue('reduction, as a schedule is given', "'merge'", how);
   if (!Array.isArray(schedule)) wrongType('schedule', 'array of integers', schedule);
   for (const [index, r] of schedule.entries()) checkInteger(`schedule[${index}]`, r, 0);
-  return { how, heads, schedule: schedule as readonly number[] };
-}
-
-/** A view whose buffer holds nothing else: posting a view posts the whole buffer below it. */
-function exactly(view: Uint8Array): Uint8Array {
-  return view.byteLength === view.buffer.byteLength ? view : Uint8Array.prototype.slice.call(view);
+  return { how, schedule: schedule as readonly number[] };
 }

@@ -17,6 +17,7 @@ import type { LayerWeights, TowerShape, TowerWeights } from './towerGraph.js';
  */
 export function readMmprojConfig(file: GgufFile): VisionConfig {
   const fields = new MmprojFields(file);
+  fields.requireLlavaProjector();
   if (!file.tensors.has('v.class_embd') || !file.tensors.has('v.pre_ln.weight'))
     throw fields.unsupported('its vision tower is not one of CLIP', 'Use a model whose vision tower is CLIP.');
   if (fields.flag('clip.use_silu'))

@@ -4,6 +4,7 @@ import ort from 'onnxruntime-node';
 import { describe, expect, test } from 'vitest';
 import { float32Tensor } from '../../../dist/base/tensor.js';
 import { type Attribute, GraphBuilder } from '../../../dist/compute/graphBuilder.js';
+import { dataTypes } from '../../../dist/compute/onnxProto.js';
 import { Session } from '../../../dist/compute/ortSession.js';
 import { openSafetensors, type TensorLocation, writeSafetensors } from '../../../dist/files/safetensors.js';
 import { convert, type Tensors, temporaryFolder } from '../../fixtures/vision/index.js';
@@ -81,6 +82,34 @@ describe('GraphBuilder', () => {
       rows,
     ]);
     expect((await graph.build()).bytes.length).toBeLessThan(1024);
+  });
+
+  test('looks up bytes in a table of float32 values', async () => {
+    // Of a view: what lies around it does not belong to the table.
+    const values = new Float32Array(258).map((_, index) => (index - 1) / 7 - 3);
+    const graph = new GraphBuilder('lookup');
+    const bytes = graph.input('bytes', ['n', 3], 'uint8');
+    const table = graph.floats(values.subarray(1, 257), [256]);
+    values.fill(0);
+    const found = graph.node('Gather', [table, graph.node('Cast', [bytes], { to: dataTypes.I32 })]);
+    graph.output('found', found, ['n', 3]);
+    const session = await Session.create(await graph.build(), cpu);
+    const data = Uint8Array.of(0, 1, 7, 127, 128, 255);
+    const { found: result } = await session.run({ bytes: { type: 'uint8', data, dims: [2, 3] } });
+    expect(result).toEqual(
+      float32Tensor(
+        Float32Array.from(data, (value) => value / 7 - 3),
+        [2, 3],
+      ),
+    );
+    await session.release();
+  });
+
+  test('tells constants apart by their bits, and keeps each once', async () => {
+    const graph = new GraphBuilder('constants');
+    expect(graph.floats(Float32Array.of(0), [])).not.toBe(graph.floats(Float32Array.of(-0), []));
+    expect(graph.floats(Float32Array.of(1, 2), [2])).not.toBe(graph.floats(Float32Array.of(1, 2), [1, 2]));
+    expect(graph.number(3)).toBe(graph.floats(Float32Array.of(3), []));
   });
 
   test('refuses a type that ONNX cannot hold, and a file that is gone', async () => {

@@ -1,0 +1,201 @@
+// Running graphs without blocking the thread that asks for it.
+import { raceAbort } from '../base/abort.js';
+import { LongVLMError } from '../base/errors.js';
+import { elementCount, type Float32Tensor } from '../base/tensor.js';
+import { checkInteger, checkString, wrongValue } from '../base/validate.js';
+import { binding } from '../binding.js';
+import type { OnnxModel } from './graphBuilder.js';
+import { GraphThread } from './graphThread.js';
+import type { Outputs, Values } from './values.js';
+import type { GraphData } from './wire.js';
+
+export type { Uint8Tensor, Values } from './values.js';
+
+/** Options of {@link Runtime.open}. */
+export type OpenGraphOptions = {
+  /** What messages call it: 'The vision tower', 'The projector'. */
+  readonly name: string;
+  /** Rows of the inputs' first axis that go through the graph at once. Defaults to all. */
+  readonly batch?: number;
+  /** Started by the first run. Defaults to `false`. */
+  readonly lazy?: boolean;
+  readonly signal?: AbortSignal;
+};
+
+/** A graph that can be run. */
+export interface GraphSession {
+  /** ONNX Runtime's execution provider: `cpu`, `cuda` and so on; undefined before it is started. */
+  readonly device: string | undefined;
+  readonly disposed: boolean;
+  /**
+   * Runs the graph, after the runs before it, in micro-batches of `batch` rows; an abort takes effect between them. An abort of
+   * the run that starts the graph leaves the start to the next run.
+   *
+   * @param inputs all with the same first axis. With `move` their buffers are moved, which detaches them here; else, and where a
+   * tensor is a view of a larger buffer, they are copied.
+   * @param outputs tensors to be written, with the same first axis. The buffers below them are moved, whole, and come back in the
+   * result: pass a result's buffer again to use its memory anew. After a failure or an abort they are gone.
+   * @returns new tensors over the memory of `outputs`.
+   * @throws RangeError for tensors that do not fit together; LongVLMError `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`; what
+   * {@link Runtime.open} throws, where it has to be started; `signal.reason`.
+   */
+  run(
+    inputs: Values,
+    outputs: Readonly<Record<string, Float32Tensor>>,
+    options?: { readonly move?: boolean; readonly signal?: AbortSignal | undefined },
+  ): Promise<Record<string, Float32Tensor>>;
+  /** Frees it once the runs under way are done; the next run starts it again. */
+  release(): Promise<void>;
+  /** Waits for the runs under way, then frees it for good. Safe to call twice. */
+  dispose(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** What runs graphs. */
+export interface Runtime {
+  /** What graphs are asked to run on: `cpu`, `auto` or an execution provider. */
+  readonly device: string;
+  /**
+   * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a device that is not there, `ERR_LONGVLM_INFERENCE` when ONNX Runtime
+   * refuses the model; `signal.reason`.
+   */
+  open(model: OnnxModel, options: OpenGraphOptions): Promise<GraphSession>;
+}
+
+/** Options of {@link workerRuntime}. */
+export type WorkerRuntimeOptions = {
+  /** `cpu`, `auto` (a GPU that works, else the CPU) or an execution provider of ONNX Runtime. Defaults to `cpu`. */
+  readonly device?: string;
+  /** Threads on the CPU. Defaults to the machine's cores. */
+  readonly threads?: number;
+};
+
+/**
+ * A runtime that runs each graph in a worker thread of its own.
+ * @throws TypeError or RangeError for a wrong option.
+ */
+export function workerRuntime(options: WorkerRuntimeOptions = {}): Runtime {
+  const device = checkString('device', options.device ?? 'cpu');
+  const threads = options.threads === undefined ? undefined : checkInteger('threads', options.threads, 1);
+  return {
+    device,
+    async open(model, { name, batch, lazy = false, signal }) {
+      if (batch !== undefined) checkInteger('batch', batch, 1);
+      signal?.throwIfAborted();
+      const graph = new WorkerGraph({ model, session: { device, threads }, batch }, name);
+      if (!lazy) await graph.start(signal);
+      return graph;
+    },
+  };
+}
+
+class WorkerGraph implements GraphSession {
+  readonly #data: GraphData;
+  readonly #name: string;
+  #thread: GraphThread | undefined;
+  #releasing: Promise<void> = Promise.resolve();
+  #disposing: Promise<void> | undefined;
+
+  constructor(data: GraphData, name: string) {
+    this.#data = data;
+    this.#name = name;
+  }
+
+  /** Disposes itself when it cannot be started. */
+  async start(signal: AbortSignal | undefined): Promise<void> {
+    try {
+      await raceAbort(this.#running().started, signal);
+    } catch (error) {
+      // An abort does not wait until the thread has ended.
+      this.dispose().catch(() => {});
+      throw error;
+    }
+  }
+
+  get device(): string | undefined {
+    return this.#thread?.device;
+  }
+
+  get disposed(): boolean {
+    return this.#disposing !== undefined;
+  }
+
+  async run(
+    inputs: Values,
+    outputs: Outputs,
+    { move = false, signal }: { readonly move?: boolean; readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<Record<string, Float32Tensor>> {
+    const rows = checkRows(inputs, outputs);
+    if (this.disposed) throw new LongVLMError('ERR_LONGVLM_DISPOSED', `${this.#name} was disposed. Load it again.`);
+    signal?.throwIfAborted();
+    const own = mapValues(inputs, (tensor) => (move && ownsBuffer(tensor) ? plain(tensor) : copied(tensor)));
+    return this.#running().run({ rows, inputs: own, outputs: mapValues(outputs, plain) }, signal);
+  }
+
+  release(): Promise<void> {
+    this.#releasing = Promise.all([this.#releasing, this.#releaseNow()]).then(() => {});
+    return this.#releasing;
+  }
+
+  dispose(): Promise<void> {
+    this.#disposing ??= this.release();
+    return this.#disposing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  /** The thread, which takes runs already while it starts. */
+  #running(): GraphThread {
+    if (this.#thread) return this.#thread;
+    const thread = new GraphThread(this.#data, this.#name);
+    this.#thread = thread;
+    thread.started.catch(() => {
+      // The next run may try again.
+      if (this.#thread === thread) this.#thread = undefined;
+    });
+    return thread;
+  }
+
+  async #releaseNow(): Promise<void> {
+    const thread = this.#thread;
+    this.#thread = undefined;
+    if (!thread) return;
+    await thread.dispose();
+    binding().trimMemory();
+  }
+}
+
+/** The size of all tensors' first axis. */
+function checkRows(inputs: Values, outputs: Outputs): number {
+  let rows: number | undefined;
+  for (const [name, { data, dims }] of [...Object.entries(inputs), ...Object.entries(outputs)]) {
+    const first = checkInteger(`${name}.dims[0]`, dims[0], 0);
+    rows ??= first;
+    if (first !== rows) wrongValue(`${name}.dims[0]`, `${rows}, the first axis of the first input,`, first);
+    const values = elementCount(dims);
+    if (data.length !== values) wrongValue(`${name}.data.length`, `${values}, as its dims say,`, data.length);
+  }
+  return rows ?? 0;
+}
+
+/** Whether a tensor's buffer holds nothing else and can be moved. */
+function ownsBuffer({ data }: Values[string]): boolean {
+  return data.buffer instanceof ArrayBuffer && data.byteLength === data.buffer.byteLength;
+}
+
+/** A tensor as plain data, whatever object it is. */
+function plain<T extends Values[string]>({ type, data, dims }: T): T {
+  return { type, data, dims: [...dims] } as unknown as T;
+}
+
+function copied(tensor: Values[string]): Values[string] {
+  const { type, data, dims } = tensor;
+  if (type === 'uint8') return { type, data: new Uint8Array(data), dims: [...dims] };
+  return { type, data: new Float32Array(data), dims: [...dims] };
+}
+
+function mapValues<T>(values: Readonly<Record<string, T>>, map: (value: T) => T): Record<string, T> {
+  return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, map(value)]));
+}

@@ -1,0 +1,92 @@
+// Projectors of linear layers, by the names that LLaVA, LongVLM and llama.cpp save them under.
+import { LongVLMError } from '../base/errors.js';
+import { withoutQuantization } from '../cache/withoutQuantization.js';
+import { GraphBuilder, type OnnxModel } from '../compute/graphBuilder.js';
+import { MmprojFields } from '../files/mmprojFields.js';
+import { requireTensor } from '../files/requireTensor.js';
+import { type TensorLocation, tensorNames, type WeightFile, weightsError } from '../files/tensorFile.js';
+import { namesOf, projectorName } from '../files/tensorNames.js';
+import type { ProjectorFamily } from './family.js';
+
+/** What stands between a projector's own name (`mm_projector`, `mm` ...) and `weight` or `bias`, layer by layer. */
+export type Layout = Readonly<Record<string, readonly string[]>>;
+
+/** Linear layers with GELU (by the error function) between. */
+export type LayeredFamily = ProjectorFamily & { readonly layout: Layout };
+
+/** One linear layer: weight [out, in], bias [out]. */
+type Linear = { readonly weight: TensorLocation; readonly bias: TensorLocation };
+
+/** The family of projectors whose tensors are named as `layout` says, whatever stands before and whatever else a file holds. */
+export function layeredFamily(name: string, layout: Layout): LayeredFamily {
+  return {
+    name,
+    layout,
+    async open(file, signal) {
+      if (file.format === 'gguf') new MmprojFields(file).requireLlavaProjector();
+      const found = findTensors(file);
+      const layers = found && layout[found.kind];
+      if (!layers || !found.places.every((place) => isOfOne(layers, place))) return undefined;
+      const chain = chained(
+        await withoutQuantization(file, signal),
+        layers.map((layer) => found.prefix + layer),
+      );
+      return {
+        kind: name,
+        inChannels: chain[0]!.weight.shape[1]!,
+        outChannels: chain.at(-1)!.weight.shape[0]!,
+        tensors: chain.flatMap(({ weight, bias }) => [weight, bias]),
+        graph: () => build(chain),
+      };
+    },
+  };
+}
+
+/** @throws LongVLMError always: none of `families` found its projector in `file`. */
+export function refuse(file: WeightFile, families: readonly LayeredFamily[]): never {
+  const found = findTensors(file);
+  if (!found) throw weightsError(file.path, 'tensor mm_projector.weight is missing', "Give a projector's weights.");
+  const { prefix, kind, places } = found;
+  // Told is the first tensor that does not belong to where the first one does.
+  const layouts = families.map(({ layout }) => layout[kind] ?? []);
+  const known = layouts.findLast((layers) => isOfOne(layers, places[0]!)) ?? [];
+  const other = places.find((place) => !isOfOne(known, place))!;
+  throw new LongVLMError(
+    'ERR_LONGVLM_UNSUPPORTED',
+    `${file.path}: tensor ${prefix}${other} belongs to a kind of projector that is not supported. Use a linear projector, or one of two layers with GELU.`,
+  );
+}
+
+/** The tensors that have a projector's name: what they share, and the sorted rests of their names. */
+function findTensors(file: WeightFile): { prefix: string; kind: string; places: string[] } | undefined {
+  const names = namesOf('projector', tensorNames(file));
+  if (names.length === 0) return undefined;
+  const [prefix, kind] = projectorName.exec(names[0]!)! as unknown as [string, string];
+  return { prefix, kind, places: names.map((name) => name.slice(prefix.length)).sort() };
+}
+
+function isOfOne(layers: readonly string[], place: string): boolean {
+  return layers.some((layer) => place === `${layer}weight` || place === `${layer}bias`);
+}
+
+/** The layers' tensors, each layer as wide as the one before it gives. */
+function chained(file: WeightFile, prefixes: readonly string[]): Linear[] {
+  let inputs = -1;
+  return prefixes.map((prefix) => {
+    const weight = requireTensor(file, `${prefix}weight`, [-1, inputs]);
+    const outputs = weight.shape[0]!;
+    inputs = outputs;
+    return { weight, bias: requireTensor(file, `${prefix}bias`, [outputs]) };
+  });
+}
+
+function build(layers: readonly Linear[]): Promise<OnnxModel> {
+  const graph = new GraphBuilder('projector');
+  let value = graph.input('features', ['tokens', layers[0]!.weight.shape[1]!]);
+  for (const [index, { weight, bias }] of layers.entries()) {
+    if (index > 0) value = graph.node('Gelu', [value]);
+    value = graph.node('Gemm', [value, graph.weight(weight), graph.weight(bias)], { transB: 1 });
+  }
+  graph.output('embeddings', value, ['tokens', layers.at(-1)!.weight.shape[0]!]);
+  return graph.build();
+}

@@ -1,0 +1,4 @@
+import { layeredFamily } from './layers.js';
+
+/** One linear layer. */
+export const linear = layeredFamily('linear', { mm_projector: [''], mm: ['0.'] });

@@ -1,0 +1,8 @@
+import { layeredFamily } from './layers.js';
+
+/** Two linear layers with GELU between: of `0` and `2`, 1 is GELU. */
+export const mlp2xGelu = layeredFamily('mlp2x_gelu', {
+  mm_projector: ['0.', '2.'],
+  mm: ['0.', '2.'],
+  multi_modal_projector: ['linear_1.', 'linear_2.'],
+});
