@@ -1,4 +1,6 @@
+import { basename } from 'node:path';
 import { LongVLMError } from './base/errors.js';
+import { hashFile, hashOf } from './base/hash.js';
 import type { Float32Tensor } from './base/tensor.js';
 import { checkFunction, checkSignal, checkString, wrongType } from './base/validate.js';
 import { type EncodeProgress, encodeVideo } from './encode/encodeVideo.js';
@@ -119,17 +121,21 @@ export class LongVLM {
     const signal = checkSignal(options.signal);
     signal?.throwIfAborted();
     this.#ensureNotDisposed();
-    const encode = () =>
+    const encode = (signal?: AbortSignal) =>
       encodeVideo(this.#vision, video, this.sampling, {
         ...(this.#options.ffmpeg !== undefined && { ffmpeg: this.#options.ffmpeg }),
         ...(onProgress && { onProgress }),
         ...(signal && { signal }),
       });
-    if (cache === false) return encode();
+    if (cache === false) return encode(signal);
     const { frames } = this.sampling;
     onProgress?.({ stage: 'probe', frames: 0, totalFrames: frames });
     const kept = cache === true ? await FeaturesCache.openDefault() : cache;
-    const features = await kept.featuresOf(video, this.tower, this.sampling, encode, signal);
+    const identity = { tower: this.tower, sampling: this.sampling };
+    const matches = ({ tower, sampling }: VideoFeatures) => hashOf({ tower, sampling }) === hashOf(identity);
+    const content = (signal?: AbortSignal) => hashFile(video, signal);
+    const request = { content, name: basename(video), identity, matches };
+    const features = await kept.featuresOf(request, encode, signal);
     onProgress?.({ stage: 'encode', frames, totalFrames: frames });
     return features;
   }

@@ -1,10 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 
-const ending = '.tmp';
-/** Nobody writes a file for so long: who began was ended. */
-export const abandonedMs = 24 * 3600 * 1000;
+/** How temporary names end. */
+export const temporaryEnding = '.tmp';
+
+/** A name that nobody else uses, in the same folder as `path` and starting as it does. */
+export function temporaryPath(path: string): string {
+  return `${path}.${randomBytes(6).toString('hex')}${temporaryEnding}`;
+}
 
 /**
  * Writes a file, all or nothing: under a temporary name in the same folder, then renamed over `path`.
@@ -12,7 +15,7 @@ export const abandonedMs = 24 * 3600 * 1000;
  * @throws what the operating system says, or what `write` throws; no temporary file is left then
  */
 export async function writeWholeFile(path: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {
-  const temporary = `${path}.${randomBytes(6).toString('hex')}${ending}`;
+  const temporary = temporaryPath(path);
   try {
     const handle = await open(temporary, 'wx');
     try {
@@ -25,18 +28,5 @@ export async function writeWholeFile(path: string, write: (handle: FileHandle) =
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;
-  }
-}
-
-/**
- * Removes from a folder what processes that were ended left of {@link writeWholeFile}.
- * @param olderThan milliseconds since 1970; what was written to later stays. Defaults to none
- */
-export async function removeHalfWritten(folder: string, olderThan = Number.POSITIVE_INFINITY): Promise<void> {
-  for (const name of await readdir(folder).catch(() => [])) {
-    if (!name.endsWith(ending)) continue;
-    const file = join(folder, name);
-    const found = await stat(file).catch(() => undefined);
-    if (found && found.mtimeMs < olderThan) await rm(file, { force: true }).catch(() => {});
   }
 }

@@ -1,9 +1,9 @@
 // Matrices of linear layers in eight bits: made once from the weights of a model, and kept in the cache.
-import { basename } from 'node:path';
 import { toFloat32 } from '../base/tensor.js';
 import { readFloatTensor, type TensorData } from '../files/safetensors.js';
 import { type TensorLocation, weightsError } from '../files/tensorFile.js';
 import { fingerprint } from '../files/tensorFingerprint.js';
+import type { CallOptions } from './sharedWork.js';
 import { cachedWeights } from './weightsCache.js';
 
 /** A matrix [in, out] of integers, and the scale of each of its columns [out]. */
@@ -17,19 +17,19 @@ const square = 64;
 /**
  * Matrices [out, in] as integers, each output with a scale of its own, by the matrices' names.
  * @param source the file or folder that they are from, for whoever lists the cache
+ * @param options `onProgress` is called with the tensors written, in the stage `convert`, where they are made
  * @throws LongVLMError `ERR_LONGVLM_FILE` when the cache cannot be written, `ERR_LONGVLM_WEIGHTS` for a matrix with NaN or
  * infinity; what reading the matrices throws; `signal.reason`.
  */
 export async function toEightBits(
   matrices: readonly TensorLocation[],
   source: string,
-  signal?: AbortSignal,
+  options: CallOptions = {},
 ): Promise<ReadonlyMap<string, EightBits>> {
   const names = matrices.map(({ name }) => name);
   const key = await fingerprint({ version, largest, names }, matrices);
   const make = () => Object.assign({}, ...matrices.map((matrix) => inEightBits(matrix)));
-  const name = `${basename(source)} in int8`;
-  const { tensors } = await cachedWeights({ key: `${key}-int8`, name, make }, signal);
+  const { tensors } = await cachedWeights({ key: `${key}-int8`, source, type: 'int8', make }, options);
   return new Map(names.map((name) => [name, { values: tensors.get(name)!, scales: tensors.get(`${name}.scales`)! }]));
 }
 

@@ -1,89 +1,72 @@
 // Weights that had to be written out anew, kept so that it happens once.
-import { readdir, rm, stat, utimes } from 'node:fs/promises';
-import { basename, join } from 'node:path';
-import { raceAbort } from '../base/abort.js';
-import { abandonedMs, removeHalfWritten } from '../base/wholeFile.js';
+import { basename } from 'node:path';
+import type { OnProgress } from '../base/progress.js';
 import { openSafetensors, type SafetensorsFile, type TensorData, writeSafetensors } from '../files/safetensors.js';
 import { cacheFolder, makeCacheFolder } from './cacheFolder.js';
+import { type CachedFile, FolderCache } from './folderCache.js';
+import type { CallOptions } from './sharedWork.js';
 
 /** Weights to be kept. */
 export type WeightsToKeep = {
   /** Identity of what they are made from, and of how. */
   readonly key: string;
-  /** What they are, for whoever lists the cache. */
-  readonly name: string;
+  /** Path of the weights that they are made from. */
+  readonly source: string;
+  /** What they are written out as, for whoever lists the cache. */
+  readonly type: 'float32' | 'int8';
   readonly make: () => Record<string, TensorData>;
 };
 
+const folderName = 'weights';
 const ending = '.safetensors';
-// A model that is no longer asked gives its room back, a gigabyte or more, when the next one is written out.
-const unusedMs = 30 * 24 * 3600 * 1000;
-
-// Tower and projector of a file are loaded at the same time, and want the same.
-const underWay = new Map<string, Promise<SafetensorsFile>>();
+/** Age at which the space of a model that is no longer used, a gigabyte or more, goes to the next one. */
+const maxAgeMs = 30 * 24 * 3600 * 1000;
 
 /**
  * The tensors that are kept under a key, made now where there are none.
+ * @param options `onProgress` is called with the tensors written, in the stage `convert`, where they are made
  * @throws LongVLMError `ERR_LONGVLM_FILE` when the cache cannot be written; what making them throws; `signal.reason`
  */
-export async function cachedWeights(wanted: WeightsToKeep, signal?: AbortSignal): Promise<SafetensorsFile> {
-  const path = join(cacheFolder('weights'), wanted.key + ending);
-  for (;;) {
-    const others = underWay.get(path);
-    if (!others) break;
-    try {
-      return await raceAbort(others, signal);
-    } catch {
-      // Whoever made them gave up, or failed, which is then seen below.
-      signal?.throwIfAborted();
-    }
-  }
-  const making = openOrMake(path, wanted, signal).finally(() => underWay.delete(path));
-  underWay.set(path, making);
-  return making;
+export async function cachedWeights(wanted: WeightsToKeep, options: CallOptions = {}): Promise<SafetensorsFile> {
+  const { key, source, type, make } = wanted;
+  const cache = new FolderCache(await makeCacheFolder(folderName), ending, { maxAgeMs });
+  const name = basename(source);
+  const recipe = {
+    read: (file: string) => openSafetensors(file).catch(() => undefined),
+    make: async (file: string, signal: AbortSignal, onProgress: OnProgress) => {
+      await writeSafetensors(file, counted(make(), name, onProgress), { name: `${name} in ${type}` }, signal);
+      return openSafetensors(file);
+    },
+  };
+  return cache.getOrMake(key, recipe, options);
 }
 
-async function openOrMake(
-  path: string,
-  { name, make }: WeightsToKeep,
-  signal: AbortSignal | undefined,
-): Promise<SafetensorsFile> {
-  try {
-    const kept = await openSafetensors(path);
-    const now = new Date();
-    await utimes(path, now, now).catch(() => {});
-    return kept;
-  } catch {
-    // None yet, or one that was damaged from outside: written again, whole.
-  }
-  const folder = await makeCacheFolder('weights');
-  // Before, not after: the room may be needed.
-  await removeHalfWritten(folder, Date.now() - abandonedMs);
-  for (const { file, lastUsed } of await listWeights())
-    if (Date.now() - lastUsed.getTime() > unusedMs) await rm(file, { force: true }).catch(() => {});
-  await writeSafetensors(path, make(), { name }, signal);
-  return openSafetensors(path);
+/** The same tensors, which report when they are read to be written. */
+function counted(
+  tensors: Record<string, TensorData>,
+  name: string,
+  onProgress: OnProgress,
+): Record<string, TensorData> {
+  const entries = Object.entries(tensors);
+  let done = 0;
+  const report = () => onProgress({ stage: 'convert', done, total: entries.length, unit: 'tensors', name });
+  report();
+  const data = (tensor: TensorData) => async () => {
+    const values = typeof tensor.data === 'function' ? await tensor.data() : tensor.data;
+    done++;
+    report();
+    return values;
+  };
+  return Object.fromEntries(entries.map(([key, tensor]) => [key, { ...tensor, data: data(tensor) }]));
 }
 
 /** A file of the cache, and what it is. */
-export type CachedWeights = {
-  readonly file: string;
-  readonly name: string;
-  readonly bytes: number;
-  readonly lastUsed: Date;
-};
+export type CachedWeights = CachedFile & { readonly name: string };
 
-/** What is in the cache, last used first. */
+/** What is in the cache, last used first. @throws LongVLMError `ERR_LONGVLM_FILE` when its folder cannot be read */
 export async function listWeights(): Promise<CachedWeights[]> {
-  const folder = cacheFolder('weights');
-  const found: CachedWeights[] = [];
-  for (const entry of await readdir(folder).catch(() => [])) {
-    if (!entry.endsWith(ending)) continue;
-    const file = join(folder, entry);
-    const stats = await stat(file).catch(() => undefined);
-    if (stats?.isFile()) found.push({ file, name: await nameOf(file), bytes: stats.size, lastUsed: stats.mtime });
-  }
-  return found.sort((a, b) => b.lastUsed.getTime() - a.lastUsed.getTime());
+  const files = await existing().list();
+  return Promise.all(files.map(async (found) => ({ ...found, name: await nameOf(found.file) })));
 }
 
 /** A file that cannot be read is one that will be made again. */
@@ -92,10 +75,11 @@ async function nameOf(file: string): Promise<string> {
   return opened?.metadata.name ?? basename(file);
 }
 
-/** Removes everything. @returns what was removed */
-export async function clearWeights(): Promise<CachedWeights[]> {
-  const removed = await listWeights();
-  for (const { file } of removed) await rm(file, { force: true });
-  await removeHalfWritten(cacheFolder('weights'));
-  return removed;
+/** Removes everything. @returns what was removed. @throws as {@link FolderCache.clear} */
+export function clearWeights(): Promise<CachedFile[]> {
+  return existing().clear();
+}
+
+function existing(): FolderCache {
+  return new FolderCache(cacheFolder(folderName), ending);
 }

@@ -1,5 +1,4 @@
 // Quantised weights cannot be run where they lie: they are written out once, as float32, into the cache.
-import { basename } from 'node:path';
 import { dequantize, isQuantized } from '../files/quantizedBlocks.js';
 import type { TensorData } from '../files/safetensors.js';
 import {
@@ -11,15 +10,17 @@ import {
   type WeightFile,
 } from '../files/tensorFile.js';
 import { fingerprint } from '../files/tensorFingerprint.js';
+import type { CallOptions } from './sharedWork.js';
 import { cachedWeights } from './weightsCache.js';
 
 /**
  * `file` itself where nothing in it is quantised; else the same tensors in a cached file, which is made now when there is
  * none. Tensors of types that cannot be read at all are left out of it.
  *
+ * @param options `onProgress` is called with the tensors written, in the stage `convert`, where it is made
  * @throws LongVLMError `ERR_LONGVLM_FILE` when the cache cannot be written; what reading `file` throws; `signal.reason`.
  */
-export async function withoutQuantization(file: WeightFile, signal?: AbortSignal): Promise<WeightFile> {
+export async function withoutQuantization(file: WeightFile, options: CallOptions = {}): Promise<WeightFile> {
   const tensors = [...file.tensors.values()];
   if (!tensors.some(({ type }) => isQuantized(type))) return file;
   const known = tensors.filter(({ type }) => isQuantized(type) || bytesPerElement(type) !== undefined);
@@ -27,9 +28,8 @@ export async function withoutQuantization(file: WeightFile, signal?: AbortSignal
     known.map(({ name }) => name),
     known,
   );
-  const name = `${basename(file.path)} in float32`;
   const make = () => Object.fromEntries(known.map((tensor) => [tensor.name, inFloats(tensor)]));
-  return cachedWeights({ key, name, make }, signal);
+  return cachedWeights({ key, source: file.path, type: 'float32', make }, options);
 }
 
 // Read one at a time, when they are written: a tower takes more than a gigabyte.

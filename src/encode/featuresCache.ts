@@ -1,35 +1,39 @@
 // Features of videos on disk, so that a second question about a video starts without decoding or encoding it.
-import { mkdir, readdir, rm, stat, utimes } from 'node:fs/promises';
-import path from 'node:path';
+import { mkdir } from 'node:fs/promises';
 import { LongVLMError } from '../base/errors.js';
 import { fileError } from '../base/fileError.js';
-import { hashFile, hashOf } from '../base/hash.js';
+import { hashOf } from '../base/hash.js';
+import type { OnProgress } from '../base/progress.js';
 import { wrongType } from '../base/validate.js';
 import { version } from '../base/version.js';
-import { abandonedMs, removeHalfWritten } from '../base/wholeFile.js';
 import { makeCacheFolder } from '../cache/cacheFolder.js';
-import { type Sampling, VideoFeatures } from './videoFeatures.js';
+import { type CachedFile, FolderCache } from '../cache/folderCache.js';
+import { VideoFeatures } from './videoFeatures.js';
 
-/** A video in the cache. */
-export type CachedVideo = {
-  /** Path of its features file, which {@link VideoFeatures.load} reads. */
-  readonly file: string;
-  readonly bytes: number;
-  readonly lastUsed: Date;
+/** A video in the cache; `file` is the path of its features, which {@link VideoFeatures.load} reads. */
+export type CachedVideo = CachedFile;
+
+/** Whose features are asked for. */
+export type FeaturesRequest = {
+  /** Gives the SHA-256 of the video's content. */
+  readonly content: (signal?: AbortSignal) => Promise<string>;
+  /** What the video is called now: the features' `source.name`, whatever it was called when they were kept. */
+  readonly name: string;
+  /** Everything else that the features depend on, such as tower and sampling, as plain data. */
+  readonly identity: unknown;
+  /** Whether features that were found are what they should be; others are made anew. Defaults to yes. */
+  readonly matches?: (features: VideoFeatures) => boolean;
 };
 
-const ending = '.safetensors';
-/** Size at which the least recently used videos go: some 800 of them at the paper's settings. */
+/** Size at which the least recently used videos are removed: some 800 of them at the paper's settings. */
 const defaultMaxBytes = 1 << 30;
 
 /** A folder of features, each under a hash of all that it was made from. */
 export class FeaturesCache {
-  readonly #folder: string;
-  readonly #maxBytes: number;
+  readonly #files: FolderCache;
 
   private constructor(folder: string, maxBytes: number) {
-    this.#folder = folder;
-    this.#maxBytes = maxBytes;
+    this.#files = new FolderCache(folder, '.safetensors', { maxBytes });
   }
 
   /**
@@ -54,76 +58,56 @@ export class FeaturesCache {
   }
 
   /**
-   * A video's features: those that are kept for this content, tower, sampling and release, else what `encode` gives, which is
-   * kept. Where that cannot be written, it is given all the same.
+   * A video's features: those that are kept for this content, identity and release, else what `encode` gives, which is kept.
+   * Where that cannot be written, it is given all the same.
    *
-   * @throws what `encode` throws; LongVLMError `ERR_LONGVLM_FILE` when the video cannot be read; `signal.reason`
+   * Equal requests at the same time encode once, in this process and in others that share the folder; in this process they
+   * share the arrays, too. When an encoding fails or its process is killed, one of those that wait for it takes over.
+   *
+   * @param encode gets a signal that aborts when all who asked have aborted, and where to report progress, which goes to all
+   *   of them
+   * @throws what `content` and `encode` throw; `signal.reason`
    */
   async featuresOf(
-    video: string,
-    tower: string,
-    sampling: Sampling,
-    encode: () => Promise<VideoFeatures>,
+    request: FeaturesRequest,
+    encode: (signal: AbortSignal, onProgress: OnProgress) => Promise<VideoFeatures>,
     signal?: AbortSignal,
+    onProgress?: OnProgress,
   ): Promise<VideoFeatures> {
-    const key = hashOf({ content: await hashFile(video, signal), tower, sampling, version });
-    const file = path.join(this.#folder, key + ending);
-    const kept = await load(file, tower, sampling);
-    // The same video under another name keeps the name that it was asked about with.
-    if (kept) return new VideoFeatures({ ...kept, source: { ...kept.source, name: path.basename(video) } });
-    const features = await encode();
-    await features.save(file).then(
-      () => this.#makeRoom(file),
-      () => {},
-    );
-    return features;
+    const { name, identity, matches = () => true } = request;
+    const key = hashOf({ content: await request.content(signal), identity, version });
+    const recipe = {
+      read: (file: string) => load(file, matches),
+      make: async (file: string, aborted: AbortSignal, report: OnProgress) => {
+        const features = await encode(aborted, report);
+        await features.save(file).catch(() => {});
+        return features;
+      },
+    };
+    const features = await this.#files.getOrMake(key, recipe, { signal, onProgress });
+    return new VideoFeatures({ ...features, source: { ...features.source, name } });
   }
 
-  /** What is in it, last used first. */
-  async list(): Promise<CachedVideo[]> {
-    const videos: CachedVideo[] = [];
-    for (const name of await this.#names()) {
-      if (!name.endsWith(ending)) continue;
-      const file = path.join(this.#folder, name);
-      // Another process may remove it in between.
-      const found = await stat(file).catch(() => undefined);
-      if (found?.isFile()) videos.push({ file, bytes: found.size, lastUsed: found.mtime });
-    }
-    return videos.sort((a, b) => b.lastUsed.getTime() - a.lastUsed.getTime());
+  /** What is in it, last used first. @throws LongVLMError `ERR_LONGVLM_FILE` when the folder cannot be read */
+  list(): Promise<CachedVideo[]> {
+    return this.#files.list();
   }
 
-  /** Removes everything. @returns what was removed */
-  async clear(): Promise<CachedVideo[]> {
-    const videos = await this.list();
-    for (const { file } of videos) await rm(file, { force: true });
-    await removeHalfWritten(this.#folder);
-    return videos;
-  }
-
-  async #makeRoom(kept: string): Promise<void> {
-    let bytes = 0;
-    for (const video of await this.list()) {
-      bytes += video.bytes;
-      if (bytes > this.#maxBytes && video.file !== kept) await rm(video.file, { force: true }).catch(() => {});
-    }
-    await removeHalfWritten(this.#folder, Date.now() - abandonedMs);
-  }
-
-  async #names(): Promise<string[]> {
-    return readdir(this.#folder).catch((error: unknown) => {
-      throw fileError(this.#folder, error);
-    });
+  /**
+   * Removes everything but what is just being made.
+   * @returns what was removed
+   * @throws LongVLMError `ERR_LONGVLM_FILE` when the folder cannot be read, or a file not removed
+   */
+  clear(): Promise<CachedVideo[]> {
+    return this.#files.clear();
   }
 }
 
-/** Nothing for a file that is missing, damaged, or of another tower or sampling than its name says: it is made again. */
-async function load(file: string, tower: string, sampling: Sampling): Promise<VideoFeatures | undefined> {
+/** Undefined for a file that is missing, damaged, or not what its name says. */
+async function load(file: string, matches: (features: VideoFeatures) => boolean): Promise<VideoFeatures | undefined> {
   try {
-    const features = await VideoFeatures.load(file, { tower });
-    if (hashOf(features.sampling) !== hashOf(sampling)) return undefined;
-    const now = new Date();
-    await utimes(file, now, now).catch(() => {});
-    return features;
+    const features = await VideoFeatures.load(file);
+    return matches(features) ? features : undefined;
   } catch (error) {
     if (error instanceof LongVLMError) return undefined;
     throw error;

@@ -22,13 +22,13 @@ export function layeredFamily(name: string, layout: Layout): LayeredFamily {
   return {
     name,
     layout,
-    async open(file, signal) {
+    async open(file, signal, onProgress) {
       if (file.format === 'gguf') new MmprojFields(file).requireLlavaProjector();
       const found = findTensors(file);
       const layers = found && layout[found.kind];
       if (!layers || !found.places.every((place) => isOfOne(layers, place))) return undefined;
       const chain = chained(
-        await withoutQuantization(file, signal),
+        await withoutQuantization(file, { signal, onProgress }),
         layers.map((layer) => found.prefix + layer),
       );
       return {

@@ -18,7 +18,7 @@ export async function openTower(path: string, signal?: AbortSignal): Promise<Tow
   const file = await openWeights(files.weights);
   if (file.format === 'gguf') {
     const config = readMmprojConfig(file);
-    return { config, weights: findMmprojTower(await withoutQuantization(file, signal), config) };
+    return { config, weights: findMmprojTower(await withoutQuantization(file, { signal }), config) };
   }
   const config = await readVisionConfig(files);
   return { config, weights: findTowerWeights(file, config) };

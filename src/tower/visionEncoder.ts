@@ -119,7 +119,7 @@ export class VisionEncoder {
     const { config, weights } = await openTower(path, signal);
     checkInteger('globalLayers', globalLayers, 1, config.layers + 1);
     const { resize: _, shortestEdge: __, ...description } = config;
-    const eightBits = precision === 'int8' ? await toEightBits(linearMatricesOf(weights), path, signal) : undefined;
+    const eightBits = precision === 'int8' ? await toEightBits(linearMatricesOf(weights), path, { signal }) : undefined;
     const [identity, model] = await Promise.all([
       fingerprint(eightBits ? { ...description, precision, roundedBy: 'token' } : description, tensorsOf(weights)),
       buildTower(config, weights, globalLayers, eightBits),

@@ -1,11 +1,12 @@
 // Downloads that go on where they broke off, and are checked before they get their name.
 import { createHash, type Hash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 import { LongVLMError, messageOf } from '../../base/errors.js';
 import { fileError } from '../../base/fileError.js';
+import { wait } from '../../base/wait.js';
+import { acquireLock, lockEnding } from '../../cache/lock.js';
 import { secondsOf, withPatience } from './patience.js';
 
 /** What is downloaded. */
@@ -31,13 +32,11 @@ export type DownloadOptions = {
 // A connection that breaks is taken up again so often without a byte in between.
 const maxFailures = 5;
 const firstWaitMs = 250;
-const waitForOthersMs = 200;
-const graceMs = 10_000;
 const progressBytes = 1 << 20;
 
 /**
  * Downloads to `path`, by way of `path.incomplete`, which a later try goes on with. What has the wrong size or hash is removed.
- * Two processes do not download the same at once: one waits for the other.
+ * Two processes or hosts do not download the same at once: one waits for the other.
  *
  * @throws LongVLMError `ERR_LONGVLM_HUB` when the server does not give it, or not what it should be; `ERR_LONGVLM_FILE` when it
  * cannot be written; `signal.reason`.
@@ -45,27 +44,39 @@ const progressBytes = 1 << 20;
 export async function download(what: Download, options: DownloadOptions = {}): Promise<void> {
   const { path, size } = what;
   await mkdir(dirname(path), { recursive: true }).catch((error: unknown) => Promise.reject(fileError(path, error)));
-  const unlock = await lock(`${path}.lock`, options.signal);
-  try {
-    // Another process may have finished it while this one waited.
-    if ((await sizeOf(path)) === size) return;
-    await fetchAll(what, options);
-    await rename(`${path}.incomplete`, path);
-  } finally {
-    await unlock();
+  const lockPath = path + lockEnding;
+  for (;;) {
+    const lock = await acquireLock(lockPath, { signal: options.signal }).catch((error: unknown) => {
+      options.signal?.throwIfAborted();
+      throw fileError(lockPath, error);
+    });
+    try {
+      // Another process may have finished it while this one waited.
+      if ((await sizeOf(path)) === size) return;
+      await fetchAll(what, lock.lost, options);
+      await rename(`${path}.incomplete`, path);
+      return;
+    } catch (error) {
+      // After a long sleep, another process goes on with it: this one waits for that.
+      if (!lock.lost.aborted || options.signal?.aborted) throw error;
+    } finally {
+      await lock.release();
+    }
   }
 }
 
-async function fetchAll(what: Download, { onProgress, signal }: DownloadOptions): Promise<void> {
+/** @param lost aborts when another process writes to the file */
+async function fetchAll(what: Download, lost: AbortSignal, { onProgress, signal }: DownloadOptions): Promise<void> {
   const partial = `${what.path}.incomplete`;
   const file = await open(partial, constants.O_RDWR | constants.O_CREAT, 0o644).catch((error: unknown) =>
     Promise.reject(fileError(partial, error)),
   );
   let whole = false;
   try {
-    const target = new Target(file, what, onProgress);
+    const target = new Target(file, what, lost, onProgress);
     await target.takeUp();
     for (let failures = 0; target.bytes < what.size; ) {
+      lost.throwIfAborted();
       const { furthest } = target;
       let problem = await tryRest(what, target, signal);
       if (target.furthest > furthest) failures = 0;
@@ -77,6 +88,7 @@ async function fetchAll(what: Download, { onProgress, signal }: DownloadOptions)
     }
     await target.check();
     await file.sync();
+    lost.throwIfAborted();
     whole = true;
   } catch (error) {
     // What was fetched so far serves the next try, but for content that is wrong.
@@ -84,7 +96,7 @@ async function fetchAll(what: Download, { onProgress, signal }: DownloadOptions)
     throw error;
   } finally {
     await file.close();
-    if (!whole && (await sizeOf(partial)) === 0) await rm(partial, { force: true });
+    if (!whole && !lost.aborted && (await sizeOf(partial)) === 0) await rm(partial, { force: true });
   }
 }
 
@@ -138,13 +150,15 @@ class Target {
   furthest = 0;
   readonly #file: FileHandle;
   readonly #what: Download;
+  readonly #lost: AbortSignal;
   readonly #onProgress: ((bytes: number) => void) | undefined;
   #hash: Hash | undefined;
   #reported = 0;
 
-  constructor(file: FileHandle, what: Download, onProgress: ((bytes: number) => void) | undefined) {
+  constructor(file: FileHandle, what: Download, lost: AbortSignal, onProgress: ((bytes: number) => void) | undefined) {
     this.#file = file;
     this.#what = what;
+    this.#lost = lost;
     this.#onProgress = onProgress;
     this.#hash = this.#newHash();
   }
@@ -165,6 +179,7 @@ class Target {
   }
 
   async append(chunk: Uint8Array): Promise<void> {
+    this.#lost.throwIfAborted();
     const { size } = this.#what;
     if (this.bytes + chunk.length > size) throw this.#wrong(`is longer than ${size} bytes`);
     for (let done = 0; done < chunk.length; ) {
@@ -210,50 +225,6 @@ class Target {
     this.#reported = this.bytes;
     this.#onProgress?.(this.bytes);
   }
-}
-
-/** Keeps other processes from the same work, as long as this one lives. */
-async function lock(path: string, signal: AbortSignal | undefined): Promise<() => Promise<void>> {
-  for (;;) {
-    signal?.throwIfAborted();
-    try {
-      const file = await open(path, 'wx');
-      await file.writeFile(String(process.pid));
-      await file.close();
-      return () => rm(path, { force: true });
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw fileError(path, error);
-    }
-    if (await isAbandoned(path)) await rm(path, { force: true });
-    else await wait(waitForOthersMs, signal);
-  }
-}
-
-/** Whether the process that made a lock is gone. */
-async function isAbandoned(path: string): Promise<boolean> {
-  try {
-    const owner = Number(await readFile(path, 'utf8'));
-    if (owner > 0) return !isAlive(owner);
-    // Made a moment ago, or by a process that ended before it wrote its number.
-    return Date.now() - (await stat(path)).mtimeMs > graceMs;
-  } catch {
-    // Taken away in between.
-    return false;
-  }
-}
-
-function isAlive(id: number): boolean {
-  try {
-    process.kill(id, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
-  }
-}
-
-async function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  await setTimeout(ms, undefined, { ...(signal && { signal }) }).catch(() => {});
-  signal?.throwIfAborted();
 }
 
 async function sizeOf(path: string): Promise<number | undefined> {

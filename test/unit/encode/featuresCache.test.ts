@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
-import { readdir, readFile, utimes, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { hashFile } from '../../../dist/base/hash.js';
 import { float32Tensor } from '../../../dist/base/tensor.js';
 import { FeaturesCache } from '../../../dist/encode/featuresCache.js';
 import { type Sampling, VideoFeatures } from '../../../dist/encode/videoFeatures.js';
@@ -40,7 +41,13 @@ async function cacheWith(contents: readonly string[], maxBytes?: number) {
     const video = join(folder, name);
     await writeFile(video, content);
     const encode = async () => featuresOf(++encodings, tower);
-    const features = await cache.featuresOf(video, tower, use, encode);
+    const request = {
+      content: (signal?: AbortSignal) => hashFile(video, signal),
+      name: basename(video),
+      identity: { tower, sampling: use },
+      matches: (features: VideoFeatures) => features.tower === tower,
+    };
+    const features = await cache.featuresOf(request, encode);
     return { value: features.global.data[0], name: features.source.name };
   };
   for (const content of contents) await ask(content);
@@ -50,7 +57,7 @@ async function cacheWith(contents: readonly string[], maxBytes?: number) {
 describe('FeaturesCache', () => {
   test('gives what was kept for the same content, by the name of the file that is asked about', async () => {
     const { ask } = await cacheWith([]);
-    expect(await ask('one')).toEqual({ value: 1, name: 'made.mp4' });
+    expect(await ask('one')).toEqual({ value: 1, name: 'one.mp4' });
     expect(await ask('one')).toEqual({ value: 1, name: 'one.mp4' });
     expect(await ask('one', { name: 'renamed.mp4' })).toEqual({ value: 1, name: 'renamed.mp4' });
   });
@@ -79,11 +86,52 @@ describe('FeaturesCache', () => {
     expect((await readFile(join(place, name!))).length).toBe(whole.length);
   });
 
-  test('gives two that ask at once the same, and leaves one whole entry', async () => {
+  test('makes an entry anew that is not what its name says', async () => {
+    const { ask, place } = await cacheWith(['one']);
+    const [name] = await readdir(place);
+    await featuresOf(7, 'other').save(join(place, name!));
+    expect((await ask('one')).value).toBe(2);
+    expect((await ask('one')).value).toBe(2);
+  });
+
+  test('encodes once for all that ask at once, each by its own name, and leaves one whole entry', async () => {
     const { ask, place } = await cacheWith([]);
-    await Promise.all([ask('one'), ask('one'), ask('one')]);
+    const names = Array.from({ length: 20 }, (_, i) => `${i}.mp4`);
+    const answers = await Promise.all(names.map((name) => ask('one', { name })));
+    expect(answers).toEqual(names.map((name) => ({ value: 1, name })));
     expect(await readdir(place)).toHaveLength(1);
-    expect((await ask('one')).value).toBeLessThanOrEqual(3);
+    expect((await ask('one')).value).toBe(1);
+  });
+
+  test('reports progress to all that wait for an encoding', async () => {
+    const { cache } = await cacheWith([]);
+    const request = { content: async () => 'content', name: 'a.mp4', identity: 1 };
+    const progress = { stage: 'encode', done: 1, total: 2, unit: 'frames' } as const;
+    const seen: unknown[] = [];
+    const ask = (caller: string) =>
+      cache.featuresOf(
+        request,
+        async (_, onProgress) => {
+          onProgress(progress);
+          return featuresOf(1);
+        },
+        undefined,
+        (reported) => seen.push([caller, reported]),
+      );
+    await Promise.all([ask('first'), ask('second')]);
+    expect(seen).toEqual([
+      ['first', progress],
+      ['second', progress],
+    ]);
+  });
+
+  test('rejects with what reading or encoding the video throws', async () => {
+    const { cache, ask } = await cacheWith([]);
+    const unreadable = { content: () => Promise.reject(new Error('gone')), name: 'a.mp4', identity: 1 };
+    await expect(cache.featuresOf(unreadable, async () => featuresOf(1))).rejects.toThrow('gone');
+    const request = { content: async () => 'content', name: 'a.mp4', identity: 1 };
+    await expect(cache.featuresOf(request, () => Promise.reject(new Error('no video')))).rejects.toThrow('no video');
+    expect((await ask('one')).value).toBe(1);
   });
 
   test('removes what was not used for the longest time when it is too large', async () => {
@@ -128,9 +176,8 @@ describe('FeaturesCache', () => {
     expect(await readdir(place)).toEqual([]);
   });
 
-  test('that cannot be written to still gives the features', async () => {
+  test('whose folder is gone still gives the features', async () => {
     const { ask, place } = await cacheWith([]);
-    const { rm } = await import('node:fs/promises');
     await rm(place, { recursive: true });
     expect((await ask('one')).value).toBe(1);
     expect(existsSync(place)).toBe(false);

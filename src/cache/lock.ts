@@ -1,0 +1,120 @@
+// Locks that hold between processes and between hosts that share a folder.
+import { lstat, readdir, rename, rm } from 'node:fs/promises';
+import { lock } from 'proper-lockfile';
+import { wait } from '../base/wait.js';
+import { temporaryPath } from '../base/wholeFile.js';
+
+/** How the names of lock folders end. */
+export const lockEnding = '.lock';
+
+const defaultStaleMs = 10_000;
+const pollMs = 200;
+// The clocks of two hosts differ by less than this many times `staleMs`.
+const clockMargin = 12;
+
+/** Options of {@link acquireLock}. */
+export type LockOptions = {
+  readonly signal?: AbortSignal | undefined;
+  /** Time without a sign of life after which a holder is taken for dead, at least 2000. Defaults to 10,000. */
+  readonly staleMs?: number | undefined;
+};
+
+/** A lock that is held. */
+export type Lock = {
+  /** Aborts when another process took the lock over, because this one was suspended or blocked for too long. */
+  readonly lost: AbortSignal;
+  release(): Promise<void>;
+};
+
+/**
+ * Waits until no other process holds the lock, and takes it. A lock is an empty folder whose modification time its holder
+ * renews. When a waiter sees no change for `staleMs`, the holder was killed, and the waiter takes over. Only changes are
+ * compared, never clocks: hosts need not agree on the time.
+ *
+ * @param path where the lock folder is made; the folder around it must exist
+ * @throws the operating system's error when the lock folder cannot be made; `signal.reason` as soon as it aborts
+ */
+export async function acquireLock(path: string, options: LockOptions = {}): Promise<Lock> {
+  const { signal, staleMs = defaultStaleMs } = options;
+  let seen: number | undefined;
+  let unchanged = 0;
+  for (;;) {
+    signal?.throwIfAborted();
+    const acquired = await tryLock(path, staleMs);
+    if (acquired) return acquired;
+    const renewed = await lastRenewed(path);
+    if (renewed === undefined) continue;
+    const found = seen === undefined;
+    unchanged = renewed === seen ? unchanged + 1 : 0;
+    seen = renewed;
+    // Looks are counted, not time: when the whole machine was asleep, the holder gets its chance to renew the lock.
+    if (unchanged * pollMs >= staleMs || (found && isLongAgo(renewed, staleMs))) await remove(path, renewed);
+    else await wait(pollMs, signal);
+  }
+}
+
+/**
+ * Removes a lock that was not renewed for so long that its holder must be dead, whatever the clocks.
+ * @returns whether the lock is still held
+ */
+export async function isHeld(path: string, staleMs = defaultStaleMs): Promise<boolean> {
+  const renewed = await lastRenewed(path);
+  if (renewed === undefined) return false;
+  if (!isLongAgo(renewed, staleMs)) return true;
+  await remove(path, renewed);
+  return false;
+}
+
+function isLongAgo(renewed: number, staleMs: number): boolean {
+  return Date.now() - renewed > clockMargin * staleMs;
+}
+
+/** Undefined when another process holds it. */
+async function tryLock(path: string, staleMs: number): Promise<Lock | undefined> {
+  const lost = new AbortController();
+  try {
+    const release = await lock(path, {
+      lockfilePath: path,
+      realpath: false,
+      // The package would compare this host's clock with the holder's.
+      stale: Number.POSITIVE_INFINITY,
+      update: staleMs / 4,
+      onCompromised: (error) => lost.abort(error),
+    });
+    // A lock that cannot be removed, or was taken over, is one that the next waiter deals with.
+    return { lost: lost.signal, release: () => release().catch(() => {}) };
+  } catch (error) {
+    const { code, syscall } = error as NodeJS.ErrnoException;
+    // The second: made, and moved away at once by a waiter that took it for the one before.
+    if (code === 'ELOCKED' || (code === 'ENOENT' && syscall !== 'mkdir')) return undefined;
+    throw error;
+  }
+}
+
+/** Undefined when there is no lock. */
+async function lastRenewed(path: string): Promise<number | undefined> {
+  // On NFS, times may be a minute old unless the folder was opened just before.
+  await readdir(path).catch(() => {});
+  try {
+    return (await lstat(path)).mtimeMs;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** Removes the lock that was last renewed at that time, and no other. */
+async function remove(path: string, renewed: number): Promise<void> {
+  const aside = temporaryPath(path);
+  try {
+    // Of several waiters, one succeeds.
+    await rename(path, aside);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw error;
+  }
+  const another = (await lastRenewed(aside)) !== renewed;
+  // A waiter that was quicker has locked it anew.
+  if (another) await rename(aside, path).catch(() => {});
+  await rm(aside, { recursive: true, force: true });
+}
