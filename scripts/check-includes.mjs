@@ -1,36 +1,58 @@
-// Holds the arrows between folders of the C++ sources: bind -> core -> kernels; N-API only through bind/napi_setup.h.
+// Holds the order of the folders of the C++ sources: an #include points into its own folder or down the list, never up.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 
-const native = fileURLToPath(new URL('../native', import.meta.url));
-const allowed = {
-  '': ['bind'],
-  bind: ['bind', 'core', 'llama'],
-  core: ['core', 'kernels', 'longvlm_cuda.h'],
-  kernels: ['kernels'],
-  llama: ['llama', 'bind/napi_setup.h'],
-};
-// What of the kernels core may see: how one is chosen, and plain number formats.
+/** The folders of `native`, the uppermost first; '' is `native` itself. Below all lies `cuda/include`. */
+const order = ['', 'bind', 'llama', 'napi', 'core', 'kernels'];
+const cudaHeader = 'longvlm_cuda.h';
+
+/** What other folders may see of the kernels: how one is chosen, and plain number formats. */
 const kernelDoors = ['kernels/dispatch.h', 'kernels/half.h'];
+/** The one file that includes Node-API, so that what configures it always comes first. */
+const napiDoor = 'napi/napi_setup.h';
 
-const wrong = [];
-for (const entry of readdirSync(native, { recursive: true })) {
-  if (!/\.(cc|h)$/.test(entry)) continue;
-  const folder = entry.includes('/') ? entry.slice(0, entry.indexOf('/')) : '';
-  for (const [, quote, target] of readFileSync(join(native, entry), 'utf8').matchAll(
-    /^#include ([<"])([^>"]+)[>"]/gm,
-  )) {
-    if (quote === '<') {
-      if (/^(napi|node_api)\.h$/.test(target) && entry !== 'bind/napi_setup.h')
-        wrong.push(`${entry} includes <${target}>`);
+const napiHeader = /^(napi|node_api|js_native_api)(-inl)?\.h$/;
+
+const folderOf = (path) => (path.includes('/') ? path.slice(0, path.indexOf('/')) : '');
+
+/** What is wrong with an `#include` of `target` in the file `path`; undefined when it is fine. */
+function problemOf(path, target) {
+  if (napiHeader.test(target)) return path === napiDoor ? undefined : `which only ${napiDoor} may`;
+  if (target === cudaHeader) return undefined;
+  const from = folderOf(path);
+  const into = folderOf(target);
+  if (into === '' || !order.includes(into)) return 'which is in no folder of native';
+  if (order.indexOf(into) < order.indexOf(from)) return `which points up: ${into}/ is above ${from}/`;
+  if (into === 'kernels' && from !== into && (from !== 'core' || !kernelDoors.includes(target)))
+    return `though the kernels are for core/ alone, through ${kernelDoors.join(' and ')}`;
+  return undefined;
+}
+
+/** The wrong `#include`s of the C++ sources in `folder`, which is laid out as `native` is: one line each. */
+export function wrongIncludes(folder) {
+  const wrong = [];
+  for (const entry of readdirSync(folder, { recursive: true }).sort()) {
+    if (!/\.(cc|h)$/.test(entry)) continue;
+    const path = entry.replaceAll('\\', '/');
+    if (!order.includes(folderOf(path))) {
+      wrong.push(`${path} is in a folder without a place in the order: ${order.slice(1).join(', ')}`);
       continue;
     }
-    const into = target.slice(0, target.indexOf('/'));
-    const fine = allowed[folder]?.some((rule) => rule === into || rule === target);
-    const throughDoor = folder !== 'core' || into !== 'kernels' || kernelDoors.includes(target);
-    if (!fine || !throughDoor) wrong.push(`${entry} includes "${target}"`);
+    for (const [, bracket, target] of readFileSync(join(folder, entry), 'utf8').matchAll(
+      /^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]/gm,
+    )) {
+      // In brackets are the headers of C++ and the system; but ours are found there, too.
+      const system = bracket === '<' && !napiHeader.test(target) && !order.slice(1).includes(folderOf(target));
+      const problem = system ? undefined : problemOf(path, target);
+      if (problem !== undefined) wrong.push(`${path} includes ${target}, ${problem}`);
+    }
   }
+  return wrong;
 }
-for (const line of wrong) console.error(line);
-process.exitCode = wrong.length > 0 ? 1 : 0;
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const wrong = wrongIncludes(fileURLToPath(new URL('../native', import.meta.url)));
+  for (const line of wrong) console.error(line);
+  process.exitCode = wrong.length > 0 ? 1 : 0;
+}
