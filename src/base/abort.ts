@@ -17,3 +17,23 @@ export async function raceAbort<T>(promise: Promise<T>, ...signals: (AbortSignal
     for (const signal of given) signal.removeEventListener('abort', onAbort);
   }
 }
+
+/**
+ * A controller that aborts, too, as soon as one of the signals does, with its reason. Call `unlink` when the work is
+ * over: a signal that outlives it would keep it in memory.
+ */
+export function linkedController(...signals: (AbortSignal | undefined)[]): {
+  readonly controller: AbortController;
+  readonly unlink: () => void;
+} {
+  const controller = new AbortController();
+  const onAbort = (event: Event) => controller.abort((event.target as AbortSignal).reason);
+  for (const signal of signals) {
+    if (signal?.aborted) controller.abort(signal.reason);
+    signal?.addEventListener('abort', onAbort, { once: true });
+  }
+  const unlink = () => {
+    for (const signal of signals) signal?.removeEventListener('abort', onAbort);
+  };
+  return { controller, unlink };
+}

@@ -12,6 +12,8 @@ export type LongVLMErrorCode =
   | 'ERR_LONGVLM_FILE'
   /** A file is not a video, holds no picture, or is damaged. */
   | 'ERR_LONGVLM_VIDEO'
+  /** A video cannot be fetched: the server refuses or breaks off, or a limit of size, time or redirects is passed. */
+  | 'ERR_LONGVLM_FETCH'
   /** Weights are damaged, incomplete, or of the wrong shape or type. */
   | 'ERR_LONGVLM_WEIGHTS'
   /** A model or projector of a kind that is not supported. */
@@ -51,4 +53,9 @@ export class LongVLMError extends Error {
 /** The message of anything thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/** The message of what is behind `error`: fetch() says only that it failed; why is in its cause. */
+export function reasonOf(error: unknown): string {
+  return messageOf(error instanceof Error && error.cause !== undefined ? error.cause : error);
 }

@@ -1,22 +1,25 @@
 import { LongVLMError } from '../base/errors.js';
 import type { FfmpegBinary } from './ffmpeg.js';
-import { type FfmpegExit, FfmpegProcess, inputArguments } from './ffmpegProcess.js';
+import { type FfmpegExit, FfmpegProcess } from './ffmpegProcess.js';
 import type { SeekPoint } from './frameTable.js';
+import { complaintAbout, type InputFile, inputArguments } from './inputFile.js';
 
-/** A video stream, and the ffmpeg that decodes it. */
-export type Source = {
+/** A stream of pictures, and the ffmpeg that decodes it. */
+export type DecodedStream = {
   readonly binary: FfmpegBinary;
-  readonly path: string;
+  readonly file: InputFile;
   /** The stream's number in the file. */
   readonly stream: number;
-  readonly timeBase: { readonly num: number; readonly den: number };
 };
+
+/** A video stream whose times count in ticks of `timeBase` seconds. */
+export type Source = DecodedStream & { readonly timeBase: { readonly num: number; readonly den: number } };
 
 /**
  * The options that open `source` for decoding from `seek` on, or from the beginning. Timestamps stay as they are in
  * the file. Turning is left to us, so that only wanted frames are turned.
  */
-export function decoderInput(source: Source, seek: SeekPoint | undefined, threads?: number): string[] {
+export function decoderInput(source: DecodedStream, seek: SeekPoint | undefined, threads?: number): string[] {
   return [
     ...(threads === undefined ? [] : ['-threads', String(threads)]),
     '-noautorotate',
@@ -24,7 +27,7 @@ export function decoderInput(source: Source, seek: SeekPoint | undefined, thread
     ...(seek
       ? ['-noaccurate_seek', '-seek_timestamp', '1', '-ss', (Math.ceil(seek.seconds * 1e6) / 1e6).toFixed(6)]
       : []),
-    ...inputArguments(source.path),
+    ...inputArguments(source.file),
   ];
 }
 
@@ -35,11 +38,11 @@ export function shownTime(line: string): number | undefined {
 }
 
 /** Throws what `exit` calls for when something killed ffmpeg or it crashed. */
-export function checkNotKilled(exit: FfmpegExit, path: string): void {
+export function checkNotKilled(exit: FfmpegExit, { name }: InputFile): void {
   if (exit.signal)
     throw new LongVLMError(
       'ERR_LONGVLM_VIDEO',
-      `ffmpeg was ended by ${exit.signal} while reading '${path}'. Try again; if it happens again, the file is damaged or memory is short.`,
+      `ffmpeg was ended by ${exit.signal} while reading '${name}'. Try again; if it happens again, the file is damaged or memory is short.`,
     );
 }
 
@@ -81,8 +84,8 @@ export async function decodeTimes(
     while (await ffmpeg.read());
     const exit = await ffmpeg.closed;
     signal?.throwIfAborted();
-    checkNotKilled(exit, source.path);
-    return { times, complaint: ffmpeg.complaint };
+    checkNotKilled(exit, source.file);
+    return { times, complaint: complaintAbout(source.file, ffmpeg.complaint) };
   } finally {
     await ffmpeg.dispose();
   }

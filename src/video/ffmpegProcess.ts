@@ -1,12 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { resolve } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
 import { messageOf } from '../base/errors.js';
 import type { FfmpegBinary } from './ffmpeg.js';
 
 const MAX_LINE = 16_384;
 const MAX_TROUBLES = 12;
-const IMAGE_PATTERN = /[%*?{[].*\.(png|jpe?g|webp|bmp|tiff?)$/i;
 
 /** How a process ended. `signal` is set when something killed it. */
 export type FfmpegExit = { readonly code: number | null; readonly signal: NodeJS.Signals | null };
@@ -16,15 +14,6 @@ let watchesExit = false;
 
 function killAll(): void {
   for (const child of alive) child.kill('SIGKILL');
-}
-
-/**
- * The options that open `path` as one plain local file: neither a name like `-y` or `http:x` nor a playlist's content
- * can reach anything but local files, and `%03d` in a picture's name is no sequence.
- */
-export function inputArguments(path: string): string[] {
-  const single = IMAGE_PATTERN.test(path) ? ['-f', 'image2', '-pattern_type', 'none'] : [];
-  return ['-protocol_whitelist', 'file,pipe', ...single, '-i', `file:${resolve(path)}`];
 }
 
 /**

@@ -2,6 +2,8 @@ import { checkNotKilled, decoderInput, type Source, shownTime } from './decode.j
 import { FfmpegProcess } from './ffmpegProcess.js';
 import type { FrameTable } from './frameTable.js';
 import type { FramePipeline } from './geometry.js';
+import { complaintAbout, type InputFile } from './inputFile.js';
+import { rawPixels, readPixels } from './pixels.js';
 import type { Run } from './plan.js';
 
 /**
@@ -13,7 +15,7 @@ import type { Run } from './plan.js';
 export class FrameReader {
   readonly #ffmpeg: FfmpegProcess;
   readonly #pipeline: FramePipeline;
-  readonly #path: string;
+  readonly #file: InputFile;
   /** Frames announced by each run and not yet by the output. */
   readonly #announced: number[][];
   #run = 0;
@@ -21,7 +23,6 @@ export class FrameReader {
   readonly #arrived: number[] = [];
   #wake: () => void = () => {};
   #ended = false;
-  readonly #row: Uint8Array;
 
   constructor(
     source: Source,
@@ -31,9 +32,8 @@ export class FrameReader {
     signal: AbortSignal | undefined,
   ) {
     this.#pipeline = pipeline;
-    this.#path = source.path;
+    this.#file = source.file;
     this.#announced = runs.map(() => []);
-    this.#row = new Uint8Array(pipeline.piped.width * 3);
     const counted = table.by === 'count' ? [...runs[0]!.frames] : undefined;
     this.#ffmpeg = new FfmpegProcess(
       source.binary,
@@ -42,7 +42,7 @@ export class FrameReader {
         // A decoder for one frame gains nothing from threads; two processes run at once.
         ...runs.flatMap((run) => decoderInput(source, run.seek, run.frames.length === 1 ? 1 : undefined)),
         ...['-filter_complex', filterGraph(source, table, runs, pipeline), '-map', '[out]'],
-        ...[...source.binary.passthrough, '-c:v', 'rawvideo', '-pix_fmt', 'rgb24', '-f', 'rawvideo', 'pipe:1'],
+        ...[...source.binary.passthrough, ...rawPixels],
       ],
       signal,
       (line) => {
@@ -81,39 +81,14 @@ export class FrameReader {
   }
 
   /** Reads the pixels of the frame that {@link peek} announced: RGB rows into `target`. False when they are cut off. */
-  async read(target: Uint8Array): Promise<boolean> {
+  read(target: Uint8Array): Promise<boolean> {
     this.#arrived.shift();
-    const { piped, width, height } = this.#pipeline;
-    if (piped.width === width && piped.height === height)
-      return this.#ffmpeg.take(piped.width * piped.height * 3, target);
-    return this.#pick(target);
-  }
-
-  /** Nearest neighbour, row by row: `source = floor(target * in / out)`. */
-  async #pick(target: Uint8Array): Promise<boolean> {
-    const { piped, width, height } = this.#pipeline;
-    const row = this.#row;
-    for (let y = 0, next = 0; y < piped.height; y++) {
-      const wanted = next < height && Math.floor((next * piped.height) / height) === y;
-      if (!(await this.#ffmpeg.take(row.length, wanted ? row : undefined))) return false;
-      if (!wanted) continue;
-      const start = next * width * 3;
-      for (let x = 0; x < width; x++) {
-        const from = Math.floor((x * piped.width) / width) * 3;
-        const to = start + x * 3;
-        target[to] = row[from]!;
-        target[to + 1] = row[from + 1]!;
-        target[to + 2] = row[from + 2]!;
-      }
-      for (next++; next < height && Math.floor((next * piped.height) / height) === y; next++)
-        target.copyWithin(next * width * 3, start, start + width * 3);
-    }
-    return true;
+    return readPixels(this.#ffmpeg, this.#pipeline, target);
   }
 
   /** What ffmpeg complained about. */
   get complaint(): string {
-    return this.#ffmpeg.complaint;
+    return complaintAbout(this.#file, this.#ffmpeg.complaint);
   }
 
   keepAlive(keep: boolean): void {
@@ -127,7 +102,7 @@ export class FrameReader {
    */
   async finish(): Promise<void> {
     while (await this.#ffmpeg.read());
-    checkNotKilled(await this.#ffmpeg.closed, this.#path);
+    checkNotKilled(await this.#ffmpeg.closed, this.#file);
   }
 
   dispose(): Promise<void> {

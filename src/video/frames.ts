@@ -1,22 +1,14 @@
+import { basename } from 'node:path';
+import { linkedController } from '../base/abort.js';
 import { LongVLMError } from '../base/errors.js';
-import {
-  checkFunction,
-  checkInteger,
-  checkObject,
-  checkOneOf,
-  checkSignal,
-  checkString,
-  wrongType,
-  wrongValue,
-} from '../base/validate.js';
-import { decodeTimes, type Source } from './decode.js';
+import type { OnProgress } from '../base/progress.js';
+import { checkFunction, checkObject, checkOneOf, checkSignal, checkString, wrongType } from '../base/validate.js';
 import { findFfmpeg } from './ffmpeg.js';
-import { sampleFrameIndices } from './frameIndices.js';
-import { FrameReader } from './frameReader.js';
-import { FrameTable } from './frameTable.js';
-import { checkGeometry, type FrameGeometry, type FramePipeline, framePipeline } from './geometry.js';
-import { planReads, type ReadPlan, type Run } from './plan.js';
+import type { FrameReading } from './frameSource.js';
+import { checkGeometry, type FrameGeometry } from './geometry.js';
+import type { ReadPlan } from './plan.js';
 import { probeVideo, type VideoInfo } from './probe.js';
+import { checkSelection, type SelectFramesOptions, selectFrames } from './selection.js';
 
 /** One short-term segment of a video. */
 export type FrameSegment = {
@@ -36,11 +28,7 @@ export type FrameSegment = {
 };
 
 /** Options of {@link readSegments}. */
-export type ReadSegmentsOptions = {
-  /** How many frames to take from the video. */
-  frames: number;
-  /** How many frames make a segment; `frames` must be a multiple of it. */
-  segmentFrames: number;
+export type ReadSegmentsOptions = SelectFramesOptions & {
   /** The pictures that come out. */
   geometry: FrameGeometry;
   /**
@@ -52,8 +40,8 @@ export type ReadSegmentsOptions = {
   ffmpeg?: string;
   /** Ends the work: the iterator rejects with `signal.reason`, and ffmpeg is killed at once. */
   signal?: AbortSignal;
-  /** Called after every frame. */
-  onProgress?: (progress: { framesRead: number; frames: number }) => void;
+  /** Called after every frame, with the stage `encode` and frames as the unit. */
+  onProgress?: OnProgress;
   /** Called once, before anything is decoded, with how the frames will be read. */
   onPlan?: (plan: Pick<ReadPlan, 'strategy' | 'decodedFrames'>) => void;
 };
@@ -78,48 +66,46 @@ export function readSegments(
   video: string | VideoInfo,
   options: ReadSegmentsOptions,
 ): AsyncGenerator<FrameSegment, void, undefined> {
-  if (typeof video !== 'string' && !((video as Partial<VideoInfo> | null)?.table instanceof FrameTable))
+  if (typeof video !== 'string' && typeof (video as Partial<VideoInfo> | null)?.frameSource?.open !== 'function')
     wrongType('video', 'path or a result of probeVideo()', video);
   if (typeof video === 'string') checkString('video', video);
-  const { frames, segmentFrames, geometry, strategy, ffmpeg, signal, onProgress, onPlan } = checkObject(
-    'options',
-    options,
-  );
-  checkInteger('frames', frames, 1);
-  checkInteger('segmentFrames', segmentFrames, 1);
-  if (frames % segmentFrames !== 0) wrongValue('frames', `multiple of segmentFrames (${segmentFrames})`, frames);
+  checkReadOptions(options);
+  return generateSegments(video, options);
+}
+
+/** @throws TypeError or RangeError where `options` are no {@link ReadSegmentsOptions}. */
+export function checkReadOptions(options: ReadSegmentsOptions): void {
+  const { geometry, strategy, ffmpeg, signal, onProgress, onPlan } = checkObject('options', options);
+  checkSelection(options);
   checkGeometry(geometry);
   if (strategy !== undefined) checkOneOf('strategy', strategy, ['auto', 'seek', 'through']);
   if (ffmpeg !== undefined) checkString('ffmpeg', ffmpeg);
   checkSignal(signal);
   if (onProgress !== undefined) checkFunction('onProgress', onProgress);
   if (onPlan !== undefined) checkFunction('onPlan', onPlan);
-  return generateSegments(video, options);
 }
 
 async function* generateSegments(
   video: string | VideoInfo,
   options: ReadSegmentsOptions,
 ): AsyncGenerator<FrameSegment, void, undefined> {
-  const { frames, segmentFrames, geometry, strategy = 'auto', ffmpeg, signal, onPlan } = options;
+  const { segmentFrames, geometry, strategy = 'auto', ffmpeg, signal, onPlan } = options;
   signal?.throwIfAborted();
   const info = typeof video === 'string' ? await probeVideo(video, { ffmpeg, signal }) : video;
-  const source = ffmpeg === undefined ? info.source : { ...info.source, binary: await findFfmpeg(ffmpeg) };
+  const binary = ffmpeg === undefined ? undefined : await findFfmpeg(ffmpeg);
   signal?.throwIfAborted();
 
-  const indices = sampleFrameIndices(info.frameCount, frames);
-  const plan = planReads(info.table, [...new Set(indices)], {
-    pixels: info.width * info.height,
-    framesPerJob: Math.ceil(segmentFrames / PARALLEL),
-    strategy,
-  });
-  onPlan?.({ strategy: plan.strategy, decodedFrames: plan.decodedFrames });
-  const filler = new SegmentFiller(info, source, indices, plan, options, framePipeline(geometry, info));
+  const { indices, segments } = selectFrames(info, options);
+  const framesPerJob = Math.ceil(segmentFrames / PARALLEL);
+  const wanted = [...new Set(indices)];
+  const reading = await info.frameSource.open(wanted, { geometry, strategy, framesPerJob, binary, signal });
+  onPlan?.(reading.plan);
+  const filler = new SegmentFiller(info, indices, reading, options);
   try {
     let ahead: Promise<FrameSegment> | undefined = filler.fill(0);
     for (let index = 1; ahead; index++) {
       const segment: FrameSegment = await ahead;
-      ahead = index * segmentFrames < frames ? filler.fill(index) : undefined;
+      ahead = index < segments ? filler.fill(index) : undefined;
       ahead?.catch(() => {}); // Seen when it is asked for.
       yield segment;
       signal?.throwIfAborted();
@@ -132,33 +118,27 @@ async function* generateSegments(
   }
 }
 
-/** Fills segments from the jobs of a plan, two jobs at a time. */
+/** Fills segments from jobs, two jobs at a time. */
 class SegmentFiller {
-  readonly #abort = new AbortController();
-  readonly #jobs: Job[];
+  readonly #abort: AbortController;
+  readonly #unlink: () => void;
   /** Which job gives the frame of a slot. */
   readonly #jobOf: number[];
   readonly #working = new Set<Promise<unknown>>();
-  readonly #forward = () => this.#abort.abort(this.options.signal?.reason);
   #framesRead = 0;
   /** The last frame of the segment before, for one that begins with the same. */
   #carried: { index: number; given: number; pixels: Uint8Array } | undefined;
 
   constructor(
     readonly info: VideoInfo,
-    source: Source,
     readonly indices: readonly number[],
-    plan: ReadPlan,
+    readonly reading: FrameReading,
     readonly options: ReadSegmentsOptions,
-    readonly pipeline: FramePipeline,
   ) {
-    const { table } = info;
-    this.#jobs = plan.jobs.map((runs) => new Job(source, table, runs, pipeline, this.#abort.signal));
-    const jobOfFrame = new Map(
-      plan.jobs.flatMap((runs, job) => runs.flatMap((run) => run.frames.map((frame) => [frame, job]))),
-    );
-    this.#jobOf = indices.map((index) => jobOfFrame.get(index)!);
-    options.signal?.addEventListener('abort', this.#forward);
+    this.#jobOf = indices.map((index) => reading.jobOf.get(index)!);
+    const { controller, unlink } = linkedController(options.signal);
+    this.#abort = controller;
+    this.#unlink = unlink;
   }
 
   fill(segment: number): Promise<FrameSegment> {
@@ -171,7 +151,8 @@ class SegmentFiller {
 
   async #fill(segment: number): Promise<FrameSegment> {
     const { segmentFrames } = this.options;
-    const { width, height } = this.pipeline;
+    const { width, height, jobs } = this.reading;
+    const { signal } = this.#abort;
     const size = width * height * 3;
     const first = segment * segmentFrames;
     const pixels = allocate(segmentFrames * size, this.info.path);
@@ -184,16 +165,23 @@ class SegmentFiller {
       else parts.push([slot]);
 
     const fillPart = async (slots: number[]) => {
-      const job = this.#jobs[this.#jobOf[slots[0]!]!]!;
+      const job = jobs[this.#jobOf[slots[0]!]!]!;
       let before = slots[0] === first ? this.#carried : undefined;
       for (const slot of slots) {
         const index = this.indices[slot]!;
         const place = pixels.subarray((slot - first) * size, (slot - first + 1) * size);
-        const got = before?.index === index ? before.given : await job.give(index, place);
+        const got = before?.index === index ? before.given : await job.give(index, place, signal);
         if (before && (before.index === index || got === undefined)) place.set(before.pixels);
         before = { index, given: got ?? before?.given ?? job.fail(), pixels: place };
         given[slot - first] = before.given;
-        this.options.onProgress?.({ framesRead: ++this.#framesRead, frames: this.indices.length });
+        this.#framesRead++;
+        this.options.onProgress?.({
+          stage: 'encode',
+          done: this.#framesRead,
+          total: this.indices.length,
+          unit: 'frames',
+          name: basename(this.info.path),
+        });
       }
       const last = slots.at(-1)!;
       if (last === first + segmentFrames - 1)
@@ -207,21 +195,21 @@ class SegmentFiller {
     };
     await Promise.all(Array.from({ length: PARALLEL }, worker));
 
-    const { table, startSeconds } = this.info;
+    const { frameSource } = this.info;
     return {
       index: segment,
       frames: pixels,
       dims: [segmentFrames, height, width, 3],
       frameIndices: given,
-      timestamps: given.map((index) => table.seconds(index, startSeconds)),
+      timestamps: given.map((index) => frameSource.seconds(index)),
     };
   }
 
   /** Ends all that runs and waits until it is gone. */
   async dispose(): Promise<void> {
-    this.options.signal?.removeEventListener('abort', this.#forward);
+    this.#unlink();
     this.#abort.abort();
-    await Promise.allSettled(this.#jobs.map((job) => job.dispose()));
+    await Promise.allSettled(this.reading.jobs.map((job) => job.dispose()));
     await Promise.allSettled(this.#working);
   }
 }
@@ -235,86 +223,5 @@ function allocate(bytes: number, path: string): Uint8Array {
       `A segment of '${path}' takes ${bytes} bytes, more than can be had. Take fewer frames in a segment, or smaller pictures.`,
       { cause: error },
     );
-  }
-}
-
-/** The frames of one ffmpeg process, which starts when the first is asked for. */
-class Job {
-  #reader: FrameReader | undefined;
-  #complaint = '';
-
-  constructor(
-    readonly source: Source,
-    readonly table: FrameTable,
-    readonly runs: readonly Run[],
-    readonly pipeline: FramePipeline,
-    readonly signal: AbortSignal,
-  ) {}
-
-  /**
-   * Writes frame `index` to `target`; frames are to be asked for in rising order.
-   *
-   * @returns The frame written: where the file does not give it, the nearest earlier one; undefined when none was.
-   */
-  async give(index: number, target: Uint8Array): Promise<number | undefined> {
-    this.signal.throwIfAborted();
-    this.#reader ??= new FrameReader(this.source, this.table, this.runs, this.pipeline, this.signal);
-    const reader = this.#reader;
-    reader.keepAlive(true);
-    for (;;) {
-      const next = await reader.peek();
-      this.signal.throwIfAborted();
-      if (next !== undefined && next > index) return this.#nearest(index, target);
-      if (next === undefined || !(await reader.read(target))) {
-        this.signal.throwIfAborted();
-        await reader.finish();
-        this.#complaint = reader.complaint;
-        return this.#nearest(index, target);
-      }
-      if (next === index) return index;
-    }
-  }
-
-  /** Reads frame `index`, or the last one before it, from further back: a seek or the decoder left it out. */
-  async #nearest(index: number, target: Uint8Array): Promise<number | undefined> {
-    const { source, table, signal } = this;
-    if (table.by === 'count') return undefined;
-    const earlier = table.seekPoint(index, 1);
-    for (const seek of earlier ? [earlier, undefined] : [undefined]) {
-      const { times } = await decodeTimes(source, { seek, end: table.pts[index]! + 1, absolute: true }, signal);
-      const best = times.map((time) => table.indexOf(time)).reduce((a, b) => (b <= index && b > a ? b : a), -1);
-      if (best < 0) continue;
-      const reader = new FrameReader(source, table, [{ seek, frames: [best] }], this.pipeline, signal);
-      try {
-        if ((await reader.peek()) === best && (await reader.read(target))) return best;
-        signal.throwIfAborted();
-      } finally {
-        await reader.dispose();
-      }
-    }
-    return undefined;
-  }
-
-  /** @throws LongVLMError always: not even an earlier frame can be read. */
-  fail(): never {
-    throw new LongVLMError(
-      'ERR_LONGVLM_VIDEO',
-      `The frames of '${this.source.path}' cannot be decoded${this.#complaint ? `: ${this.#complaint}` : ''}. The file is damaged: copy or download it again.`,
-    );
-  }
-
-  /** Lets Node exit while nobody asks for the next frame. */
-  rest(): void {
-    this.#reader?.keepAlive(false);
-  }
-
-  /** After the last frame. */
-  async finish(): Promise<void> {
-    this.#reader?.keepAlive(true);
-    await this.#reader?.finish();
-  }
-
-  async dispose(): Promise<void> {
-    await this.#reader?.dispose();
   }
 }

@@ -4,17 +4,20 @@ import { LongVLMError, messageOf } from '../base/errors.js';
 import { checkObject, checkSignal, checkString } from '../base/validate.js';
 import { checkNotKilled, decodeTimes, type Source } from './decode.js';
 import { type FfmpegBinary, findFfmpeg } from './ffmpeg.js';
-import { FfmpegProcess, inputArguments } from './ffmpegProcess.js';
+import { FfmpegProcess } from './ffmpegProcess.js';
+import { FileFrames } from './fileFrames.js';
+import type { FrameSource } from './frameSource.js';
 import { FrameTable } from './frameTable.js';
+import { complaintAbout, type InputFile, inputArguments, localFile } from './inputFile.js';
 import { PacketParser, type Packets, packetArguments } from './packets.js';
-import { InputDescription, type StreamInfo } from './streamInfo.js';
+import { InputDescription, largestPicture, type StreamInfo } from './streamInfo.js';
 
 /** What {@link probeVideo} finds out about a video. */
 export type VideoInfo = {
-  /** The path as it was given. */
+  /** The path as it was given; where there is none (a URL, bytes, a list of pictures), what the video is called. */
   readonly path: string;
-  /** Whether it moves or is a still picture, which is a video of one frame. */
-  readonly kind: 'video' | 'image';
+  /** Whether it moves, is a still picture, which is a video of one frame, or a list of pictures. */
+  readonly kind: 'video' | 'image' | 'pictures';
   /** Seconds from the first frame to the end of the last; 0 for a picture. */
   readonly durationSeconds: number;
   /** How many frames a decoder gives. */
@@ -35,11 +38,7 @@ export type VideoInfo = {
   /** What is wrong with the file although it can be read, in sentences. */
   readonly warnings: readonly string[];
   /** @internal */
-  readonly table: FrameTable;
-  /** @internal */
-  readonly source: Source;
-  /** @internal */
-  readonly startSeconds: number;
+  readonly frameSource: FrameSource;
 };
 
 /** Options of {@link probeVideo}. */
@@ -68,17 +67,22 @@ export async function probeVideo(path: string, options: ProbeOptions = {}): Prom
   const { ffmpeg, signal } = checkObject('options', options);
   if (ffmpeg !== undefined) checkString('ffmpeg', ffmpeg);
   checkSignal(signal);
+  return probeFile(localFile(path), { ffmpeg, signal });
+}
+
+/** What {@link probeVideo} does, for any file. */
+export async function probeFile(file: InputFile, { ffmpeg, signal }: ProbeOptions): Promise<VideoInfo> {
   signal?.throwIfAborted();
-  await checkFile(path);
+  await checkFile(file);
   const binary = await findFfmpeg(ffmpeg);
   signal?.throwIfAborted();
 
-  const { description, packetsOf, complaint } = await readPackets(path, binary, signal);
+  const { description, packetsOf, complaint } = await readPackets(file, binary, signal);
   const found = largestStream(description, packetsOf);
-  if (!found) throw notVideo(path, description, complaint);
+  if (!found) throw notVideo(file, description, complaint);
   const { stream, packets } = found;
   const { container } = description;
-  const source: Source = { binary, path, stream: stream.stream, timeBase: packets.timeBase };
+  const source: Source = { binary, file, stream: stream.stream, timeBase: packets.timeBase };
   const table = await findFrames(source, packets, stream, container, signal);
 
   const kind = /(^|,)image2|_pipe$/.test(container) ? 'image' : 'video';
@@ -89,27 +93,26 @@ export async function probeVideo(path: string, options: ProbeOptions = {}): Prom
   const frameRate = kind === 'image' ? 0 : length > 1 ? average : stream.frameRate;
   const lastSeconds = packets.lastDuration > 0 ? packets.lastDuration * tick : frameRate > 0 ? 1 / frameRate : 0;
   return {
-    path,
+    path: file.name,
     kind,
     durationSeconds: kind === 'image' ? 0 : ticks * tick + lastSeconds,
     frameCount: length,
     frameRate,
-    variableFrameRate: isUneven(pts),
+    variableFrameRate: isUneven(pts, 2),
     width: stream.width,
     height: stream.height,
     rotation: stream.rotation,
     codec: stream.codec,
     container,
-    warnings: complaint || packets.corrupt > 0 ? [damage(path, complaint, length, description.durationSeconds)] : [],
-    table,
-    source,
-    startSeconds: description.startSeconds,
+    warnings:
+      complaint || packets.corrupt > 0 ? [damage(file.name, complaint, length, description.durationSeconds)] : [],
+    frameSource: new FileFrames(source, table, stream, description.startSeconds),
   };
 }
 
-async function checkFile(path: string): Promise<void> {
+export async function checkFile({ path, name }: InputFile): Promise<void> {
   const fail = (cause: string, remedy: string, error?: unknown): never => {
-    throw new LongVLMError('ERR_LONGVLM_FILE', `Cannot read '${path}': ${cause}. ${remedy}`, { cause: error });
+    throw new LongVLMError('ERR_LONGVLM_FILE', `Cannot read '${name}': ${cause}. ${remedy}`, { cause: error });
   };
   try {
     const entry = await stat(path);
@@ -117,7 +120,7 @@ async function checkFile(path: string): Promise<void> {
     if (!entry.isFile()) fail('it is not a regular file', 'Save the video to a file first.');
     await access(path, constants.R_OK);
     if (entry.size === 0)
-      throw new LongVLMError('ERR_LONGVLM_VIDEO', `'${path}' is empty, 0 bytes. Copy or download the video again.`);
+      throw new LongVLMError('ERR_LONGVLM_VIDEO', `'${name}' is empty, 0 bytes. Copy or download the video again.`);
   } catch (error) {
     if (error instanceof LongVLMError) throw error;
     const { code } = error as NodeJS.ErrnoException;
@@ -126,33 +129,28 @@ async function checkFile(path: string): Promise<void> {
   }
 }
 
-async function readPackets(path: string, binary: FfmpegBinary, signal: AbortSignal | undefined) {
+async function readPackets(file: InputFile, binary: FfmpegBinary, signal: AbortSignal | undefined) {
   const description = new InputDescription();
   const parser = new PacketParser();
-  const ffmpeg = new FfmpegProcess(binary, [...inputArguments(path), ...packetArguments], signal, (line) =>
+  const ffmpeg = new FfmpegProcess(binary, [...inputArguments(file), ...packetArguments], signal, (line) =>
     description.add(line),
   );
   try {
     for (let chunk = await ffmpeg.read(); chunk; chunk = await ffmpeg.read()) parser.add(chunk);
     const exit = await ffmpeg.closed;
     signal?.throwIfAborted();
-    checkNotKilled(exit, path);
-    return { description, packetsOf: parser.finish(), complaint: ffmpeg.complaint };
+    checkNotKilled(exit, file);
+    return { description, packetsOf: parser.finish(), complaint: complaintAbout(file, ffmpeg.complaint) };
   } finally {
     await ffmpeg.dispose();
   }
 }
 
-/** The stream with the largest picture, the first of equal ones; undefined when none has a picture. */
+/** The stream with the largest picture among those that have packets; undefined when none has a picture. */
 function largestStream(description: InputDescription, packetsOf: readonly Packets[]) {
-  let best: { stream: StreamInfo; packets: Packets } | undefined;
-  for (const [i, number] of description.copied.entries()) {
-    const packets = packetsOf[i];
-    const stream = description.streams.find((candidate) => candidate.stream === number);
-    if (!stream || !packets?.pts.length || stream.width * stream.height === 0) continue;
-    if (!best || stream.width * stream.height > best.stream.width * best.stream.height) best = { stream, packets };
-  }
-  return best;
+  const packetsBy = new Map(description.copied.map((number, i) => [number, packetsOf[i]]));
+  const stream = largestPicture(description.streams.filter(({ stream }) => packetsBy.get(stream)?.pts.length));
+  return stream && { stream, packets: packetsBy.get(stream.stream)! };
 }
 
 /** The frames as the decoder gives them, from the packets where these can be relied on. */
@@ -177,7 +175,7 @@ async function findFrames(
   if (times.length === 0)
     throw new LongVLMError(
       'ERR_LONGVLM_VIDEO',
-      `No picture of '${source.path}' (${stream.codec}) can be decoded${complaint ? `: ${complaint}` : ''}. Convert it with another program, or use an ffmpeg that has its decoder.`,
+      `No picture of '${source.file.name}' (${stream.codec}) can be decoded${complaint ? `: ${complaint}` : ''}. Convert it with another program, or use an ffmpeg that has its decoder.`,
     );
   return FrameTable.fromDecoded(packets, times, stream.frameRate, container);
 }
@@ -189,7 +187,13 @@ async function decodeAll(source: Source, signal: AbortSignal | undefined) {
   return rising ? decoded : { ...decoded, times: decoded.times.map(() => Number.NaN) };
 }
 
-function notVideo(path: string, description: InputDescription, complaint: string): LongVLMError {
+/** Why `file` cannot be used as a video or picture. */
+export function notVideo({ name }: InputFile, description: InputDescription, complaint: string): LongVLMError {
+  if (/Format not on whitelist/.test(complaint))
+    return new LongVLMError(
+      'ERR_LONGVLM_VIDEO',
+      `'${name}' is in a format that may refer to other files or holds no pictures, which only a local path may lead to. Give a video in a container such as MP4 or Matroska.`,
+    );
   const cause =
     description.container === ''
       ? `is not a video that ffmpeg can read${complaint ? `: ${complaint}` : ''}`
@@ -199,16 +203,16 @@ function notVideo(path: string, description: InputDescription, complaint: string
   const remedy = /moov atom not found/.test(complaint)
     ? 'The file is incomplete: copy or download it again.'
     : 'Check that it is a complete video file.';
-  return new LongVLMError('ERR_LONGVLM_VIDEO', `'${path}' ${cause}. ${remedy}`);
+  return new LongVLMError('ERR_LONGVLM_VIDEO', `'${name}' ${cause}. ${remedy}`);
 }
 
-function damage(path: string, complaint: string, frames: number, seconds: number | undefined): string {
+function damage(name: string, complaint: string, frames: number, seconds: number | undefined): string {
   const says = seconds === undefined ? '' : ` of the ${seconds.toFixed(1)} s that it announces`;
-  return `'${path}' is damaged or cut short${complaint ? ` (${complaint})` : ''}: ${frames} frames${says} are used.`;
+  return `'${name}' is damaged or cut short${complaint ? ` (${complaint})` : ''}: ${frames} frames${says} are used.`;
 }
 
-/** Whether the steps between frames differ by more than rounding to ticks. */
-function isUneven(pts: Float64Array): boolean {
+/** Whether the steps between frames differ by more than `rounding` and a tenth. */
+export function isUneven(pts: Float64Array | readonly number[], rounding: number): boolean {
   let shortest = Number.POSITIVE_INFINITY;
   let longest = 0;
   for (let i = 1; i < pts.length; i++) {
@@ -216,5 +220,5 @@ function isUneven(pts: Float64Array): boolean {
     shortest = Math.min(shortest, step);
     longest = Math.max(longest, step);
   }
-  return pts.length > 2 && longest - shortest > Math.max(2, 0.1 * shortest);
+  return pts.length > 2 && longest - shortest > Math.max(rounding, 0.1 * shortest);
 }

@@ -76,6 +76,13 @@ export class InputDescription {
   }
 }
 
+/** The stream with the largest picture, the first of equal ones; undefined when none has a picture. */
+export function largestPicture(streams: readonly StreamInfo[]): StreamInfo | undefined {
+  let best: StreamInfo | undefined;
+  for (const stream of streams) if (stream.width * stream.height > (best ? best.width * best.height : 0)) best = stream;
+  return best;
+}
+
 function quarterTurns(degrees: number): StreamInfo['rotation'] {
   const turns = ((Math.round(degrees / 90) % 4) + 4) % 4;
   return (turns * 90) as StreamInfo['rotation'];

@@ -1,0 +1,91 @@
+import { raceAbort } from '../base/abort.js';
+import { reasonOf } from '../base/errors.js';
+import { wrongType } from '../base/validate.js';
+import type { FetchBudget } from './fetchLimits.js';
+
+/** Bytes that come piece by piece. */
+export interface ByteSource {
+  /** How many they are in all; 0 where nobody knows. */
+  readonly total: number;
+  /** The next piece; undefined at the end. */
+  read(): Promise<Uint8Array | undefined>;
+  /** Nobody reads on. Does not wait and does not throw. */
+  cancel(): void;
+}
+
+const PIECE = 1 << 20;
+
+/** Bytes in memory. */
+export function memorySource(bytes: Uint8Array): ByteSource {
+  let at = 0;
+  return {
+    total: bytes.length,
+    async read() {
+      const piece = bytes.subarray(at, at + PIECE);
+      at += piece.length;
+      return piece.length > 0 ? piece : undefined;
+    },
+    cancel() {},
+  };
+}
+
+/** A stream of the web's kind, from here on locked. @throws TypeError when it is locked already */
+export function webSource(stream: ReadableStream<Uint8Array>, total = 0): ByteSource {
+  const reader = stream.getReader();
+  return {
+    total,
+    async read() {
+      const { value, done } = await reader.read();
+      return done ? undefined : value;
+    },
+    cancel: () => void reader.cancel().catch(() => {}),
+  };
+}
+
+/** A stream of Node's kind. It is destroyed when it is not read to its end. */
+export function nodeSource(stream: NodeJS.ReadableStream): ByteSource {
+  const pieces = stream[Symbol.asyncIterator]();
+  return {
+    total: 0,
+    async read() {
+      const { value, done } = await pieces.next();
+      return done ? undefined : (value as Uint8Array);
+    },
+    cancel: () => (stream as { destroy?(): void }).destroy?.(),
+  };
+}
+
+/**
+ * The pieces of `source`, within the limits of `budget`.
+ *
+ * @param onBytes Called after each piece with the bytes that have come, and at the end.
+ * @throws LongVLMError `ERR_LONGVLM_FETCH` when the source fails or a limit is passed; `budget.signal.reason`.
+ */
+export async function* readWithin(
+  source: ByteSource,
+  budget: FetchBudget,
+  onBytes: (bytes: number, ended: boolean) => void,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  budget.checkRoom(source.total);
+  let bytes = 0;
+  for (;;) {
+    const piece = await nextPiece(source, budget);
+    if (piece === undefined) break;
+    if (!(piece instanceof Uint8Array)) wrongType('a piece of the stream', 'Uint8Array', piece);
+    budget.spend(piece.length);
+    bytes += piece.length;
+    yield piece;
+    onBytes(bytes, false);
+  }
+  onBytes(bytes, true);
+}
+
+async function nextPiece(source: ByteSource, budget: FetchBudget): Promise<Uint8Array | undefined> {
+  const { signal } = budget;
+  try {
+    return await raceAbort(source.read(), signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw budget.error(`broke off: ${reasonOf(error)}`, 'Try again.', error);
+  }
+}

@@ -1,0 +1,70 @@
+import { reasonOf } from '../base/errors.js';
+import { type ByteSource, webSource } from './byteSource.js';
+import type { FetchBudget } from './fetchLimits.js';
+
+/**
+ * Asks for `url` by HTTP and follows redirects, to `http:` and `https:` alone.
+ *
+ * A user and password in the URL are sent to its own origin only, and are in no message.
+ *
+ * @throws LongVLMError `ERR_LONGVLM_FETCH` when the server cannot be reached, refuses, or redirects too often or
+ * elsewhere; `budget.signal.reason`.
+ */
+export async function openUrl(url: URL, budget: FetchBudget): Promise<ByteSource> {
+  const { maxRedirects } = budget.limits;
+  let authorization = authorizationOf(url);
+  let at = url;
+  for (let redirects = 0; ; redirects++) {
+    const response = await ask(at, authorization, budget);
+    const { status, headers, body } = response;
+    const location = status >= 300 && status < 400 ? headers.get('location') : null;
+    if (location === null) {
+      if (response.ok && body !== null) return webSource(body, lengthOf(headers));
+      void body?.cancel().catch(() => {});
+      const says = `${status} ${response.statusText}`.trim();
+      throw budget.error(`is refused by the server: ${says}`, 'Check the URL.');
+    }
+    void body?.cancel().catch(() => {});
+    if (redirects === maxRedirects)
+      throw budget.error(`is redirected more than ${maxRedirects} times`, 'Give the URL of the video itself.');
+    const next = URL.canParse(location, at.href) ? new URL(location, at) : undefined;
+    if (next?.protocol !== 'http:' && next?.protocol !== 'https:')
+      throw budget.error(
+        `is redirected to ${next ? `a URL of ${next.protocol}` : 'what is no URL'}`,
+        'Only http: and https: are followed.',
+      );
+    authorization = authorizationOf(next) ?? (next.origin === at.origin ? authorization : undefined);
+    at = next;
+  }
+}
+
+async function ask(url: URL, authorization: string | undefined, budget: FetchBudget): Promise<Response> {
+  const { signal } = budget;
+  const plain = new URL(url);
+  plain.username = '';
+  plain.password = '';
+  // What is compressed says nothing about its size.
+  const headers = { 'Accept-Encoding': 'identity', ...(authorization !== undefined && { authorization }) };
+  try {
+    return await fetch(plain, { headers, signal, redirect: 'manual' });
+  } catch (error) {
+    signal.throwIfAborted();
+    throw budget.error(`cannot be reached: ${reasonOf(error)}`, 'Check the URL and the network.', error);
+  }
+}
+
+/** A URL without what may be secret: user, password, query and fragment. */
+export function publicName({ origin, pathname }: URL): string {
+  return origin + pathname;
+}
+
+function authorizationOf({ username, password }: URL): string | undefined {
+  if (username === '' && password === '') return undefined;
+  const userAndPassword = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+  return `Basic ${Buffer.from(userAndPassword).toString('base64')}`;
+}
+
+function lengthOf(headers: Headers): number {
+  const length = Number(headers.get('content-length'));
+  return headers.has('content-encoding') || !Number.isSafeInteger(length) ? 0 : length;
+}

@@ -1,0 +1,111 @@
+import { checkInteger, checkNumber, checkObject, wrongType, wrongValue } from '../base/validate.js';
+import { sampleFrameIndices } from './frameIndices.js';
+import type { VideoInfo } from './probe.js';
+
+/** Options of {@link selectFrames}: exactly one of `frames` and `fps` is to be given. */
+export type SelectFramesOptions = {
+  /** How many frames to take; a multiple of `segmentFrames`. */
+  frames?: number;
+  /**
+   * How many frames to take for each second, above 0 and at most 1000, in place of `frames`: their number is rounded
+   * to the nearest whole number of segments, and is one segment at least.
+   */
+  fps?: number;
+  /** How many frames make a segment. */
+  segmentFrames: number;
+  /** Where the wanted part begins, in seconds from the start of the file. Defaults to the first frame. */
+  start?: number;
+  /** Where it ends: a frame shown at this time is not part of it. Defaults to the end of the video. */
+  end?: number;
+};
+
+/** What {@link selectFrames} chose. */
+export type FrameSelection = {
+  /** The number in the video of each frame, in rising order; a part of fewer frames than are taken repeats them. */
+  readonly indices: readonly number[];
+  /** How many frames are taken: the length of `indices`. */
+  readonly frames: number;
+  /** How many segments they make. */
+  readonly segments: number;
+  /** Where the part that was used begins, in seconds from the start of the file: not before the first frame. */
+  readonly startSeconds: number;
+  /** Where it ends: not after the end of the video. */
+  readonly endSeconds: number;
+};
+
+const MAX_FPS = 1000;
+/** ffmpeg gives the start of a file rounded to microseconds, so times of frames are off by as much. */
+const TOLERANCE = 1e-6;
+
+/** @throws TypeError or RangeError where `value` is no {@link SelectFramesOptions}. */
+export function checkSelection(value: SelectFramesOptions): void {
+  const { frames, fps, segmentFrames, start, end } = checkObject('options', value);
+  checkInteger('segmentFrames', segmentFrames, 1);
+  if (frames !== undefined && fps !== undefined) wrongValue('fps', 'nothing, as frames is given,', fps);
+  if (fps === undefined) {
+    checkInteger('frames', frames, 1);
+    if (frames! % segmentFrames !== 0) wrongValue('frames', `multiple of segmentFrames (${segmentFrames})`, frames);
+  } else {
+    const expected = `number above 0 and at most ${MAX_FPS}`;
+    if (typeof fps !== 'number') wrongType('fps', expected, fps);
+    if (!(fps > 0 && fps <= MAX_FPS)) wrongValue('fps', expected, fps);
+  }
+  if (start !== undefined) checkNumber('start', start, 0);
+  if (end !== undefined) checkNumber('end', end, 0);
+  if (end !== undefined && end <= (start ?? 0)) wrongValue('end', `number above start (${start ?? 0})`, end);
+}
+
+/**
+ * Chooses frames of a video, or of a part of it: the middles of equal stretches of the frames shown at `start` or later
+ * and before `end`. It reads nothing, so the number of frames is known before any is decoded.
+ *
+ * @param video What `probeVideo` found out.
+ * @throws TypeError, RangeError for wrong arguments, and where the video has no frame in the part.
+ * @example selectFrames(await probeVideo('talk.mp4'), { fps: 1, segmentFrames: 10, start: 60, end: 120 }).frames // 60
+ */
+export function selectFrames(video: VideoInfo, options: SelectFramesOptions): FrameSelection {
+  checkSelection(options);
+  const { frameSource, durationSeconds } = video;
+  const { fps, segmentFrames, start, end } = options;
+  const videoStart = frameSource.seconds(0);
+  const videoEnd = videoStart + durationSeconds;
+  const lasts = `the video lasts ${rounded(durationSeconds)} s`;
+  const endsAt = videoStart > TOLERANCE ? ` and ends at ${rounded(videoEnd)} s` : '';
+
+  const first = start === undefined ? 0 : firstFrameFrom(frameSource, start);
+  const next = end === undefined ? frameSource.length : firstFrameFrom(frameSource, end);
+  if (start !== undefined && first === frameSource.length && start >= videoEnd - TOLERANCE)
+    throw new RangeError(
+      `Expected a time before the end of the video for start but received ${start}: ${lasts}${endsAt}`,
+    );
+  if (first >= next)
+    throw new RangeError(
+      `Expected a part with frames for start and end but received ${start ?? 0} to ${end ?? rounded(videoEnd)} s, where no frame begins: ${lasts}${endsAt}`,
+    );
+
+  const startSeconds = Math.max(start ?? videoStart, videoStart);
+  const endSeconds = Math.min(end ?? videoEnd, videoEnd);
+  const segments =
+    fps === undefined
+      ? options.frames! / segmentFrames
+      : Math.max(1, Math.round(((endSeconds - startSeconds) * fps) / segmentFrames));
+  const frames = segments * segmentFrames;
+  const indices = sampleFrameIndices(next - first, frames).map((index) => first + index);
+  return { indices, frames, segments, startSeconds, endSeconds };
+}
+
+/** The first frame that is shown at `seconds` or later; the number of frames where there is none. */
+function firstFrameFrom(source: VideoInfo['frameSource'], seconds: number): number {
+  let low = 0;
+  let high = source.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (source.seconds(middle) < seconds - TOLERANCE) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function rounded(seconds: number): number {
+  return Math.round(seconds * 1e6) / 1e6;
+}

@@ -1,0 +1,98 @@
+// Files of this process's own for videos that come from a URL or as bytes.
+import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { open, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { LongVLMError, messageOf } from '../base/errors.js';
+
+/** A file that is removed when it is disposed, and at the latest when Node exits. */
+export type TemporaryFile = {
+  readonly path: string;
+  /** SHA-256 of the content, 64 hexadecimal digits. */
+  readonly contentHash: string;
+  /** Removes it. Again does nothing. */
+  dispose(): Promise<void>;
+};
+
+/** The folder of this process, readable by its user alone, while it holds files. */
+let folder: string | undefined;
+let files = 0;
+let made = 0;
+let watchesExit = false;
+
+/**
+ * Writes what `chunks` gives to a new file.
+ *
+ * @param ending Of its name, such as `.mp4`.
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when it cannot be written, or what `chunks` throws; no file is left then.
+ */
+export async function writeTemporaryFile(ending: string, chunks: AsyncIterable<Uint8Array>): Promise<TemporaryFile> {
+  const path = newPath(ending);
+  let disposal: Promise<void> | undefined;
+  const dispose = () => (disposal ??= remove(path));
+  try {
+    const hash = createHash('sha256');
+    const handle = await open(path, 'wx', 0o600).catch((error: unknown) => Promise.reject(writeError(error)));
+    try {
+      for await (const chunk of chunks) {
+        hash.update(chunk);
+        for (let done = 0; done < chunk.length; ) {
+          const { bytesWritten } = await handle
+            .write(chunk, done, chunk.length - done)
+            .catch((error: unknown) => Promise.reject(writeError(error)));
+          done += bytesWritten;
+        }
+      }
+    } finally {
+      await handle.close();
+    }
+    return { path, contentHash: hash.digest('hex'), dispose };
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+}
+
+function newPath(ending: string): string {
+  // All at once, so that nobody removes the folder in between.
+  try {
+    folder ??= mkdtempSync(join(tmpdir(), 'longvlm-'));
+  } catch (error) {
+    throw writeError(error);
+  }
+  if (!watchesExit) {
+    process.on('exit', () => {
+      if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
+    });
+    watchesExit = true;
+  }
+  files++;
+  return join(folder, `${made++}${ending}`);
+}
+
+async function remove(path: string): Promise<void> {
+  try {
+    // Windows does not remove a file that an ending process still holds: try again.
+    await rm(path, { recursive: true, force: true, maxRetries: 5 });
+  } finally {
+    files--;
+    if (files === 0 && folder !== undefined) {
+      const empty = folder;
+      folder = undefined;
+      rmSync(empty, { recursive: true, force: true });
+    }
+  }
+}
+
+function writeError(error: unknown): LongVLMError {
+  const { code } = error as NodeJS.ErrnoException;
+  const full = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG';
+  const cause = full ? `there is no room for the video in ${tmpdir()} (${code})` : messageOf(error);
+  const remedy = full ? 'Free space there' : 'Make that folder writable';
+  return new LongVLMError(
+    'ERR_LONGVLM_FILE',
+    `Cannot write a temporary file: ${cause}. ${remedy}, or name another folder in the environment's TMPDIR (TEMP on Windows).`,
+    { cause: error },
+  );
+}

@@ -1,0 +1,167 @@
+// What a video can be given as, and how it becomes a file.
+import { extname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { OnProgress } from '../base/progress.js';
+import { checkNumber, checkString, wrongType, wrongValue } from '../base/validate.js';
+import { type ByteSource, memorySource, nodeSource, readWithin, webSource } from './byteSource.js';
+import type { FetchBudget } from './fetchLimits.js';
+import { openUrl, publicName } from './fetchUrl.js';
+import { type InputFile, localFile } from './inputFile.js';
+import { type TemporaryFile, writeTemporaryFile } from './temporaryFile.js';
+
+/** One picture of a list: a path, a URL of `http:`, `https:` or `file:`, or the bytes of a picture file. */
+export type PictureInput = string | URL | Uint8Array | ArrayBuffer | Blob;
+
+/**
+ * A video: what a picture may be, a stream of a video file's bytes, or a list of pictures in order with their times.
+ * A string that begins with `http://`, `https://` or `file://` is a URL, any other a path.
+ */
+export type VideoInput =
+  | PictureInput
+  | NodeJS.ReadableStream
+  | ReadableStream<Uint8Array>
+  | {
+      readonly frames: readonly PictureInput[];
+      /** When each picture is shown, in seconds, at least 0 and rising. Defaults to one a second, from 0. */
+      readonly timestamps?: readonly number[];
+    };
+
+type PictureList = Extract<VideoInput, { frames: unknown }>;
+
+/** A video or picture that is a file now. */
+export type StoredFile = {
+  readonly file: InputFile;
+  /** The same file where its content came from elsewhere. */
+  readonly temporary?: TemporaryFile;
+};
+
+/** Makes a file of an input, or finds the one that it is. */
+export type StoreInput = (budget: FetchBudget, onProgress: OnProgress | undefined) => Promise<StoredFile>;
+
+const PROGRESS_BYTES = 1 << 20;
+
+/**
+ * Checks a video before anything is read.
+ *
+ * @returns What makes files of it: of the video or of each picture, then with the times of the pictures.
+ * @throws TypeError, RangeError
+ */
+export function checkInput(input: VideoInput): { store: StoreInput[]; timestamps?: number[] } {
+  if (typeof input !== 'object' || input === null || !('frames' in input))
+    return { store: [storeInput(input, 'video', 'video')] };
+  const { frames, timestamps } = input;
+  if (!Array.isArray(frames)) wrongType('video.frames', 'array of pictures', frames);
+  if (frames.length === 0) wrongValue('video.frames', 'array of at least one picture', frames);
+  const store = frames.map((picture: PictureInput, i) => {
+    if (!isPicture(picture)) wrongType(`video.frames[${i}]`, 'path, URL, bytes or Blob', picture);
+    return storeInput(picture, `video.frames[${i}]`, `picture ${i + 1}`);
+  });
+  return {
+    store,
+    timestamps: timestamps === undefined ? frames.map((_, i) => i) : checkTimes(timestamps, frames.length),
+  };
+}
+
+function checkTimes(times: PictureList['timestamps'], pictures: number): number[] {
+  if (!Array.isArray(times)) wrongType('video.timestamps', 'array of seconds', times);
+  if (times.length !== pictures)
+    throw new RangeError(
+      `Expected ${pictures} numbers, one a picture, for video.timestamps but received ${times.length}`,
+    );
+  for (const [i, time] of times.entries()) {
+    checkNumber(`video.timestamps[${i}]`, time, 0, Number.MAX_SAFE_INTEGER);
+    if (i > 0 && time <= times[i - 1]) wrongValue(`video.timestamps[${i}]`, `number above ${times[i - 1]}`, time);
+  }
+  return [...times];
+}
+
+function isPicture(value: unknown): value is PictureInput {
+  return (
+    typeof value === 'string' || [URL, Uint8Array, ArrayBuffer, Blob].some((possible) => value instanceof possible)
+  );
+}
+
+/**
+ * @param argument What messages about a wrong argument call the input.
+ * @param unnamed What it is called where it has no name.
+ */
+function storeInput(input: Exclude<VideoInput, PictureList>, argument: string, unnamed: string): StoreInput {
+  if (typeof input === 'string') {
+    checkString(argument, input);
+    // One letter is a drive of Windows.
+    if (!/^[a-z][a-z0-9+.-]+:\/\//i.test(input)) return async () => ({ file: localFile(input) });
+    // The string may hold a password.
+    if (!URL.canParse(input)) throw new RangeError(`Expected valid URL for ${argument} but received another one`);
+    return storeUrl(new URL(input), argument, unnamed);
+  }
+  if (input instanceof URL) return storeUrl(input, argument, unnamed);
+  const from = (open: () => ByteSource, name = unnamed): StoreInput => {
+    return async (budget, onProgress) => {
+      budget.begin(name);
+      return store(open(), name, budget, onProgress);
+    };
+  };
+  if (input instanceof Uint8Array) return from(() => memorySource(input));
+  if (input instanceof ArrayBuffer) return from(() => memorySource(new Uint8Array(input)));
+  if (input instanceof Blob) {
+    const name = 'name' in input && typeof input.name === 'string' ? nameOf(input.name, unnamed) : unnamed;
+    return from(() => webSource(input.stream(), input.size), name);
+  }
+  if (input instanceof ReadableStream) return from(() => webSource(input));
+  if (typeof (input as Partial<NodeJS.ReadableStream> | null)?.[Symbol.asyncIterator] === 'function')
+    return from(() => nodeSource(input));
+  return wrongType(argument, 'path, URL, Uint8Array, ArrayBuffer, Blob, stream or { frames }', input);
+}
+
+function storeUrl(url: URL, argument: string, unnamed: string): StoreInput {
+  const { protocol, pathname } = url;
+  if (protocol === 'file:') {
+    const path = fileURLToPath(url);
+    return async () => ({ file: localFile(path) });
+  }
+  // The rest of it may hold a password.
+  if (protocol !== 'http:' && protocol !== 'https:')
+    wrongValue(argument, 'path, or URL of http:, https: or file:', protocol);
+  return async (budget, onProgress) => {
+    budget.begin(publicName(url));
+    return store(await openUrl(url, budget), nameOf(decoded(pathname), unnamed), budget, onProgress);
+  };
+}
+
+function decoded(pathname: string): string {
+  try {
+    return decodeURIComponent(pathname);
+  } catch {
+    return pathname;
+  }
+}
+
+/** The last part of a path from elsewhere, fit to be shown. */
+function nameOf(path: string, unnamed: string): string {
+  const last = path.split(/[/\\]/).filter(Boolean).at(-1) ?? '';
+  return last.replace(/\p{C}/gu, '').slice(0, 255) || unnamed;
+}
+
+/** Writes `source` to a temporary file. */
+async function store(
+  source: ByteSource,
+  name: string,
+  budget: FetchBudget,
+  onProgress: OnProgress | undefined,
+): Promise<StoredFile> {
+  const ending = /^\.[a-z0-9]{1,5}$/i.exec(extname(name))?.[0] ?? '';
+  let reported = -1;
+  const report = (done: number, ended: boolean) => {
+    if (ended ? done === reported : reported >= 0 && done - reported < PROGRESS_BYTES) return;
+    reported = done;
+    onProgress?.({ stage: 'fetch', done, total: source.total, unit: 'bytes', name });
+  };
+  try {
+    report(0, false);
+    const temporary = await writeTemporaryFile(ending, readWithin(source, budget, report));
+    return { file: { path: temporary.path, name, foreign: true }, temporary };
+  } catch (error) {
+    source.cancel();
+    throw error;
+  }
+}
