@@ -1,8 +1,10 @@
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
+import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { fileError } from '../base/fileError.js';
-import { checkInteger, checkObject, checkSignal, checkString, wrongType } from '../base/validate.js';
+import { nonEmptyString, parse } from '../base/schema.js';
+import { checkInteger, checkSignal, checkString } from '../base/validate.js';
 
 /** A question about a video, with the answer that is due. */
 export type DatasetEntry = {
@@ -26,8 +28,19 @@ export type ReadDatasetOptions = {
   signal?: AbortSignal;
 };
 
-/** The kind of entries that name none. */
-const otherKind = 'other';
+const entrySchema = v.object({
+  video: nonEmptyString,
+  question: nonEmptyString,
+  question2: v.optional(nonEmptyString),
+  answer: nonEmptyString,
+  kind: nonEmptyString,
+});
+const datasetSchema = v.object({ entries: v.array(entrySchema) });
+const lineSchema = v.object({
+  ...entrySchema.entries,
+  question2: v.exactOptional(nonEmptyString),
+  kind: v.nullish(nonEmptyString, 'other'),
+});
 
 /**
  * Reads a data set: JSON Lines, in each line an object with `video` (a path relative to the file), `question`, `answer`, and
@@ -84,25 +97,13 @@ function parseLines(file: string, bytes: Uint8Array): DatasetEntry[] {
 }
 
 function parseEntry(line: string, folder: string): DatasetEntry {
-  const given = checkObject('the line', JSON.parse(line) as Partial<DatasetEntry>);
-  return {
-    video: path.resolve(folder, checkString('video', given.video)),
-    question: checkString('question', given.question),
-    ...(given.question2 !== undefined && { question2: checkString('question2', given.question2) }),
-    answer: checkString('answer', given.answer),
-    kind: checkString('kind', given.kind ?? otherKind),
-  };
+  const entry = parse(lineSchema, JSON.parse(line), 'the line');
+  return { ...entry, video: path.resolve(folder, entry.video) };
 }
 
 /** @throws TypeError or RangeError for anything but a data set */
 export function checkDataset(dataset: Dataset): void {
-  if (!Array.isArray(checkObject('dataset', dataset).entries)) wrongType('dataset.entries', 'array', dataset.entries);
-  for (const [index, entry] of dataset.entries.entries()) {
-    const name = `dataset.entries[${index}]`;
-    checkObject(name, entry);
-    for (const key of ['video', 'question', 'answer', 'kind'] as const) checkString(`${name}.${key}`, entry[key]);
-    if (entry.question2 !== undefined) checkString(`${name}.question2`, entry.question2);
-  }
+  parse(datasetSchema, dataset, 'dataset', 'dataset.');
 }
 
 const mostNamed = 20;

@@ -1,8 +1,10 @@
 // The answers of an evaluation that is not finished, so that a later run can go on.
 import { type FileHandle, open, readFile } from 'node:fs/promises';
+import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { fileError } from '../base/fileError.js';
-import { checkInteger, checkObject, wrongType, wrongValue } from '../base/validate.js';
+import { integer, nonEmptyString, parse } from '../base/schema.js';
+import { wrongValue } from '../base/validate.js';
 import type { DatasetEntry } from './dataset.js';
 
 /** What answers depend on, each as a hash. */
@@ -10,6 +12,14 @@ export type RunIdentity = { readonly dataset: string; readonly model: string; re
 
 const format = 'longvlm.evaluation';
 const formatVersion = 1;
+
+const headerSchema = v.object({
+  format: v.literal(format),
+  version: v.literal(formatVersion),
+  dataset: nonEmptyString,
+  model: nonEmptyString,
+  settings: nonEmptyString,
+});
 
 /** JSON Lines: the identity of the run, then an entry's index and answers in each line, as they come. */
 export class ResumeFile {
@@ -38,7 +48,7 @@ export class ResumeFile {
     const wholeBytes = bytes.lastIndexOf('\n') + 1;
     const [first, ...lines] = bytes.toString('utf8', 0, wholeBytes).split('\n').slice(0, -1);
     if (first !== undefined) checkHeader(file, first, run);
-    else if (!header.startsWith(bytes.toString())) throw damaged(file, 'is no evaluation that was left unfinished');
+    else if (!header.startsWith(bytes.toString())) throw damaged(file, isNone);
     const answers = new Map(lines.map((line, index) => parseLine(file, line, index + 2, entries)));
     let handle: FileHandle | undefined;
     try {
@@ -64,22 +74,23 @@ export class ResumeFile {
   }
 }
 
-function damaged(file: string, cause: string): LongVLMError {
+const isNone = 'is no evaluation that was left unfinished';
+
+function damaged(file: string, cause: string, error?: unknown): LongVLMError {
   return new LongVLMError(
     'ERR_LONGVLM_DATASET',
     `${file} ${cause}. Delete it to start again, or choose another output.`,
+    { cause: error },
   );
 }
 
 function checkHeader(file: string, line: string, run: RunIdentity): void {
-  let header: Partial<RunIdentity> & { format?: unknown; version?: unknown };
+  let header: RunIdentity;
   try {
-    header = checkObject('the first line', JSON.parse(line));
-  } catch {
-    throw damaged(file, 'is no evaluation that was left unfinished');
+    header = parse(headerSchema, JSON.parse(line), 'the first line');
+  } catch (error) {
+    throw damaged(file, `${isNone} (${messageOf(error)})`, error);
   }
-  if (header.format !== format || header.version !== formatVersion)
-    throw damaged(file, `is no evaluation of format version ${formatVersion}`);
   const other = [
     ...(header.dataset === run.dataset ? [] : ['another data set']),
     ...(header.model === run.model ? [] : ['another model']),
@@ -99,14 +110,12 @@ function parseLine(
   entries: readonly DatasetEntry[],
 ): readonly [number, readonly string[]] {
   try {
-    const { entry, answers } = checkObject('the line', JSON.parse(line) as { entry: unknown; answers: unknown });
-    const index = checkInteger('entry', entry, 0, entries.length - 1);
-    const count = entries[index]!.question2 === undefined ? 1 : 2;
-    if (!Array.isArray(answers) || answers.some((answer) => typeof answer !== 'string'))
-      wrongType('answers', 'array of strings', answers);
+    const schema = v.object({ entry: integer(0, entries.length - 1), answers: v.array(v.string()) });
+    const { entry, answers } = parse(schema, JSON.parse(line), 'the line');
+    const count = entries[entry]!.question2 === undefined ? 1 : 2;
     if (answers.length !== count) wrongValue('answers.length', String(count), answers.length);
-    return [index, answers as string[]];
+    return [entry, answers];
   } catch (error) {
-    throw damaged(file, `is damaged in line ${number} (${messageOf(error)})`);
+    throw damaged(file, `is damaged in line ${number} (${messageOf(error)})`, error);
   }
 }

@@ -1,7 +1,10 @@
 // Weights in several files, beside an index that names each tensor's file: Hugging Face's `….index.json`.
 import { readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import * as v from 'valibot';
+import { messageOf } from '../base/errors.js';
 import { fileError } from '../base/fileError.js';
+import { parse } from '../base/schema.js';
 import { type TensorLocation, type WeightFile, weightsError } from './tensorFile.js';
 
 /** The tensors of all files that an index names, as far as they are there: for a tower or a projector a few may do. */
@@ -30,6 +33,12 @@ export async function openSharded(path: string, open: (path: string) => Promise<
   return { format: 'sharded', path, tensors, absent };
 }
 
+// Files lie beside the index: a name that leads elsewhere is none of a model's.
+const fileBeside = v.pipe(v.string(), v.regex(/^(?!\.\.?$)[^/\\]+$/, 'name of a file beside it'));
+const indexSchema = v.object({
+  weight_map: v.pipe(v.record(v.string(), fileBeside), v.minEntries(1, 'at least one tensor')),
+});
+
 async function isThere(path: string): Promise<boolean> {
   return stat(path).then(
     () => true,
@@ -44,13 +53,8 @@ async function isThere(path: string): Promise<boolean> {
 export async function readIndex(path: string): Promise<Map<string, string>> {
   const text = await readFile(path, 'utf8').catch((error: unknown) => Promise.reject(fileError(path, error)));
   try {
-    const { weight_map: map } = JSON.parse(text) as { weight_map?: unknown };
-    const entries = Object.entries(map as Record<string, unknown>);
-    // Files lie beside the index: a name that leads elsewhere is none of a model's.
-    const isName = (file: unknown): file is string => typeof file === 'string' && /^[^/\\]+$/.test(file);
-    if (entries.length > 0 && entries.every(([, file]) => isName(file))) return new Map(entries as [string, string][]);
-  } catch {
-    // Said below.
+    return new Map(Object.entries(parse(indexSchema, JSON.parse(text), 'the index').weight_map));
+  } catch (error) {
+    throw weightsError(path, `its weight_map does not name a file beside it for each tensor (${messageOf(error)})`);
   }
-  throw weightsError(path, 'its weight_map does not name a file beside it for each tensor');
 }

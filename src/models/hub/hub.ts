@@ -1,11 +1,13 @@
 // Files of models on the Hugging Face hub, or on any server with its interface.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { LongVLMError } from '../../base/errors.js';
+import * as v from 'valibot';
+import { LongVLMError, messageOf } from '../../base/errors.js';
 import type { Progress } from '../../base/progress.js';
+import { parse } from '../../base/schema.js';
 import { download, reasonOf } from './download.js';
 import { secondsOf, withPatience } from './patience.js';
-import { CachedRepo, hubHome } from './repo.js';
+import { CachedRepo, hubHome, isWithinRepo } from './repo.js';
 
 /** A model's repository at a branch, tag or commit. */
 export type Repo = { readonly name: string; readonly revision: string };
@@ -20,6 +22,8 @@ export type HubOptions = {
   readonly onProgress?: ((progress: HubProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 };
+
+const checkEndpoint = 'Check HF_ENDPOINT: it must be a Hugging Face hub or a mirror of one.';
 
 const isCommit = (revision: string) => /^[0-9a-f]{40}$/.test(revision);
 
@@ -81,13 +85,29 @@ export async function listFiles(repo: Repo, options: HubOptions = {}): Promise<s
   const url = `${endpoint()}/api/models/${repo.name}/revision/${encodeURIComponent(repo.revision)}`;
   try {
     const response = await request(url, 'GET', repo, undefined, options.signal);
-    const { siblings } = (await response.json()) as { siblings?: { rfilename?: unknown }[] };
-    return (siblings ?? []).flatMap(({ rfilename }) => (typeof rfilename === 'string' ? [rfilename] : []));
+    return namesIn(await response.text(), repo);
   } catch (error) {
     options.signal?.throwIfAborted();
     const files = error instanceof Unreachable ? await fromCache() : [];
     if (files.length > 0) return files;
     throw error;
+  }
+}
+
+const listing = v.object({
+  siblings: v.array(v.object({ rfilename: v.pipe(v.string(), v.check(isWithinRepo, 'name of a file in it')) })),
+});
+
+/** @throws LongVLMError `ERR_LONGVLM_HUB` for what is no list of files */
+function namesIn(text: string, repo: Repo): string[] {
+  try {
+    return parse(listing, JSON.parse(text), 'the list').siblings.map(({ rfilename }) => rfilename);
+  } catch (error) {
+    throw new LongVLMError(
+      'ERR_LONGVLM_HUB',
+      `${endpoint()} does not list the files of ${repo.name}: ${messageOf(error)}. ${checkEndpoint}`,
+      { cause: error },
+    );
   }
 }
 
@@ -105,7 +125,7 @@ async function describe(repo: Repo, file: string, signal: AbortSignal | undefine
   if (!isCommit(commit) || !/^[\w-]+$/.test(etag) || !Number.isSafeInteger(size) || size < 0)
     throw new LongVLMError(
       'ERR_LONGVLM_HUB',
-      `${endpoint()} does not tell commit, hash and size of ${nameOf(repo, file)}. Check HF_ENDPOINT: it must be a Hugging Face hub or a mirror of one.`,
+      `${endpoint()} does not tell commit, hash and size of ${nameOf(repo, file)}. ${checkEndpoint}`,
     );
   return { url: `${endpoint()}/${repo.name}/resolve/${commit}/${path}`, commit, etag, size };
 }

@@ -4,6 +4,7 @@ import { LongVLMError } from '../../base/errors.js';
 import { readIndex } from '../../files/sharded.js';
 import { namesOf } from '../../files/tensorNames.js';
 import { fetchFile, type HubOptions, listFiles, type Repo } from './hub.js';
+import { isWithinRepo } from './repo.js';
 
 /** `hf:owner/repo[@revision][:quantisation]` or `hf:owner/repo[@revision]/file`. */
 export type HubReference = { readonly repo: Repo; readonly file?: string; readonly quantization?: string };
@@ -27,7 +28,7 @@ export function isHubReference(text: string): boolean {
 /** @throws RangeError for what is no reference */
 export function parseReference(text: string): HubReference {
   const [, name, revision = 'main', quantization, file] = pattern.exec(text) ?? [];
-  if (name === undefined || file?.split('/').some((name) => name === '' || name === '.' || name === '..'))
+  if (name === undefined || (file !== undefined && !isWithinRepo(file)))
     throw new RangeError(
       `Expected hf:owner/repo, hf:owner/repo:Q4_K_M or hf:owner/repo/file.gguf, with @revision behind repo if need be, but received ${JSON.stringify(text)}`,
     );

@@ -15,6 +15,11 @@ export function hubHome(): string {
   return HF_HOME || join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'huggingface');
 }
 
+/** Whether a file's name leads nowhere else than into its repository. */
+export function isWithinRepo(file: string): boolean {
+  return file.split(/[/\\]/).every((name) => name !== '' && name !== '.' && name !== '..');
+}
+
 /** One model's folder in the cache. */
 export class CachedRepo {
   readonly #folder: string;

@@ -91,7 +91,8 @@ describe('ResumeFile', () => {
     ['a line that is no JSON', '{"entry":0,\n{"entry":1,"answers":["x","y"]}\n', /damaged in line 3/],
     ['an entry that is not there', '{"entry":3,"answers":["x"]}\n', /line 3 \(.*between 0 and 2 for entry/],
     ['one answer where two are due', '{"entry":1,"answers":["x"]}\n', /line 3 \(Expected 2 for answers\.length/],
-    ['answers that are no text', '{"entry":0,"answers":[5]}\n', /array of strings for answers/],
+    ['an entry without answers', '{"entry":0}\n', /Expected array for answers but received undefined/],
+    ['answers that are no text', '{"entry":0,"answers":[5]}\n', /Expected string for answers\[0\] but received 5/],
   ])('refuses %s', async (_, text, message) => {
     const file = await written([0, ['first']]);
     appendFileSync(file, text);
@@ -99,6 +100,14 @@ describe('ResumeFile', () => {
       code: 'ERR_LONGVLM_DATASET',
       message: expect.stringMatching(message),
     });
+  });
+
+  test('says what is wrong with the first line', async () => {
+    const file = newName();
+    writeFileSync(file, `${JSON.stringify({ format: 'longvlm.evaluation', version: 2, ...run })}\n`);
+    await expect(ResumeFile.open(file, run, entries)).rejects.toThrow(
+      /is no evaluation that was left unfinished \(Expected 1 for version but received 2 of type number\)\. Delete it/,
+    );
   });
 
   test.each(['notes of mine', 'notes of mine\nand more\n', '{"format":"other"}\n', 'null\n'])(

@@ -200,8 +200,16 @@ describe('weights in several files', () => {
 
   test.each<[string, unknown, string, RegExp]>([
     ['lacks a tensor', { b: 'one.safetensors' }, 'ERR_LONGVLM_WEIGHTS', /one\.safetensors: tensor b is missing, which/],
-    ['names a file elsewhere', { a: '../one.safetensors' }, 'ERR_LONGVLM_WEIGHTS', /its weight_map does not name/],
-    ['names no file', {}, 'ERR_LONGVLM_WEIGHTS', /its weight_map does not name/],
+    [
+      'names a file elsewhere',
+      { a: '../one.safetensors' },
+      'ERR_LONGVLM_WEIGHTS',
+      /its weight_map does not name .* weight_map\.a but received '\.\.\/one/,
+    ],
+    ['names a folder', { a: '..' }, 'ERR_LONGVLM_WEIGHTS', /its weight_map does not name .*'\.\.'/],
+    ['names no file', {}, 'ERR_LONGVLM_WEIGHTS', /its weight_map does not name .*at least one tensor for weight_map/],
+    ['names a number', { a: 5 }, 'ERR_LONGVLM_WEIGHTS', /string for weight_map\.a but received 5/],
+    ['holds a list', [], 'ERR_LONGVLM_WEIGHTS', /at least one tensor for weight_map/],
     ['names a damaged file', { a: 'four.safetensors' }, 'ERR_LONGVLM_WEIGHTS', /four\.safetensors: not a safeten/],
   ])('are refused when one %s', async (name, map, code, message) => {
     const path = await sharded(name, map);

@@ -1,5 +1,8 @@
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { lstat, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { fetchFile, type HubProgress, listFiles } from '../../../dist/models/hub/hub.js';
@@ -270,6 +273,29 @@ describe('listFiles()', () => {
     await expect(listFiles(repo, { offline: true })).rejects.toThrow(/owner\/model is not in the cache/);
     await fetchFile(repo, 'sub/a b.gguf');
     expect(await listFiles(repo, { offline: true })).toEqual(['sub/a b.gguf']);
+  });
+
+  test.each([
+    ['a web page', '<html>', /JSON/],
+    ['no files', '{}', /Expected array for siblings but received undefined/],
+    ['a file without a name', '{"siblings":[{}]}', /Expected string for siblings\[0\]\.rfilename/],
+    [
+      'a file elsewhere',
+      '{"siblings":[{"rfilename":"a/../../b"}]}',
+      /name of a file in it for siblings\[0\]\.rfilename/,
+    ],
+  ])('refuses a server that lists %s', async (_, text, message) => {
+    const server = createServer((_request, response) => response.end(text)).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    process.env.HF_ENDPOINT = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    try {
+      const refused = expect.stringMatching(/^http:.* does not list the files of owner\/model: .* Check HF_ENDPOINT/);
+      await expect(listFiles(repo)).rejects.toMatchObject({ code: 'ERR_LONGVLM_HUB', message: refused });
+      await expect(listFiles(repo)).rejects.toThrow(message);
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
   });
 });
 
