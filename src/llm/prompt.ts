@@ -83,7 +83,7 @@ function tokensOfPiece(
   if ('endOfAnswer' in piece) return [model.model.tokens.eos].filter((token) => token !== null);
   if ('tokens' in piece) return piece.tokens;
   if ('video' in piece) throw unusable(layout, 'has the video in more than one place', 'into the first turn once');
-  return wrongType('piece', `piece of a prompt in the layout ${(layout as PromptLayout).name}`, piece);
+  return wrongType(`a piece of the prompt layout ${layout.name}`, 'text, special, endOfAnswer, tokens or video', piece);
 }
 
 /** @param place where the video or the question belongs */
