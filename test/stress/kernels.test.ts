@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, test } from 'vitest';
 import { mergeTokens, mergeTokensSync } from '../../dist/kernels/index.js';
@@ -13,11 +14,10 @@ function startWorker(body: string, workerData: unknown): Worker {
   return new Worker(new URL(`data:text/javascript,${encodeURIComponent(source)}`), { workerData });
 }
 
-function messageOf(worker: Worker): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    worker.once('message', resolve);
-    worker.once('error', reject);
-  });
+/** The next message of a worker; rejects when the worker fails. */
+async function messageOf(worker: Worker): Promise<unknown> {
+  const [message] = await once(worker, 'message');
+  return message;
 }
 
 describe('the kernels', () => {
@@ -50,12 +50,16 @@ describe('the kernels', () => {
     const tokens = randomTensor(2, [4, 1500, 64]);
     for (let round = 0; round < 5; round++) {
       const worker = startWorker(
-        `parentPort.postMessage('started');
-         while (true) await Promise.all([1, 2, 3].map(() => mergeTokens(workerData, { heads: 1, keep: 9 })));`,
+        `const mergeOn = async () => {
+           while (true) {
+             parentPort.postMessage('merging');
+             await mergeTokens(workerData, { heads: 1, keep: 9 });
+           }
+         };
+         await Promise.all([mergeOn(), mergeOn(), mergeOn()]);`,
         tokens,
       );
-      await messageOf(worker);
-      await new Promise((resolve) => setTimeout(resolve, 10 * round));
+      for (let message = 0; message <= 3 * round; message++) await messageOf(worker);
       await worker.terminate();
     }
     expect((await mergeTokens(tokens, { heads: 1, keep: 9 })).tokens.dims).toEqual([4, 9, 64]);
