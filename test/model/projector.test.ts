@@ -1,9 +1,15 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { float32Tensor, numberToHalf } from '../../dist/base/tensor.js';
+import { GraphBuilder } from '../../dist/compute/graphBuilder.js';
 import { type TensorData, writeSafetensors } from '../../dist/files/safetensors.js';
+import { LongVLM } from '../../dist/longvlm.js';
+import type { ProjectorFamily } from '../../dist/projector/family.js';
 import { Projector } from '../../dist/projector/projector.js';
-import { expected, pico, relativeError } from '../fixtures/index.js';
+import { registerProjector } from '../../dist/projector/registry.js';
+import { loadGguf, writeGguf } from '../fixtures/gguf/write.js';
+import { expected, pico, picoOptions, relativeError } from '../fixtures/index.js';
+import { workerThreads } from '../fixtures/threads.js';
 import {
   convert,
   loadTensors,
@@ -121,6 +127,18 @@ describe('Projector', () => {
     expect(await projector.project(half)).toEqual(wanted);
   });
 
+  test('takes the features over where they are handed over', async () => {
+    const given = float32Tensor(new Float32Array([1, 0, 0]), [1, 3]);
+    expect([...(await projector.project(given, { move: true })).data]).toEqual([11, 24]);
+    expect(given.data.length, 'detached').toBe(0);
+    const half = { type: 'float16', data: Uint16Array.of(numberToHalf(1), 0, 0), dims: [1, 3] } as const;
+    expect([...(await projector.project(half, { move: true })).data]).toEqual([11, 24]);
+    await expect(projector.project(half, { move: 'yes' as never })).rejects.toMatchObject({
+      name: 'TypeError',
+      message: /boolean for move/,
+    });
+  });
+
   test('refuses features of another width, and no features', async () => {
     await expect(projector.project(float32Tensor(new Float32Array(4), [1, 4]))).rejects.toMatchObject({
       code: 'ERR_LONGVLM_MISMATCH',
@@ -140,6 +158,46 @@ describe('Projector', () => {
     controller.abort(reason);
     await expect(call).rejects.toBe(reason);
     expect([...(await projector.project(float32Tensor(new Float32Array(3), [1, 3]))).data]).toEqual([10, 20]);
+  });
+
+  test('of a lazy one tells all but its device, and starts no thread before the first call', async () => {
+    const before = workerThreads();
+    const lazy = await Projector.load(pico.projector, { threads: 1, lazy: true });
+    const eager = await Projector.load(pico.projector, { threads: 1 });
+    expect(workerThreads()).toBe(before + 1);
+    const told = ({ kind, inChannels, outChannels, identity }: Projector) => [kind, inChannels, outChannels, identity];
+    expect(told(lazy)).toEqual(told(eager));
+    expect([lazy.device, eager.device]).toEqual([undefined, 'cpu']);
+    const given = await features();
+    expect(await lazy.project(given)).toEqual(await eager.project(given));
+    expect([workerThreads(), lazy.device]).toEqual([before + 2, 'cpu']);
+    await Promise.all([lazy.dispose(), eager.dispose()]);
+    expect(workerThreads()).toBe(before);
+  });
+
+  test('can be released, and starts again with the next call', async () => {
+    const before = workerThreads();
+    const own = await Projector.load(pico.projector, { threads: 1 });
+    const given = await features();
+    const first = own.project(given);
+    await own.release();
+    expect([workerThreads(), own.device, own.disposed]).toEqual([before, undefined, false]);
+    expect(await own.project(given)).toEqual(await first);
+    await own.dispose();
+    expect(workerThreads()).toBe(before);
+  });
+
+  test('of a lazy LongVLM starts no thread', async () => {
+    const before = workerThreads();
+    const vlm = await LongVLM.load({ ...picoOptions, lazy: true });
+    try {
+      expect(workerThreads()).toBe(before);
+      const { projector: part } = vlm.parts;
+      expect(part).toMatchObject({ kind: 'linear', inChannels: 64, outChannels: 64 });
+      expect(part).not.toHaveProperty('device');
+    } finally {
+      await vlm.dispose();
+    }
   });
 
   test('refuses calls once disposed', async () => {
@@ -196,7 +254,81 @@ describe('Projector', () => {
     await expect(Projector.load(path)).rejects.toThrow(path);
   });
 
+  test('refuses wrong options', async () => {
+    const load = (options: object) => Projector.load(pico.projector, options);
+    await expect(load({ lazy: 'yes' })).rejects.toMatchObject({ name: 'TypeError', message: /boolean for lazy/ });
+    await expect(load({ threads: 0 })).rejects.toMatchObject({ name: 'RangeError', message: /integer for threads/ });
+    await expect(load({ onProgress: 1 })).rejects.toMatchObject({ name: 'TypeError', message: /for onProgress/ });
+    await expect(load({ device: 'abacus' })).rejects.toMatchObject({ code: 'ERR_LONGVLM_UNSUPPORTED' });
+  });
+
   test('refuses a missing file', async () => {
     await expect(Projector.load(join(folder, 'none'))).rejects.toMatchObject({ code: 'ERR_LONGVLM_FILE' });
+  });
+});
+
+describe('registerProjector()', () => {
+  /** Multiplies each channel by a number of `toy.scale` [C]. */
+  const toy = (kind: string): ProjectorFamily => ({
+    name: 'toy',
+    open: async ({ tensors }) => {
+      const scale = tensors.get('toy.scale');
+      if (!scale) return undefined;
+      const channels = scale.shape[0]!;
+      return {
+        kind,
+        inChannels: channels,
+        outChannels: channels,
+        tensors: [scale],
+        graph: () => {
+          const graph = new GraphBuilder('toy');
+          const scaled = graph.node('Mul', [graph.input('features', ['tokens', channels]), graph.weight(scale)]);
+          graph.output('embeddings', scaled, ['tokens', channels]);
+          return graph.build();
+        },
+      };
+    },
+  });
+  const scale = { type: 'F32' as const, shape: [3], data: new Float32Array([1, 10, 100]) };
+
+  test('adds a kind of projector, which the same name replaces, and leaves the others', async () => {
+    const path = await written({ 'toy.scale': scale });
+    await expect(Projector.load(path)).rejects.toThrow(/tensor mm_projector\.weight is missing/);
+    const identities = new Set<string>();
+    for (const kind of ['toy', 'toy2']) {
+      registerProjector(toy(kind));
+      const projector = await Projector.load(path, { threads: 1 });
+      expect([projector.kind, projector.inChannels, projector.outChannels]).toEqual([kind, 3, 3]);
+      identities.add(projector.identity);
+      const { data } = await projector.project(float32Tensor(new Float32Array([1, 2, 3, 4, 5, 6]), [2, 3]));
+      expect([...data]).toEqual([1, 20, 300, 4, 50, 600]);
+      await projector.dispose();
+    }
+    expect(identities.size).toBe(2);
+    const linear = await Projector.load(pico.projector, { lazy: true });
+    expect(linear.kind).toBe('linear');
+    await linear.dispose();
+  });
+
+  test('is asked before the built-in ones, of an mmproj file of any type, too', async () => {
+    registerProjector(toy('toy'));
+    const content = await loadGguf(pico.mmproj);
+    content.metadata.set('clip.projector_type', 'toy');
+    const path = join(folder, 'toy.gguf');
+    await expect(Projector.load(await writeGguf(path, content))).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_UNSUPPORTED',
+      message: `${path}: a projector of type 'toy' is not supported. Use a model of the LLaVA family, whose type is 'mlp'.`,
+    });
+    content.tensors.set('toy.scale', scale);
+    const projector = await Projector.load(await writeGguf(path, content), { lazy: true });
+    expect([projector.kind, projector.inChannels]).toEqual(['toy', 3]);
+    await projector.dispose();
+  });
+
+  test('refuses what is no family', () => {
+    const register = registerProjector as (family: unknown) => void;
+    expect(() => register(undefined)).toThrow(/object for family/);
+    expect(() => register({ name: '', open: () => undefined })).toThrow(/string for family\.name/);
+    expect(() => register({ name: 'toy' })).toThrow(/function for family\.open/);
   });
 });
