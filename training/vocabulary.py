@@ -1,13 +1,19 @@
 """The SentencePiece vocabulary of the world's language, and conversations as the library lays them out."""
 
+from __future__ import annotations
+
 import io
 import pathlib
+from typing import TYPE_CHECKING
 
 import numpy
-import sentencepiece
 
 from world.questions import ask
 from world.story import draw_events, timeline
+
+# Only making and loading a vocabulary need the package; the texts are needed without it, too.
+if TYPE_CHECKING:
+    import sentencepiece
 
 SIZE = 800
 VIDEO_TOKENS = ("<vid_start>", "<vid_end>", "<vid_patch>")
@@ -46,6 +52,8 @@ def corpus(stories: int):
 
 def train_vocabulary(file: pathlib.Path) -> None:
     """Writes a SentencePiece model (BPE, with bytes for what it does not know)."""
+    import sentencepiece
+
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=corpus(3000),
@@ -66,4 +74,6 @@ def train_vocabulary(file: pathlib.Path) -> None:
 
 
 def load_vocabulary(file: pathlib.Path) -> sentencepiece.SentencePieceProcessor:
+    import sentencepiece
+
     return sentencepiece.SentencePieceProcessor(model_file=str(file))

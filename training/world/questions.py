@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy
 
-from .story import COLOURS, COUNTS, HELD_OUT, SHAPES, Event
+from .story import COLOURS, COUNTS, HELD_OUT, SHAPES, Event, Story
 
 KINDS = (
     "what",
@@ -278,3 +278,14 @@ def ask(
             if question:
                 questions.setdefault(question.text, question)
     return list(questions.values())
+
+
+def questions_of(story: Story, count: int, held_out: bool) -> list[Question]:
+    """What a data set asks about a story, up to `count`; with `held_out`, questions that a held-out pair is part of."""
+    generator = numpy.random.default_rng([story.seed, 13])
+    if not held_out:
+        return ask(story.events, generator, count)
+    kinds = [kind for kind in KINDS if kind not in ("first", "last", "describe")]
+    ends = (("first", story.events[0]), ("last", story.events[-1]))
+    kinds += [kind for kind, event in ends if (event.colour, event.shape) in HELD_OUT]
+    return ask(story.events, generator, count, kinds, held_out=True)

@@ -13,9 +13,9 @@ import pathlib
 import av
 import numpy
 
-from .questions import KINDS, Question, ask
+from .questions import questions_of
 from .render import StoryRenderer
-from .story import HELD_OUT, Story, draw_story
+from .story import Story, draw_story
 
 # Codec, file name's ending, and options; `crf` is drawn between two bounds.
 CODECS = (
@@ -52,17 +52,6 @@ def write_video(story: Story, folder: pathlib.Path, name: str, codec: int | None
         container.mux(stream.encode())
     unfinished.rename(file)
     return file
-
-
-def questions_of(story: Story, count: int, held_out: bool) -> list[Question]:
-    """With `held_out`, questions that a held-out pair is part of."""
-    generator = numpy.random.default_rng([story.seed, 13])
-    if not held_out:
-        return ask(story.events, generator, count)
-    kinds = [kind for kind in KINDS if kind not in ("first", "last", "describe")]
-    ends = (("first", story.events[0]), ("last", story.events[-1]))
-    kinds += [kind for kind, event in ends if (event.colour, event.shape) in HELD_OUT]
-    return ask(story.events, generator, count, kinds, held_out=True)
 
 
 def make_one(folder: pathlib.Path, seed: int, held_out: bool, questions: int) -> list[dict]:
