@@ -82,7 +82,8 @@ export default {
     },
     {
       name: 'no-other-packages',
-      comment: 'A package has a line in packagesIn, a dependency in package.json, and a reason in docs/dependencies.md.',
+      comment:
+        'A package has a line in packagesIn, a dependency in package.json, and a reason in docs/dependencies.md.',
       severity: 'error',
       from: { path: '^src/' },
       to: { dependencyTypesNot: ['core', 'local'], pathNot: Object.keys(packagesIn).flatMap(pathsOfPackage) },

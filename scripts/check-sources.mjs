@@ -16,7 +16,9 @@ const wrong = [];
 for (const folder of folders.filter((name) => existsSync(join(root, name)))) {
   for (const name of readdirSync(join(root, folder), { recursive: true })) {
     if (!isSource.test(name)) continue;
-    const lines = readFileSync(join(root, folder, name), 'utf8').trimEnd().split('\n').length;
+    const lines = readFileSync(join(root, folder, name), 'utf8')
+      .trimEnd()
+      .split('\n').length;
     if (lines > mostLines) wrong.push(`${folder}/${name} has ${lines} lines, above ${mostLines}. Split it by topic.`);
   }
 }
