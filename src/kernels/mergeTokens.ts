@@ -234,25 +234,29 @@ function checkMerge(place: Place, tokens: unknown, options: TokenMergerOptions, 
 /** Checks the arguments, and makes the tensors that native code fills. */
 function prepareMerge(
   place: Place,
-  tokens: unknown,
+  input: unknown,
   options: TokenMergerOptions,
-  sizes: unknown,
+  sizesInput: unknown,
   merger: NativeTokenMerger | undefined,
 ): Prepared<NativeMergeTokensArgs, Merged<Placed>> {
-  const { tensor, ...given } = checkMerge(place, tokens, options, sizes);
-  const values = valuesOf(tensor);
-  const [, count, channels] = given.dims;
+  const { tensor, dims, heads, protect, schedule, sizes } = checkMerge(place, input, options, sizesInput);
+  const tokens = valuesOf(tensor);
+  const [, count, channels] = dims;
   const leading = tensor.dims.slice(0, -2);
-  const kept = keptTokens(count, given.protect, given.schedule);
+  const kept = keptTokens(count, protect, schedule);
   const result = {
     tokens: place.allocate(tensor.type, [...leading, kept, channels]),
     sizes: place.allocate('float32', [...leading, kept]),
     assignment: place.allocate('int32', [...leading, count]),
   };
   const args = {
-    ...given,
     merger,
-    tokens: values,
+    tokens,
+    dims,
+    heads,
+    schedule,
+    protect,
+    sizes,
     outTokens: valuesOf(result.tokens),
     outSizes: valuesOf(result.sizes),
     outAssignment: valuesOf(result.assignment),
