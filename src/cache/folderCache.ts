@@ -152,7 +152,7 @@ export class FolderCache {
     const names = await this.#names();
     const making: string[] = [];
     for (const name of names)
-      if (name.endsWith(lockEnding) && (await isHeld(join(this.#folder, name), this.#staleMs)))
+      if (name.endsWith(lockEnding) && (await isHeld(join(this.#folder, name), this.#staleMs).catch(() => true)))
         making.push(name.slice(0, -lockEnding.length));
     for (const name of names) {
       if (!name.endsWith(temporaryEnding)) continue;

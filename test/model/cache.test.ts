@@ -1,11 +1,15 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { FeaturesCache, LongVLM } from '../../dist/index.js';
+import { findFfmpeg } from '../../dist/video/ffmpeg.js';
+import { startChild } from '../fixtures/cache/child.js';
 import { start } from '../fixtures/commandLine.js';
-import { pico } from '../fixtures/index.js';
+import { pico, picoOptions } from '../fixtures/index.js';
 import { temporaryFolder } from '../fixtures/vision/index.js';
 
-const LONGVLM_CACHE = join(await temporaryFolder(), 'cache');
+const folder = await temporaryFolder();
+const LONGVLM_CACHE = join(folder, 'cache');
 const longvlm = (...args: string[]) => start(args, { LONGVLM_CACHE }).result;
 const models = ['--vision', pico.clip, '--projector', pico.projector, '--llm', pico.llm, '--device', 'cpu'];
 const sampled = ['--frames', '20', '--segment-frames', '5', '--merge-tokens', '6', '--threads', '1'];
@@ -66,3 +70,45 @@ test('a cache that cannot be is named, with the way around it', async () => {
   expect(code).toBe(1);
   expect(stderr).toMatch(/^longvlm: The cache folder .*video\.mp4.videos cannot be made .*--no-cache\.\n$/);
 });
+
+test.skipIf(process.platform === 'win32')(
+  'equal calls at once encode once, 20 in one process and 20 in four',
+  async () => {
+    const [log, ffmpeg] = [join(folder, 'ffmpeg.log'), join(folder, 'ffmpeg')];
+    const { path } = await findFfmpeg();
+    const script = `#!/bin/sh\ncase "$*" in *-version*) ;; *) echo "$*" >> "${log}" ;; esac\nexec "${path}" "$@"\n`;
+    await writeFile(ffmpeg, script, { mode: 0o755 });
+    const { projector: _, llm: __, ...visionOnly } = picoOptions;
+    const options = { ...visionOnly, ffmpeg };
+    /** How ffmpeg was run since the last time. */
+    const runs = async () => {
+      const lines = await readFile(log, 'utf8').catch(() => '');
+      await writeFile(log, '');
+      return lines.split('\n').sort();
+    };
+    const vlm = await LongVLM.load(options);
+    try {
+      const { global } = await vlm.encode(pico.video);
+      const alone = await runs();
+      expect(alone.length).toBeGreaterThan(1);
+
+      const cache = await FeaturesCache.open(join(folder, 'one'));
+      const encoded = await Promise.all(Array.from({ length: 20 }, () => vlm.encode(pico.video, { cache })));
+      for (const features of encoded) expect(features.global).toEqual(global);
+      expect(await runs()).toEqual(alone);
+
+      const task = { options, video: pico.video, folder: join(folder, 'four'), calls: 5 };
+      const children = Array.from({ length: 4 }, () => startChild('encoder.mjs', task));
+      await Promise.all(children.map((child) => child.printed('ready')));
+      for (const child of children) child.send();
+      for (const child of children) {
+        expect(await child.exited).toEqual({ code: 0, signal: null });
+        expect(JSON.parse(child.lines.at(-1)!)).toEqual(Array.from({ length: 5 }, () => [...global.data]));
+      }
+      expect(await runs()).toEqual(alone);
+      expect(await readdir(join(folder, 'four'))).toHaveLength(1);
+    } finally {
+      await vlm.dispose();
+    }
+  },
+);

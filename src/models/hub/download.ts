@@ -57,8 +57,9 @@ export async function download(what: Download, options: DownloadOptions = {}): P
       await rename(`${path}.incomplete`, path);
       return;
     } catch (error) {
-      // After a long sleep, another process goes on with it: this one waits for that.
-      if (!lock.lost.aborted || options.signal?.aborted) throw error;
+      options.signal?.throwIfAborted();
+      // While this process was suspended, another one went on with the download, or has finished it.
+      if (!lock.lost.aborted && (await sizeOf(path)) !== size) throw error;
     } finally {
       await lock.release();
     }

@@ -1,12 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { lstat, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { acquireLock } from '../../../dist/cache/lock.js';
+import { download } from '../../../dist/models/hub/download.js';
 import { fetchFile, type HubProgress, listFiles } from '../../../dist/models/hub/hub.js';
 import { hubFolder } from '../../../dist/models/hub/repo.js';
+import { startChild } from '../../fixtures/cache/child.js';
 import { commit, type Mood, startHub, token } from '../../fixtures/hub.js';
 import { temporaryFolder } from '../../fixtures/vision/index.js';
 
@@ -161,16 +164,25 @@ describe('fetchFile()', () => {
     expect(await readFile(await fetching)).toEqual(large);
   });
 
-  test('ends at an abort, and goes on from there', async () => {
+  test.each<[string, Mood]>([
+    ['while it receives', { stalls: 20_000 }],
+    ['while it waits to try again', { breaks: { after: 20_000, times: 99 } }],
+  ])('ends at an abort %s, and goes on from there', async (_, mood) => {
+    const { blob } = await place();
     const controller = new AbortController();
     const reason = new Error('enough');
-    hub.mood.breaks = { after: 100_000, times: 99 };
+    Object.assign(hub.mood, mood);
     const fetching = fetchFile(repo, 'weights.bin', { signal: controller.signal });
-    setTimeout(() => controller.abort(reason), 300);
+    const received = async () => (await stat(`${blob}.incomplete`).catch(() => ({ size: 0 }))).size;
+    while ((await received()) < 20_000) await new Promise((resolve) => setTimeout(resolve, 10));
+    controller.abort(reason);
     await expect(fetching).rejects.toBe(reason);
     expect((await blobs()).filter((name) => name.endsWith('.lock'))).toEqual([]);
-    delete hub.mood.breaks;
+    for (const key of Object.keys(mood)) delete hub.mood[key as keyof Mood];
+    const bytes = await received();
+    hub.requests.length = 0;
     expect(await readFile(await fetchFile(repo, 'weights.bin'))).toEqual(large);
+    expect(gets().find(({ storage }) => storage)!.range).toBe(`bytes=${bytes}-`);
   });
 
   test('two at once download once', async () => {
@@ -179,11 +191,73 @@ describe('fetchFile()', () => {
     expect(gets().filter(({ storage }) => storage)).toHaveLength(1);
   });
 
-  test('takes over from a process that ended', async () => {
-    const { blob } = await place();
-    await writeFile(`${blob}.lock`, '999999999');
-    expect(await readFile(await fetchFile(repo, 'weights.bin'))).toEqual(large);
+  test('four processes at once download once', async () => {
+    const { path } = await place();
+    const children = Array.from({ length: 4 }, () => startChild('downloader.mjs', { repo, file: 'weights.bin' }));
+    await Promise.all(children.map((child) => child.printed('ready')));
+    for (const child of children) child.send();
+    for (const child of children) expect(await child.exited).toEqual({ code: 0, signal: null });
+    expect(gets().filter(({ storage }) => storage)).toHaveLength(1);
+    expect(await readFile(path)).toEqual(large);
+    expect(await blobs()).toHaveLength(1);
   });
+
+  test('takes over from a process that was killed, and goes on from there', async () => {
+    const { blob } = await place();
+    hub.mood.stalls = 20_000;
+    const child = startChild('downloader.mjs', { repo, file: 'weights.bin' });
+    await child.printed('ready');
+    child.send();
+    await child.printed('downloading');
+    while ((await stat(`${blob}.incomplete`)).size < 20_000) await new Promise((resolve) => setTimeout(resolve, 10));
+    child.kill('SIGKILL');
+    await child.exited;
+    // As if it had happened some minutes ago: what was killed just now is waited for.
+    const past = new Date(Date.now() - 600_000);
+    await utimes(`${blob}.lock`, past, past);
+    delete hub.mood.stalls;
+    hub.requests.length = 0;
+    expect(await readFile(await fetchFile(repo, 'weights.bin'))).toEqual(large);
+    expect(gets().find(({ storage }) => storage)!.range).toBe('bytes=20000-');
+    expect(await blobs()).toEqual([basename(blob)]);
+  });
+
+  test('ends at an abort while another downloads', async () => {
+    const { blob } = await place();
+    const lock = await acquireLock(`${blob}.lock`);
+    const controller = new AbortController();
+    const reason = new Error('enough');
+    const what = { url: hub.url, headers: {}, path: blob, size: large.length, etag: 'etag', name: 'weights.bin' };
+    const waiting = download(what, { signal: controller.signal });
+    setImmediate(() => controller.abort(reason));
+    await expect(waiting).rejects.toBe(reason);
+    expect(await blobs()).toEqual([`${basename(blob)}.lock`]);
+    await lock.release();
+  });
+
+  test.each([0, 20_000])(
+    'waits for the process that went on with it while this one was suspended after %i bytes',
+    async (bytes) => {
+      const { blob, path } = await place();
+      process.env.HF_HUB_DOWNLOAD_TIMEOUT = '4';
+      hub.mood.stalls = 20_000;
+      const child = startChild('downloader.mjs', { repo, file: 'weights.bin' });
+      await child.printed('ready');
+      child.send();
+      await child.printed('downloading');
+      while ((await stat(`${blob}.incomplete`)).size < bytes) await new Promise((resolve) => setTimeout(resolve, 10));
+      child.kill('SIGSTOP');
+      const past = new Date(Date.now() - 600_000);
+      await utimes(`${blob}.lock`, past, past);
+      delete hub.mood.stalls;
+      await fetchFile(repo, 'weights.bin');
+      child.kill('SIGCONT');
+      await child.printed('done');
+      expect(await child.exited).toEqual({ code: 0, signal: null });
+      expect(await readFile(path)).toEqual(large);
+      expect(await blobs()).toEqual([basename(blob)]);
+    },
+  );
 
   test('sends the token to the hub, and to nobody else', async () => {
     hub.mood.gated = true;
