@@ -43,7 +43,9 @@ export function webSource(stream: ReadableStream<Uint8Array>, total = 0): ByteSo
 }
 
 /** A stream of Node's kind. It is destroyed when it is not read to its end. */
-export function nodeSource(stream: NodeJS.ReadableStream): ByteSource {
+export function nodeSource(stream: AsyncIterable<unknown> & Partial<NodeJS.ReadableStream>): ByteSource {
+  // The iterator hears of a failure only when it is asked; until then nobody would, and Node would end.
+  stream.on?.('error', () => {});
   const pieces = stream[Symbol.asyncIterator]();
   return {
     total: 0,

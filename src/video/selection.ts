@@ -83,8 +83,8 @@ export function selectFrames(video: VideoInfo, options: SelectFramesOptions): Fr
       `Expected a part with frames for start and end but received ${start ?? 0} to ${end ?? rounded(videoEnd)} s, where no frame begins: ${lasts}${endsAt}`,
     );
 
-  const startSeconds = Math.max(start ?? videoStart, videoStart);
-  const endSeconds = Math.min(end ?? videoEnd, videoEnd);
+  const startSeconds = rounded(Math.max(start ?? videoStart, videoStart));
+  const endSeconds = rounded(Math.min(end ?? videoEnd, videoEnd));
   const segments =
     fps === undefined
       ? options.frames! / segmentFrames
@@ -106,6 +106,7 @@ function firstFrameFrom(source: VideoInfo['frameSource'], seconds: number): numb
   return low;
 }
 
+/** To microseconds, without a negative zero. */
 function rounded(seconds: number): number {
-  return Math.round(seconds * 1e6) / 1e6;
+  return Math.round(seconds * 1e6) / 1e6 + 0;
 }

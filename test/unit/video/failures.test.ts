@@ -1,15 +1,16 @@
 // Files that are no videos or damaged, and work that ends before its time: one clear error, and no ffmpeg left.
-import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import type { Progress } from '../../../dist/base/progress.js';
 import { sampleFrameIndices } from '../../../dist/video/frameIndices.js';
 import { readSegments } from '../../../dist/video/frames.js';
 import { probeVideo } from '../../../dist/video/probe.js';
-import { children, ffmpeg, folder, h264, make, pattern, picoVideo } from './videoFiles.js';
+import { children, ffmpeg, folder, h264, make, pattern, picoVideo, running } from './videoFiles.js';
 
 const onLinux = process.platform === 'linux';
 const source = { frames: 12, segmentFrames: 4, geometry: 'source' } as const;
@@ -35,23 +36,24 @@ function write(name: string, content: string | Buffer): string {
   return join(folder, name);
 }
 
-/** An ffmpeg whose run number `number`, not counting the one that asks for its version, never ends. */
-function stallingFfmpeg(number: number): { wrapper: string; reached: () => Promise<void> } {
-  const [count, stalled] = [join(folder, `count-${number}`), join(folder, `stalled-${number}`)];
+/**
+ * An ffmpeg whose run number `number`, not counting the one that asks for its version, never ends. `reached` fulfils when
+ * it has started: it writes to a pipe that this reads.
+ */
+function stallingFfmpeg(number: number): { wrapper: string; reached: Promise<unknown> } {
+  const [count, pipe] = [join(folder, `count-${number}`), join(folder, `pipe-${number}`)];
+  execFileSync('mkfifo', [pipe]);
   const wrapper = write(
     `ffmpeg-${number}`,
     `#!/bin/sh
 case "$*" in *-version*) exec "${ffmpeg.path}" "$@" ;; esac
 echo >> "${count}"
-if [ "$(wc -l < "${count}")" -ge ${number} ]; then : > "${stalled}"; exec "${ffmpeg.path}" -v quiet -re -f lavfi -i anullsrc -f null -; fi
+if [ "$(wc -l < "${count}")" -ge ${number} ]; then echo > "${pipe}"; exec "${ffmpeg.path}" -v quiet -re -f lavfi -i anullsrc -f null -; fi
 exec "${ffmpeg.path}" "$@"
 `,
   );
   chmodSync(wrapper, 0o755);
-  const reached = async () => {
-    while (!existsSync(stalled)) await sleep(5);
-  };
-  return { wrapper, reached };
+  return { wrapper, reached: readFile(pipe) };
 }
 
 afterEach(() => {
@@ -150,6 +152,12 @@ describe('probeVideo() and readSegments() reject', () => {
     expect(read({ geometry: { resize: 'pad', size: 8, padColor: [1, 2, 256] } })).toThrow(RangeError);
     expect(read({ strategy: 'fast' })).toThrow(/one of auto, seek, through for strategy/);
     expect(read({ onProgress: 1 })).toThrow(TypeError);
+    expect(read({ frames: undefined })).toThrow(/positive integer for frames but received undefined/);
+    expect(read({ fps: 1 })).toThrow(/nothing, as frames is given, for fps but received 1/);
+    expect(read({ frames: undefined, fps: 0 })).toThrow(RangeError);
+    expect(read({ frames: undefined, fps: '1' })).toThrow(TypeError);
+    expect(read({ start: -1 })).toThrow(/number of at least 0 for start but received -1/);
+    expect(read({ start: 5, end: 5 })).toThrow(/number above start \(5\) for end but received 5/);
     expect(() => readSegments({} as never, source)).toThrow(/path or a result of probeVideo/);
     expect(() => readSegments('a.mp4', undefined as never)).toThrow(TypeError);
   });
@@ -241,7 +249,7 @@ describe.runIf(onLinux)('no ffmpeg stays behind', () => {
     const reason = new Error('no more');
     const { wrapper, reached } = stallingFfmpeg(number);
     const probing = expect(probeVideo(picoVideo, { ffmpeg: wrapper, signal: controller.signal })).rejects.toBe(reason);
-    await Promise.race([probing, reached()]);
+    await reached;
     expect(children()).toHaveLength(1);
     controller.abort(reason);
     await probing;
@@ -251,7 +259,7 @@ describe.runIf(onLinux)('no ffmpeg stays behind', () => {
   test.each(['seek', 'through'] as const)('when aborted inside a segment (%s)', async (strategy) => {
     const controller = new AbortController();
     const reason = { any: 'value' };
-    const onProgress = ({ framesRead }: { framesRead: number }) => framesRead === 6 && controller.abort(reason);
+    const onProgress = ({ done }: Progress) => done === 6 && controller.abort(reason);
     const segments = readSegments(long(), { ...source, strategy, signal: controller.signal, onProgress });
     expect((await segments.next()).value?.index).toBe(0);
     await expect(segments.next()).rejects.toBe(reason);
@@ -265,19 +273,18 @@ describe.runIf(onLinux)('no ffmpeg stays behind', () => {
     await segments.next();
     controller.abort();
     // At once, though nobody asks for the next segment.
-    for (let i = 0; i < 100 && children().length > 0; i++) await sleep(20);
-    expect(children()).toEqual([]);
+    await vi.waitUntil(() => children().length === 0, { timeout: 20_000 });
     await expect(segments.next()).rejects.toBe(controller.signal.reason);
   });
 
   test.each(['seek', 'through'] as const)('when the loop is left (%s)', async (strategy) => {
-    let running = 0;
+    let seen = 0;
     for await (const _ of readSegments(long(), { ...source, strategy })) {
-      running = children().length;
+      seen = children().length;
       break;
     }
     expect(children()).toEqual([]);
-    expect(running).toBeGreaterThan(0);
+    expect(seen).toBeGreaterThan(0);
     const consumer = async () => {
       for await (const _ of readSegments(long(), { ...source, strategy })) throw new Error('of the consumer');
     };
@@ -297,7 +304,7 @@ describe.runIf(onLinux)('no ffmpeg stays behind', () => {
     });
   });
 
-  test('when Node ends, with an iterator that nobody finished', () => {
+  test('when Node ends, with an iterator that nobody finished', async () => {
     const script = `
       import { readSegments } from ${JSON.stringify(new URL('../../../dist/video/frames.js', import.meta.url).href)};
       const segments = readSegments(${JSON.stringify(long())}, { frames: 12, segmentFrames: 4, geometry: 'source', strategy: 'through' });
@@ -308,28 +315,33 @@ describe.runIf(onLinux)('no ffmpeg stays behind', () => {
       encoding: 'utf8',
     });
     expect({ status, stdout }).toEqual({ status: 0, stdout: 'first\n' });
-    const remaining = () =>
-      spawnSync('sh', ['-c', 'cat /proc/[0-9]*/cmdline 2>/dev/null | tr "\\0" " "'], { encoding: 'utf8' }).stdout;
-    for (let i = 0; i < 100 && remaining().includes(join(folder, 'long.mkv')); i++) spawnSync('sleep', ['0.02']);
-    expect(remaining()).not.toContain(join(folder, 'long.mkv'));
+    await vi.waitUntil(() => running(join(folder, 'long.mkv')).length === 0, { timeout: 20_000 });
   });
 });
 
-test('reads one segment ahead and no more', async () => {
+test.each(['seek', 'through'] as const)('reads one segment ahead and no more (%s)', async (strategy) => {
   let read = 0;
-  const onProgress = ({ framesRead }: { framesRead: number }) => {
-    read = framesRead;
+  let allowed = 0;
+  let reached = () => {};
+  const onProgress = ({ stage, unit, done, total, name }: Progress) => {
+    expect({ stage, unit, total, name }).toEqual({ stage: 'encode', unit: 'frames', total: 12, name: 'long.mkv' });
+    expect(done).toBe(read + 1);
+    read = done;
+    if (read === allowed) reached();
   };
-  for (const strategy of ['seek', 'through'] as const) {
-    const segments = readSegments(long(), { ...source, strategy, onProgress });
-    for (let taken = 1; taken <= 2; taken++) {
-      await segments.next();
-      for (let i = 0; i < 200 && read < (taken + 1) * 4; i++) await sleep(20);
-      await sleep(100);
-      expect(read).toBe((taken + 1) * 4);
-    }
-    await segments.return();
+  const segments = readSegments(long(), { ...source, strategy, onProgress });
+  for (let taken = 1; taken <= 2; taken++) {
+    allowed = (taken + 1) * 4;
+    const ahead = new Promise<void>((fulfil) => {
+      reached = fulfil;
+    });
+    await segments.next();
+    await ahead;
+    // While another video is read from end to end, there is all the time to read too much.
+    await readAll(picoVideo);
+    expect(read).toBe(allowed);
   }
+  await segments.return();
 });
 
 test('FFMPEG_PATH and the option decide which ffmpeg runs', async () => {
