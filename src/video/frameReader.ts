@@ -1,57 +1,62 @@
-import { checkNotKilled, decoderInput, type Source, shownTime } from './decode.js';
+import { checkNotKilled, shownTime } from './decode.js';
+import type { FfmpegBinary } from './ffmpeg.js';
 import { FfmpegProcess } from './ffmpegProcess.js';
-import type { FrameTable } from './frameTable.js';
-import type { FramePipeline } from './geometry.js';
+import type { FrameSizes } from './geometry.js';
 import { complaintAbout, type InputFile } from './inputFile.js';
 import { rawPixels, readPixels } from './pixels.js';
-import type { Run } from './plan.js';
+
+/** Some frames of one file, one after the other. */
+export type FrameChain = {
+  readonly file: InputFile;
+  /** The options that open it. */
+  readonly input: readonly string[];
+  /** The stream's number in the file. */
+  readonly stream: number;
+  /** Filters that pick the frames and make their pictures. */
+  readonly filters: readonly string[];
+  /** The index of the frame that comes next and is shown at `time` in ticks; -1 where it is none that is known. */
+  readonly indexOf: (time: number) => number;
+};
 
 /**
- * One ffmpeg that gives the frames of some runs, in order.
+ * One ffmpeg that gives the frames of some chains, in order.
  *
- * Each frame is recognised by the timestamp that ffmpeg logs before it writes the pixels, so a frame that a decoder
- * leaves out, or that a seek misses, is noticed and cannot push the others out of place.
+ * Each frame is recognised by what ffmpeg logs before it writes the pixels, so a frame that a decoder leaves out, or
+ * that a seek misses, is noticed and cannot push the others out of place.
  */
 export class FrameReader {
   readonly #ffmpeg: FfmpegProcess;
-  readonly #pipeline: FramePipeline;
-  readonly #file: InputFile;
-  /** Frames announced by each run and not yet by the output. */
+  readonly #sizes: FrameSizes;
+  readonly #files: readonly InputFile[];
+  /** Frames announced by each chain and not yet by the output. */
   readonly #announced: number[][];
-  #run = 0;
+  #chain = 0;
   /** Frames that are in the output or about to be. */
   readonly #arrived: number[] = [];
   #wake: () => void = () => {};
   #ended = false;
 
-  constructor(
-    source: Source,
-    table: FrameTable,
-    runs: readonly Run[],
-    pipeline: FramePipeline,
-    signal: AbortSignal | undefined,
-  ) {
-    this.#pipeline = pipeline;
-    this.#file = source.file;
-    this.#announced = runs.map(() => []);
-    const counted = table.by === 'count' ? [...runs[0]!.frames] : undefined;
+  /** @param sizes Those that the pictures of all chains have. */
+  constructor(binary: FfmpegBinary, chains: readonly FrameChain[], sizes: FrameSizes, signal: AbortSignal | undefined) {
+    this.#sizes = sizes;
+    this.#files = chains.map(({ file }) => file);
+    this.#announced = chains.map(() => []);
     this.#ffmpeg = new FfmpegProcess(
-      source.binary,
+      binary,
       [
         '-copyts',
-        // A decoder for one frame gains nothing from threads; two processes run at once.
-        ...runs.flatMap((run) => decoderInput(source, run.seek, run.frames.length === 1 ? 1 : undefined)),
-        ...['-filter_complex', filterGraph(source, table, runs, pipeline), '-map', '[out]'],
-        ...[...source.binary.passthrough, ...rawPixels],
+        ...chains.flatMap(({ input }) => input),
+        ...['-filter_complex', filterGraph(chains), '-map', '[out]'],
+        ...[...binary.passthrough, ...rawPixels],
       ],
       signal,
       (line) => {
         const time = shownTime(line);
         if (time === undefined) return;
-        const run = /^\[showinfo@run(\d+)/.exec(line)?.[1];
-        if (run !== undefined) this.#announced[Number(run)]!.push(counted?.shift() ?? table.indexOf(time));
-        // With several runs, the joined output tells when a frame passes: announcements may come before their turn.
-        if (run === undefined || runs.length === 1) this.#arrive();
+        const chain = /^\[showinfo@chain(\d+)/.exec(line)?.[1];
+        if (chain !== undefined) this.#announced[Number(chain)]!.push(chains[Number(chain)]!.indexOf(time));
+        // With several chains, the joined output tells when a frame passes: announcements may come before their turn.
+        if (chain === undefined || chains.length === 1) this.#arrive();
       },
     );
     void this.#ffmpeg.closed.then(() => {
@@ -61,8 +66,8 @@ export class FrameReader {
   }
 
   #arrive(): void {
-    while (this.#run < this.#announced.length && this.#announced[this.#run]!.length === 0) this.#run++;
-    this.#arrived.push(this.#announced[this.#run]?.shift() ?? -1);
+    while (this.#chain < this.#announced.length && this.#announced[this.#chain]!.length === 0) this.#chain++;
+    this.#arrived.push(this.#announced[this.#chain]?.shift() ?? -1);
     this.#wake();
   }
 
@@ -83,12 +88,12 @@ export class FrameReader {
   /** Reads the pixels of the frame that {@link peek} announced: RGB rows into `target`. False when they are cut off. */
   read(target: Uint8Array): Promise<boolean> {
     this.#arrived.shift();
-    return readPixels(this.#ffmpeg, this.#pipeline, target);
+    return readPixels(this.#ffmpeg, this.#sizes, target);
   }
 
   /** What ffmpeg complained about. */
   get complaint(): string {
-    return complaintAbout(this.#file, this.#ffmpeg.complaint);
+    return this.#files.reduce((complaint, file) => complaintAbout(file, complaint), this.#ffmpeg.complaint);
   }
 
   keepAlive(keep: boolean): void {
@@ -102,7 +107,7 @@ export class FrameReader {
    */
   async finish(): Promise<void> {
     while (await this.#ffmpeg.read());
-    checkNotKilled(await this.#ffmpeg.closed, this.#file);
+    checkNotKilled(await this.#ffmpeg.closed, this.#files[0]!);
   }
 
   dispose(): Promise<void> {
@@ -110,39 +115,13 @@ export class FrameReader {
   }
 }
 
-/** Each run picks its frames and makes their pictures; several are joined end to end. */
-function filterGraph(source: Source, table: FrameTable, runs: readonly Run[], pipeline: FramePipeline): string {
-  const { num, den } = table.timeBase;
-  const chains = runs.map(({ frames }, i) => {
-    const last = frames.at(-1)!;
-    const pick =
-      table.by === 'time'
-        ? [
-            `trim=end_pts=${table.pts[last]! + 1}`,
-            selection(
-              'pts',
-              frames.map((frame) => table.pts[frame]!),
-            ),
-          ]
-        : [`trim=end_frame=${last + 1}`, selection('n', frames)];
-    const filters = [`settb=expr=${num}/${den}`, ...pick, ...pipeline.filters, 'setsar=1', `showinfo@run${i}`];
-    return `[${i}:${source.stream}]${filters.join(',')}`;
+/** Makes the pictures of each chain, and joins those of several end to end. */
+function filterGraph(chains: readonly FrameChain[]): string {
+  const graphs = chains.map(({ stream, filters }, i) => {
+    return `[${i}:${stream}]${[...filters, 'setsar=1', `showinfo@chain${i}`].join(',')}`;
   });
-  if (chains.length === 1) return `${chains[0]}[out]`;
-  const outs = chains.map((_, i) => `[r${i}]`);
-  const joined = `${outs.join('')}concat=n=${chains.length}:v=1:a=0,setpts=N,showinfo@joined[out]`;
-  return [...chains.map((chain, i) => chain + outs[i]), joined].join(';');
-}
-
-/** A filter that passes the frames whose `variable` is among the rising `values`. */
-function selection(variable: string, values: readonly number[]): string {
-  return `select='${isAmong(variable, values)}'`;
-}
-
-/** By bisection: ffmpeg gives up on sums of more than about a hundred terms, and this is quicker too. */
-function isAmong(variable: string, values: readonly number[]): string {
-  if (values.length <= 8) return values.map((value) => `eq(${variable},${value})`).join('+');
-  const middle = values.length >> 1;
-  const [below, above] = [values.slice(0, middle), values.slice(middle)];
-  return `if(lt(${variable},${values[middle]}),${isAmong(variable, below)},${isAmong(variable, above)})`;
+  if (graphs.length === 1) return `${graphs[0]}[out]`;
+  const outs = graphs.map((_, i) => `[c${i}]`);
+  const joined = `${outs.join('')}concat=n=${graphs.length}:v=1:a=0,setpts=N,showinfo@joined[out]`;
+  return [...graphs.map((graph, i) => graph + outs[i]), joined].join(';');
 }

@@ -31,6 +31,9 @@ export type FramePipeline = {
   readonly height: number;
 };
 
+/** The sizes of a {@link FramePipeline}. */
+export type FrameSizes = Omit<FramePipeline, 'filters'>;
+
 const MAX_SIZE = 16_384;
 const CLIP_MEAN_COLOR = [122, 116, 104] as const;
 

@@ -2,15 +2,18 @@ import { LongVLMError } from '../base/errors.js';
 import { checkNotKilled, type DecodedStream, decoderInput } from './decode.js';
 import { type FfmpegBinary, findFfmpeg } from './ffmpeg.js';
 import { FfmpegProcess } from './ffmpegProcess.js';
-import type { FrameJob, FrameReading, FrameSource, OpenFramesOptions } from './frameSource.js';
+import { type FrameChain, FrameReader } from './frameReader.js';
+import type { FrameReading, FrameSource, OpenFramesOptions } from './frameSource.js';
 import { type FramePipeline, framePipeline } from './geometry.js';
 import { complaintAbout, type InputFile, inputArguments } from './inputFile.js';
-import { rawPixels, readPixels } from './pixels.js';
 import { checkFile, isUneven, notVideo, type VideoInfo } from './probe.js';
+import { ReaderJob } from './readerJob.js';
 import { InputDescription, largestPicture, type StreamInfo } from './streamInfo.js';
 
 /** So many pictures are described by one ffmpeg; their paths are on its command line. */
 const DESCRIBED_AT_ONCE = 32;
+/** So many are decoded by one ffmpeg, which spares starting others. */
+const READ_AT_ONCE = 8;
 
 /**
  * What a list of pictures is as a video. The first picture is looked at, the others when they are read.
@@ -63,76 +66,66 @@ class PictureFrames implements FrameSource {
   }
 
   async open(wanted: readonly number[], options: OpenFramesOptions): Promise<FrameReading> {
-    const { geometry, binary = this.binary, signal } = options;
+    const { geometry, framesPerJob, binary = this.binary, signal } = options;
     const files = wanted.map((index) => this.pictures[index]!);
     const described = await describePictures(binary, files, signal);
     const { width, height } = framePipeline(geometry, this.first);
-    const jobs = described.map((stream, i) => {
+    const groups: WantedPicture[][] = [];
+    for (const [i, { stream, ...stored }] of described.entries()) {
       // At `source`, all come out as large as the first one.
-      const pipeline = { ...framePipeline(geometry, stream), width, height };
-      return new PictureJob({ binary, file: files[i]!, stream: stream.stream }, pipeline);
-    });
+      const pipeline = { ...framePipeline(geometry, stored), width, height };
+      const picture = { index: wanted[i]!, source: { binary, file: files[i]!, stream }, pipeline };
+      const group = groups.at(-1);
+      const { piped } = group?.[0]?.pipeline ?? {};
+      const fits = piped?.width === pipeline.piped.width && piped.height === pipeline.piped.height;
+      if (group && fits && group.length < Math.min(framesPerJob, READ_AT_ONCE)) group.push(picture);
+      else groups.push([picture]);
+    }
     return {
-      plan: { strategy: 'through', decodedFrames: jobs.length },
+      plan: { strategy: 'through', decodedFrames: wanted.length },
       width,
       height,
-      jobs,
-      jobOf: new Map(wanted.map((index, job) => [index, job])),
+      jobs: groups.map((group) => new PictureJob(group)),
+      jobOf: new Map(groups.flatMap((group, job) => group.map(({ index }) => [index, job] as const))),
     };
   }
 }
 
-/** One picture, from one ffmpeg. */
-class PictureJob implements FrameJob {
-  #ffmpeg: FfmpegProcess | undefined;
+type WantedPicture = { readonly index: number; readonly source: DecodedStream; readonly pipeline: FramePipeline };
 
-  constructor(
-    readonly source: DecodedStream,
-    readonly pipeline: FramePipeline,
-  ) {}
+/** Some pictures that ffmpeg writes in one size. */
+class PictureJob extends ReaderJob {
+  #missing: WantedPicture | undefined;
 
-  async give(index: number, target: Uint8Array, signal: AbortSignal): Promise<number> {
-    const { source, pipeline } = this;
-    signal.throwIfAborted();
-    const filters = ['trim=end_frame=1', ...pipeline.filters, 'setsar=1'];
-    this.#ffmpeg = new FfmpegProcess(
-      source.binary,
-      [
-        ...decoderInput(source, undefined, 1),
-        ...['-filter_complex', `[0:${source.stream}]${filters.join(',')}[out]`, '-map', '[out]', '-frames:v', '1'],
-        ...rawPixels,
-      ],
-      signal,
+  constructor(readonly pictures: readonly WantedPicture[]) {
+    super();
+  }
+
+  protected override open(signal: AbortSignal): FrameReader {
+    const { source, pipeline } = this.pictures[0]!;
+    const chains = this.pictures.map(
+      ({ index, source, pipeline }): FrameChain => ({
+        file: source.file,
+        input: decoderInput(source, undefined, 1),
+        stream: source.stream,
+        filters: ['trim=end_frame=1', ...pipeline.filters],
+        indexOf: () => index,
+      }),
     );
-    if (await readPixels(this.#ffmpeg, pipeline, target)) return index;
-    signal.throwIfAborted();
-    await this.finish();
-    return this.fail();
+    return new FrameReader(source.binary, chains, pipeline, signal);
+  }
+
+  protected override async replace(index: number): Promise<undefined> {
+    this.#missing = this.pictures.find((picture) => picture.index === index);
+    this.fail();
   }
 
   fail(): never {
-    const { file } = this.source;
-    const complaint = complaintAbout(file, this.#ffmpeg?.complaint ?? '');
+    const { file } = (this.#missing ?? this.pictures[0]!).source;
     throw new LongVLMError(
       'ERR_LONGVLM_VIDEO',
-      `The picture '${file.name}' cannot be decoded${complaint ? `: ${complaint}` : ''}. It is damaged: copy or download it again.`,
+      `'${file.name}', one of the pictures, cannot be decoded${this.complaint ? `: ${this.complaint}` : ''}. It is damaged: copy or download it again.`,
     );
-  }
-
-  rest(): void {
-    this.#ffmpeg?.keepAlive(false);
-  }
-
-  async finish(): Promise<void> {
-    const ffmpeg = this.#ffmpeg;
-    if (!ffmpeg) return;
-    ffmpeg.keepAlive(true);
-    while (await ffmpeg.read());
-    checkNotKilled(await ffmpeg.closed, this.source.file);
-  }
-
-  async dispose(): Promise<void> {
-    await this.#ffmpeg?.dispose();
   }
 }
 

@@ -1,12 +1,12 @@
 import type { FfmpegProcess } from './ffmpegProcess.js';
-import type { FramePipeline } from './geometry.js';
+import type { FrameSizes } from './geometry.js';
 
 /** The options that make ffmpeg write its pictures as bare pixels: red green blue, row after row. */
 export const rawPixels = ['-c:v', 'rawvideo', '-pix_fmt', 'rgb24', '-f', 'rawvideo', 'pipe:1'];
 
-/** Reads one picture of `pipeline` into `target`. False when the output ends before. */
-export async function readPixels(ffmpeg: FfmpegProcess, pipeline: FramePipeline, target: Uint8Array): Promise<boolean> {
-  const { piped, width, height } = pipeline;
+/** Reads one picture of `sizes` into `target`. False when the output ends before. */
+export async function readPixels(ffmpeg: FfmpegProcess, sizes: FrameSizes, target: Uint8Array): Promise<boolean> {
+  const { piped, width, height } = sizes;
   if (piped.width === width && piped.height === height) return ffmpeg.take(piped.width * piped.height * 3, target);
 
   // Nearest neighbour, row by row: `source = floor(target * in / out)`.

@@ -377,6 +377,9 @@ describe('a list of pictures', () => {
     await failing(text, /text\.png' holds a video stream without pictures/);
     await failing(join(folder, 'none.png'), /none\.png': there is no such file/, 'ERR_LONGVLM_FILE');
     await failing(Buffer.from('#EXTM3U\n'), /'picture 2' is/);
+    const blank = readFileSync(frames[0]!);
+    blank.fill(0, blank.indexOf('IDAT') + 4);
+    await failing(blank, /^'picture 2', one of the pictures, cannot be decoded: (?!.*longvlm-)/);
     const cut = readFileSync(frames[0]!).subarray(0, 60);
     await failing(cut, /'picture 2' holds a video stream without pictures/);
   });
