@@ -10,9 +10,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import ort from 'onnxruntime-node';
 import { toEightBits } from '../dist/cache/eightBitMatrices.js';
-import { linearMatricesOf } from '../dist/tower/clip/huggingFaceTower.js';
-import { buildTower } from '../dist/tower/clip/towerGraph.js';
-import { openTower } from '../dist/tower/source.js';
+import { openTower } from '../dist/tower/families.js';
 import { cosine } from './cosine.mjs';
 
 const { values, positionals } = parseArgs({
@@ -21,14 +19,14 @@ const { values, positionals } = parseArgs({
 });
 const folder = positionals[0];
 if (folder === undefined) throw new Error('Name the folder that bench/tower.py filled.');
-const globalLayers = 5;
-const { config, weights } = await openTower(folder);
+const tower = await openTower(folder);
+const { config } = tower;
 
 // A session whose threads wait actively would take time from the next one's.
 const spinning = { force_spinning_stop: '1' };
 const options = { executionProviders: ['cpu'], intraOpNumThreads: availableParallelism(), logSeverityLevel: 4 };
 async function ours(eightBits) {
-  const { bytes, weightsFolder } = await buildTower(config, weights, globalLayers, eightBits);
+  const { bytes, weightsFolder } = await tower.graph({ input: 'float32', eightBits });
   const session = { ...spinning, model_external_initializers_file_folder_path: weightsFolder };
   return ort.InferenceSession.create(bytes, { ...options, extra: { session } });
 }
@@ -36,7 +34,7 @@ const exported = readFileSync(join(folder, 'exported.onnx'));
 const sessions = {
   'exported by PyTorch': await ort.InferenceSession.create(exported, { ...options, extra: { session: spinning } }),
   ours: await ours(undefined),
-  'ours, int8': await ours(await toEightBits(linearMatricesOf(weights), folder)),
+  'ours, int8': await ours(await toEightBits(tower.linear, folder)),
 };
 
 const frames = Number(values.frames);
@@ -60,7 +58,7 @@ for (let round = 0; round < Number(values.rounds); round++)
 const median = (numbers) => numbers.toSorted((a, b) => a - b)[numbers.length >> 1];
 
 console.log(
-  `${config.layers} layers x ${config.channels}, ${size} px, batches of ${frames} frames, ${values.rounds} rounds`,
+  `${tower.details.layers} layers x ${config.channels}, ${size} px, batches of ${frames} frames, ${values.rounds} rounds`,
 );
 const exportedTimes = times['exported by PyTorch'];
 for (const [name, found] of Object.entries(times)) {

@@ -7,7 +7,7 @@ const { LONGVLM_VISION: vision, LONGVLM_PROJECTOR: projector, LONGVLM_LLM: llm }
 const vlm = await LongVLM.load({ vision, projector, llm });
 try {
   const chat = await vlm.chat(process.argv[2], {
-    onProgress: ({ frames, totalFrames }) => console.error(`${frames} of ${totalFrames} frames`),
+    onProgress: ({ stage, done, total, unit }) => console.error(`${stage}: ${done} of ${total} ${unit}`),
   });
   for (const question of ['What happens in this video?', 'And at the end?']) {
     console.log(`\n> ${question}`);

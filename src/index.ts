@@ -1,15 +1,14 @@
 export { LongVLMError, type LongVLMErrorCode } from './base/errors.js';
+export type { OnProgress, Progress } from './base/progress.js';
 export type { Float32Tensor, Tensor, TensorType } from './base/tensor.js';
 export { version } from './base/version.js';
-export type { EncodeProgress } from './encode/encodeVideo.js';
+export { GraphBuilder, microsoft, type OnnxModel } from './compute/graphBuilder.js';
 export { type CachedVideo, FeaturesCache } from './encode/featuresCache.js';
-export {
-  type Sampling,
-  VideoFeatures,
-  type VideoFeaturesInit,
-  type VideoPart,
-  type VideoSource,
-} from './encode/videoFeatures.js';
+export type { Resize, Sampling, SamplingRequest, SettledSampling } from './encode/sampling.js';
+export type { EncodedSegment } from './encode/segment.js';
+export { type EncodeOptions, VideoEncoder, type VideoEncoderOptions } from './encode/videoEncoder.js';
+export { VideoFeatures, type VideoFeaturesInit, type VideoPart, type VideoSource } from './encode/videoFeatures.js';
+export { type EncodeSegmentOptions, VisionEncoder, type VisionEncoderOptions } from './encode/visionEncoder.js';
 export { type Dataset, type DatasetEntry, type ReadDatasetOptions, readDataset } from './eval/dataset.js';
 export {
   type EvaluateOptions,
@@ -20,6 +19,9 @@ export {
 } from './eval/evaluate.js';
 export { type Prediction, savePredictions } from './eval/predictions.js';
 export { scoreAnswer } from './eval/score.js';
+export { type AnyWeightFile, openWeights } from './files/openWeights.js';
+export { requireTensor } from './files/requireTensor.js';
+export type { TensorLocation, WeightFile } from './files/tensorFile.js';
 export * from './kernels/index.js';
 export type { Answer, AskOptions, StopReason } from './llm/answer.js';
 export { VideoChat, type VideoChatOptions } from './llm/chat.js';
@@ -27,25 +29,46 @@ export { type EvaluateEmbeddingsOptions, evaluateEmbeddings } from './llm/embedd
 export type { LanguageModelDevice } from './llm/llama.js';
 export { LanguageModel, type LanguageModelOptions } from './llm/model.js';
 export type { SamplingOptions } from './llm/sampling.js';
-export { type PromptTemplate, type PromptTemplateName, promptTemplateNames } from './llm/templates.js';
-export type { LongVLMParts } from './load/loadModels.js';
-export type { LongVLMOptions, Resize } from './load/options.js';
+export type { VicunaTemplate } from './llm/layouts/vicuna.js';
+export type { PromptLayout, PromptPiece } from './llm/promptLayout.js';
 export {
-  type ChatOptions,
-  type EncodeOptions,
-  LongVLM,
-  type ProjectOptions,
-} from './longvlm.js';
-export { Projector, type ProjectorOptions } from './projector/projector.js';
-export type { Reduction } from './reduce/reduceTokens.js';
-export type { VisionConfig } from './tower/clip/huggingFaceConfig.js';
-export { frameGeometry } from './tower/preprocess.js';
+  type PromptTemplate,
+  type PromptTemplateName,
+  promptTemplateNames,
+  registerPromptTemplate,
+} from './llm/templates.js';
+export { describeModels, type ModelsDescription, type PresetDescription } from './load/describeModels.js';
+export { loadVideoEncoder } from './load/loadModels.js';
+export type { Gpu, LoadVideoEncoderOptions, LongVLMOptions, ModelNames } from './load/options.js';
+export { type ChatOptions, LongVLM, type ProjectOptions } from './longvlm.js';
+export { catalogue, type KnownModel } from './models/catalogue.js';
+export type { ModelUse } from './models/preset.js';
+export type { ProjectorFamily, ProjectorSource } from './projector/family.js';
+export { Projector, type ProjectorCallOptions, type ProjectorOptions } from './projector/projector.js';
+export { registerProjector } from './projector/registry.js';
+export { mergeBySchedule } from './reduce/merge.js';
 export {
-  type EncodedSegment,
-  type EncodeSegmentOptions,
-  VisionEncoder,
-  type VisionEncoderOptions,
-} from './tower/visionEncoder.js';
+  type ReducedTokens,
+  type Reducer,
+  type ReducerKind,
+  type ReducerOptions,
+  reducerId,
+  type SegmentShape,
+} from './reduce/reducer.js';
+export { type Reduction, reductionNames, registerReducer } from './reduce/reducers.js';
+export { registerTower } from './tower/families.js';
+export { frameGeometry } from './tower/pixels.js';
+export type { VisionPrecision } from './tower/precision.js';
+export type {
+  OpenTowerOptions,
+  PixelNormalization,
+  PixelRules,
+  TowerFamily,
+  TowerGraphOptions,
+  TowerShape,
+  TowerSource,
+  VisionConfig,
+} from './tower/source.js';
 export { sampleFrameIndices } from './video/frameIndices.js';
 export { type FrameSegment, type ReadSegmentsOptions, readSegments } from './video/frames.js';
 export type { FrameGeometry } from './video/geometry.js';

@@ -1,41 +1,33 @@
-import { basename } from 'node:path';
 import { LongVLMError } from './base/errors.js';
-import { hashFile, hashOf } from './base/hash.js';
 import type { Float32Tensor } from './base/tensor.js';
-import { checkFunction, checkSignal, checkString, wrongType } from './base/validate.js';
-import { type EncodeProgress, encodeVideo } from './encode/encodeVideo.js';
-import { checkCache, FeaturesCache } from './encode/featuresCache.js';
-import { checkVideoPart, countTokens, type Sampling, VideoFeatures, type VideoPart } from './encode/videoFeatures.js';
+import { checkString, wrongType } from './base/validate.js';
+import type { SamplingRequest, SettledSampling } from './encode/sampling.js';
+import type { EncodeOptions, VideoEncoder } from './encode/videoEncoder.js';
+import { checkVideoPart, VideoFeatures, type VideoPart } from './encode/videoFeatures.js';
 import { type Answer, type AskOptions, checkAskOptions } from './llm/answer.js';
 import { VideoChat, type VideoChatOptions } from './llm/chat.js';
-import type { LanguageModel } from './llm/model.js';
 import { type PromptTemplate, resolvePromptTemplate } from './llm/templates.js';
-import { describeParts, type LongVLMParts, loadParts, type Parts } from './load/loadModels.js';
-import { checkOptions, type LongVLMOptions, type SettledOptions, samplingOf } from './load/options.js';
+import { describeLoaded, type ModelsDescription, templateOf } from './load/describeModels.js';
+import { checkFit, disposeModels, type LoadedModels, loadModels } from './load/loadModels.js';
+import { checkOptions, type LongVLMOptions, type SettledOptions } from './load/options.js';
 import { resolveModels } from './load/resolve.js';
-import type { Projector } from './projector/projector.js';
-import type { VisionEncoder } from './tower/visionEncoder.js';
-
-/** Options of {@link LongVLM.encode}. */
-export type EncodeOptions = {
-  /** As in {@link LongVLMOptions.cache}, which is its default. */
-  cache?: boolean | FeaturesCache | undefined;
-  onProgress?: (progress: EncodeProgress) => void;
-  signal?: AbortSignal;
-};
+import type { VideoInput } from './video/videoInput.js';
 
 /** Options of {@link LongVLM.project}. */
 export type ProjectOptions = {
   /** Which tokens the language model sees: `global`, `local`, or both, LongVLM's way. Defaults to `both`. */
   part?: VideoPart;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 };
 
 /** Options of {@link LongVLM.chat}. */
 export type ChatOptions = EncodeOptions & ProjectOptions & Omit<VideoChatOptions, 'signal'>;
 
+/** What decides how long a prompt is. */
+type PromptOptions = Pick<ChatOptions, 'part' | 'sampling' | 'template' | 'system' | 'contextSize'>;
+
 /**
- * A vision tower, a projector and a language model that together answer questions about long videos.
+ * A {@link VideoEncoder}, a projector and a language model that together answer questions about long videos.
  *
  * @example
  * ```ts
@@ -49,48 +41,58 @@ export type ChatOptions = EncodeOptions & ProjectOptions & Omit<VideoChatOptions
  * ```
  */
 export class LongVLM {
-  /** How videos are sampled and merged. */
-  readonly sampling: Sampling;
-  /** Name of the preset that was loaded, such as `nano`; undefined when models were named. */
+  /** Name of the known model that was loaded, such as `nano`; undefined when files were named. */
   readonly preset: string | undefined;
   readonly #options: SettledOptions;
-  readonly #vision: VisionEncoder;
-  readonly #projector: Projector | undefined;
-  readonly #llm: LanguageModel | undefined;
+  readonly #loaded: LoadedModels;
   readonly #chats = new Set<VideoChat>();
   #disposing: Promise<void> | undefined;
 
-  private constructor(options: SettledOptions, parts: Parts, preset: string | undefined) {
+  private constructor(options: SettledOptions, loaded: LoadedModels, preset: string | undefined) {
     this.preset = preset;
     this.#options = options;
-    this.#vision = parts.vision;
-    this.#projector = parts.projector;
-    this.#llm = parts.llm;
-    this.sampling = samplingOf(options, parts.vision.config.heads);
+    this.#loaded = loaded;
   }
 
   /**
-   * Loads the parts: those that are named, or the embedded model nano where none is. Weights stay in their files where
+   * Loads the models: those that are named, or the embedded model nano where none is. Weights stay in their files where
    * they can.
    * @throws TypeError or RangeError for a bad option; LongVLMError when a file is missing, damaged or of an unsupported
-   *   kind, `ERR_LONGVLM_MISMATCH` when the parts do not fit together, and `ERR_LONGVLM_PRESET` when nano is not whole
+   *   kind, `ERR_LONGVLM_MISMATCH` when the models do not fit together, and `ERR_LONGVLM_PRESET` when nano is not whole
    */
   static async load(options: LongVLMOptions = {}): Promise<LongVLM> {
     checkOptions(options);
-    const { signal } = options;
-    signal?.throwIfAborted();
+    options.signal?.throwIfAborted();
     const { options: settled, preset } = await resolveModels(options);
-    return new LongVLM(settled, await loadParts(settled, signal), preset);
+    const loaded = await loadModels(settled);
+    try {
+      checkFit(settled, loaded);
+      return new LongVLM(settled, loaded, preset);
+    } catch (error) {
+      await disposeModels(loaded);
+      throw error;
+    }
+  }
+
+  /** What encodes videos. It goes with this LongVLM. */
+  get encoder(): VideoEncoder {
+    return this.#loaded.encoder;
+  }
+
+  /** How videos are sampled and merged unless a request says otherwise. */
+  get sampling(): Omit<SettledSampling, 'reducer'> {
+    const { reducer: _, ...sampling } = this.encoder.settle();
+    return sampling;
   }
 
   /** Identity of the vision tower, as {@link VideoFeatures.tower} holds it. */
   get tower(): string {
-    return this.#vision.identity;
+    return this.encoder.identity;
   }
 
   /** Layout of conversations that name none. */
   get template(): PromptTemplate {
-    return resolvePromptTemplate(this.#options.template ?? this.#llm?.defaultTemplate ?? 'long_vlm_v1');
+    return templateOf(this.#options, this.#loaded);
   }
 
   /** Temperature of answers that name none. */
@@ -99,50 +101,23 @@ export class LongVLM {
   }
 
   /** What was loaded, for people and logs. */
-  get parts(): LongVLMParts {
-    return describeParts(
-      { vision: this.#vision, projector: this.#projector, llm: this.#llm },
-      this.#options,
-      this.template.name,
-    );
+  get models(): ModelsDescription {
+    return describeLoaded(this.#options, this.#loaded);
   }
 
   /**
    * Samples, encodes and merges a video.
-   * @param video path of a video, an animation or a still image
-   * @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_VIDEO`, `ERR_LONGVLM_FFMPEG_MISSING`,
-   *   `ERR_LONGVLM_NOT_FINITE` when the tower's weights give NaN; or `signal.reason`
+   * @param video a path or URL of a video, an animation or a still image; its bytes; a stream of them; or pictures in order
+   * @throws as {@link VideoEncoder.encode}
    */
-  async encode(video: string, options: EncodeOptions = {}): Promise<VideoFeatures> {
-    checkString('video', video);
-    const { onProgress, cache = this.#options.cache ?? false } = options;
-    if (onProgress !== undefined) checkFunction('onProgress', onProgress);
-    checkCache(cache);
-    const signal = checkSignal(options.signal);
-    signal?.throwIfAborted();
+  async encode(video: VideoInput, options: EncodeOptions = {}): Promise<VideoFeatures> {
     this.#ensureNotDisposed();
-    const encode = (signal?: AbortSignal) =>
-      encodeVideo(this.#vision, video, this.sampling, {
-        ...(this.#options.ffmpeg !== undefined && { ffmpeg: this.#options.ffmpeg }),
-        ...(onProgress && { onProgress }),
-        ...(signal && { signal }),
-      });
-    if (cache === false) return encode(signal);
-    const { frames } = this.sampling;
-    onProgress?.({ stage: 'probe', frames: 0, totalFrames: frames });
-    const kept = cache === true ? await FeaturesCache.openDefault() : cache;
-    const identity = { tower: this.tower, sampling: this.sampling };
-    const matches = ({ tower, sampling }: VideoFeatures) => hashOf({ tower, sampling }) === hashOf(identity);
-    const content = (signal?: AbortSignal) => hashFile(video, signal);
-    const request = { content, name: basename(video), identity, matches };
-    const features = await kept.featuresOf(request, encode, signal);
-    onProgress?.({ stage: 'encode', frames, totalFrames: frames });
-    return features;
+    return this.encoder.encode(video, options);
   }
 
   /**
    * The embeddings that the language model sees for a video [tokens, width], for anyone's own pipeline.
-   * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when the features belong to another tower
+   * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when the features belong to another tower, or behind another projector
    */
   async project(features: VideoFeatures, options: ProjectOptions = {}): Promise<Float32Tensor> {
     if (!(features instanceof VideoFeatures)) wrongType('features', 'VideoFeatures', features);
@@ -150,25 +125,34 @@ export class LongVLM {
     checkVideoPart(part);
     this.#ensureNotDisposed();
     features.checkTower(this.tower);
-    return this.#needed('projector', this.#projector).project(features.tokens(part), { ...(signal && { signal }) });
+    const projector = this.#needed('projector');
+    const tokens = features.tokens(part);
+    if (features.projector === undefined) return projector.project(tokens, { ...(signal && { signal }) });
+    features.checkProjector(projector.identity);
+    return tokens;
   }
 
   /**
    * Starts a conversation about a video, which is encoded unless its features are given, and evaluated once.
    * @throws what {@link encode} and {@link VideoChat.create} throw
    */
-  async chat(video: string | VideoFeatures, options: ChatOptions = {}): Promise<VideoChat> {
-    const llm = this.#needed('llm', this.#llm);
-    this.#needed('projector', this.#projector);
+  async chat(video: VideoInput | VideoFeatures, options: ChatOptions = {}): Promise<VideoChat> {
+    const llm = this.#needed('llm');
+    this.#needed('projector');
     const template = options.template ?? this.template;
     resolvePromptTemplate(template);
     checkVideoPart(options.part ?? 'both');
     if (!(video instanceof VideoFeatures)) this.checkQuestion(undefined, { ...options, template });
     const features = video instanceof VideoFeatures ? video : await this.encode(video, options);
     const embeddings = await this.project(features, options);
-    const { onProgress: _, part: __, ...chatOptions } = options;
+    const { onProgress: _, part: __, sampling: ___, cache: ____, signal, ...chatOptions } = options;
     const temperature = options.temperature ?? this.#options.temperature;
-    const chat = await VideoChat.create(llm, embeddings, { ...chatOptions, template, temperature });
+    const chat = await VideoChat.create(llm, embeddings, {
+      ...chatOptions,
+      template,
+      temperature,
+      ...(signal && { signal }),
+    });
     for (const old of this.#chats) if (old.disposed) this.#chats.delete(old);
     this.#chats.add(chat);
     return chat;
@@ -180,7 +164,7 @@ export class LongVLM {
    * @throws what {@link chat} and {@link VideoChat.ask} throw
    */
   async ask(
-    video: string | VideoFeatures,
+    video: VideoInput | VideoFeatures,
     question: string,
     options: ChatOptions & AskOptions & { onText?: (text: string) => void } = {},
   ): Promise<Answer> {
@@ -204,9 +188,10 @@ export class LongVLM {
    * @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` when it does not, `ERR_LONGVLM_UNSUPPORTED` when the chat template in the
    *   language model's file cannot be used
    */
-  checkQuestion(question = '?', options: Pick<ChatOptions, 'part' | 'template' | 'system' | 'contextSize'> = {}): void {
+  checkQuestion(question = '?', options: PromptOptions = {}): void {
     checkString('question', question);
-    VideoChat.checkFits(this.#needed('llm', this.#llm), this.tokenCountOf(options.part ?? 'both'), question, {
+    const tokens = this.tokenCountOf(options.part ?? 'both', options.sampling);
+    VideoChat.checkFits(this.#needed('llm'), tokens, question, {
       ...options,
       template: options.template ?? this.template,
     });
@@ -223,7 +208,7 @@ export class LongVLM {
   ): number {
     checkString('question', question);
     const videoTokens = features.tokenCountOf(options.part ?? 'both');
-    return VideoChat.requiredContextSize(this.#needed('llm', this.#llm), videoTokens, question, {
+    return VideoChat.requiredContextSize(this.#needed('llm'), videoTokens, question, {
       ...options,
       template: options.template ?? this.template,
     });
@@ -234,26 +219,25 @@ export class LongVLM {
     return this.tokenCountOf('both');
   }
 
-  /** Tokens of a part of a video. */
-  tokenCountOf(part: VideoPart): number {
-    const { frames, segmentFrames, tokensPerSegment, globalLayers } = this.sampling;
-    return countTokens(part, globalLayers, (frames / segmentFrames) * tokensPerSegment);
+  /** Tokens of a part of a video, sampled as asked or by default; with `fps`, those of a single segment. */
+  tokenCountOf(part: VideoPart, sampling?: SamplingRequest): number {
+    return this.encoder.tokenCountOf(part, sampling);
   }
 
   /** Frees the vision tower, whose weights are float32 in memory (1.2 GB for ViT-L/14); the next video starts it again. */
   releaseVision(): Promise<void> {
-    return this.#vision.release();
+    return this.encoder.release();
   }
 
   get disposed(): boolean {
     return this.#disposing !== undefined;
   }
 
-  /** Frees the parts and every chat. Safe to call twice. */
+  /** Frees the models and every chat. Safe to call twice. */
   dispose(): Promise<void> {
     this.#disposing ??= (async () => {
       await Promise.all([...this.#chats].map((chat) => chat.dispose()));
-      await Promise.all([this.#vision.dispose(), this.#projector?.dispose(), this.#llm?.dispose()]);
+      await disposeModels(this.#loaded);
     })();
     return this.#disposing;
   }
@@ -262,11 +246,12 @@ export class LongVLM {
     return this.dispose();
   }
 
-  #needed<T>(name: 'projector' | 'llm', part: T | undefined): T {
+  #needed<Name extends 'projector' | 'llm'>(name: Name): NonNullable<LoadedModels[Name]> {
     this.#ensureNotDisposed();
-    if (part === undefined)
+    const model = this.#loaded[name];
+    if (model === undefined)
       throw new TypeError(`Expected a path for ${name} in LongVLM.load() but received undefined; a chat needs it`);
-    return part;
+    return model;
   }
 
   #ensureNotDisposed(): void {

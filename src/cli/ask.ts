@@ -38,7 +38,6 @@ async function ask(video: string, question: string, flags: Flags, signal: AbortS
     vlm = await LongVLM.load({
       ...loadOptionsToChat(flags),
       onProgress: progress.onProgress,
-      onDownload: progress.onProgress,
       signal,
     });
     const loaded = performance.now();
@@ -47,7 +46,7 @@ async function ask(video: string, question: string, flags: Flags, signal: AbortS
     const encoded = performance.now();
     progress.stop();
     process.stderr.write(warningLines(features.source));
-    const vision = vlm.parts.vision.device;
+    const vision = vlm.models.vision.device;
     await vlm.releaseVision();
     const answer = await vlm.ask(features, question, {
       ...chatOptions(flags),

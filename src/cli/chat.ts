@@ -38,7 +38,6 @@ async function chat(video: string, flags: Flags, signal: AbortSignal): Promise<v
     vlm = await LongVLM.load({
       ...loadOptionsToChat(flags),
       onProgress: progress.onProgress,
-      onDownload: progress.onProgress,
       signal,
     });
     if (!isFeaturesFile(video)) vlm.checkQuestion(undefined, chatOptions(flags));

@@ -1,9 +1,7 @@
 import { Command, Option } from 'commander';
-import type { LongVLMOptions } from '../load/options.js';
-import { LongVLM } from '../longvlm.js';
-import { catalogue } from '../models/catalogue.js';
-import { readNano } from '../models/nano.js';
-import { addVisionOptions, loadOptions, type ModelFlags } from './options.js';
+import type { VideoEncoder } from '../encode/videoEncoder.js';
+import { loadVideoEncoder } from '../load/loadModels.js';
+import { addLanguageOptions, addVisionOptions, loadOptions, type ModelFlags } from './options.js';
 import { checkOutput } from './output.js';
 import { ProgressBar } from './progress.js';
 import { videoLine, videoReport, warningLines } from './report.js';
@@ -17,7 +15,8 @@ export function encodeCommand(): Command {
     .description('encode a video once, for many questions later')
     .argument('<video>', 'a video, an animation or a still image')
     .requiredOption('-o, --output <file>', 'the features file to write (.safetensors)');
-  return addVisionOptions(command)
+  // What `ask` takes: one set of flags for both. Of the language model nothing is loaded.
+  return addLanguageOptions(addVisionOptions(command))
     .addOption(
       new Option('--type <type>', 'element type of the file').choices(['float32', 'float16']).default('float32'),
     )
@@ -29,11 +28,11 @@ async function encode(video: string, flags: Flags, signal: AbortSignal): Promise
   await checkOutput(flags.output, '.safetensors');
   const started = performance.now();
   const progress = new ProgressBar();
-  let vlm: LongVLM | undefined;
+  let encoder: VideoEncoder | undefined;
   try {
-    vlm = await LongVLM.load({ ...towerOptions(flags), onDownload: progress.onProgress, signal });
+    encoder = await loadVideoEncoder({ ...loadOptions(flags), onProgress: progress.onProgress, signal });
     const loaded = performance.now();
-    const features = await vlm.encode(video, { onProgress: progress.onProgress, signal });
+    const features = await encoder.encode(video, { onProgress: progress.onProgress, signal });
     await features.save(flags.output, { type: flags.type });
     const ended = performance.now();
     progress.stop();
@@ -44,18 +43,6 @@ async function encode(video: string, flags: Flags, signal: AbortSignal): Promise
     } else process.stderr.write(`${videoLine(features)} -> ${flags.output}\n`);
   } finally {
     progress.stop();
-    await vlm?.dispose();
+    await encoder?.dispose();
   }
-}
-
-/** As {@link loadOptions}; of a model by name only what encoding needs. */
-function towerOptions(flags: Flags): LongVLMOptions {
-  const { model, ...options } = loadOptions(flags);
-  if (options.vision !== undefined) return options;
-  const known = catalogue.find(({ name }) => name === model)?.options;
-  // Of a name that nobody knows load() says so.
-  if (model !== undefined && model !== 'nano' && known === undefined) return { ...options, model };
-  const { projector, llm: _, ...preset } = known ?? readNano().options;
-  const named = Object.entries(options).filter(([, value]) => value !== undefined);
-  return { vision: projector, ...preset, ...Object.fromEntries(named) };
 }

@@ -62,7 +62,6 @@ async function evaluateDataset(file: string, flags: Flags, signal: AbortSignal):
     vlm = await LongVLM.load({
       ...loadOptionsToChat(flags),
       onProgress: progress.onProgress,
-      onDownload: progress.onProgress,
       signal,
     });
     const loaded = performance.now();

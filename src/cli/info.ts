@@ -4,7 +4,8 @@ import { Command } from 'commander';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { version } from '../base/version.js';
 import { binding } from '../binding.js';
-import { LongVLM } from '../longvlm.js';
+import { describeModels } from '../load/describeModels.js';
+import { namesModels } from '../load/options.js';
 import { findFfmpeg } from '../video/ffmpeg.js';
 import { probeVideo } from '../video/probe.js';
 import { addLanguageOptions, addTowerOptions, loadOptions, type ModelFlags } from './options.js';
@@ -26,7 +27,7 @@ export function infoCommand(): Command {
 async function info(video: string | undefined, flags: Flags, signal: AbortSignal): Promise<void> {
   const report: Record<string, object> = { longvlm: await installation(flags.ffmpeg) };
   if (video !== undefined) report.video = await describeVideo(video, flags.ffmpeg, signal);
-  Object.assign(report, await describeModels(flags, signal));
+  Object.assign(report, await modelsReport(flags, signal));
   process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : table(report));
 }
 
@@ -82,33 +83,14 @@ async function describeVideo(video: string, ffmpeg: string | undefined, signal: 
   };
 }
 
-async function describeModels(flags: Flags, signal: AbortSignal): Promise<object> {
-  const { model, vision, projector, llm } = flags;
-  const ownModels = model === undefined && [vision, projector, llm].some((part) => part !== undefined);
+async function modelsReport(flags: Flags, signal: AbortSignal): Promise<object> {
   const progress = new ProgressBar();
   try {
-    const vlm = await LongVLM.load({
-      ...loadOptions(flags),
-      // What they run on shows when they are there.
-      lazy: false,
-      // As a description needs neither, they must not be what fails.
-      ...(ownModels && { globalLayers: 1, tokensPerSegment: 1 }),
-      onProgress: progress.onProgress,
-      onDownload: progress.onProgress,
-      signal,
-    });
-    try {
-      const { preset: name, sampling, temperature, template } = vlm;
-      const preset = name !== undefined && { preset: { name, ...sampling, temperature, template: template.name } };
-      return { ...preset, ...vlm.parts };
-    } finally {
-      await vlm.dispose();
-    }
+    return await describeModels({ ...loadOptions(flags), onProgress: progress.onProgress, signal });
   } catch (error) {
     signal.throwIfAborted();
     // As with the rest of an installation, that the embedded model does not work is an answer.
-    if (model === undefined && !ownModels && error instanceof LongVLMError)
-      return { preset: { problem: messageOf(error) } };
+    if (!namesModels(flags) && error instanceof LongVLMError) return { preset: { problem: messageOf(error) } };
     throw error;
   } finally {
     progress.stop();

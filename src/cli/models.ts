@@ -11,19 +11,16 @@ export function modelsCommand(): Command {
 }
 
 function list({ json }: { json?: boolean }): void {
-  const nano = {
-    name: 'nano',
-    description: 'the embedded model, for one small made-up world',
-    license: 'mit',
-    bytes: 0,
-  };
-  const models = [nano, ...catalogue.map(({ options, ...model }) => ({ ...model, ...options }))];
   if (json) {
+    const models = catalogue.map(({ name, description, license, bytes, options }) => ({
+      ...{ name, description, license, bytes },
+      ...options,
+    }));
     process.stdout.write(`${JSON.stringify(models)}\n`);
     return;
   }
-  const width = Math.max(...models.map(({ name }) => name.length));
-  for (const { name, bytes, license, description } of models) {
+  const width = Math.max(...catalogue.map(({ name }) => name.length));
+  for (const { name, bytes, license, description } of catalogue) {
     const size = bytes === 0 ? 'in the box' : `${(bytes / 1e9).toFixed(1)} GB`;
     process.stdout.write(`${name.padEnd(width)}  ${size.padStart(10)}  ${license.padEnd(10)}  ${description}\n`);
   }

@@ -1,13 +1,12 @@
 // Flags that commands share, and what they become.
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { defaultSampling, type Resize, resizes } from '../encode/sampling.js';
 import { VideoFeatures, type VideoPart } from '../encode/videoFeatures.js';
 import { type PromptTemplateName, promptTemplateNames } from '../llm/templates.js';
-import { defaultOptions, type Gpu, gpus, type LongVLMOptions, type Resize } from '../load/options.js';
+import { defaultOptions, type Gpu, gpus, type LongVLMOptions } from '../load/options.js';
 import type { LongVLM } from '../longvlm.js';
-import { readNano } from '../models/nano.js';
-import type { Preset } from '../models/preset.js';
-import { type Reduction, reductions } from '../reduce/reduceTokens.js';
-import { type VisionPrecision, visionPrecisions } from '../tower/clip/towerGraph.js';
+import { type Reduction, reductionNames } from '../reduce/reducers.js';
+import { type VisionPrecision, visionPrecisions } from '../tower/precision.js';
 
 /** What {@link addTowerOptions}, {@link addSamplingOptions} and {@link addLanguageOptions} read. */
 export type ModelFlags = {
@@ -17,6 +16,9 @@ export type ModelFlags = {
   projector?: string;
   llm?: string;
   frames?: number;
+  fps?: number;
+  start?: number;
+  end?: number;
   segmentFrames?: number;
   mergeTokens?: number;
   globalLayers?: number;
@@ -72,35 +74,20 @@ function option(flags: string, description: string, env?: string): Option {
   return env === undefined ? made : made.env(env);
 }
 
-type DefaultedOption =
-  | 'frames'
-  | 'segmentFrames'
-  | 'tokensPerSegment'
-  | 'globalLayers'
-  | 'resize'
-  | 'reduction'
-  | 'temperature';
-
-/** What the embedded model has instead of {@link defaultOptions}. */
-const embedded = readEmbedded();
-
-function readEmbedded(): Partial<Preset['options']> {
-  try {
-    return readNano().options;
-  } catch {
-    // Help works in a broken installation, too; loading the model says what is wrong with it.
-    return {};
-  }
+/**
+ * What a flag's help says of its default. The default itself comes from {@link LongVLM.load}, which knows the model: that
+ * may have its own.
+ */
+function withDefault(description: string, value: string | number): string {
+  return `${description} (default: the model's own, or ${value})`;
 }
 
-/**
- * What a flag's help says of its default: both values where the embedded model has its own. The default itself comes
- * from {@link LongVLM.load}, which knows whether models were named.
- */
-function withDefault(description: string, name: DefaultedOption): string {
-  const value = defaultOptions[name];
-  const own = embedded[name] ?? value;
-  return `${description} (default: ${own === value ? value : `${own}; with models of your own: ${value}`})`;
+/** Reads a time: seconds, or [hours:]minutes:seconds. */
+function seconds(text: string): number {
+  const parts = /^(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)$/.exec(text);
+  if (!parts) throw new InvalidArgumentError('Give seconds, or a time such as 1:02:03.5.');
+  const [, hours = 0, minutes = 0, rest = 0] = parts.map(Number).map((value) => value || 0);
+  return hours * 3600 + minutes * 60 + rest;
 }
 
 /** The vision tower, and where it runs. */
@@ -140,29 +127,41 @@ export function addTowerOptions(command: Command): Command {
 function addSamplingOptions(command: Command): Command {
   return command
     .addOption(
-      option('--frames <n>', withDefault('frames sampled from the whole video', 'frames')).argParser(integer(1)),
+      option('--frames <n>', withDefault('frames sampled, evenly', defaultSampling.frames))
+        .argParser(integer(1))
+        .conflicts('fps'),
     )
     .addOption(
-      option('--segment-frames <n>', withDefault('frames in one segment', 'segmentFrames')).argParser(integer(1)),
+      option('--fps <n>', 'frames a second in place of a number, rounded to whole segments').argParser(
+        decimal(0, Number.POSITIVE_INFINITY),
+      ),
     )
     .addOption(
-      option('--merge-tokens <n>', withDefault('tokens kept of each segment', 'tokensPerSegment')).argParser(
+      option('--start <time>', 'where the wanted part begins: seconds, or 1:02:03 (default: 0)').argParser(seconds),
+    )
+    .addOption(option('--end <time>', 'where it ends (default: the end of the video)').argParser(seconds))
+    .addOption(
+      option('--segment-frames <n>', withDefault('frames in one segment', defaultSampling.segmentFrames)).argParser(integer(1)),
+    )
+    .addOption(
+      option('--merge-tokens <n>', withDefault('tokens kept of each segment', defaultSampling.tokensPerSegment)).argParser(
         integer(1),
       ),
     )
     .addOption(
       option(
         '--global-layers <n>',
-        withDefault('last layers whose [CLS] is averaged over all frames', 'globalLayers'),
-      ).argParser(integer(1)),
+        withDefault('last layers whose [CLS] is averaged over all frames; 0 for none', defaultSampling.globalLayers),
+      ).argParser(integer(0)),
     )
     .addOption(
-      option('--resize <how>', withDefault('how frames are made square', 'resize')).choices(['crop', 'squash', 'pad']),
+      option('--resize <how>', withDefault('how frames are made square', defaultSampling.resize)).choices(resizes),
     )
     .addOption(
-      option('--reduction <how>', withDefault("how a segment's patches become few tokens", 'reduction')).choices(
-        reductions,
-      ),
+      option(
+        '--reduction <how>',
+        withDefault("how a segment's patches become few tokens", defaultSampling.reduction),
+      ).choices(reductionNames()),
     )
     .option('--no-cache', 'encode the video again, and keep nothing of it (see longvlm cache)');
 }
@@ -208,7 +207,7 @@ export function addAnswerOptions(command: Command, own: { temperature?: number }
       option(
         '--temperature <t>',
         own.temperature === undefined
-          ? withDefault(temperature, 'temperature')
+          ? withDefault(temperature, defaultOptions.temperature)
           : `${temperature} (default: ${own.temperature})`,
       ).argParser(decimal(0, Number.POSITIVE_INFINITY)),
     )
@@ -235,11 +234,12 @@ export function addAnswerOptions(command: Command, own: { temperature?: number }
 
 /** The flags as {@link LongVLM.load} takes them; undefined stands for its default. A command loads what it comes to need. */
 export function loadOptions({ mergeTokens, ...flags }: ModelFlags): LongVLMOptions {
-  const { model, vision, projector, llm, frames, segmentFrames, globalLayers, resize, reduction } = flags;
+  const { model, vision, projector, llm } = flags;
+  const { frames, fps, start, end, segmentFrames, globalLayers, resize, reduction } = flags;
   const { offline, threads, ffmpeg, visionPrecision, device, gpu, gpuLayers, cache } = flags;
   return {
     ...{ model, vision, projector, llm, offline },
-    ...{ frames, segmentFrames, tokensPerSegment: mergeTokens, globalLayers, resize, reduction },
+    ...{ frames, fps, start, end, segmentFrames, tokensPerSegment: mergeTokens, globalLayers, resize, reduction },
     ...{ threads, ffmpeg, visionPrecision, device, gpu, gpuLayers, cache },
     lazy: true,
   };

@@ -1,7 +1,6 @@
 // A progress bar on stderr, when that is a terminal.
 import { SingleBar } from 'cli-progress';
 import type { Progress } from '../base/progress.js';
-import type { EncodeProgress } from '../encode/encodeVideo.js';
 
 const labels: Readonly<Record<Progress['stage'], string>> = {
   download: 'downloading',
@@ -27,9 +26,8 @@ export class ProgressBar {
   #bar: SingleBar | undefined;
   #label = '';
 
-  readonly onProgress = (progress: Progress | EncodeProgress): void => {
+  readonly onProgress = ({ stage, done, total, unit, name }: Progress): void => {
     if (!process.stderr.isTTY) return;
-    const { stage, done, total, unit, name } = inOneShape(progress);
     const label = (stage === 'download' && name?.split('/').at(-1)) || labels[stage];
     const [divisor, text] = units[unit];
     const value = Math.round(done / divisor);
@@ -57,9 +55,4 @@ export class ProgressBar {
     this.#bar = undefined;
     this.#label = '';
   }
-}
-
-function inOneShape(progress: Progress | EncodeProgress): Progress {
-  if ('done' in progress) return progress;
-  return { stage: progress.stage, done: progress.frames, total: progress.totalFrames, unit: 'frames' };
 }

@@ -4,8 +4,12 @@ import type { LongVLM } from '../longvlm.js';
 
 /** The `video` object of `--json`. */
 export function videoReport(features: VideoFeatures, part: VideoPart = 'both') {
+  const { frames, fps, start, end } = features.sampling;
   return {
-    frames: features.sampling.frames,
+    frames,
+    ...(fps !== undefined && { fps }),
+    ...(start !== undefined && { start }),
+    ...(end !== undefined && { end }),
     segments: features.segments,
     tokens: features.tokenCountOf(part),
     duration: features.source.durationSeconds,
@@ -13,8 +17,8 @@ export function videoReport(features: VideoFeatures, part: VideoPart = 'both') {
 }
 
 /** The `devices` object of `--json`: what was really in use; of the tower, where it was needed. */
-export function devicesOf({ parts }: LongVLM, vision: string | undefined) {
-  const { projector, llm } = parts;
+export function devicesOf({ models }: LongVLM, vision: string | undefined) {
+  const { projector, llm } = models;
   return { vision, projector: projector?.device, llm: llm?.device, gpuLayers: llm?.gpuLayers };
 }
 
@@ -25,7 +29,8 @@ export function warningLines({ warnings }: { readonly warnings: readonly string[
 
 /** What was used, in one line. */
 export function videoLine(features: VideoFeatures, part: VideoPart = 'both'): string {
-  const { frames, segments, tokens, duration } = videoReport(features, part);
+  const { frames, segments, tokens, duration, start, end } = videoReport(features, part);
+  const range = start !== undefined && end !== undefined ? `${start.toFixed(1)} to ${end.toFixed(1)} s of ` : '';
   const used = frames > features.source.frameCount ? ` (the video has only ${features.source.frameCount})` : '';
-  return `${frames} frames${used} of ${duration.toFixed(1)} s in ${segments} segments, ${tokens} tokens`;
+  return `${frames} frames${used} of ${range}${duration.toFixed(1)} s in ${segments} segments, ${tokens} tokens`;
 }

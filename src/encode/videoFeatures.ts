@@ -1,7 +1,9 @@
 import path from 'node:path';
+import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { type Float32Tensor, float32Tensor, numberToHalf, type Tensor, toFloat32 } from '../base/tensor.js';
-import { checkFinite, checkObject, checkOneOf, checkString, wrongValue } from '../base/validate.js';
+import { integer, nonEmptyString, number, parse } from '../base/schema.js';
+import { checkFinite, checkOneOf, checkString, wrongValue } from '../base/validate.js';
 import { version } from '../base/version.js';
 import {
   openSafetensors,
@@ -11,28 +13,34 @@ import {
   writeSafetensors,
 } from '../files/safetensors.js';
 import type { WeightFile } from '../files/tensorFile.js';
-import { type Reduction, reductions } from '../reduce/reduceTokens.js';
+
+import { resizes, type Sampling } from './sampling.js';
 
 const formatName = 'longvlm.features';
 const formatVersion = '1';
 
-/** How a video was sampled and merged. */
-export type Sampling = {
-  /** Frames taken from the whole video (T). */
-  readonly frames: number;
-  /** Frames in one segment (K). */
-  readonly segmentFrames: number;
-  /** Tokens kept of each segment (M). */
-  readonly tokensPerSegment: number;
-  /** Last hidden states whose [CLS] is kept (E). */
-  readonly globalLayers: number;
-  /** How frames were made square. */
-  readonly resize: 'crop' | 'squash' | 'pad';
-  /** How a segment's patches became few. */
-  readonly reduction: Reduction;
-  /** Groups of channels whose mean decides what is merged. */
-  readonly mergeHeads: number;
-};
+const samplingRecord = v.object({
+  frames: integer(1),
+  segmentFrames: integer(1),
+  tokensPerSegment: integer(1),
+  globalLayers: integer(0),
+  resize: v.picklist(resizes),
+  // Files from before there was a choice do not name it.
+  reduction: v.optional(nonEmptyString, 'merge'),
+  mergeHeads: v.optional(integer(1)),
+  start: v.optional(number(0)),
+  end: v.optional(number(0)),
+  fps: v.optional(number(0)),
+});
+
+const sourceRecord = v.object({
+  name: v.string(),
+  durationSeconds: number(0),
+  frameCount: integer(1),
+  width: integer(1),
+  height: integer(1),
+  warnings: v.array(v.string()),
+});
 
 /** Which tokens of a video a language model sees: the global semantics, the segments' local tokens, or both. */
 export type VideoPart = 'both' | 'local' | 'global';
@@ -70,17 +78,19 @@ export type VideoFeaturesInit = {
   timestamps: Float32Array;
   sampling: Sampling;
   tower: string;
+  /** Identity of the projector, where the tokens are those behind it. */
+  projector?: string | undefined;
   source: VideoSource;
 };
 
 /**
- * What encoding a video gives: the local tokens of every segment and the global semantics of the whole.
- * Independent of the projector and the language model; belongs to one vision tower.
+ * What encoding a video gives: the local tokens of every segment and the global semantics of the whole. Belongs to one
+ * vision tower; independent of the language model, and of the projector unless a reducer stood behind that.
  */
 export class VideoFeatures {
   /** Merged patch tokens [segments, tokensPerSegment, channels], in temporal order. */
   readonly local: Float32Tensor;
-  /** Mean [CLS] of the last hidden states [globalLayers, channels], oldest layer first. */
+  /** Mean [CLS] of the last hidden states [globalLayers, channels], oldest layer first; no rows where `globalLayers` is 0. */
   readonly global: Float32Tensor;
   /** Patches in each local token [segments, tokensPerSegment]. */
   readonly sizes: Float32Tensor;
@@ -89,6 +99,8 @@ export class VideoFeatures {
   readonly sampling: Sampling;
   /** Identity of the vision tower. */
   readonly tower: string;
+  /** Identity of the projector whose output the tokens are; undefined where they are the tower's, to be projected. */
+  readonly projector: string | undefined;
   readonly source: VideoSource;
 
   constructor(init: VideoFeaturesInit) {
@@ -98,6 +110,7 @@ export class VideoFeatures {
     this.timestamps = init.timestamps;
     this.sampling = init.sampling;
     this.tower = init.tower;
+    this.projector = init.projector;
     this.source = init.source;
   }
 
@@ -120,15 +133,26 @@ export class VideoFeatures {
   }
 
   /**
-   * Global and local tokens in the order in which the projector takes them [tokens, channels].
+   * Global and local tokens in the order in which the projector takes them [tokens, channels]: a view of the features'
+   * own memory where that can be, which is not to be written.
    * @param part to leave one kind out. Defaults to `both`.
+   * @throws RangeError where there are none of that kind
    */
   tokens(part: VideoPart = 'both'): Float32Tensor {
     const count = this.tokenCountOf(part);
+    if (count === 0)
+      throw new RangeError(
+        `Expected both or local for part but received '${part}': the features of ${this.source.name} have no global tokens (globalLayers 0)`,
+      );
+    const dims = [count, this.channels];
+    const [global, local] = [this.global.data, this.local.data];
+    if (part !== 'both') return float32Tensor(part === 'local' ? local : global, dims);
+    if (global.buffer === local.buffer && global.byteOffset + global.byteLength === local.byteOffset)
+      return float32Tensor(new Float32Array(global.buffer, global.byteOffset, count * this.channels), dims);
     const data = new Float32Array(count * this.channels);
-    if (part !== 'local') data.set(this.global.data);
-    if (part !== 'global') data.set(this.local.data, part === 'both' ? this.global.data.length : 0);
-    return float32Tensor(data, [count, this.channels]);
+    data.set(global);
+    data.set(local, global.length);
+    return float32Tensor(data, dims);
   }
 
   /**
@@ -155,6 +179,7 @@ export class VideoFeatures {
         format_version: formatVersion,
         longvlm_version: version,
         tower: this.tower,
+        ...(this.projector !== undefined && { projector: this.projector }),
         sampling: JSON.stringify(this.sampling),
         video: JSON.stringify(this.source),
       },
@@ -179,14 +204,11 @@ export class VideoFeatures {
         `is of format version ${metadata.format_version}, and this release reads ${formatVersion}`,
         'Encode the video again.',
       );
-    // Files from before there was a choice do not name it.
-    const reduction: Reduction = 'merge';
-    const sampling: Sampling = { reduction, ...parseRecord<Omit<Sampling, 'reduction'>>(file, metadata, 'sampling') };
-    const source = parseRecord<VideoSource>(file, metadata, 'video');
+    const sampling = readSampling(file, metadata);
+    const source = parseRecord(file, metadata, 'video', sourceRecord);
     const tower = metadata.tower ?? '';
-    checkSampling(file, sampling);
     const segments = sampling.frames / sampling.segmentFrames;
-    const channels = opened.tensors.get('global')?.shape[1] ?? 0;
+    const channels = opened.tensors.get('local')?.shape[2] ?? 0;
     const features = new VideoFeatures({
       local: await readShaped(opened, 'local', [segments, sampling.tokensPerSegment, channels]),
       global: await readShaped(opened, 'global', [sampling.globalLayers, channels]),
@@ -194,6 +216,7 @@ export class VideoFeatures {
       timestamps: (await readShaped(opened, 'timestamps', [sampling.frames])).data,
       sampling,
       tower,
+      projector: metadata.projector,
       source,
     });
     if (options.tower !== undefined) features.checkTower(options.tower, file);
@@ -211,29 +234,46 @@ export class VideoFeatures {
       `${name} were made by the vision tower ${this.tower}, not by ${tower}. Encode the video again with this tower.`,
     );
   }
+
+  /** @throws LongVLMError `ERR_LONGVLM_MISMATCH` when they are the output of another projector than `projector` */
+  checkProjector(projector: string): void {
+    if (this.projector === undefined || this.projector === projector) return;
+    throw new LongVLMError(
+      'ERR_LONGVLM_MISMATCH',
+      `The features of ${this.source.name} are the output of the projector ${this.projector}, not of ${projector}. Encode the video again with this projector.`,
+    );
+  }
 }
 
 function damaged(file: string, cause: string, remedy = 'Encode the video again.'): LongVLMError {
   return new LongVLMError('ERR_LONGVLM_WEIGHTS', `${file} ${cause}. ${remedy}`);
 }
 
-function parseRecord<T extends object>(file: string, metadata: Readonly<Record<string, string>>, key: string): T {
+/** What `schema` makes of a record in the metadata. */
+function parseRecord<const Schema extends v.GenericSchema>(
+  file: string,
+  metadata: Readonly<Record<string, string>>,
+  key: string,
+  schema: Schema,
+): v.InferOutput<Schema> {
   try {
-    return checkObject(key, JSON.parse(metadata[key] ?? 'null') as T);
+    return parse(schema, JSON.parse(metadata[key] ?? 'null'), key, `${key}.`);
   } catch (error) {
     throw damaged(file, `has no readable '${key}' in its metadata (${messageOf(error)})`);
   }
 }
 
-function checkSampling(file: string, sampling: Sampling): void {
-  const counts = ['frames', 'segmentFrames', 'tokensPerSegment', 'globalLayers', 'mergeHeads'] as const;
-  for (const key of counts)
-    if (!Number.isSafeInteger(sampling[key]) || sampling[key] < 1)
-      throw damaged(file, `has ${String(sampling[key])} for sampling.${key} in its metadata`);
-  if (!reductions.includes(sampling.reduction))
-    throw damaged(file, `has ${String(sampling.reduction)} for sampling.reduction in its metadata`);
+function readSampling(file: string, metadata: Readonly<Record<string, string>>): Sampling {
+  const { mergeHeads, start, end, fps, ...sampling } = parseRecord(file, metadata, 'sampling', samplingRecord);
   if (sampling.frames % sampling.segmentFrames !== 0)
     throw damaged(file, `has ${sampling.frames} frames in segments of ${sampling.segmentFrames} in its metadata`);
+  return {
+    ...sampling,
+    ...(mergeHeads !== undefined && { mergeHeads }),
+    ...(start !== undefined && { start }),
+    ...(end !== undefined && { end }),
+    ...(fps !== undefined && { fps }),
+  };
 }
 
 async function readShaped(file: WeightFile, name: string, shape: readonly number[]): Promise<Float32Tensor> {

@@ -5,6 +5,7 @@ import type { Progress } from '../base/progress.js';
 import { checkFunction, checkObject, checkString, wrongType } from '../base/validate.js';
 import { version } from '../base/version.js';
 import { FeaturesCache } from '../encode/featuresCache.js';
+import { samplingIdentity } from '../encode/sampling.js';
 import type { VideoFeatures } from '../encode/videoFeatures.js';
 import { weightsFingerprint } from '../files/fileFingerprint.js';
 import { type AskOptions, checkAskOptions } from '../llm/answer.js';
@@ -112,7 +113,7 @@ export async function evaluate(
     for (const [video, indices] of byVideo(entries)) {
       const left = indices.filter((index) => !predictions.has(index));
       if (left.length === 0) continue;
-      const features = await vlm.encode(video, { cache, signal });
+      const features = await vlm.encode(video, { cache, sampling: given.sampling, signal });
       warnings.push(...features.source.warnings);
       for await (const [index, answers] of answersAbout(vlm, features, entries, left, { ...settings, signal })) {
         await resumed?.append(index, answers);
@@ -176,7 +177,7 @@ function byVideo(entries: readonly DatasetEntry[]): Map<string, number[]> {
 async function checkQuestions(
   vlm: LongVLM,
   entries: readonly DatasetEntry[],
-  settings: Pick<ChatOptions, 'part' | 'template' | 'system' | 'contextSize'>,
+  settings: Pick<ChatOptions, 'part' | 'sampling' | 'template' | 'system' | 'contextSize'>,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   for (const entry of entries) {
@@ -192,9 +193,14 @@ async function checkQuestions(
   }
 }
 
-async function identityOf(vlm: LongVLM, entries: readonly DatasetEntry[], settings: object): Promise<RunIdentity> {
-  const { projector, llm } = vlm.parts;
-  const { sampling, template } = vlm;
+async function identityOf(
+  vlm: LongVLM,
+  entries: readonly DatasetEntry[],
+  { sampling: request, ...settings }: Pick<ChatOptions, 'sampling'>,
+): Promise<RunIdentity> {
+  const { projector, llm } = vlm.models;
+  const { template } = vlm;
+  const sampling = samplingIdentity(vlm.encoder.settle(request));
   return {
     dataset: hashOf(entries),
     model: hashOf([vlm.tower, projector?.identity, llm && (await weightsFingerprint(llm.path))]),

@@ -1,178 +1,111 @@
-// The parts of a LongVLM: loaded side by side, fitting together, and what is to be said of them.
-import path from 'node:path';
+// Models loaded side by side, and whether they fit together.
 import { LongVLMError } from '../base/errors.js';
-import { wrongValue } from '../base/validate.js';
-import { mergeSchedule } from '../kernels/index.js';
+import type { VideoEncoderOptions } from '../encode/videoEncoder.js';
+import { VideoEncoder } from '../encode/videoEncoder.js';
 import { LanguageModel } from '../llm/model.js';
 import { Projector } from '../projector/projector.js';
-import type { VisionPrecision } from '../tower/clip/towerGraph.js';
-import { VisionEncoder } from '../tower/visionEncoder.js';
-import { type SettledOptions, samplingOf } from './options.js';
+import { checkOptions, type LoadVideoEncoderOptions, type LongVLMOptions, type SettledOptions } from './options.js';
+import { resolveModels } from './resolve.js';
 
-/** What `LongVLM.parts` tells. */
-export type LongVLMParts = {
-  readonly vision: {
-    readonly path: string;
-    readonly identity: string;
-    /** ONNX Runtime's execution provider; left out while the tower is not started, see `LongVLMOptions.lazy`. */
-    readonly device?: string;
-    /** What its linear layers are computed in. */
-    readonly precision: VisionPrecision;
-    readonly imageSize: number;
-    readonly patchSize: number;
-    readonly channels: number;
-    readonly layers: number;
-    readonly heads: number;
-    readonly patches: number;
-    /** Hidden state that patches come from; there are `layers` + 1 of them, the first being 0. */
-    readonly patchLayer: number;
-    /** What a reader should know. */
-    readonly note?: string;
-  };
-  readonly projector?: {
-    readonly path: string;
-    readonly identity: string;
-    readonly kind: string;
-    /** ONNX Runtime's execution provider; left out while the projector is not started, see `LongVLMOptions.lazy`. */
-    readonly device?: string;
-    readonly inChannels: number;
-    readonly outChannels: number;
-  };
-  readonly llm?: {
-    readonly path: string;
-    readonly name: string;
-    /** What llama.cpp computes on: `cpu`, `cuda`, `vulkan` or `metal`. */
-    readonly device: string;
-    /** Layers that are on the GPU. */
-    readonly gpuLayers: number;
-    readonly width: number;
-    readonly trainContextSize: number;
-    /** Layout of conversations that name none. */
-    readonly template: string;
-  };
+/** Models that were loaded: a projector and a language model where they were named. */
+export type LoadedModels = {
+  readonly encoder: VideoEncoder;
+  readonly projector: Projector | undefined;
+  readonly llm: LanguageModel | undefined;
 };
 
-/** The parts of a LongVLM. */
-export type Parts = { vision: VisionEncoder; projector: Projector | undefined; llm: LanguageModel | undefined };
+/**
+ * A {@link VideoEncoder} of models by name or on the hub, as {@link LongVLM.load} takes them. Of these only the vision tower
+ * is downloaded, and the file of the projector where that holds the tower.
+ * @throws as {@link LongVLM.load}
+ */
+export async function loadVideoEncoder(options: LoadVideoEncoderOptions = {}): Promise<VideoEncoder> {
+  const { llm: _, ...own } = options as LongVLMOptions;
+  checkOptions(own);
+  own.signal?.throwIfAborted();
+  const { options: settled } = await resolveModels(own, ['vision']);
+  return VideoEncoder.create(encoderOptions(settled, undefined));
+}
 
 /**
- * Loads what is named.
- * @throws what the parts throw; LongVLMError `ERR_LONGVLM_MISMATCH` when they do not fit together
+ * Loads what is named, and lets all go again when something fails.
+ * @throws what the models throw
  */
-export async function loadParts(settled: SettledOptions, signal: AbortSignal | undefined): Promise<Parts> {
-  const parts: Partial<Parts> = {};
-  try {
-    // Every part is waited for, also when one fails, so that what did load can be freed.
-    const loads = await Promise.allSettled([
-      VisionEncoder.create({
-        path: settled.vision,
-        globalLayers: settled.globalLayers,
-        precision: settled.visionPrecision,
-        device: settled.device,
-        lazy: settled.lazy,
-        ...(settled.threads !== undefined && { threads: settled.threads }),
-        ...(signal && { signal }),
-      }).then((vision) => {
-        parts.vision = vision;
-      }),
-      settled.projector === undefined
-        ? undefined
-        : Projector.load(settled.projector, {
-            device: settled.device,
-            lazy: settled.lazy,
-            ...(settled.threads !== undefined && { threads: settled.threads }),
-            ...(signal && { signal }),
-          }).then((projector) => {
-            parts.projector = projector;
-          }),
-      settled.llm === undefined
-        ? undefined
-        : LanguageModel.load({
-            path: settled.llm,
-            device: settled.gpu === 'off' ? 'cpu' : settled.gpu,
-            ...(settled.gpuLayers !== undefined && { gpuLayers: settled.gpuLayers }),
-            lazy: settled.lazy,
-            ...(settled.threads !== undefined && { threads: settled.threads }),
-            ...(settled.onProgress && { onProgress: settled.onProgress }),
-            ...(signal && { signal }),
-          }).then((llm) => {
-            parts.llm = llm;
-          }),
-    ]);
-    const failed = loads.find((load) => load.status === 'rejected');
-    if (failed) throw failed.reason;
-    const { vision, projector, llm } = parts;
-    const whole = { vision: vision!, projector, llm };
-    checkFit(settled, whole);
-    return whole;
-  } catch (error) {
-    await Promise.all([parts.vision?.dispose(), parts.projector?.dispose(), parts.llm?.dispose()]);
-    throw error;
-  }
+export async function loadModels(settled: SettledOptions): Promise<LoadedModels> {
+  const loaded: { -readonly [Key in keyof LoadedModels]?: LoadedModels[Key] } = {};
+  // Each is waited for, also when one fails, so that what did load can be freed.
+  const loads = await Promise.allSettled([
+    loadSight(settled, loaded),
+    loadLanguageModel(settled).then((llm) => {
+      loaded.llm = llm;
+    }),
+  ]);
+  const failed = loads.find((load) => load.status === 'rejected');
+  const models = { encoder: loaded.encoder!, projector: loaded.projector, llm: loaded.llm };
+  if (!failed) return models;
+  await disposeModels(models);
+  throw failed.reason;
 }
 
-/** @param template name of the layout of conversations that name none */
-export function describeParts(
-  { vision, projector, llm }: Parts,
-  options: SettledOptions,
-  template: string,
-): LongVLMParts {
-  const { config } = vision;
-  return {
-    vision: {
-      path: path.resolve(options.vision),
-      identity: vision.identity,
-      ...(vision.device !== undefined && { device: vision.device }),
-      precision: options.visionPrecision,
-      imageSize: config.imageSize,
-      patchSize: config.patchSize,
-      channels: config.channels,
-      layers: config.layers,
-      heads: config.heads,
-      patches: config.patches,
-      patchLayer: config.patchLayer,
-      ...(config.patchLayer === config.layers && {
-        note: `the file ends with the layer that patches come from: global layers are counted from hidden state ${config.layers}`,
-      }),
-    },
-    ...(projector && {
-      projector: {
-        path: path.resolve(options.projector!),
-        identity: projector.identity,
-        kind: projector.kind,
-        ...(projector.device !== undefined && { device: projector.device }),
-        inChannels: projector.inChannels,
-        outChannels: projector.outChannels,
-      },
-    }),
-    ...(llm && {
-      llm: {
-        path: llm.path,
-        name: llm.name,
-        device: llm.device,
-        gpuLayers: llm.gpuLayers,
-        width: llm.width,
-        trainContextSize: llm.trainContextSize,
-        template,
-      },
-    }),
-  };
+/** Frees models, as far as they are there. */
+export async function disposeModels({ encoder, projector, llm }: Partial<LoadedModels>): Promise<void> {
+  await Promise.all([encoder?.dispose(), projector?.dispose(), llm?.dispose()]);
 }
 
-function checkFit(options: SettledOptions, { vision, projector, llm }: Parts): void {
-  const { segmentFrames, tokensPerSegment, mergeHeads } = samplingOf(options, vision.config.heads);
-  const { channels, patches } = vision.config;
-  mergeSchedule(segmentFrames * patches, tokensPerSegment);
-  if (channels % mergeHeads !== 0)
-    wrongValue('mergeHeads', `divisor of the vision tower's ${channels} channels`, mergeHeads);
+/** Tower and projector, side by side; a reducer behind the projector needs the one in the other. */
+async function loadSight(
+  settled: SettledOptions,
+  loaded: { encoder?: VideoEncoder; projector?: Projector | undefined },
+): Promise<void> {
+  loaded.projector = await loadProjector(settled);
+  loaded.encoder = await VideoEncoder.open(encoderOptions(settled, loaded.projector));
+}
+
+async function loadProjector({ projector, device, threads, lazy, onProgress, signal }: SettledOptions) {
+  if (projector === undefined) return undefined;
+  return Projector.load(projector, {
+    device,
+    lazy,
+    ...(threads !== undefined && { threads }),
+    ...(onProgress && { onProgress }),
+    ...(signal && { signal }),
+  });
+}
+
+async function loadLanguageModel({ llm, gpu, gpuLayers, threads, lazy, onProgress, signal }: SettledOptions) {
+  if (llm === undefined) return undefined;
+  return LanguageModel.load({
+    path: llm,
+    device: gpu === 'off' ? 'cpu' : gpu,
+    lazy,
+    ...(gpuLayers !== undefined && { gpuLayers }),
+    ...(threads !== undefined && { threads }),
+    ...(onProgress && { onProgress }),
+    ...(signal && { signal }),
+  });
+}
+
+function encoderOptions(settled: SettledOptions, projector: Projector | undefined): VideoEncoderOptions {
+  const { vision, visionPrecision, device, threads, lazy, cache, ffmpeg, onProgress, signal, sampling } = settled;
+  return { ...sampling, vision, visionPrecision, device, threads, lazy, cache, ffmpeg, projector, onProgress, signal };
+}
+
+/**
+ * @throws RangeError for a sampling that does not fit the tower; LongVLMError `ERR_LONGVLM_MISMATCH` for models that do not
+ * fit each other
+ */
+export function checkFit({ projector: file, vision, llm: model }: SettledOptions, models: LoadedModels): void {
+  const { encoder, projector, llm } = models;
+  encoder.settle();
+  const { channels } = encoder.config;
   if (projector && projector.inChannels !== channels)
     throw new LongVLMError(
       'ERR_LONGVLM_MISMATCH',
-      `The projector ${options.projector} takes ${projector.inChannels} channels but the vision tower ${options.vision} gives ${channels}. Use the projector that was trained for this tower.`,
+      `The projector ${file} takes ${projector.inChannels} channels but the vision tower ${vision} gives ${channels}. Use the projector that was trained for this tower.`,
     );
   if (projector && llm && projector.outChannels !== llm.width)
     throw new LongVLMError(
       'ERR_LONGVLM_MISMATCH',
-      `The projector ${options.projector} gives ${projector.outChannels} channels but the language model ${options.llm} takes ${llm.width}. Use the projector that was trained for this language model.`,
+      `The projector ${file} gives ${projector.outChannels} channels but the language model ${model} takes ${llm.width}. Use the projector that was trained for this language model.`,
     );
 }

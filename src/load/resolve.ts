@@ -1,55 +1,47 @@
-// From what a caller names to files on this machine: presets, models of the catalogue, references to the hub, mmproj files.
-
+// From what a caller names to files on this machine: models of the catalogue, references to the hub, mmproj files.
 import { isGguf } from '../files/openWeights.js';
-import { catalogue } from '../models/catalogue.js';
-import type { HubProgress } from '../models/hub/hub.js';
+import { defaultModel, knownModel } from '../models/catalogue.js';
 import { fetchModel, isHubReference, type ModelRole } from '../models/hub/reference.js';
-import { readNano } from '../models/nano.js';
 import { type LongVLMOptions, namesModels, type SettledOptions, settleOptions, visionIsMissing } from './options.js';
 
 /** Options with everything settled, and models that are files or folders. */
 export type Resolved = {
   readonly options: SettledOptions;
-  /** Name of the preset that they come from, such as `nano`. */
+  /** Name of the known model that they come from, such as `nano`. */
   readonly preset: string | undefined;
 };
 
 /**
  * Settles what is to be loaded, downloading what lies on the hub.
+ * @param roles which models are wanted; others are neither downloaded nor named in the result
  * @throws RangeError for a model that is not in the catalogue; TypeError where no vision tower is named; LongVLMError
  * `ERR_LONGVLM_PRESET`, `ERR_LONGVLM_HUB`, `ERR_LONGVLM_FILE`; `signal.reason`
  */
-export async function resolveModels(options: LongVLMOptions): Promise<Resolved> {
-  const preset = presetOf(options);
-  // Settled first: what does not fit is known before gigabytes are downloaded.
-  const settled = settleOptions(options, preset?.options);
-  const [projector, llm] = [await located(settled, 'projector'), await located(settled, 'llm')];
-  const vision = settled.vision === undefined ? await towerIn(projector) : await located(settled, 'vision');
-  return {
-    options: { ...settled, vision: vision!, ...(projector && { projector }), ...(llm && { llm }) },
-    preset: preset?.name,
-  };
+export async function resolveModels(
+  options: LongVLMOptions,
+  roles: readonly ModelRole[] = ['vision', 'projector', 'llm'],
+): Promise<Resolved> {
+  const preset = options.model ?? (namesModels(options) ? undefined : defaultModel);
+  const { vision: named, ...settled } = settleOptions(options, preset === undefined ? {} : knownModel(preset).options);
+  const files: { projector?: string; llm?: string } = {};
+  // A tower that nobody names may lie in the projector's file.
+  const tower = named === undefined ? undefined : await located(settled, 'vision', named);
+  for (const role of ['projector', 'llm'] as const) {
+    const wanted = roles.includes(role) || (role === 'projector' && tower === undefined);
+    const file = wanted ? await located(settled, role, settled[role]) : undefined;
+    if (file !== undefined) files[role] = file;
+  }
+  const vision = tower ?? (await towerIn(files.projector));
+  return { options: { ...settled, projector: undefined, llm: undefined, ...files, vision }, preset };
 }
 
-function presetOf(options: LongVLMOptions): { readonly name: string; readonly options: LongVLMOptions } | undefined {
-  const { model } = options;
-  if (model === undefined) return namesModels(options) ? undefined : readNano();
-  if (model === 'nano') return readNano();
-  const known = catalogue.find(({ name }) => name === model);
-  if (known) return known;
-  const names = ['nano', ...catalogue.map(({ name }) => name)];
-  throw new RangeError(`Expected ${names.join(', ')} for model but received ${JSON.stringify(model)}`);
-}
-
-async function located(options: LongVLMOptions, role: ModelRole): Promise<string | undefined> {
-  const named = options[role];
+async function located(
+  { offline, onProgress, signal }: LongVLMOptions,
+  role: ModelRole,
+  named: string | undefined,
+): Promise<string | undefined> {
   if (named === undefined || !isHubReference(named)) return named;
-  const { offline, onDownload, signal } = options;
-  return fetchModel(named, role, {
-    offline,
-    signal,
-    ...(onDownload && { onProgress: (progress: HubProgress) => onDownload(progress) }),
-  });
+  return fetchModel(named, role, { offline, signal, onProgress });
 }
 
 /** The tower in an mmproj file. */

@@ -1,17 +1,26 @@
-// Models that are known by name: where they lie on the hub, and how they were trained to be used.
-import { defaultOptions, type LongVLMOptions } from '../load/options.js';
+// Models that are known by name: where they lie, and how they were trained to be used.
+import { fileURLToPath } from 'node:url';
+import { defaultSampling } from '../encode/sampling.js';
+import { type ModelUse, readPreset } from './preset.js';
 
 /** A model of the catalogue. */
 export type KnownModel = {
   readonly name: string;
   readonly description: string;
   readonly license: string;
-  /** Bytes to download, about. */
+  /** Bytes to download, about; `0` for one that comes with this package. */
   readonly bytes: number;
-  readonly options: Readonly<Required<Pick<LongVLMOptions, 'llm' | 'projector' | keyof typeof llava>>>;
+  /** @throws LongVLMError `ERR_LONGVLM_PRESET` for a model in this package whose files are not whole */
+  readonly options: ModelUse;
 };
 
-const { frames, segmentFrames, tokensPerSegment, globalLayers } = defaultOptions;
+/** The model that is loaded where none is named. */
+export const defaultModel = 'nano';
+
+// Beside `dist`, where this file is compiled to, as beside `src`.
+const nanoFolder = fileURLToPath(new URL('../../models/nano', import.meta.url));
+
+const { frames, segmentFrames, tokensPerSegment, globalLayers } = defaultSampling;
 
 // LLaVA pads frames to a square, as its own preprocessing does; BakLLaVA was trained with LLaVA's code and prompt. None was
 // trained on videos: how they are cut and merged is the paper's way.
@@ -22,10 +31,20 @@ const llava = {
   segmentFrames,
   tokensPerSegment,
   globalLayers,
-} as const satisfies LongVLMOptions;
+} as const satisfies Partial<ModelUse>;
 
 /** Sizes and licences as the hub states them. */
 export const catalogue: readonly KnownModel[] = [
+  {
+    name: 'nano',
+    description: 'the embedded model, for one small made-up world',
+    license: 'mit',
+    bytes: 0,
+    // Read when it is asked for: help and lists need no files.
+    get options() {
+      return readPreset('nano', nanoFolder, 'Name vision, projector and llm, or install a longvlm that has it.');
+    },
+  },
   {
     name: 'llava-1.5-7b',
     description: 'LLaVA-1.5 on Vicuna 7B, 4 bits',
@@ -82,3 +101,11 @@ export const catalogue: readonly KnownModel[] = [
     },
   },
 ];
+
+/** The model of that name. @throws RangeError where there is none */
+export function knownModel(name: string): KnownModel {
+  const known = catalogue.find((model) => model.name === name);
+  if (known) return known;
+  const names = catalogue.map((model) => model.name).join(', ');
+  throw new RangeError(`Expected ${names} for model but received ${JSON.stringify(name)}`);
+}

@@ -1,30 +1,32 @@
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
+import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
-import { checkObject, wrongType } from '../base/validate.js';
-import { checkOptions, type LongVLMOptions } from '../load/options.js';
+import { integer, nonEmptyString, number, parse } from '../base/schema.js';
+import { resizes, type SamplingRequest } from '../encode/sampling.js';
+import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate } from '../llm/templates.js';
 
-const requiredKeys = [
-  'frames',
-  'segmentFrames',
-  'tokensPerSegment',
-  'globalLayers',
-  'resize',
-  'temperature',
-  'template',
-] as const;
-const optionalKeys = ['mergeHeads', 'reduction'] as const;
-
-type UseOptions = Required<Pick<LongVLMOptions, (typeof requiredKeys)[number]>> &
-  Pick<LongVLMOptions, (typeof optionalKeys)[number]>;
-type ModelOptions = Required<Pick<LongVLMOptions, 'vision' | 'projector' | 'llm'>>;
-
-/** Models that belong together, and how they were trained to be used. */
-export type Preset = {
-  readonly name: string;
-  /** What LongVLM.load() takes where its caller says nothing else. */
-  readonly options: Readonly<ModelOptions & UseOptions>;
+/** Models that belong together, and how they were trained to be used: what `LongVLM.load()` takes in place of its defaults. */
+export type ModelUse = SamplingRequest & {
+  /** Undefined where the tower lies in the projector's file. */
+  readonly vision?: string;
+  readonly projector: string;
+  readonly llm: string;
+  readonly template: PromptTemplateName | PromptTemplate;
+  readonly temperature?: number;
 };
+
+const useRecord = v.object({
+  frames: integer(1),
+  segmentFrames: integer(1),
+  tokensPerSegment: integer(1),
+  globalLayers: integer(0),
+  resize: v.picklist(resizes),
+  temperature: number(0),
+  template: v.union([v.string(), v.looseObject({})]),
+  mergeHeads: v.optional(integer(1)),
+  reduction: v.optional(nonEmptyString),
+});
 
 /**
  * Reads a preset: a folder with `clip/`, `projector.safetensors`, `llm.gguf`, and in `preset.json` how they are used, by
@@ -33,8 +35,8 @@ export type Preset = {
  * @param remedy how one comes by a whole folder, as a sentence
  * @throws LongVLMError `ERR_LONGVLM_PRESET` when the folder is missing, incomplete or damaged
  */
-export function readPreset(name: string, folder: string, remedy: string): Preset {
-  const models: ModelOptions = {
+export function readPreset(name: string, folder: string, remedy: string): ModelUse {
+  const models = {
     vision: path.join(folder, 'clip'),
     projector: path.join(folder, 'projector.safetensors'),
     llm: path.join(folder, 'llm.gguf'),
@@ -43,7 +45,7 @@ export function readPreset(name: string, folder: string, remedy: string): Preset
   try {
     for (const file of [description, path.join(models.vision, 'model.safetensors'), models.projector, models.llm])
       if (!existsSync(file)) throw new Error(`${file} does not exist`);
-    return { name, options: { ...models, ...readUse(description) } };
+    return { ...models, ...readUse(description) };
   } catch (error) {
     throw new LongVLMError(
       'ERR_LONGVLM_PRESET',
@@ -53,11 +55,14 @@ export function readPreset(name: string, folder: string, remedy: string): Preset
   }
 }
 
-function readUse(file: string): UseOptions {
-  const given = checkObject(file, JSON.parse(readFileSync(file, 'utf8')) as Partial<UseOptions>);
-  for (const key of requiredKeys) if (given[key] === undefined) wrongType(key, `value in ${file}`, undefined);
-  checkOptions(given);
+function readUse(file: string): Omit<ModelUse, 'vision' | 'projector' | 'llm'> {
   // Other keys are for people, or for a later release.
-  const known = [...requiredKeys, ...optionalKeys].filter((key) => given[key] !== undefined);
-  return Object.fromEntries(known.map((key) => [key, given[key]])) as UseOptions;
+  const { template, mergeHeads, reduction, ...use } = parse(useRecord, JSON.parse(readFileSync(file, 'utf8')), file);
+  resolvePromptTemplate(template as ModelUse['template']);
+  return {
+    ...use,
+    template: template as ModelUse['template'],
+    ...(mergeHeads !== undefined && { mergeHeads }),
+    ...(reduction !== undefined && { reduction }),
+  };
 }

@@ -5,8 +5,9 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { float32Tensor } from '../../dist/base/tensor.js';
 import { LongVLM, readSegments, VideoFeatures, VisionEncoder } from '../../dist/index.js';
-import { frameGeometry, normalizationTables, normalizeFrames } from '../../dist/tower/preprocess.js';
+import { frameGeometry } from '../../dist/tower/pixels.js';
 import { pico, picoOptions, relativeError } from '../fixtures/index.js';
+import { normalizeFrames } from '../fixtures/vision/normalize.js';
 
 const { T, K, E } = pico.expected.config;
 const S = T / K;
@@ -31,7 +32,7 @@ beforeAll(async () => {
         frames,
         pixels.subarray((index * pixels.length) / S),
         config.imageSize,
-        normalizationTables(config),
+        config,
       );
     const size = config.imageSize;
     patches = (await encoder.forward(float32Tensor(pixels, [T, 3, size, size]))).patches.data;

@@ -76,7 +76,7 @@ describe('the chat template of a model', () => {
       const vlm = await LongVLM.load({ ...picoOptions, ...options });
       try {
         const { tokenIds } = await vlm.ask(pico.video, 'What is it?', { maxTokens: 8, temperature: 0 });
-        return { name: vlm.template.name, inInfo: vlm.parts.llm!.template, tokenIds };
+        return { name: vlm.template.name, inInfo: vlm.models.llm!.template, tokenIds };
       } finally {
         await vlm.dispose();
       }

@@ -118,11 +118,11 @@ describe('hf: references', () => {
     ['hf:some/split', 'llm', 'big-Q4_0-00001-of-00002.gguf'],
     ['hf:some/projector/mm_projector.safetensors', 'projector', 'mm_projector.safetensors'],
     ['hf:some/llava', 'projector', 'mm_projector.bin'],
-  ] as const)('%s as %s is %s', async (text, role, file) => {
-    expect((await fetchModel(text, role)).split('/').at(-1)).toBe(file);
+  ] as const)('%s as %s is %s', async (text, part, file) => {
+    expect((await fetchModel(text, part)).split('/').at(-1)).toBe(file);
   });
 
-  test('a model in several files is there whole', async () => {
+  test('a model in parts is there whole', async () => {
     const first = await fetchModel('hf:some/split:Q4_0', 'llm');
     expect((await readFile(first.replace('00001-of', '00002-of'))).length).toBeGreaterThan(0);
   });
@@ -136,8 +136,8 @@ describe('hf: references', () => {
     ['hf:some/unusual', 'llm', /It has model\.IQ2_XS\.gguf, model\.IQ3_M\.gguf\. Name a file/],
     ['hf:some/single', 'projector', /some\/single holds no mmproj file as GGUF\. Name a file/],
     ['hf:some/clip', 'llm', /holds no language model as GGUF/],
-  ] as const)('%s as %s is refused', async (text, role, message) => {
-    await expect(fetchModel(text, role)).rejects.toMatchObject({
+  ] as const)('%s as %s is refused', async (text, part, message) => {
+    await expect(fetchModel(text, part)).rejects.toMatchObject({
       code: 'ERR_LONGVLM_HUB',
       message: expect.stringMatching(message),
     });
@@ -153,7 +153,7 @@ describe('LongVLM.load()', () => {
 
   test.each(catalogue.map(({ name }) => name))('%s by name, and again without a network', async (model) => {
     const seen = new Set<string>();
-    const vlm = await LongVLM.load({ model, device: 'cpu', threads: 1, onDownload: ({ name }) => seen.add(name!) });
+    const vlm = await LongVLM.load({ model, device: 'cpu', threads: 1, onProgress: ({ stage, name }) => stage === 'download' && seen.add(name!) });
     await vlm.dispose();
     expect(vlm.preset).toBe(model);
     expect(vlm.template.name).toBe('vicuna_v1_1');
@@ -184,8 +184,8 @@ describe('LongVLM.load()', () => {
   test('each part from where it lies', async () => {
     const vlm = await loaded({ vision: 'hf:some/clip', projector: pico.projector, llm: 'hf:some/quants:Q4_K_M' });
     expect(vlm.preset).toBeUndefined();
-    expect(vlm.parts).toMatchObject({ vision: { layers: 6 }, projector: { kind: 'linear' } });
-    expect(vlm.parts.vision.path.startsWith(process.env.HF_HOME!)).toBe(true);
+    expect(vlm.models).toMatchObject({ vision: { layers: 6 }, projector: { kind: 'linear' } });
+    expect(vlm.models.vision.path.startsWith(process.env.HF_HOME!)).toBe(true);
   });
 
   test('of a model in many files only those that hold the part', async () => {
@@ -208,7 +208,7 @@ describe('LongVLM.load()', () => {
 
   test('a preset with a part of its own', async () => {
     const vlm = await loaded({ model: 'bakllava-1', projector: pico.projector, vision: pico.clip });
-    expect(vlm.parts).toMatchObject({ projector: { kind: 'linear' }, vision: { layers: 6 } });
+    expect(vlm.models).toMatchObject({ projector: { kind: 'linear' }, vision: { layers: 6 } });
   });
 
   test('refuses names that nobody knows, before anything else', async () => {

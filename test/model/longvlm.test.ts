@@ -4,12 +4,13 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Float32Tensor, float32Tensor } from '../../dist/base/tensor.js';
 import { openSafetensors, readTensor, writeSafetensors } from '../../dist/files/safetensors.js';
-import { type EncodeProgress, LongVLM, VideoFeatures } from '../../dist/index.js';
+import { LongVLM, type Progress, VideoFeatures } from '../../dist/index.js';
 import { mergeTokens, poolClsTokens } from '../../dist/kernels/index.js';
-import { frameGeometry, normalizationTables, normalizeFrames } from '../../dist/tower/preprocess.js';
-import { VisionEncoder } from '../../dist/tower/visionEncoder.js';
+import { frameGeometry } from '../../dist/tower/pixels.js';
+import { VisionEncoder } from '../../dist/encode/visionEncoder.js';
 import { readSegments } from '../../dist/video/frames.js';
 import { cosine, expected, pico, picoOptions, relativeError } from '../fixtures/index.js';
+import { normalizeFrames } from '../fixtures/vision/normalize.js';
 
 const { question } = pico.expected.prompt;
 const greedy = { temperature: 0, maxTokens: 16 };
@@ -78,7 +79,7 @@ describe('from the file to patches', () => {
           segment.frames,
           pixels.subarray(segment.index * (pixels.length / (T / K))),
           config.imageSize,
-          normalizationTables(config),
+          config,
         );
       const { patches } = await encoder.forward(float32Tensor(pixels, [T, 3, config.imageSize, config.imageSize]));
       expect(cosine(patches.data, (await expected('patches')).data)).toBeGreaterThan(0.999);
@@ -121,9 +122,9 @@ describe('LongVLM.encode()', () => {
   });
 
   test('reports every segment as it is done', async () => {
-    const seen: EncodeProgress[] = [];
+    const seen: Progress[] = [];
     await vlm.encode(pico.video, { onProgress: (progress) => seen.push(progress) });
-    expect(seen.map(({ stage, frames }) => `${stage} ${frames}`)).toEqual([
+    expect(seen.map(({ stage, done }) => `${stage} ${done}`)).toEqual([
       'probe 0',
       'encode 0',
       'encode 5',
@@ -131,7 +132,7 @@ describe('LongVLM.encode()', () => {
       'encode 15',
       'encode 20',
     ]);
-    expect(seen.every(({ totalFrames }) => totalFrames === 20)).toBe(true);
+    expect(seen.every(({ total, unit, name }) => total === 20 && unit === 'frames' && name === 'video.mp4')).toBe(true);
   });
 
   test.each(['probe', 'encode'] as const)('ends at an abort while in stage %s, and can encode again', async (stage) => {
@@ -140,7 +141,7 @@ describe('LongVLM.encode()', () => {
     const encoding = vlm.encode(pico.video, {
       signal: controller.signal,
       onProgress: (progress) => {
-        if (progress.stage === stage && (stage === 'probe' || progress.frames === 5)) controller.abort(reason);
+        if (progress.stage === stage && (stage === 'probe' || progress.done === 5)) controller.abort(reason);
       },
     });
     await expect(encoding).rejects.toBe(reason);
@@ -302,12 +303,17 @@ describe('VideoFeatures', () => {
     [
       'frames that are no number',
       () => rewritten('nan', { sampling: sampling({ frames: null }) }),
-      /null for sampling\.frames/,
+      /Expected positive integer for sampling\.frames but received null/,
     ],
     [
-      'another reduction',
-      () => rewritten('how', { sampling: sampling({ reduction: 'shuffle' }) }),
-      /shuffle for sampling\.reduction/,
+      'a reduction that is no name',
+      () => rewritten('how', { sampling: sampling({ reduction: 5 }) }),
+      /for sampling\.reduction but received 5/,
+    ],
+    [
+      'another resize',
+      () => rewritten('resize', { sampling: sampling({ resize: 'stretch' }) }),
+      /one of crop, squash, pad for sampling\.resize but received 'stretch'/,
     ],
   ])('refuses %s', async (_, make, message) => {
     await expect(VideoFeatures.load(await make())).rejects.toMatchObject({
@@ -425,7 +431,7 @@ describe('LongVLM.load()', () => {
       'RangeError',
       /divisor of the vision tower's 64 channels for mergeHeads/,
     ],
-    ['more global layers than there are', { globalLayers: 8 }, 'RangeError', /between 1 and 7 for globalLayers/],
+    ['more global layers than there are', { globalLayers: 8 }, 'RangeError', /between 0 and 7 for globalLayers/],
     ['another resize', { resize: 'stretch' }, 'RangeError', /one of crop, squash, pad for resize/],
     ['another reduction', { reduction: 'drop' }, 'RangeError', /one of merge, pool, subsample for reduction/],
     [
@@ -479,8 +485,9 @@ describe('LongVLM.load()', () => {
     const reason = new Error('no');
     await expect(LongVLM.load({ ...picoOptions, signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
     const controller = new AbortController();
-    const loading = LongVLM.load({ ...picoOptions, signal: controller.signal });
-    setTimeout(() => controller.abort(reason), 2);
+    // The language model is half read when it comes.
+    const onProgress = ({ stage }: Progress) => stage === 'load' && controller.abort(reason);
+    const loading = LongVLM.load({ ...picoOptions, onProgress, signal: controller.signal });
     await expect(loading).rejects.toBe(reason);
   });
 

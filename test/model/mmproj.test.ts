@@ -5,7 +5,7 @@ import { type Float32Tensor, float32Tensor } from '../../dist/base/tensor.js';
 import { LongVLM, VideoFeatures } from '../../dist/index.js';
 import { mergeTokens, poolClsTokens } from '../../dist/kernels/index.js';
 import { Projector } from '../../dist/projector/projector.js';
-import { VisionEncoder } from '../../dist/tower/visionEncoder.js';
+import { VisionEncoder } from '../../dist/encode/visionEncoder.js';
 import { type GgufContent, loadGguf, toQ8, writeGguf } from '../fixtures/gguf/write.js';
 import { expected, pico, picoOptions, relativeError } from '../fixtures/index.js';
 import { temporaryFolder } from '../fixtures/vision/index.js';
@@ -148,7 +148,7 @@ describe('the projector of an mmproj file', () => {
   test("with the reference's features gives its embeddings, and the 16 greedy tokens", async () => {
     const vlm = await LongVLM.load({ ...picoOptions, vision: pico.mmproj, projector: pico.mmproj });
     try {
-      expect(vlm.parts.projector).toMatchObject({ kind: 'mlp2x_gelu', inChannels: 64, outChannels: 64 });
+      expect(vlm.models.projector).toMatchObject({ kind: 'mlp2x_gelu', inChannels: 64, outChannels: 64 });
       const { local, sizes } = await encodeStored(pico.mmproj, 1);
       const features = new VideoFeatures({
         local,
@@ -156,7 +156,7 @@ describe('the projector of an mmproj file', () => {
         // State 6, which is among them, is not in the file.
         global: await expected('global'),
         timestamps: new Float32Array(T),
-        sampling: vlm.sampling,
+        sampling: { ...vlm.sampling, frames: T },
         tower: vlm.tower,
         source: { name: 'pixels', durationSeconds: 20, frameCount: 252, width: 128, height: 96, warnings: [] },
       });

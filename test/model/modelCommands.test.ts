@@ -125,7 +125,7 @@ describe('longvlm models', () => {
     const { code, stdout } = await longvlm('models');
     expect(code).toBe(0);
     const lines = stdout.trim().split('\n');
-    expect(lines).toHaveLength(catalogue.length + 1);
+    expect(lines).toHaveLength(catalogue.length);
     expect(lines[0]).toMatch(/^nano +in the box +mit /);
     expect(stdout).toMatch(/^llava-1\.5-7b +4\.7 GB +llama2 /m);
   });

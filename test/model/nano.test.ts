@@ -3,12 +3,13 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { LongVLM, type PromptTemplate, type VideoFeatures } from '../../dist/index.js';
-import { readNano } from '../../dist/models/nano.js';
+import { knownModel } from '../../dist/models/catalogue.js';
 import { start } from '../fixtures/commandLine.js';
 import { pico, picoOptions } from '../fixtures/index.js';
 
 // What holds whatever nano's weights and numbers are: that it is what is used where nothing else is named.
-const { options: nano } = readNano();
+const { options } = knownModel('nano');
+const nano = options as typeof options & Record<'frames' | 'segmentFrames' | 'tokensPerSegment' | 'globalLayers', number>;
 const folder = fileURLToPath(new URL('../../models/nano', import.meta.url));
 const quick = { device: 'cpu', threads: 1 } as const;
 const question = 'What comes first?';
@@ -28,9 +29,9 @@ beforeAll(async () => {
 afterAll(() => vlm.dispose());
 
 describe('LongVLM.load() without models', () => {
-  test("loads nano's parts, and samples as nano was trained", () => {
+  test("loads nano's models, and samples as nano was trained", () => {
     expect(vlm.preset).toBe('nano');
-    expect(vlm.parts).toMatchObject({
+    expect(vlm.models).toMatchObject({
       vision: { path: path.join(folder, 'clip') },
       projector: { path: path.join(folder, 'projector.safetensors') },
       llm: { path: path.join(folder, 'llm.gguf') },
@@ -148,10 +149,10 @@ describe('longvlm without models', () => {
     expect((await longvlm('info')).stdout).toMatch(/^preset\n {2}name +nano\n/m);
   });
 
-  test("help names nano's default, and the one for other models where it differs", async () => {
+  test('help names the default of models that have none of their own', async () => {
     const help = (await longvlm('ask', '--help')).stdout.replace(/\s+/g, ' ');
-    expect(help).toContain('frames sampled from the whole video (default: 100)');
-    expect(help).toContain(`frames in one segment (default: ${nano.segmentFrames}; with models of your own: 10)`);
-    expect(help).toContain(`(default: ${nano.temperature}; with models of your own: 0.2)`);
+    expect(help).toContain("frames sampled, evenly (default: the model's own, or 100)");
+    expect(help).toContain("frames in one segment (default: the model's own, or 10)");
+    expect(help).toContain("(default: the model's own, or 0.2)");
   });
 });

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { elementCount, type Float32Tensor, float32Tensor } from '../../dist/base/tensor.js';
 import { mergeTokensSync } from '../../dist/kernels/index.js';
-import { VisionEncoder } from '../../dist/tower/visionEncoder.js';
+import { VisionEncoder } from '../../dist/encode/visionEncoder.js';
 import { expected, pico, relativeError } from '../fixtures/index.js';
 import {
   convert,
@@ -250,7 +250,7 @@ describe('VisionEncoder refuses', () => {
     });
     await expect(create({ globalLayers: 8 })).rejects.toMatchObject({
       name: 'RangeError',
-      message: 'Expected integer between 1 and 7 for globalLayers but received 8 of type number',
+      message: 'Expected integer between 0 and 7 for globalLayers but received 8 of type number',
     });
     await expect(create({ threads: 0 })).rejects.toMatchObject({
       name: 'RangeError',
@@ -330,9 +330,12 @@ describe('VisionEncoder as an object', () => {
     const long = float32Tensor(new Float32Array(2000 * 3 * 56 * 56), [2000, 3, 56, 56]);
     const controller = new AbortController();
     const reason = new Error('enough');
+    // Calls are served in order: once the first is done, the next is under way.
+    const first = encoder.forward(rows(pixels, 0, 1));
     const call = encoder.forward(long, { signal: controller.signal });
-    const queued = encoder.encodeSegment(segmentFrames(0), { tokensPerSegment: 6, signal: controller.signal });
-    setTimeout(() => controller.abort(reason), 50);
+    const queued = encoder.forward(rows(pixels, 0, 1), { signal: controller.signal });
+    await first;
+    controller.abort(reason);
     await expect(call).rejects.toBe(reason);
     await expect(queued).rejects.toBe(reason);
     const { patches } = await encoder.forward(rows(pixels, 0, 2));
@@ -357,11 +360,13 @@ describe('VisionEncoder as an object', () => {
 
   test('can be released, and starts again with the next call', async () => {
     const own = await VisionEncoder.create({ path: pico.clip, threads });
-    const before = own.forward(rows(pixels, 0, 1));
+    const encode = () => own.encodeSegment(segmentFrames(0), { tokensPerSegment: 6 });
+    const before = [own.forward(rows(pixels, 0, 1)), encode()];
     await own.release();
     expect([own.device, own.disposed]).toEqual([undefined, false]);
-    const again = await own.forward(rows(pixels, 0, 1));
-    expect(again).toEqual(await before);
+    const again = [own.forward(rows(pixels, 0, 1)), encode()];
+    expect(await Promise.all(again)).toEqual(await Promise.all(before));
+    expect(own.device).toBe('cpu');
     await own.dispose();
     await own.release();
   });
@@ -382,8 +387,11 @@ describe('VisionEncoder as an object', () => {
     const own = await VisionEncoder.create({ path, threads, lazy: true });
     const [weights, away] = ['model.safetensors', 'away'].map((name) => join(path, name));
     await rename(weights!, away!);
-    await expect(own.forward(rows(pixels, 0, 1))).rejects.toMatchObject({ code: 'ERR_LONGVLM_INFERENCE' });
+    const encode = () => own.encodeSegment(segmentFrames(0), { tokensPerSegment: 6 });
+    await expect(encode()).rejects.toMatchObject({ code: 'ERR_LONGVLM_INFERENCE' });
+    await expect(own.forward(rows(pixels, 0, 1))).rejects.toMatchObject({ code: 'ERR_LONGVLM_FILE' });
     await rename(away!, weights!);
+    expect((await encode()).local.dims).toEqual([6, 64]);
     expect((await own.forward(rows(pixels, 0, 1))).patches.dims).toEqual([1, 16, 64]);
     await own.dispose();
   });
@@ -417,7 +425,7 @@ describe('VisionEncoder as an object', () => {
   async function inProcess(script: string): Promise<{ code: number; stdout: string; stderr: string }> {
     const module = (path: string) => JSON.stringify(fileURLToPath(new URL(`../../dist/${path}`, import.meta.url)));
     const preamble = `
-      import { VisionEncoder } from ${module('tower/visionEncoder.js')};
+      import { VisionEncoder } from ${module('encode/visionEncoder.js')};
       import { float32Tensor } from ${module('base/tensor.js')};
       const create = (options) => VisionEncoder.create({ path: ${JSON.stringify(pico.clip)}, threads: 1, ...options });
       const pixels = (frames) => float32Tensor(new Float32Array(frames * 3 * 56 * 56), [frames, 3, 56, 56]);`;
@@ -439,8 +447,11 @@ describe('VisionEncoder as an object', () => {
   test('survives process.exit() while the tower runs', async () => {
     const ended = await inProcess(`
       const encoder = await create();
+      const first = encoder.forward(pixels(1));
       void encoder.forward(pixels(3000));
-      setTimeout(() => process.exit(7), 100);`);
+      // Served in order: the second is under way.
+      await first;
+      process.exit(7);`);
     expect(ended).toEqual({ code: 7, stdout: '', stderr: '' });
   });
 

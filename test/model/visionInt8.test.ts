@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { float32Tensor } from '../../dist/base/tensor.js';
-import { VisionEncoder } from '../../dist/tower/visionEncoder.js';
+import { VisionEncoder } from '../../dist/encode/visionEncoder.js';
 import { cosine, expected, pico } from '../fixtures/index.js';
 import { loadTensors, type Tensors, temporaryFolder, writeClip } from '../fixtures/vision/index.js';
 

@@ -3,23 +3,11 @@ import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { LongVLMError } from '../../base/errors.js';
 import { fileError } from '../../base/fileError.js';
-import type { TowerShape } from './towerGraph.js';
+import type { PixelRules } from '../source.js';
+import type { ClipShape } from './towerGraph.js';
 
-/** How pixels become a tower's input: `(value · rescale - mean) / std`, per channel. */
-export type PixelNormalization = {
-  readonly mean: readonly [number, number, number];
-  readonly std: readonly [number, number, number];
-  readonly rescale: number;
-};
-
-/** A vision tower as its folder describes it. */
-export type VisionConfig = TowerShape &
-  PixelNormalization & {
-    /** The model's own way to make a frame square: crop the middle, or squash. */
-    readonly resize: 'crop' | 'squash';
-    /** Pixels of a frame's shorter edge before the middle is cropped. */
-    readonly shortestEdge: number;
-  };
+/** A CLIP tower as its files describe it. */
+export type ClipConfig = ClipShape & Omit<PixelRules, 'imageSize'>;
 
 /** Where a tower's parts lie. */
 export type VisionFiles = { readonly config: string; readonly preprocessor: string; readonly weights: string };
@@ -51,7 +39,7 @@ export async function visionFiles(path: string): Promise<VisionFiles> {
  * @throws LongVLMError `ERR_LONGVLM_FILE` when config.json is missing; `ERR_LONGVLM_UNSUPPORTED` for anything but a CLIP
  * vision tower; `ERR_LONGVLM_WEIGHTS` for damaged or contradicting values.
  */
-export async function readVisionConfig(files: VisionFiles): Promise<VisionConfig> {
+export async function readVisionConfig(files: VisionFiles): Promise<ClipConfig> {
   const shape = readShape(await readJson(files.config), files.config);
   const preprocessor = await readJson(files.preprocessor).catch((error: LongVLMError) => {
     if (isMissing(error)) return undefined;
@@ -60,7 +48,7 @@ export async function readVisionConfig(files: VisionFiles): Promise<VisionConfig
   return { ...shape, ...readPixels(new Fields(files.preprocessor, preprocessor ?? {}), shape.imageSize) };
 }
 
-function readShape(root: Json, path: string): TowerShape {
+function readShape(root: Json, path: string): ClipShape {
   const type = root.model_type;
   const nested = isJson(root.vision_config) ? root.vision_config : undefined;
   const isClip = type === 'clip' || (type === 'llava' && nested?.model_type === 'clip_vision_model');
@@ -74,7 +62,7 @@ function readShape(root: Json, path: string): TowerShape {
   const imageSize = fields.size('image_size', 224);
   const patchSize = fields.size('patch_size', 32);
   const layers = fields.size('num_hidden_layers', 12);
-  const shape: TowerShape = {
+  const shape: ClipShape = {
     channels: fields.size('hidden_size', 768),
     intermediateSize: fields.size('intermediate_size', 3072),
     layers,
@@ -94,7 +82,7 @@ function readShape(root: Json, path: string): TowerShape {
   return shape;
 }
 
-function readPixels(fields: Fields, imageSize: number): Omit<VisionConfig, keyof TowerShape> {
+function readPixels(fields: Fields, imageSize: number): Omit<PixelRules, 'imageSize'> {
   const normalize = fields.flag('do_normalize');
   const resized = edges(fields, 'size', imageSize);
   const cropped = fields.flag('do_center_crop') ? edges(fields, 'crop_size', imageSize) : resized;

@@ -3,7 +3,7 @@ import { LongVLMError } from '../../base/errors.js';
 import { requireTensor } from '../../files/requireTensor.js';
 import { type TensorLocation, tensorNames, type WeightFile } from '../../files/tensorFile.js';
 import { classEmbedding, towerPrefix } from '../../files/tensorNames.js';
-import type { Affine, LayerWeights, TowerShape, TowerWeights } from './towerGraph.js';
+import type { Affine, LayerWeights, ClipShape, ClipWeights } from './towerGraph.js';
 
 /**
  * The tower's tensors, whatever stands before their names (`vision_model.`, `model.vision_tower.…`) and whatever else
@@ -12,7 +12,7 @@ import type { Affine, LayerWeights, TowerShape, TowerWeights } from './towerGrap
  * @throws LongVLMError `ERR_LONGVLM_WEIGHTS` that names the tensor which is missing, or of a wrong shape or type; as
  * {@link requireTensor}.
  */
-export function findTowerWeights(file: WeightFile, shape: TowerShape): TowerWeights {
+export function findTowerWeights(file: WeightFile, shape: ClipShape): ClipWeights {
   const prefix = towerPrefix(tensorNames(file));
   if (prefix === undefined)
     throw new LongVLMError(
@@ -55,13 +55,13 @@ export function tensorFinder(file: WeightFile, prefix = '') {
 }
 
 /** Every tensor of a tower, in the order of its graph. */
-export function tensorsOf({ layers, preNorm, ...embeddings }: TowerWeights): TensorLocation[] {
+export function tensorsOf({ layers, preNorm, ...embeddings }: ClipWeights): TensorLocation[] {
   const affines = [preNorm, ...layers.flatMap((layer) => Object.values(layer))];
   return [...Object.values(embeddings), ...affines.flatMap(({ weight, bias }) => [weight, bias])];
 }
 
 /** The matrices of the linear layers in all transformer layers. */
-export function linearMatricesOf({ layers }: TowerWeights): TensorLocation[] {
+export function linearMatricesOf({ layers }: ClipWeights): TensorLocation[] {
   return layers.flatMap(({ query, key, value, out, up, down }) =>
     [query, key, value, out, up, down].map(({ weight }) => weight),
   );

@@ -2,9 +2,9 @@
 import type { GgufFile } from '../../files/gguf.js';
 import { MmprojFields } from '../../files/mmprojFields.js';
 import type { WeightFile } from '../../files/tensorFile.js';
-import type { VisionConfig } from './huggingFaceConfig.js';
+import type { ClipConfig } from './huggingFaceConfig.js';
 import { tensorFinder } from './huggingFaceTower.js';
-import type { LayerWeights, TowerShape, TowerWeights } from './towerGraph.js';
+import type { LayerWeights, ClipShape, ClipWeights } from './towerGraph.js';
 
 /**
  * What an mmproj file says of its vision tower.
@@ -15,7 +15,7 @@ import type { LayerWeights, TowerShape, TowerWeights } from './towerGraph.js';
  * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for another kind of tower or projector; `ERR_LONGVLM_WEIGHTS` for values
  * that are missing or contradict each other.
  */
-export function readMmprojConfig(file: GgufFile): VisionConfig {
+export function readMmprojConfig(file: GgufFile): ClipConfig {
   const fields = new MmprojFields(file);
   fields.requireLlavaProjector();
   if (!file.tensors.has('v.class_embd') || !file.tensors.has('v.pre_ln.weight'))
@@ -69,7 +69,7 @@ function patchLayer(fields: MmprojFields, layers: number): number {
 }
 
 /** @throws LongVLMError `ERR_LONGVLM_WEIGHTS` that names the tensor which is missing, or of a wrong shape or type. */
-export function findMmprojTower(file: WeightFile, shape: TowerShape): TowerWeights {
+export function findMmprojTower(file: WeightFile, shape: ClipShape): ClipWeights {
   const { channels, intermediateSize, patchSize, patches } = shape;
   const { tensor, affine } = tensorFinder(file);
   const layer = (index: number): LayerWeights => {

@@ -1,9 +1,11 @@
 import type { EightBits } from '../../cache/eightBitMatrices.js';
 import { type Attribute, GraphBuilder, microsoft, type OnnxModel } from '../../compute/graphBuilder.js';
 import type { TensorLocation } from '../../files/tensorFile.js';
+import { normalizedPixels } from '../pixels.js';
+import type { PixelNormalization, TowerGraphOptions } from '../source.js';
 
-/** The sizes of a CLIP vision tower. */
-export type TowerShape = {
+/** The sizes of a CLIP vision tower, and how it computes. */
+export type ClipShape = {
   /** Channels of a token: C. */
   readonly channels: number;
   readonly intermediateSize: number;
@@ -34,16 +36,7 @@ export type LayerWeights = {
   readonly down: Affine;
 };
 
-/**
- * In what the linear layers are computed. `int8`: weights and inputs are rounded to eight bits, each output's weights and each
- * token by a scale of its own; sums are not.
- */
-export type VisionPrecision = (typeof visionPrecisions)[number];
-
-/** The names of {@link VisionPrecision}. */
-export const visionPrecisions = ['float32', 'int8'] as const;
-
-export type TowerWeights = {
+export type ClipWeights = {
   readonly classEmbedding: TensorLocation;
   readonly patchEmbedding: TensorLocation;
   readonly positionEmbedding: TensorLocation;
@@ -51,26 +44,22 @@ export type TowerWeights = {
   readonly layers: readonly LayerWeights[];
 };
 
+/** What the graph is made of. */
+export type ClipTower = { readonly shape: ClipShape; readonly pixels: PixelNormalization; readonly weights: ClipWeights };
+
 /**
- * The CLIP vision tower as a graph over weights in place; with the linear layers' matrices in `eightBits`, over those.
- *
- * Input `pixels` [n, 3, S, S]. Outputs `patches` [n, N, C], hidden state `patchLayer` without its first token, and `cls`
- * [n, globalLayers, C], the first token of each of the last `globalLayers` of the L+1 hidden states, oldest first.
+ * The CLIP vision tower as a graph over weights in place: see {@link TowerSource.graph}. Patches are hidden state
+ * `patchLayer` without its first token; summaries are the first token of each of the L+1 hidden states.
  *
  * Where the patches come from below, the last layer is computed for its first token only: nothing else of hidden state L
  * is asked for, and in that layer no other token's query or MLP reaches the first token.
  */
-export function buildTower(
-  shape: TowerShape,
-  weights: TowerWeights,
-  globalLayers: number,
-  eightBits?: ReadonlyMap<string, EightBits>,
-): Promise<OnnxModel> {
+export function buildTower({ shape, pixels, weights }: ClipTower, options: TowerGraphOptions): Promise<OnnxModel> {
   const { layers, patchLayer } = shape;
-  const tower = new TowerGraph(shape, weights, eightBits);
-  const cls: string[] = [];
+  const tower = new TowerGraph(shape, weights, options.eightBits);
+  const summaries: string[] = [];
   let patches = '';
-  let state = tower.embed();
+  let state = tower.embed(options.input === 'uint8' ? pixels : undefined);
   for (let index = 0; index <= layers; index++) {
     const firstOnly = index === layers && patchLayer < layers;
     if (index > 0) {
@@ -78,9 +67,9 @@ export function buildTower(
       state = firstOnly ? tower.layerOfFirstToken(state, layer) : tower.layer(state, layer, next);
     }
     if (index === patchLayer) patches = tower.withoutFirstToken(state.tokens);
-    if (index > layers - globalLayers) cls.push(firstOnly ? state.tokens : tower.firstToken(state.tokens));
+    summaries.push(firstOnly ? state.tokens : tower.firstToken(state.tokens));
   }
-  return tower.finish(patches, cls);
+  return tower.finish(patches, summaries);
 }
 
 /** A hidden state, and what the next layer's attention reads: the same, normalised; empty after the last layer. */
@@ -97,25 +86,30 @@ type Sum = readonly [string, string, Affine];
 
 // Values named `tokens` are [n·(N+1), C], as Gemm takes them; `batched` ones are [n, N+1, C].
 class TowerGraph {
-  readonly #shape: TowerShape;
-  readonly #weights: TowerWeights;
+  readonly #shape: ClipShape;
+  readonly #weights: ClipWeights;
   readonly #tokens: number;
   readonly #eightBits: ReadonlyMap<string, EightBits> | undefined;
   readonly #graph = new GraphBuilder('clip_vision_tower');
   readonly #scaled = new Map<string, Scaled>();
 
-  constructor(shape: TowerShape, weights: TowerWeights, eightBits: ReadonlyMap<string, EightBits> | undefined) {
+  constructor(shape: ClipShape, weights: ClipWeights, eightBits: ReadonlyMap<string, EightBits> | undefined) {
     this.#eightBits = eightBits;
     this.#shape = shape;
     this.#weights = weights;
     this.#tokens = shape.patches + 1;
   }
 
-  /** Hidden state 0: patch, class and position embeddings, normalised. */
-  embed(): State {
+  /**
+   * Hidden state 0: patch, class and position embeddings, normalised.
+   * @param normalization of pixels that come as they are; undefined for those that are normalised
+   */
+  embed(normalization: PixelNormalization | undefined): State {
     const { imageSize, patchSize, channels } = this.#shape;
     const graph = this.#graph;
-    const pixels = graph.input('pixels', ['frames', 3, imageSize, imageSize]);
+    const pixels = normalization
+      ? normalizedPixels(graph, imageSize, normalization)
+      : graph.input('pixels', ['frames', 3, imageSize, imageSize]);
     const grid = graph.node('Conv', [pixels, graph.weight(this.#weights.patchEmbedding)], {
       kernel_shape: [patchSize, patchSize],
       strides: [patchSize, patchSize],
@@ -154,12 +148,12 @@ class TowerGraph {
     return this.#graph.node('Slice', [this.#batched(tokens, this.#tokens), from!, to!, axis!]);
   }
 
-  finish(patches: string, cls: readonly string[]): Promise<OnnxModel> {
+  finish(patches: string, summaries: readonly string[]): Promise<OnnxModel> {
     const graph = this.#graph;
-    const stacked = cls.map((value) => graph.node('Unsqueeze', [value, graph.integers([1])]));
+    const stacked = summaries.map((value) => graph.node('Unsqueeze', [value, graph.integers([1])]));
     const { channels } = this.#shape;
     graph.output('patches', patches, ['frames', this.#tokens - 1, channels]);
-    graph.output('cls', graph.node('Concat', stacked, { axis: 1 }), ['frames', cls.length, channels]);
+    graph.output('summaries', graph.node('Concat', stacked, { axis: 1 }), ['frames', summaries.length, channels]);
     return graph.build();
   }
 

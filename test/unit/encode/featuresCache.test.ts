@@ -5,7 +5,8 @@ import { describe, expect, test } from 'vitest';
 import { hashFile } from '../../../dist/base/hash.js';
 import { float32Tensor } from '../../../dist/base/tensor.js';
 import { FeaturesCache } from '../../../dist/encode/featuresCache.js';
-import { type Sampling, VideoFeatures } from '../../../dist/encode/videoFeatures.js';
+import type { Sampling } from '../../../dist/encode/sampling.js';
+import { VideoFeatures } from '../../../dist/encode/videoFeatures.js';
 import { temporaryFolder } from '../../fixtures/vision/index.js';
 
 const folder = await temporaryFolder();

@@ -47,14 +47,11 @@ describe('readPreset()', () => {
   test('gives the options that LongVLM.load() takes', () => {
     const folder = folderWith({ ...use, mergeHeads: 2, comment: 'for people' });
     expect(read(folder)).toEqual({
-      name: 'tiny',
-      options: {
-        ...use,
-        mergeHeads: 2,
-        vision: path.join(folder, 'clip'),
-        projector: path.join(folder, 'projector.safetensors'),
-        llm: path.join(folder, 'llm.gguf'),
-      },
+      ...use,
+      mergeHeads: 2,
+      vision: path.join(folder, 'clip'),
+      projector: path.join(folder, 'projector.safetensors'),
+      llm: path.join(folder, 'llm.gguf'),
     });
   });
 
@@ -65,7 +62,7 @@ describe('readPreset()', () => {
     ['no language model', () => folderWith(use, 'llm.gguf'), /llm\.gguf does not exist/],
     ['half a description', () => folderWith(JSON.stringify(use).slice(0, 40)), /JSON/],
     ['no object', () => folderWith('null'), /Expected object for .*preset\.json but received null/],
-    ['no frames', () => folderWith({ ...use, frames: undefined }), /value in .*preset\.json for frames/],
+    ['no frames', () => folderWith({ ...use, frames: undefined }), /positive integer for frames but received undefined/],
     ['no temperature', () => folderWith({ ...use, temperature: undefined }), /for temperature but received undefined/],
     ['frames that are none', () => folderWith({ ...use, frames: 'many' }), /positive integer for frames .* 'many'/],
     ['another resize', () => folderWith({ ...use, resize: 'stretch' }), /one of crop, squash, pad for resize/],

@@ -1,4 +1,4 @@
-import { elementCount, type Float32Tensor, float32Tensor } from '../base/tensor.js';
+import { type Float32Tensor } from '../base/tensor.js';
 import {
   checkInteger,
   checkObject,
@@ -9,22 +9,23 @@ import {
   wrongType,
   wrongValue,
 } from '../base/validate.js';
-import { toEightBits } from '../cache/eightBitMatrices.js';
-import { type GraphSession, workerRuntime } from '../compute/runtime.js';
-import { fingerprint } from '../files/tensorFingerprint.js';
-import { mergeTokens } from '../kernels/index.js';
-import { type Reduction, reduceTokens, reductions } from '../reduce/reduceTokens.js';
-import type { VisionConfig } from './clip/huggingFaceConfig.js';
-import { linearMatricesOf, tensorsOf } from './clip/huggingFaceTower.js';
-import { buildTower, type VisionPrecision, visionPrecisions } from './clip/towerGraph.js';
-import { normalizationTables, normalizeFrames } from './preprocess.js';
-import { openTower } from './source.js';
+import { LongVLMError } from '../base/errors.js';
+import { mergeBySchedule } from '../reduce/merge.js';
+import type { Reducer } from '../reduce/reducer.js';
+import { checkReduction, makeReducer, type Reduction } from '../reduce/reducers.js';
+import { type VisionPrecision, visionPrecisions } from '../tower/precision.js';
+import type { TowerSource, VisionConfig } from '../tower/source.js';
+import { Tower } from '../tower/tower.js';
+import { type EncodedSegment, encodeSegment, lastLayers } from './segment.js';
 
 /** Options of {@link VisionEncoder.create}. */
 export type VisionEncoderOptions = {
   /** A Hugging Face CLIP folder (config.json, model.safetensors), the .safetensors file in one, or an mmproj .gguf file. */
   readonly path: string;
-  /** Last hidden states whose first token is given (E), from 1 to the tower's layers + 1. Defaults to `5`. */
+  /**
+   * Last hidden states whose first token is given (E), from 0 to those that the tower has. Defaults to `5`, or to as many as
+   * the tower has.
+   */
   readonly globalLayers?: number;
   /** What the linear layers are computed in. Defaults to `float32`. */
   readonly precision?: VisionPrecision;
@@ -43,31 +44,21 @@ export type EncodeSegmentOptions = {
   readonly tokensPerSegment?: number;
   /** Tokens merged away at each step; for `merge` only. */
   readonly schedule?: readonly number[];
-  /** How the patches become few: see {@link LongVLMOptions.reduction}. Defaults to `merge`. */
-  readonly reduction?: Reduction;
+  /** How the patches become few: see {@link SamplingRequest.reduction}. Defaults to `merge`. */
+  readonly reduction?: Reduction | Reducer;
   /** Groups of channels whose mean is compared. Defaults to the tower's attention heads. */
   readonly heads?: number;
-  /** Hands the frames' buffer over instead of copying it: it is detached afterwards. Defaults to `false`. */
+  /** Last hidden states whose first token is given (E). Defaults to the encoder's own. */
+  readonly globalLayers?: number;
+  /** Moves the frames' buffer instead of copying it: it is detached afterwards. Defaults to `false`. */
   readonly transfer?: boolean;
   readonly signal?: AbortSignal;
 };
 
-/** A segment of K frames, its patches merged or otherwise reduced. */
-export type EncodedSegment = {
-  /** [M, C]. */
-  readonly local: Float32Tensor;
-  /** [M], patches in each token: those that were averaged, or 1 where they were picked. */
-  readonly sizes: Float32Tensor;
-  /** [K, E, C], oldest layer first. */
-  readonly cls: Float32Tensor;
-};
-
-// Of ViT-L two frames at a time are as fast as ten: products of some hundred rows already fill the cores. More only takes
-// memory, and lengthens the time until an abort takes effect.
-const batchTokens = 512;
+const defaultGlobalLayers = 5;
 
 /**
- * A CLIP vision tower in a worker thread, over the weights where they lie.
+ * A vision tower in a worker thread, over the weights where they lie, for frames and segments of one's own.
  *
  * @example
  * ```ts
@@ -80,21 +71,13 @@ const batchTokens = 512;
  * ```
  */
 export class VisionEncoder {
-  readonly config: VisionConfig;
   /** Last hidden states whose first token is given: E. */
   readonly globalLayers: number;
-  /**
-   * A fingerprint of the tower: equal for the same weights and configuration wherever they lie, different for others.
-   * Names of tensors and files do not count; the element type does.
-   */
-  readonly identity: string;
-  readonly #graph: GraphSession;
+  readonly #tower: Tower;
 
-  private constructor(config: VisionConfig, globalLayers: number, identity: string, graph: GraphSession) {
-    this.config = config;
+  private constructor(tower: Tower, globalLayers: number) {
+    this.#tower = tower;
     this.globalLayers = globalLayers;
-    this.identity = identity;
-    this.#graph = graph;
   }
 
   /**
@@ -107,7 +90,8 @@ export class VisionEncoder {
   static async create(options: VisionEncoderOptions): Promise<VisionEncoder> {
     checkObject('options', options);
     const path = checkString('path', options.path);
-    const globalLayers = checkInteger('globalLayers', options.globalLayers ?? 5, 1);
+    const { globalLayers } = options;
+    if (globalLayers !== undefined) checkInteger('globalLayers', globalLayers, 0);
     const precision = checkOneOf('precision', options.precision ?? 'float32', visionPrecisions);
     const device = checkString('device', options.device ?? 'cpu');
     const threads = options.threads === undefined ? undefined : checkInteger('threads', options.threads, 1);
@@ -115,32 +99,46 @@ export class VisionEncoder {
     if (typeof lazy !== 'boolean') wrongType('lazy', 'boolean', lazy);
     const signal = checkSignal(options.signal);
     signal?.throwIfAborted();
+    const tower = await Tower.open({ path, precision, device, threads, lazy, signal });
+    try {
+      const { summaries } = tower.config;
+      const layers = globalLayers ?? Math.min(defaultGlobalLayers, summaries);
+      return new VisionEncoder(tower, checkInteger('globalLayers', layers, 0, summaries));
+    } catch (error) {
+      await tower.dispose();
+      throw error;
+    }
+  }
 
-    const { config, weights } = await openTower(path, signal);
-    checkInteger('globalLayers', globalLayers, 1, config.layers + 1);
-    const { resize: _, shortestEdge: __, ...description } = config;
-    const eightBits = precision === 'int8' ? await toEightBits(linearMatricesOf(weights), path, { signal }) : undefined;
-    const [identity, model] = await Promise.all([
-      fingerprint(eightBits ? { ...description, precision, roundedBy: 'token' } : description, tensorsOf(weights)),
-      buildTower(config, weights, globalLayers, eightBits),
-    ]);
-    const runtime = workerRuntime({ device, ...(threads !== undefined && { threads }) });
-    const batch = Math.max(1, Math.floor(batchTokens / config.patches));
-    const graph = await runtime.open(model, { name: 'The vision tower', batch, lazy, ...(signal && { signal }) });
-    return new VisionEncoder(config, globalLayers, identity, graph);
+  /** What the tower takes and gives. */
+  get config(): VisionConfig {
+    return this.#tower.config;
+  }
+
+  /** What else there is to know of the tower, by name: `layers`, say. */
+  get details(): TowerSource['details'] {
+    return this.#tower.details;
+  }
+
+  /**
+   * A fingerprint of the tower: equal for the same weights and configuration wherever they lie, different for others.
+   * Names of tensors and files do not count; the element type does.
+   */
+  get identity(): string {
+    return this.#tower.identity;
   }
 
   /** ONNX Runtime's execution provider that the tower runs on: `cpu`, `cuda` and so on; undefined before it is started. */
   get device(): string | undefined {
-    return this.#graph.device;
+    return this.#tower.device;
   }
 
   /**
-   * Runs the tower alone.
+   * Runs the tower alone, on pixels of one's own making. Its graph for them is made at the first call, and holds weights of
+   * its own beside those of {@link encodeSegment}.
    *
    * @param pixels normalised, float32 [n, 3, S, S], n at least 1.
-   * @returns patches [n, N, C], hidden state {@link VisionConfig.patchLayer} without its first token; cls [n, E, C], the first token of the last E
-   * hidden states, oldest layer first.
+   * @returns patches [n, N, C]; cls [n, E, C], the first token of the last E hidden states, oldest layer first.
    * @throws TypeError or RangeError for wrong pixels; LongVLMError `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`;
    * `signal.reason`.
    */
@@ -153,7 +151,9 @@ export class VisionEncoder {
     if (type !== 'float32') wrongType('pixels.type', "'float32'", type);
     checkInteger('pixels.dims[0]', dims[0], 1);
     const signal = checkSignal(checkObject('options', options).signal);
-    return this.#run(pixels, false, signal);
+    this.#checkUsable();
+    const { patches, summaries } = await this.#tower.encodePixels(pixels, signal);
+    return { patches, cls: lastLayers(summaries, this.globalLayers, patches.dims[0]!, this.config.channels) };
   }
 
   /**
@@ -164,7 +164,7 @@ export class VisionEncoder {
    * or infinity, `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`.
    */
   async encodeSegment(frames: Uint8Array, options: EncodeSegmentOptions): Promise<EncodedSegment> {
-    const { imageSize, patches, channels } = this.config;
+    const { imageSize, patches, channels, grid, summaries } = this.config;
     const frameBytes = imageSize * imageSize * 3;
     if (!(frames instanceof Uint8Array)) wrongType('frames', 'Uint8Array', frames);
     if (frames.length === 0 || frames.length % frameBytes !== 0)
@@ -172,67 +172,56 @@ export class VisionEncoder {
     checkObject('options', options);
     const heads = checkInteger('heads', options.heads ?? this.config.heads, 1);
     if (channels % heads !== 0) wrongValue('heads', `divisor of the ${channels} channels`, heads);
-    const reduction = checkReduction(options, (frames.length / frameBytes) * patches);
-    const signal = checkSignal(options.signal);
     const count = frames.length / frameBytes;
-    const planes = new Float32Array(frames.length);
-    normalizeFrames(frames, planes, imageSize, normalizationTables(this.config));
-    if (options.transfer && frames.byteLength === frames.buffer.byteLength)
-      structuredClone(frames.buffer, { transfer: [frames.buffer as ArrayBuffer] });
-    const pixels = float32Tensor(planes, [count, 3, imageSize, imageSize]);
-    const { patches: all, cls } = await this.#run(pixels, true, signal);
-    const tokens = float32Tensor(all.data, [count * patches, channels]);
-    const { how, keep, schedule } = reduction;
-    if (how !== 'merge') {
-      const reduced = reduceTokens(tokens, keep!, how);
-      return { local: reduced.tokens, sizes: reduced.sizes, cls };
-    }
-    const merged = await mergeTokens(tokens, schedule ? { heads, schedule } : { heads, keep: keep! });
-    return { local: merged.tokens as Float32Tensor, sizes: merged.sizes as Float32Tensor, cls };
+    const reducer = reducerOf(options, heads, count * patches);
+    if (reducer.stage === 'projector')
+      throw new TypeError('Expected a reducer that stands before the projector for reduction but received one behind it');
+    reducer.check({ frames: count, patches, grid, channels });
+    const globalLayers = checkInteger('globalLayers', options.globalLayers ?? this.globalLayers, 0, summaries);
+    const signal = checkSignal(options.signal);
+    this.#checkUsable();
+    return encodeSegment({ tower: this.#tower, reducer, projector: undefined, globalLayers }, frames, {
+      move: options.transfer ?? false,
+      signal,
+    });
   }
 
   /** Frees the tower once the calls under way are done; the next call starts it again. */
   release(): Promise<void> {
-    return this.#graph.release();
+    return this.#tower.release();
   }
 
   get disposed(): boolean {
-    return this.#graph.disposed;
+    return this.#tower.disposed;
   }
 
   /** Waits for the calls under way, then frees the tower and ends its thread. Safe to call twice. */
   dispose(): Promise<void> {
-    return this.#graph.dispose();
+    return this.#tower.dispose();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
 
-  async #run(pixels: Float32Tensor, move: boolean, signal: AbortSignal | undefined) {
-    const frames = pixels.dims[0]!;
-    const { patches, channels } = this.config;
-    const empty = (...dims: number[]) => float32Tensor(new Float32Array(elementCount(dims)), dims);
-    const outputs = { patches: empty(frames, patches, channels), cls: empty(frames, this.globalLayers, channels) };
-    const { patches: found, cls } = await this.#graph.run({ pixels }, outputs, { move, signal });
-    return { patches: found!, cls: cls! };
+  #checkUsable(): void {
+    if (this.disposed) throw new LongVLMError('ERR_LONGVLM_DISPOSED', 'The vision tower was disposed. Load it again.');
   }
 }
 
-type SegmentReduction = { how: Reduction; keep?: number; schedule?: readonly number[] };
-
 /** Checked here, so that a wrong option is found before the tower has run for seconds. */
-function checkReduction(options: EncodeSegmentOptions, tokens: number): SegmentReduction {
+function reducerOf(options: EncodeSegmentOptions, heads: number, tokens: number): Reducer {
   const { tokensPerSegment, schedule } = options;
-  const how = checkOneOf('reduction', options.reduction ?? 'merge', reductions);
+  const reduction = checkReduction(options.reduction ?? 'merge');
+  if (typeof reduction === 'object') return reduction;
   if ((tokensPerSegment === undefined) === (schedule === undefined))
     throw new TypeError('Expected one of tokensPerSegment and schedule in options but received both or neither');
   if (schedule === undefined) {
     const keep = checkInteger('tokensPerSegment', tokensPerSegment, 1, tokens);
-    return { how, keep };
+    return makeReducer(reduction, { tokensPerSegment: keep, mergeHeads: heads });
   }
-  if (how !== 'merge') wrongValue('reduction, as a schedule is given', "'merge'", how);
+  if (reduction !== 'merge') wrongValue('reduction, as a schedule is given', "'merge'", reduction);
   if (!Array.isArray(schedule)) wrongType('schedule', 'array of integers', schedule);
   for (const [index, r] of schedule.entries()) checkInteger(`schedule[${index}]`, r, 0);
-  return { how, schedule: schedule as readonly number[] };
+  return mergeBySchedule(schedule, heads);
 }

@@ -1,0 +1,86 @@
+// One segment: its frames through the tower, its class tokens picked, its patches reduced.
+import { LongVLMError } from '../base/errors.js';
+import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
+import type { Projector } from '../projector/projector.js';
+import type { Reducer, SegmentShape } from '../reduce/reducer.js';
+import type { Tower } from '../tower/tower.js';
+
+/** A segment of K frames, its patches merged or otherwise reduced. */
+export type EncodedSegment = {
+  /** [M, C]. */
+  readonly local: Float32Tensor;
+  /** [M], patches in each token: those that were averaged, or 1 where they were picked. */
+  readonly sizes: Float32Tensor;
+  /** [K, E, C], oldest layer first. */
+  readonly cls: Float32Tensor;
+};
+
+/** What encodes segments. */
+export type SegmentEncoder = {
+  readonly tower: Tower;
+  readonly reducer: Reducer;
+  /** For a reducer that stands behind it. */
+  readonly projector: Projector | undefined;
+  /** Last hidden states whose class token is given: E. */
+  readonly globalLayers: number;
+};
+
+/**
+ * @param frames RGB [K, S, S, 3]
+ * @param options `move`: detaches the frames' buffer instead of copying it
+ */
+export async function encodeSegment(
+  { tower, reducer, projector, globalLayers }: SegmentEncoder,
+  frames: Uint8Array,
+  options: { readonly move?: boolean; readonly signal?: AbortSignal | undefined },
+): Promise<EncodedSegment> {
+  const { patches, summaries } = await tower.encodeFrames(frames, options);
+  const [count, perFrame, channels] = patches.dims as [number, number, number];
+  const cls = lastLayers(summaries, globalLayers, count, channels);
+  const tokens = float32Tensor(patches.data, [count * perFrame, channels]);
+  const given =
+    reducer.stage === 'projector' ? await projected(projector, tokens, options.signal) : { tokens, channels };
+  const segment: SegmentShape = { frames: count, patches: perFrame, grid: tower.config.grid, channels: given.channels };
+  const reduced = await reducer.reduce(given.tokens, segment, options.signal);
+  checkReduced(reducer, reduced, segment);
+  if (given.tokens === tokens) tower.reuse(patches);
+  return { local: reduced.tokens, sizes: reduced.sizes, cls };
+}
+
+async function projected(projector: Projector | undefined, tokens: Float32Tensor, signal: AbortSignal | undefined) {
+  const embeddings = await projector!.project(tokens, { move: true, ...(signal && { signal }) });
+  return { tokens: embeddings, channels: projector!.outChannels };
+}
+
+/** The summaries of the last layers, [K, E, C]. */
+export function lastLayers(
+  summaries: Float32Tensor | undefined,
+  layers: number,
+  frames: number,
+  channels: number,
+): Float32Tensor {
+  const dims = [frames, layers, channels];
+  if (!summaries || layers === 0) return float32Tensor(new Float32Array(0), [frames, 0, channels]);
+  const all = summaries.dims[1]!;
+  if (layers === all) return float32Tensor(summaries.data, dims);
+  const data = new Float32Array(frames * layers * channels);
+  for (let frame = 0; frame < frames; frame++) {
+    const end = (frame + 1) * all * channels;
+    data.set(summaries.data.subarray(end - layers * channels, end), frame * layers * channels);
+  }
+  return float32Tensor(data, dims);
+}
+
+/** A reducer may come from anybody: what it gives must fit what it said, or it would be written to a wrong place. */
+function checkReduced(
+  reducer: Reducer,
+  { tokens, sizes }: { tokens: Float32Tensor; sizes: Float32Tensor },
+  segment: SegmentShape,
+): void {
+  const count = reducer.count(segment);
+  if (tokens.data.length === count * segment.channels && sizes.data.length === count) return;
+  throw new LongVLMError(
+    'ERR_LONGVLM_UNSUPPORTED',
+    `The reducer ${reducer.id} gave ${tokens.data.length} values and ${sizes.data.length} sizes where ${count} tokens of ${segment.channels} channels are due. Correct the reducer.`,
+  );
+}

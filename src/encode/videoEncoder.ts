@@ -1,0 +1,352 @@
+import { LongVLMError } from '../base/errors.js';
+import type { OnProgress } from '../base/progress.js';
+import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
+import {
+  checkFunction,
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  checkSignal,
+  checkString,
+  wrongType,
+} from '../base/validate.js';
+import { poolClsTokens } from '../kernels/index.js';
+import { Projector } from '../projector/projector.js';
+import { frameGeometry } from '../tower/pixels.js';
+import { type VisionPrecision, visionPrecisions } from '../tower/precision.js';
+import type { TowerSource, VisionConfig } from '../tower/source.js';
+import { Tower } from '../tower/tower.js';
+import { selectFrames } from '../video/selection.js';
+import { openVideo, type Video } from '../video/openVideo.js';
+import type { VideoInput } from '../video/videoInput.js';
+import { checkCache, FeaturesCache } from './featuresCache.js';
+import {
+  checkSampling,
+  isSampledAs,
+  overlay,
+  type SamplingRequest,
+  type SettledSampling,
+  samplingIdentity,
+  settleSampling,
+} from './sampling.js';
+import { encodeSegment } from './segment.js';
+import { countTokens, VideoFeatures, type VideoPart } from './videoFeatures.js';
+
+/** Options of {@link VideoEncoder.create}: how videos are sampled unless a request says otherwise, and the tower. */
+export type VideoEncoderOptions = SamplingRequest & {
+  /**
+   * The vision tower: a Hugging Face folder or the weights in it (`.safetensors`, `.bin`, or the index of several), or an
+   * mmproj `.gguf` file.
+   */
+  vision: string;
+  /**
+   * What the tower's linear layers are computed in: `float32`, or `int8`, which is faster and less exact (see docs/models.md).
+   * Defaults to `float32`.
+   */
+  visionPrecision?: VisionPrecision | undefined;
+  /** `cpu`, `auto` (a GPU that works, else the CPU), or an execution provider of ONNX Runtime. Defaults to `auto`. */
+  device?: string | undefined;
+  /** Threads on the CPU. Defaults to the machine's cores. */
+  threads?: number | undefined;
+  /** Starts the tower with the first video that is to be encoded. Defaults to `false`. */
+  lazy?: boolean | undefined;
+  /**
+   * Where features of encoded videos are kept and found again: `true` for the user's own cache, which `longvlm` shares (see
+   * {@link FeaturesCache.openDefault}). Defaults to `false`.
+   */
+  cache?: boolean | FeaturesCache | undefined;
+  /** Path of ffmpeg. Defaults to `FFMPEG_PATH`, the package ffmpeg-static, or the one on `PATH`. */
+  ffmpeg?: string | undefined;
+  /** For a reducer that stands behind it. The encoder uses it, and leaves its disposal to its owner. */
+  projector?: Projector | undefined;
+  /** Called while weights are written out in another type. */
+  onProgress?: OnProgress | undefined;
+  signal?: AbortSignal | undefined;
+};
+
+/** Options of {@link VideoEncoder.encode}. */
+export type EncodeOptions = {
+  /** How this video is sampled and reduced: each value in place of the encoder's own. */
+  sampling?: SamplingRequest | undefined;
+  /** As in {@link VideoEncoderOptions.cache}, which is its default. */
+  cache?: boolean | FeaturesCache | undefined;
+  /** Called while a video is fetched, read and encoded. */
+  onProgress?: OnProgress | undefined;
+  signal?: AbortSignal | undefined;
+};
+
+/**
+ * From videos to features: frames, vision tower, reducer, and a cache of what was encoded. Needs neither a projector nor a
+ * language model.
+ *
+ * @example
+ * ```ts
+ * const encoder = await VideoEncoder.create({ vision: 'clip-vit-large-patch14' });
+ * try {
+ *   const features = await encoder.encode('talk.mp4', { sampling: { start: 60, end: 120, frames: 40 } });
+ *   await features.save('talk.safetensors');
+ * } finally {
+ *   await encoder.dispose();
+ * }
+ * ```
+ */
+export class VideoEncoder {
+  readonly #tower: Tower;
+  readonly #defaults: SamplingRequest;
+  readonly #projector: Projector | undefined;
+  readonly #cache: boolean | FeaturesCache;
+  readonly #ffmpeg: string | undefined;
+
+  private constructor(tower: Tower, options: VideoEncoderOptions) {
+    this.#tower = tower;
+    this.#defaults = overlay(options);
+    this.#projector = options.projector;
+    this.#cache = options.cache ?? false;
+    this.#ffmpeg = options.ffmpeg;
+  }
+
+  /**
+   * Checks options and weights, and starts the tower unless it is lazy.
+   * @throws TypeError or RangeError for a wrong option, or one that does not fit the tower; LongVLMError `ERR_LONGVLM_FILE`,
+   *   `ERR_LONGVLM_WEIGHTS`, `ERR_LONGVLM_UNSUPPORTED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`
+   */
+  static async create(options: VideoEncoderOptions): Promise<VideoEncoder> {
+    const encoder = await VideoEncoder.open(options);
+    try {
+      encoder.settle();
+      return encoder;
+    } catch (error) {
+      await encoder.dispose();
+      throw error;
+    }
+  }
+
+  /** As {@link create}, whether or not the defaults fit the tower: for whoever only describes it. @internal */
+  static async open(options: VideoEncoderOptions): Promise<VideoEncoder> {
+    checkSampling(checkObject('options', options));
+    const path = checkString('vision', options.vision);
+    const precision = checkOneOf('visionPrecision', options.visionPrecision ?? 'float32', visionPrecisions);
+    const device = checkString('device', options.device ?? 'auto');
+    const { threads, lazy = false, cache, ffmpeg, projector, onProgress } = options;
+    if (threads !== undefined) checkInteger('threads', threads, 1);
+    if (typeof lazy !== 'boolean') wrongType('lazy', 'boolean', lazy);
+    if (cache !== undefined) checkCache(cache);
+    if (ffmpeg !== undefined) checkString('ffmpeg', ffmpeg);
+    if (projector !== undefined && !(projector instanceof Projector)) wrongType('projector', 'Projector', projector);
+    if (onProgress !== undefined) checkFunction('onProgress', onProgress);
+    const signal = checkSignal(options.signal);
+    signal?.throwIfAborted();
+    const tower = await Tower.open({ path, precision, device, threads, lazy, onProgress, signal });
+    return new VideoEncoder(tower, options);
+  }
+
+  /** What the tower takes and gives. */
+  get config(): VisionConfig {
+    return this.#tower.config;
+  }
+
+  /** What else there is to know of the tower, by name: `layers`, say. */
+  get details(): TowerSource['details'] {
+    return this.#tower.details;
+  }
+
+  get precision(): VisionPrecision {
+    return this.#tower.precision;
+  }
+
+  /** Identity of the vision tower, as {@link VideoFeatures.tower} holds it. */
+  get identity(): string {
+    return this.#tower.identity;
+  }
+
+  /** ONNX Runtime's execution provider that the tower runs on; undefined before it is started. */
+  get device(): string | undefined {
+    return this.#tower.device;
+  }
+
+  /**
+   * How a video is sampled that is asked for in this way.
+   * @param request each value in place of the encoder's own
+   * @throws TypeError or RangeError for a value that is wrong, or does not fit the tower or another value
+   */
+  settle(request: SamplingRequest = {}): SettledSampling {
+    checkSampling(request);
+    const settled = settleSampling(overlay(this.#defaults, request), this.config, this.#projector?.outChannels);
+    if (settled.reducer.stage === 'projector' && !this.#projector)
+      throw new TypeError(
+        `Expected a projector in options but received undefined; the reduction '${settled.reduction}' stands behind it`,
+      );
+    return settled;
+  }
+
+  /**
+   * Tokens of a part of a video, as far as they are known before it is: with `fps`, those of a single segment.
+   * @throws as {@link settle}
+   */
+  tokenCountOf(part: VideoPart, request: SamplingRequest = {}): number {
+    const { frames, segmentFrames, tokensPerSegment, globalLayers } = this.settle(request);
+    const segments = (frames ?? segmentFrames) / segmentFrames;
+    return countTokens(part, globalLayers, segments * tokensPerSegment);
+  }
+
+  /**
+   * Samples, encodes and merges a video.
+   * @param input a path or URL of a video, an animation or a still image; its bytes; a stream of them; or pictures in order
+   * @throws TypeError or RangeError for a wrong argument; LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_VIDEO`,
+   *   `ERR_LONGVLM_FFMPEG_MISSING`, `ERR_LONGVLM_NOT_FINITE` when the tower's weights give NaN; or `signal.reason`
+   */
+  async encode(input: VideoInput, options: EncodeOptions = {}): Promise<VideoFeatures> {
+    const { onProgress, cache = this.#cache } = checkObject('options', options);
+    if (onProgress !== undefined) checkFunction('onProgress', onProgress);
+    checkCache(cache);
+    const signal = checkSignal(options.signal);
+    signal?.throwIfAborted();
+    if (this.disposed) throw new LongVLMError('ERR_LONGVLM_DISPOSED', 'This VideoEncoder was disposed. Make it again.');
+    const sampling = this.settle(options.sampling);
+    const video = await openVideo(input, {
+      ...(this.#ffmpeg !== undefined && { ffmpeg: this.#ffmpeg }),
+      ...(onProgress && { onProgress }),
+      ...(signal && { signal }),
+    });
+    let encoding: Promise<unknown> = Promise.resolve();
+    const encode = (signal: AbortSignal | undefined, onProgress: OnProgress | undefined) => {
+      const features = this.#encode(video, sampling, onProgress, signal);
+      encoding = features.catch(() => {});
+      return features;
+    };
+    try {
+      if (cache === false) return await encode(signal, onProgress);
+      return await this.#throughCache(cache, video, sampling, encode, onProgress, signal);
+    } finally {
+      // Callers of an equal request share an encoding: it goes on when the one that began it has given up.
+      const disposed = encoding.then(() => video.dispose());
+      if (!signal?.aborted) await disposed;
+    }
+  }
+
+  /** Frees the tower once the calls under way are done; the next video starts it again. */
+  release(): Promise<void> {
+    return this.#tower.release();
+  }
+
+  get disposed(): boolean {
+    return this.#tower.disposed;
+  }
+
+  /** Waits for the calls under way, then frees the tower. Safe to call twice. */
+  dispose(): Promise<void> {
+    return this.#tower.dispose();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  async #throughCache(
+    cache: true | FeaturesCache,
+    video: Video,
+    sampling: SettledSampling,
+    encode: (signal: AbortSignal, onProgress: OnProgress) => Promise<VideoFeatures>,
+    onProgress: OnProgress | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<VideoFeatures> {
+    const total = sampling.frames ?? 0;
+    onProgress?.({ stage: 'probe', done: 0, total, unit: 'frames', name: video.name });
+    const kept = cache === true ? await FeaturesCache.openDefault() : cache;
+    const projector = sampling.reducer.stage === 'projector' ? this.#projector?.identity : undefined;
+    const features = await kept.featuresOf(
+      {
+        content: (signal) => video.contentHash(signal),
+        name: video.name,
+        identity: { tower: this.identity, projector, sampling: samplingIdentity(sampling) },
+        matches: (features) =>
+          features.tower === this.identity &&
+          features.projector === projector &&
+          isSampledAs(features.sampling, sampling),
+      },
+      encode,
+      signal,
+      onProgress,
+    );
+    const { frames } = features.sampling;
+    onProgress?.({ stage: 'encode', done: frames, total: frames, unit: 'frames', name: video.name });
+    return features;
+  }
+
+  async #encode(
+    video: Video,
+    { reducer, frames: asked, ...settled }: SettledSampling,
+    onProgress: OnProgress | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<VideoFeatures> {
+    const report = (stage: 'probe' | 'encode', done: number, total: number) =>
+      onProgress?.({ stage, done, total, unit: 'frames', name: video.name });
+    report('probe', 0, asked ?? 0);
+    const info = await video.probe(signal);
+    const { segmentFrames, tokensPerSegment, globalLayers, resize, start, end, fps } = settled;
+    const range = { ...(start !== undefined && { start }), ...(end !== undefined && { end }) };
+    const amount = asked !== undefined ? { frames: asked } : { fps: fps! };
+    const chosen = selectFrames(info, { ...amount, ...range, segmentFrames });
+    const { frames } = chosen;
+    const { config } = this.#tower;
+    const projector = reducer.stage === 'projector' ? this.#projector : undefined;
+    const channels = projector?.outChannels ?? config.channels;
+    const segments = frames / segmentFrames;
+    // One piece of memory, in the order in which the projector takes them.
+    const tokens = new Float32Array((globalLayers + segments * tokensPerSegment) * channels);
+    const global = float32Tensor(tokens.subarray(0, globalLayers * channels), [globalLayers, channels]);
+    const local = tokens.subarray(globalLayers * channels);
+    const sizes = new Float32Array(segments * tokensPerSegment);
+    const cls = new Float32Array(frames * globalLayers * config.channels);
+    const timestamps = new Float32Array(frames);
+    report('encode', 0, frames);
+    const encoder = { tower: this.#tower, reducer, projector, globalLayers };
+    const geometry = frameGeometry(config, resize);
+    const reading = { ...amount, ...range, segmentFrames, geometry, ...(signal && { signal }) };
+    for await (const segment of video.segments(reading)) {
+      const encoded = await encodeSegment(encoder, segment.frames, { move: true, signal });
+      local.set(encoded.local.data, segment.index * tokensPerSegment * channels);
+      sizes.set(encoded.sizes.data, segment.index * tokensPerSegment);
+      cls.set(encoded.cls.data, segment.index * segmentFrames * globalLayers * config.channels);
+      timestamps.set(segment.timestamps, segment.index * segmentFrames);
+      report('encode', (segment.index + 1) * segmentFrames, frames);
+    }
+    if (globalLayers > 0)
+      global.data.set(await pooled(float32Tensor(cls, [frames, globalLayers, config.channels]), projector, signal));
+    const turned = info.rotation % 180 !== 0;
+    const isRange = start !== undefined || end !== undefined;
+    const used = { start: chosen.startSeconds, end: chosen.endSeconds };
+    return new VideoFeatures({
+      local: float32Tensor(local, [segments, tokensPerSegment, channels]),
+      global,
+      sizes: float32Tensor(sizes, [segments, tokensPerSegment]),
+      timestamps,
+      sampling: {
+        frames,
+        ...settled,
+        ...(isRange && used),
+        ...(fps !== undefined && { fps: frames / (chosen.endSeconds - chosen.startSeconds) }),
+      },
+      tower: this.identity,
+      projector: projector?.identity,
+      source: {
+        name: video.name,
+        durationSeconds: info.durationSeconds,
+        frameCount: info.frameCount,
+        width: turned ? info.height : info.width,
+        height: turned ? info.width : info.height,
+        warnings: info.warnings,
+      },
+    });
+  }
+}
+
+/** The mean of each layer's class tokens over all frames, [E, C], or behind the projector [E, d]. */
+async function pooled(
+  summaries: Float32Tensor,
+  projector: Projector | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Float32Array> {
+  const global = (await poolClsTokens(summaries)) as Float32Tensor;
+  return (projector ? await projector.project(global, { move: true, ...(signal && { signal }) }) : global).data;
+}

@@ -1,0 +1,119 @@
+// What models are, for people and logs.
+import path from 'node:path';
+import { resolvePromptTemplate, type PromptTemplate } from '../llm/templates.js';
+import type { VisionPrecision } from '../tower/precision.js';
+import { disposeModels, type LoadedModels, loadModels } from './loadModels.js';
+import { checkOptions, type LongVLMOptions, type SettledOptions } from './options.js';
+import { resolveModels } from './resolve.js';
+
+/** What models are and where they run. */
+export type ModelsDescription = {
+  readonly vision: {
+    readonly path: string;
+    readonly identity: string;
+    /** ONNX Runtime's execution provider; left out while the tower is not started, see `LongVLMOptions.lazy`. */
+    readonly device?: string;
+    /** What its linear layers are computed in. */
+    readonly precision: VisionPrecision;
+    readonly imageSize: number;
+    readonly channels: number;
+    readonly patches: number;
+    /** Hidden states with a class token: the most that `globalLayers` can be. */
+    readonly summaries: number;
+    /** What the tower's family has to say beside: for CLIP `patchSize`, `layers`, `heads`, `patchLayer` and perhaps a `note`. */
+    readonly [detail: string]: number | string | undefined;
+  };
+  readonly projector?: {
+    readonly path: string;
+    readonly identity: string;
+    readonly kind: string;
+    /** Left out while it is not started. */
+    readonly device?: string;
+    readonly inChannels: number;
+    readonly outChannels: number;
+  };
+  readonly llm?: {
+    readonly path: string;
+    readonly name: string;
+    /** What llama.cpp computes on: `cpu`, `cuda`, `vulkan` or `metal`. */
+    readonly device: string;
+    /** Layers that are on the GPU. */
+    readonly gpuLayers: number;
+    readonly width: number;
+    readonly trainContextSize: number;
+    /** Layout of conversations that name none. */
+    readonly template: string;
+  };
+};
+
+/** The layout of conversations that name none. */
+export function templateOf({ template }: SettledOptions, { llm }: LoadedModels): PromptTemplate {
+  return resolvePromptTemplate(template ?? llm?.defaultTemplate ?? 'long_vlm_v1');
+}
+
+/** What was loaded. */
+export function describeLoaded(options: SettledOptions, models: LoadedModels): ModelsDescription {
+  const { encoder, projector, llm } = models;
+  const { imageSize, channels, patches, summaries } = encoder.config;
+  return {
+    vision: {
+      path: path.resolve(options.vision),
+      identity: encoder.identity,
+      ...(encoder.device !== undefined && { device: encoder.device }),
+      precision: encoder.precision,
+      ...{ imageSize, channels, patches, summaries },
+      ...encoder.details,
+    },
+    ...(projector && {
+      projector: {
+        path: path.resolve(options.projector!),
+        identity: projector.identity,
+        kind: projector.kind,
+        ...(projector.device !== undefined && { device: projector.device }),
+        inChannels: projector.inChannels,
+        outChannels: projector.outChannels,
+      },
+    }),
+    ...(llm && {
+      llm: {
+        path: llm.path,
+        name: llm.name,
+        device: llm.device,
+        gpuLayers: llm.gpuLayers,
+        width: llm.width,
+        trainContextSize: llm.trainContextSize,
+        template: templateOf(options, models).name,
+      },
+    }),
+  };
+}
+
+/** What a known model brings along. */
+export type PresetDescription = SettledOptions['sampling'] & {
+  readonly name: string;
+  readonly temperature: number;
+  readonly template: string;
+};
+
+/**
+ * Loads what is named, tells what it is, and frees it: of a projector and a language model what is there, and whether or not
+ * they fit each other or the sampling.
+ * @throws as {@link LongVLM.load}, but for models that do not fit together
+ */
+export async function describeModels(
+  options: LongVLMOptions,
+): Promise<{ readonly preset?: PresetDescription } & ModelsDescription> {
+  checkOptions(options);
+  options.signal?.throwIfAborted();
+  const { options: settled, preset: name } = await resolveModels({ ...options, lazy: false });
+  const models = await loadModels(settled);
+  try {
+    const { sampling, temperature } = settled;
+    const preset = name !== undefined && {
+      preset: { name, ...sampling, temperature, template: templateOf(settled, models).name },
+    };
+    return { ...preset, ...describeLoaded(settled, models) };
+  } finally {
+    await disposeModels(models);
+  }
+}

@@ -1,0 +1,38 @@
+import { type Float32Tensor } from '../base/tensor.js';
+import { wrongValue } from '../base/validate.js';
+import { mergeSchedule, mergeTokens } from '../kernels/index.js';
+import { type Reducer, type ReducerKind, reducerId } from './reducer.js';
+
+/** LongVLM's way: the most similar tokens are merged, level by level. */
+export const merge: ReducerKind = {
+  name: 'merge',
+  create: ({ tokensPerSegment, mergeHeads }) =>
+    mergeReducer(reducerId('merge', { tokensPerSegment, mergeHeads }), mergeHeads, (tokens) =>
+      mergeSchedule(tokens, tokensPerSegment),
+    ),
+};
+
+/** Merging by a schedule of the caller's own: tokens merged away at each level. */
+export function mergeBySchedule(schedule: readonly number[], heads: number): Reducer {
+  return mergeReducer(reducerId('merge', { schedule: schedule.join(), heads }), heads, () => schedule);
+}
+
+function mergeReducer(id: string, heads: number, scheduleFor: (tokens: number) => readonly number[]): Reducer {
+  const steps = ({ frames, patches }: { frames: number; patches: number }) => scheduleFor(frames * patches);
+  return {
+    name: 'merge',
+    id,
+    // A level merges at most half of the tokens that are left.
+    count: (segment) =>
+      steps(segment).reduce((left, r) => left - Math.min(r, Math.floor(left / 2)), segment.frames * segment.patches),
+    check(segment) {
+      steps(segment);
+      const { channels } = segment;
+      if (channels % heads !== 0) wrongValue('mergeHeads', `divisor of the vision tower's ${channels} channels`, heads);
+    },
+    async reduce(tokens, segment, signal) {
+      const merged = await mergeTokens(tokens, { heads, schedule: steps(segment), ...(signal && { signal }) });
+      return { tokens: merged.tokens as Float32Tensor, sizes: merged.sizes };
+    },
+  };
+}

@@ -1,0 +1,73 @@
+// Reducing without looking at what tokens hold: each new token is the mean of a span of old ones.
+import { setImmediate } from 'node:timers/promises';
+import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
+import { checkFinite, checkInteger } from '../base/validate.js';
+import { type Reducer, type ReducerKind, reducerId, type ReducedTokens } from './reducer.js';
+
+/** The old tokens [from, to) that new token `index` of `keep` is the mean of, out of `count`. */
+type Span = (index: number, keep: number, count: number) => readonly [from: number, to: number];
+
+// Work on the JavaScript thread between two rests, in values.
+const valuesAtOnce = 1 << 17;
+
+/** A kind of reducer that averages spans. */
+export function spanReducer(name: string, span: Span): ReducerKind {
+  return {
+    name,
+    create({ tokensPerSegment: keep }): Reducer {
+      return {
+        name,
+        id: reducerId(name, { tokensPerSegment: keep }),
+        count: () => keep,
+        check: ({ frames, patches }) => {
+          checkInteger('tokensPerSegment', keep, 1, frames * patches);
+        },
+        reduce: (tokens, _, signal) => averageSpans(tokens, keep, span, signal),
+      };
+    },
+  };
+}
+
+/** @param tokens [P, C]. @returns tokens [keep, C], summed in float64, and sizes [keep] */
+async function averageSpans(
+  tokens: Float32Tensor,
+  keep: number,
+  span: Span,
+  signal: AbortSignal | undefined,
+): Promise<ReducedTokens> {
+  const [count, channels] = tokens.dims as [number, number];
+  const row = (index: number) => tokens.data.subarray(index * channels, (index + 1) * channels);
+  const rowsAtOnce = Math.max(1, Math.floor(valuesAtOnce / channels));
+  for (let first = 0; first < count; first += rowsAtOnce) {
+    await pause(signal);
+    const rows = tokens.data.subarray(first * channels, Math.min(count, first + rowsAtOnce) * channels);
+    if (!isFinite32(rows)) checkFinite('tokens', tokens, 'Check the weights that they come from.');
+  }
+  const reduced = new Float32Array(keep * channels);
+  const sizes = new Float32Array(keep);
+  let sinceRest = 0;
+  for (let i = 0; i < keep; i++) {
+    const [from, to] = span(i, keep, count);
+    const sums = new Float64Array(channels);
+    for (let token = from; token < to; token++) {
+      if (sinceRest++ % rowsAtOnce === 0) await pause(signal);
+      const values = row(token);
+      for (let channel = 0; channel < channels; channel++) sums[channel]! += values[channel]!;
+    }
+    sizes[i] = to - from;
+    for (let channel = 0; channel < channels; channel++) reduced[i * channels + channel] = sums[channel]! / (to - from);
+  }
+  return { tokens: float32Tensor(reduced, [keep, channels]), sizes: float32Tensor(sizes, [keep]) };
+}
+
+async function pause(signal: AbortSignal | undefined): Promise<void> {
+  await setImmediate();
+  signal?.throwIfAborted();
+}
+
+/** Whether all values are finite: any that is not makes the sum of their differences to themselves NaN. */
+function isFinite32(values: Float32Array): boolean {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i]! - values[i]!;
+  return sum === 0;
+}

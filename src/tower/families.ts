@@ -1,0 +1,34 @@
+// Where vision towers come from: families, asked one after the other.
+import { LongVLMError } from '../base/errors.js';
+import { checkFunction, checkObject, checkString } from '../base/validate.js';
+import { clip } from './clip/clip.js';
+import type { OpenTowerOptions, TowerFamily, TowerSource } from './source.js';
+
+const families: TowerFamily[] = [clip];
+
+/**
+ * Adds a family, which is asked before those that are there; one of the same name is replaced.
+ * @throws TypeError for what is no family
+ */
+export function registerTower(family: TowerFamily): void {
+  checkString('family.name', checkObject('family', family).name);
+  checkFunction('family.open', family.open);
+  const known = families.findIndex(({ name }) => name === family.name);
+  if (known >= 0) families.splice(known, 1);
+  families.unshift(family);
+}
+
+/**
+ * The vision tower in a file or folder.
+ * @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`, `ERR_LONGVLM_UNSUPPORTED`; `signal.reason`
+ */
+export async function openTower(path: string, options: OpenTowerOptions = {}): Promise<TowerSource> {
+  for (const family of families) {
+    const found = await family.open(path, options);
+    if (found) return found;
+  }
+  throw new LongVLMError(
+    'ERR_LONGVLM_UNSUPPORTED',
+    `${path} is no vision tower of a known family: ${families.map(({ name }) => name).join(', ')}. Give one of these.`,
+  );
+}

@@ -1,0 +1,154 @@
+import type { OnProgress } from '../base/progress.js';
+import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
+import { toEightBits } from '../cache/eightBitMatrices.js';
+import { type GraphSession, type Runtime, workerRuntime } from '../compute/runtime.js';
+import { fingerprint } from '../files/tensorFingerprint.js';
+import { openTower } from './families.js';
+import type { VisionPrecision } from './precision.js';
+import type { TowerSource, VisionConfig } from './source.js';
+
+/** Options of {@link Tower.open}. */
+export type TowerOptions = {
+  readonly path: string;
+  readonly precision: VisionPrecision;
+  readonly device: string;
+  readonly threads?: number | undefined;
+  readonly lazy: boolean;
+  readonly onProgress?: OnProgress | undefined;
+  readonly signal?: AbortSignal | undefined;
+};
+
+/** Frames through a tower. */
+export type TowerOutput = {
+  /** [n, N, C]. */
+  readonly patches: Float32Tensor;
+  /** [n, summaries, C], oldest layer first; undefined where the tower has none. */
+  readonly summaries: Float32Tensor | undefined;
+};
+
+// Of ViT-L two frames at a time are as fast as ten: products of some hundred rows already fill the cores. More only takes
+// memory, and lengthens the time until an abort takes effect.
+const batchTokens = 512;
+
+/** A vision tower of any family, and the graphs that it runs. */
+export class Tower {
+  readonly config: VisionConfig;
+  readonly details: TowerSource['details'];
+  readonly precision: VisionPrecision;
+  /** Equal for the same weights, configuration and precision wherever they lie, different for others. */
+  readonly identity: string;
+  readonly #open: (input: 'float32' | 'uint8', lazy: boolean, signal?: AbortSignal) => Promise<GraphSession>;
+  readonly #frames: GraphSession;
+  /** For pixels that are normalised already, which few ask for: made when somebody does. */
+  #pixels: Promise<GraphSession> | undefined;
+  #spare: Float32Array = new Float32Array(0);
+
+  private constructor(
+    source: TowerSource,
+    precision: VisionPrecision,
+    identity: string,
+    open: (input: 'float32' | 'uint8', lazy: boolean) => Promise<GraphSession>,
+    frames: GraphSession,
+  ) {
+    this.config = source.config;
+    this.details = source.details;
+    this.precision = precision;
+    this.identity = identity;
+    this.#open = open;
+    this.#frames = frames;
+  }
+
+  /**
+   * Checks configuration and weights, and starts the tower unless it is lazy.
+   * @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`, `ERR_LONGVLM_UNSUPPORTED` (another kind of model, or a
+   *   device that is not there), `ERR_LONGVLM_INFERENCE`; `signal.reason`
+   */
+  static async open({ path, precision, device, threads, lazy, onProgress, signal }: TowerOptions): Promise<Tower> {
+    const source = await openTower(path, { signal, onProgress });
+    const rounded = precision === 'int8' ? await toEightBits(source.linear, path, { signal, onProgress }) : undefined;
+    const { description, tensors, config } = source;
+    const identity = await fingerprint(
+      rounded ? { ...(description as object), precision, roundedBy: 'token' } : description,
+      tensors,
+    );
+    const runtime: Runtime = workerRuntime({ device, ...(threads !== undefined && { threads }) });
+    const batch = Math.max(1, Math.floor(batchTokens / config.patches));
+    const open = async (input: 'float32' | 'uint8', lazy: boolean, signal?: AbortSignal) =>
+      runtime.open(await source.graph({ input, eightBits: rounded }), {
+        name: 'The vision tower',
+        batch,
+        lazy,
+        ...(signal && { signal }),
+      });
+    return new Tower(source, precision, identity, open, await open('uint8', lazy, signal));
+  }
+
+  /** ONNX Runtime's execution provider that it runs on; undefined before it is started. */
+  get device(): string | undefined {
+    return this.#frames.device;
+  }
+
+  get disposed(): boolean {
+    return this.#frames.disposed;
+  }
+
+  /**
+   * @param frames RGB [n, S, S, 3], n at least 1
+   * @param options `move`: detaches the frames' buffer instead of copying it
+   * @throws LongVLMError `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`
+   */
+  async encodeFrames(
+    frames: Uint8Array,
+    options: { readonly move?: boolean; readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<TowerOutput> {
+    const { imageSize } = this.config;
+    const dims = [frames.length / (imageSize * imageSize * 3), imageSize, imageSize, 3];
+    return this.#run(this.#frames, { type: 'uint8', data: frames, dims }, options);
+  }
+
+  /** @param pixels normalised [n, 3, S, S], n at least 1. Throws as {@link encodeFrames}. */
+  async encodePixels(pixels: Float32Tensor, signal: AbortSignal | undefined): Promise<TowerOutput> {
+    this.#pixels ??= this.#open('float32', true).catch((error: unknown) => {
+      // The next call may try again.
+      this.#pixels = undefined;
+      throw error;
+    });
+    return this.#run(await this.#pixels, pixels, { signal });
+  }
+
+  /** Takes the memory of patches that nobody reads any more for the next ones: they are large. */
+  reuse(patches: Float32Tensor): void {
+    this.#spare = patches.data;
+  }
+
+  /** Frees the tower once the calls under way are done; the next call starts it again. */
+  async release(): Promise<void> {
+    this.#spare = new Float32Array(0);
+    await Promise.all([this.#frames.release(), this.#pixels?.then((session) => session.release())]);
+  }
+
+  /** Waits for the calls under way, then frees it. Safe to call twice. */
+  async dispose(): Promise<void> {
+    await Promise.all([this.#frames.dispose(), this.#pixels?.then((session) => session.dispose())]);
+  }
+
+  async #run(
+    session: GraphSession,
+    pixels: Parameters<GraphSession['run']>[0][string],
+    options: { readonly move?: boolean; readonly signal?: AbortSignal | undefined },
+  ): Promise<TowerOutput> {
+    const { patches: count, channels, summaries: layers } = this.config;
+    const frames = pixels.dims[0]!;
+    const values = frames * count * channels;
+    const spare = this.#spare.length === values ? this.#spare : new Float32Array(values);
+    this.#spare = new Float32Array(0);
+    const outputs = {
+      patches: float32Tensor(spare, [frames, count, channels]),
+      ...(layers > 0 && {
+        summaries: float32Tensor(new Float32Array(frames * layers * channels), [frames, layers, channels]),
+      }),
+    };
+    const { patches, summaries } = await session.run({ pixels }, outputs, options);
+    return { patches: patches!, summaries };
+  }
+}

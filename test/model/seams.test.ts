@@ -1,0 +1,221 @@
+// A tower family, a reducer, a projector and a prompt layout of one's own, from outside of the package.
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { writeSafetensors } from '../../dist/files/safetensors.js';
+import {
+  type Float32Tensor,
+  GraphBuilder,
+  LongVLM,
+  openWeights,
+  type Reducer,
+  readSegments,
+  registerProjector,
+  registerPromptTemplate,
+  registerReducer,
+  registerTower,
+  requireTensor,
+  type TowerSource,
+  VideoEncoder,
+  VideoFeatures,
+} from '../../dist/index.js';
+import { pico, relativeError } from '../fixtures/index.js';
+import { temporaryFolder } from '../fixtures/vision/index.js';
+
+const folder = await temporaryFolder();
+const [imageSize, rows, channels] = [8, 2, 6];
+const colours = Float32Array.from({ length: channels * 3 }, (_, index) => Math.sin(index + 1));
+const tower = join(folder, 'colours.safetensors');
+await writeSafetensors(tower, { 'colours.weight': { type: 'F32', shape: [channels, 3], data: colours } });
+const projector = join(folder, 'repeat.safetensors');
+await writeSafetensors(projector, {
+  'repeat.scale': { type: 'F32', shape: [1], data: Float32Array.of(0.25) },
+});
+
+// A tower without a class token: the mean colour of each quarter of a frame, times a matrix.
+registerTower({
+  name: 'colours',
+  async open(path): Promise<TowerSource | undefined> {
+    const file = await openWeights(path).catch(() => undefined);
+    if (!file?.tensors.has('colours.weight')) return undefined;
+    const weight = requireTensor(file, 'colours.weight', [channels, 3]);
+    const side = imageSize / rows;
+    return {
+      config: {
+        ...{ imageSize, patches: rows * rows, grid: [rows, rows], channels, summaries: 0, heads: 2 },
+        ...{ mean: [0, 0, 0], std: [1, 1, 1], rescale: 1, resize: 'squash', shortestEdge: imageSize },
+      },
+      details: { kind: 'mean colours' },
+      description: 'colours 1',
+      tensors: [weight],
+      linear: [],
+      graph: ({ input }) => {
+        if (input !== 'uint8') throw new Error('not here');
+        const graph = new GraphBuilder('colours');
+        const bytes = graph.input('pixels', ['frames', imageSize, imageSize, 3], 'uint8');
+        const pixels = graph.node('Cast', [bytes], { to: 1 });
+        const blocks = graph.node('Reshape', [pixels, graph.integers([-1, rows, side, rows, side, 3])]);
+        const means = graph.node('ReduceMean', [blocks, graph.integers([2, 4])], { keepdims: 0 });
+        const flat = graph.node('Reshape', [means, graph.integers([-1, 3])]);
+        const mixed = graph.node('Gemm', [flat, graph.weight(weight)], { transB: 1 });
+        const patches = graph.node('Reshape', [mixed, graph.integers([-1, rows * rows, channels])]);
+        graph.output('patches', patches, ['frames', rows * rows, channels]);
+        return graph.build();
+      },
+    };
+  },
+});
+
+/** Keeps the first tokens; `stage` says of what. */
+function firstTokens(count: number, stage: 'tower' | 'projector'): Reducer {
+  return {
+    name: 'first',
+    id: `first ${count} of ${stage}`,
+    stage,
+    count: () => count,
+    check: ({ frames, patches }) => {
+      if (count > frames * patches) throw new RangeError(`Expected at most ${frames * patches} tokens`);
+    },
+    reduce: async (tokens, { channels: width }) => ({
+      tokens: { type: 'float32', data: tokens.data.slice(0, count * width), dims: [count, width] },
+      sizes: { type: 'float32', data: new Float32Array(count).fill(1), dims: [count] },
+    }),
+  };
+}
+registerReducer({ name: 'first', create: ({ tokensPerSegment }) => firstTokens(tokensPerSegment, 'tower') });
+
+// Each feature once, scaled, and zeros up to the language model's width.
+registerProjector({
+  name: 'repeat',
+  async open(file) {
+    if (!file.tensors.has('repeat.scale')) return undefined;
+    const scale = requireTensor(file, 'repeat.scale', [1]);
+    return {
+      kind: 'repeat',
+      inChannels: channels,
+      outChannels: 64,
+      tensors: [scale],
+      graph: () => {
+        const graph = new GraphBuilder('repeat');
+        const features = graph.input('features', ['tokens', channels]);
+        const scaled = graph.node('Mul', [features, graph.weight(scale)]);
+        const wide = graph.node('Pad', [scaled, graph.integers([0, 0, 0, 64 - channels])]);
+        graph.output('embeddings', wide, ['tokens', 64]);
+        return graph.build();
+      },
+    };
+  },
+});
+
+registerPromptTemplate({
+  name: 'bare',
+  system: '',
+  firstTurn: ({ question }) => [{ video: 'all' }, `\nQ: ${question}\nA:`],
+  nextTurn: ({ question }) => [{ endOfAnswer: true }, `\nQ: ${question}\nA:`],
+});
+
+const sampling = { frames: 12, segmentFrames: 4, tokensPerSegment: 3 } as const;
+const quick = { device: 'cpu', threads: 1 } as const;
+const vlm = await LongVLM.load({
+  ...{ vision: tower, projector, llm: pico.llm, template: 'bare', reduction: 'first' },
+  ...sampling,
+  ...quick,
+});
+afterAll(() => vlm.dispose());
+
+/** The toy tower by its definition, on the frames that ffmpeg gives: [T·N, C]. */
+async function wantedPatches(): Promise<Float32Array> {
+  const patches: number[] = [];
+  const geometry = { resize: 'squash', size: imageSize } as const;
+  for await (const { frames } of readSegments(pico.video, { frames: 12, segmentFrames: 4, geometry }))
+    for (let block = 0; block < 4 * rows * rows; block++) {
+      const [frame, row, column] = [Math.floor(block / 4), Math.floor(block / 2) % 2, block % 2];
+      const colour = [0, 1, 2].map((channel) => {
+        let sum = 0;
+        for (let y = 0; y < 4; y++)
+          for (let x = 0; x < 4; x++)
+            sum += frames[((frame * imageSize + row * 4 + y) * imageSize + column * 4 + x) * 3 + channel]!;
+        return sum / 16;
+      });
+      for (let out = 0; out < channels; out++)
+        patches.push(colour.reduce((sum, value, index) => sum + value * colours[out * 3 + index]!, 0));
+    }
+  return Float32Array.from(patches);
+}
+
+describe('a LongVLM of foreign parts', () => {
+  test('encodes without a class token: E is 0, and every token is local', async () => {
+    const features = await vlm.encode(pico.video);
+    expect(features.global.dims).toEqual([0, channels]);
+    expect(features.local.dims).toEqual([3, 3, channels]);
+    expect(features.sampling).toEqual({ ...sampling, globalLayers: 0, resize: 'crop', reduction: 'first' });
+    const squashed = await vlm.encode(pico.video, { sampling: { resize: 'squash' } });
+    const patches = await wantedPatches();
+    const wanted = [0, 1, 2].flatMap((segment) => [...patches.slice(segment * 96, segment * 96 + 3 * channels)]);
+    expect(relativeError(squashed.local.data, wanted)).toBeLessThan(1e-6);
+    const file = join(folder, 'features.safetensors');
+    await features.save(file);
+    expect(await VideoFeatures.load(file)).toEqual(features);
+    expect(() => features.tokens('global')).toThrow(/both or local for part but received 'global'/);
+    await expect(vlm.encode(pico.video, { sampling: { globalLayers: 1 } })).rejects.toThrow(/globalLayers/);
+  });
+
+  test('projects with the foreign projector, and answers in the foreign layout', async () => {
+    const features = await vlm.encode(pico.video);
+    const embeddings = await vlm.project(features);
+    expect(embeddings.dims).toEqual([9, 64]);
+    for (const [index, value] of embeddings.data.entries()) {
+      const [token, channel] = [Math.floor(index / 64), index % 64];
+      const wanted = channel < channels ? features.local.data[token * channels + channel]! / 4 : 0;
+      expect(Math.abs(value - wanted)).toBeLessThan(1e-4);
+    }
+    const answer = await vlm.ask(features, 'What?', { temperature: 0, maxTokens: 4 });
+    expect(answer.tokenIds).toHaveLength(4);
+    expect(vlm.models).toMatchObject({
+      vision: { kind: 'mean colours', summaries: 0 },
+      projector: { kind: 'repeat' },
+      llm: { template: 'bare' },
+    });
+  });
+
+  test('takes a reducer that stands behind the projector', async () => {
+    const reduction = firstTokens(2, 'projector');
+    const features = await vlm.encode(pico.video, { sampling: { reduction } });
+    expect(features.local.dims).toEqual([3, 2, 64]);
+    const before = await vlm.encode(pico.video, { sampling: { reduction: firstTokens(2, 'tower') } });
+    const projected = await vlm.project(before);
+    expect(relativeError(features.local.data, projected.data)).toBeLessThan(1e-6);
+    // They are embeddings already.
+    expect((await vlm.project(features)).data).toEqual(features.local.data);
+    expect((await vlm.ask(features, 'What?', { temperature: 0, maxTokens: 4 })).tokenIds).toEqual(
+      (await vlm.ask(before, 'What?', { temperature: 0, maxTokens: 4 })).tokenIds,
+    );
+    const file = join(folder, 'projected.safetensors');
+    await features.save(file);
+    const loaded = await VideoFeatures.load(file);
+    expect(loaded.projector).toBe(vlm.models.projector!.identity);
+    expect(() => loaded.checkProjector('another')).toThrow(/output of the projector .* not of another/);
+    const alone = await VideoEncoder.create({ vision: tower, ...sampling, ...quick });
+    await expect(alone.encode(pico.video, { sampling: { reduction } })).rejects.toThrow(/Expected a projector/);
+    await alone.dispose();
+  });
+
+  test('refuses a reducer that gives something else than it said', async () => {
+    const lying: Reducer = { ...firstTokens(2, 'tower'), name: 'lying', id: 'lying', count: () => 3 };
+    await expect(vlm.encode(pico.video, { sampling: { reduction: lying } })).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_UNSUPPORTED',
+      message: expect.stringContaining('The reducer lying gave 12 values and 2 sizes where 3 tokens'),
+    });
+  });
+});
+
+test('registering refuses what is none', () => {
+  expect(() => registerTower({ name: 'x' } as never)).toThrow('Expected function for family.open but received undefined');
+  expect(() => registerReducer({ name: '', create: () => firstTokens(1, 'tower') })).toThrow(/non-empty string/);
+  expect(() => registerProjector(null as never)).toThrow(TypeError);
+});
+
+test('features of a foreign tower are not mistaken for those of another', async () => {
+  const features = await vlm.encode(pico.video);
+  expect(() => features.checkTower('0'.repeat(64))).toThrow(/were made by the vision tower/);
+  expect((features.local as Float32Tensor).dims[2]).toBe(channels);
+});
