@@ -26,11 +26,11 @@ export * from './kernels/index.js';
 export type { Answer, AskOptions, StopReason } from './llm/answer.js';
 export { VideoChat, type VideoChatOptions } from './llm/chat.js';
 export { type EvaluateEmbeddingsOptions, evaluateEmbeddings } from './llm/embeddings.js';
+export type { VicunaTemplate } from './llm/layouts/vicuna.js';
 export type { LanguageModelDevice } from './llm/llama.js';
 export { LanguageModel, type LanguageModelOptions } from './llm/model.js';
-export type { SamplingOptions } from './llm/sampling.js';
-export type { VicunaTemplate } from './llm/layouts/vicuna.js';
 export type { PromptLayout, PromptPiece } from './llm/promptLayout.js';
+export type { SamplingOptions } from './llm/sampling.js';
 export {
   type PromptTemplate,
   type PromptTemplateName,

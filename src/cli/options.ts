@@ -141,12 +141,15 @@ function addSamplingOptions(command: Command): Command {
     )
     .addOption(option('--end <time>', 'where it ends (default: the end of the video)').argParser(seconds))
     .addOption(
-      option('--segment-frames <n>', withDefault('frames in one segment', defaultSampling.segmentFrames)).argParser(integer(1)),
-    )
-    .addOption(
-      option('--merge-tokens <n>', withDefault('tokens kept of each segment', defaultSampling.tokensPerSegment)).argParser(
+      option('--segment-frames <n>', withDefault('frames in one segment', defaultSampling.segmentFrames)).argParser(
         integer(1),
       ),
+    )
+    .addOption(
+      option(
+        '--merge-tokens <n>',
+        withDefault('tokens kept of each segment', defaultSampling.tokensPerSegment),
+      ).argParser(integer(1)),
     )
     .addOption(
       option(

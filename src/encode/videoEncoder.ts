@@ -16,8 +16,8 @@ import { frameGeometry } from '../tower/pixels.js';
 import { type VisionPrecision, visionPrecisions } from '../tower/precision.js';
 import type { TowerSource, VisionConfig } from '../tower/source.js';
 import { Tower } from '../tower/tower.js';
-import { selectFrames } from '../video/selection.js';
 import { openVideo, type Video } from '../video/openVideo.js';
+import { selectFrames } from '../video/selection.js';
 import type { VideoInput } from '../video/videoInput.js';
 import { checkCache, FeaturesCache } from './featuresCache.js';
 import {

@@ -1,8 +1,8 @@
 import path from 'node:path';
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
-import { type Float32Tensor, float32Tensor, numberToHalf, type Tensor, toFloat32 } from '../base/tensor.js';
 import { integer, nonEmptyString, number, parse } from '../base/schema.js';
+import { type Float32Tensor, float32Tensor, numberToHalf, type Tensor, toFloat32 } from '../base/tensor.js';
 import { checkFinite, checkOneOf, checkString, wrongValue } from '../base/validate.js';
 import { version } from '../base/version.js';
 import {

@@ -1,4 +1,5 @@
-import { type Float32Tensor } from '../base/tensor.js';
+import { LongVLMError } from '../base/errors.js';
+import type { Float32Tensor } from '../base/tensor.js';
 import {
   checkInteger,
   checkObject,
@@ -9,7 +10,6 @@ import {
   wrongType,
   wrongValue,
 } from '../base/validate.js';
-import { LongVLMError } from '../base/errors.js';
 import { mergeBySchedule } from '../reduce/merge.js';
 import type { Reducer } from '../reduce/reducer.js';
 import { checkReduction, makeReducer, type Reduction } from '../reduce/reducers.js';
@@ -175,7 +175,9 @@ export class VisionEncoder {
     const count = frames.length / frameBytes;
     const reducer = reducerOf(options, heads, count * patches);
     if (reducer.stage === 'projector')
-      throw new TypeError('Expected a reducer that stands before the projector for reduction but received one behind it');
+      throw new TypeError(
+        'Expected a reducer that stands before the projector for reduction but received one behind it',
+      );
     reducer.check({ frames: count, patches, grid, channels });
     const globalLayers = checkInteger('globalLayers', options.globalLayers ?? this.globalLayers, 0, summaries);
     const signal = checkSignal(options.signal);

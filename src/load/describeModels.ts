@@ -1,6 +1,6 @@
 // What models are, for people and logs.
 import path from 'node:path';
-import { resolvePromptTemplate, type PromptTemplate } from '../llm/templates.js';
+import { type PromptTemplate, resolvePromptTemplate } from '../llm/templates.js';
 import type { VisionPrecision } from '../tower/precision.js';
 import { disposeModels, type LoadedModels, loadModels } from './loadModels.js';
 import { checkOptions, type LongVLMOptions, type SettledOptions } from './options.js';

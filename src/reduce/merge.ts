@@ -1,4 +1,4 @@
-import { type Float32Tensor } from '../base/tensor.js';
+import type { Float32Tensor } from '../base/tensor.js';
 import { wrongValue } from '../base/validate.js';
 import { mergeSchedule, mergeTokens } from '../kernels/index.js';
 import { type Reducer, type ReducerKind, reducerId } from './reducer.js';

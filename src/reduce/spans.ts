@@ -2,7 +2,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import { checkFinite, checkInteger } from '../base/validate.js';
-import { type Reducer, type ReducerKind, reducerId, type ReducedTokens } from './reducer.js';
+import { type ReducedTokens, type Reducer, type ReducerKind, reducerId } from './reducer.js';
 
 /** The old tokens [from, to) that new token `index` of `keep` is the mean of, out of `count`. */
 type Span = (index: number, keep: number, count: number) => readonly [from: number, to: number];

@@ -65,7 +65,10 @@ export type TowerGraphOptions = {
 };
 
 /** Options of {@link TowerFamily.open}. */
-export type OpenTowerOptions = { readonly signal?: AbortSignal | undefined; readonly onProgress?: OnProgress | undefined };
+export type OpenTowerOptions = {
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: OnProgress | undefined;
+};
 
 /** A kind of vision tower. */
 export interface TowerFamily {

@@ -28,12 +28,7 @@ beforeAll(async () => {
     const pixels = new Float32Array(T * 3 * config.imageSize ** 2);
     const options = { frames: T, segmentFrames: K, geometry: frameGeometry(config, 'crop') };
     for await (const { frames, index } of readSegments(pico.video, options))
-      normalizeFrames(
-        frames,
-        pixels.subarray((index * pixels.length) / S),
-        config.imageSize,
-        config,
-      );
+      normalizeFrames(frames, pixels.subarray((index * pixels.length) / S), config.imageSize, config);
     const size = config.imageSize;
     patches = (await encoder.forward(float32Tensor(pixels, [T, 3, size, size]))).patches.data;
   } finally {

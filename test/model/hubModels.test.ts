@@ -153,7 +153,12 @@ describe('LongVLM.load()', () => {
 
   test.each(catalogue.map(({ name }) => name))('%s by name, and again without a network', async (model) => {
     const seen = new Set<string>();
-    const vlm = await LongVLM.load({ model, device: 'cpu', threads: 1, onProgress: ({ stage, name }) => stage === 'download' && seen.add(name!) });
+    const vlm = await LongVLM.load({
+      model,
+      device: 'cpu',
+      threads: 1,
+      onProgress: ({ stage, name }) => stage === 'download' && seen.add(name!),
+    });
     await vlm.dispose();
     expect(vlm.preset).toBe(model);
     expect(vlm.template.name).toBe('vicuna_v1_1');

@@ -9,7 +9,8 @@ import { pico, picoOptions } from '../fixtures/index.js';
 
 // What holds whatever nano's weights and numbers are: that it is what is used where nothing else is named.
 const { options } = knownModel('nano');
-const nano = options as typeof options & Record<'frames' | 'segmentFrames' | 'tokensPerSegment' | 'globalLayers', number>;
+const nano = options as typeof options &
+  Record<'frames' | 'segmentFrames' | 'tokensPerSegment' | 'globalLayers', number>;
 const folder = fileURLToPath(new URL('../../models/nano', import.meta.url));
 const quick = { device: 'cpu', threads: 1 } as const;
 const question = 'What comes first?';

@@ -192,7 +192,7 @@ describe('Projector', () => {
     const vlm = await LongVLM.load({ ...picoOptions, lazy: true });
     try {
       expect(workerThreads()).toBe(before);
-      const { projector: part } = vlm.parts;
+      const { projector: part } = vlm.models;
       expect(part).toMatchObject({ kind: 'linear', inChannels: 64, outChannels: 64 });
       expect(part).not.toHaveProperty('device');
     } finally {

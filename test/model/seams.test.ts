@@ -209,7 +209,9 @@ describe('a LongVLM of foreign parts', () => {
 });
 
 test('registering refuses what is none', () => {
-  expect(() => registerTower({ name: 'x' } as never)).toThrow('Expected function for family.open but received undefined');
+  expect(() => registerTower({ name: 'x' } as never)).toThrow(
+    'Expected function for family.open but received undefined',
+  );
   expect(() => registerReducer({ name: '', create: () => firstTokens(1, 'tower') })).toThrow(/non-empty string/);
   expect(() => registerProjector(null as never)).toThrow(TypeError);
 });

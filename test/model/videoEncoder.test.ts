@@ -169,7 +169,8 @@ describe('the same request many times at once', () => {
         return settled.reduce(...args);
       },
     };
-    const call = (sampling: SamplingRequest) => encoder.encode(pico.video, { cache, sampling: { ...sampling, reduction } });
+    const call = (sampling: SamplingRequest) =>
+      encoder.encode(pico.video, { cache, sampling: { ...sampling, reduction } });
     const all = await Promise.all(Array.from({ length: 20 }, () => call({})));
     for (const each of all) expect(each.local.data).toEqual(features.local.data);
     expect(segments).toBe(4);
@@ -194,7 +195,9 @@ describe('the same request many times at once', () => {
       await encoder.dispose();
       process.stdout.write(JSON.stringify({ segments, sum: all.map(({ local }) => local.data.reduce((a, b) => a + b)) }));`;
     const children = [0, 1, 2, 3].map(() => {
-      const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['pipe', 'pipe', 'inherit'] });
+      const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+        stdio: ['pipe', 'pipe', 'inherit'],
+      });
       let output = '';
       child.stdout.on('data', (chunk) => {
         output += chunk;

@@ -5,8 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { elementCount, type Float32Tensor, float32Tensor } from '../../dist/base/tensor.js';
-import { mergeTokensSync } from '../../dist/kernels/index.js';
 import { VisionEncoder } from '../../dist/encode/visionEncoder.js';
+import { mergeTokensSync } from '../../dist/kernels/index.js';
 import { expected, pico, relativeError } from '../fixtures/index.js';
 import {
   convert,

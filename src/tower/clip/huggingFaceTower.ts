@@ -3,7 +3,7 @@ import { LongVLMError } from '../../base/errors.js';
 import { requireTensor } from '../../files/requireTensor.js';
 import { type TensorLocation, tensorNames, type WeightFile } from '../../files/tensorFile.js';
 import { classEmbedding, towerPrefix } from '../../files/tensorNames.js';
-import type { Affine, LayerWeights, ClipShape, ClipWeights } from './towerGraph.js';
+import type { Affine, ClipShape, ClipWeights, LayerWeights } from './towerGraph.js';
 
 /**
  * The tower's tensors, whatever stands before their names (`vision_model.`, `model.vision_tower.…`) and whatever else

@@ -4,7 +4,7 @@ import { MmprojFields } from '../../files/mmprojFields.js';
 import type { WeightFile } from '../../files/tensorFile.js';
 import type { ClipConfig } from './huggingFaceConfig.js';
 import { tensorFinder } from './huggingFaceTower.js';
-import type { LayerWeights, ClipShape, ClipWeights } from './towerGraph.js';
+import type { ClipShape, ClipWeights, LayerWeights } from './towerGraph.js';
 
 /**
  * What an mmproj file says of its vision tower.

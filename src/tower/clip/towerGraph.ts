@@ -45,7 +45,11 @@ export type ClipWeights = {
 };
 
 /** What the graph is made of. */
-export type ClipTower = { readonly shape: ClipShape; readonly pixels: PixelNormalization; readonly weights: ClipWeights };
+export type ClipTower = {
+  readonly shape: ClipShape;
+  readonly pixels: PixelNormalization;
+  readonly weights: ClipWeights;
+};
 
 /**
  * The CLIP vision tower as a graph over weights in place: see {@link TowerSource.graph}. Patches are hidden state

@@ -62,7 +62,11 @@ describe('readPreset()', () => {
     ['no language model', () => folderWith(use, 'llm.gguf'), /llm\.gguf does not exist/],
     ['half a description', () => folderWith(JSON.stringify(use).slice(0, 40)), /JSON/],
     ['no object', () => folderWith('null'), /Expected object for .*preset\.json but received null/],
-    ['no frames', () => folderWith({ ...use, frames: undefined }), /positive integer for frames but received undefined/],
+    [
+      'no frames',
+      () => folderWith({ ...use, frames: undefined }),
+      /positive integer for frames but received undefined/,
+    ],
     ['no temperature', () => folderWith({ ...use, temperature: undefined }), /for temperature but received undefined/],
     ['frames that are none', () => folderWith({ ...use, frames: 'many' }), /positive integer for frames .* 'many'/],
     ['another resize', () => folderWith({ ...use, resize: 'stretch' }), /one of crop, squash, pad for resize/],

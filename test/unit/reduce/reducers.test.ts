@@ -69,13 +69,17 @@ test.each(['pool', 'subsample'] as const)('a reducer by %s tells where NaN is', 
   });
 });
 
-test.each(['merge', 'pool', 'subsample'])('%s refuses to keep more tokens than there are, and only merge minds heads', (how) => {
-  const segment = { frames: 2, patches: 3, grid: [1, 3] as const, channels: 4 };
-  const make = (tokensPerSegment: number, mergeHeads: number) => makeReducer(how, { tokensPerSegment, mergeHeads });
-  expect(() => make(6, 2).check(segment)).not.toThrow();
-  expect(() => make(7, 2).check(segment)).toThrow(RangeError);
-  const odd = () => make(6, 3).check(segment);
-  if (how === 'merge') expect(odd).toThrow("Expected divisor of the vision tower's 4 channels for mergeHeads but received 3");
-  else expect(odd).not.toThrow();
-  expect(make(5, 2).id).not.toBe(make(6, 2).id);
-});
+test.each(['merge', 'pool', 'subsample'])(
+  '%s refuses to keep more tokens than there are, and only merge minds heads',
+  (how) => {
+    const segment = { frames: 2, patches: 3, grid: [1, 3] as const, channels: 4 };
+    const make = (tokensPerSegment: number, mergeHeads: number) => makeReducer(how, { tokensPerSegment, mergeHeads });
+    expect(() => make(6, 2).check(segment)).not.toThrow();
+    expect(() => make(7, 2).check(segment)).toThrow(RangeError);
+    const odd = () => make(6, 3).check(segment);
+    if (how === 'merge')
+      expect(odd).toThrow("Expected divisor of the vision tower's 4 channels for mergeHeads but received 3");
+    else expect(odd).not.toThrow();
+    expect(make(5, 2).id).not.toBe(make(6, 2).id);
+  },
+);

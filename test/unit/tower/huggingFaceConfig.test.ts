@@ -2,8 +2,8 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { readVisionConfig, visionFiles } from '../../../dist/tower/clip/huggingFaceConfig.js';
-import { frameGeometry } from '../../../dist/tower/pixels.js';
 import { openTower } from '../../../dist/tower/families.js';
+import { frameGeometry } from '../../../dist/tower/pixels.js';
 import { temporaryFolder } from '../../fixtures/vision/index.js';
 
 const folder = await temporaryFolder();

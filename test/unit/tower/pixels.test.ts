@@ -10,10 +10,16 @@ test('normalizedPixels() gives every pixel value of every channel its place and 
   const [frames, size] = [3, 16];
   const graph = new GraphBuilder('pixels');
   graph.output('planes', normalizedPixels(graph, size, rules), ['frames', 3, size, size]);
-  const session = await workerRuntime({ device: 'cpu', threads: 1 }).open(await graph.build(), { name: 'Pixels', batch: 2 });
+  const session = await workerRuntime({ device: 'cpu', threads: 1 }).open(await graph.build(), {
+    name: 'Pixels',
+    batch: 2,
+  });
   try {
     // 768 pixels: each of the 256 values comes in each of the three channels.
-    const data = Uint8Array.from({ length: frames * size * size * 3 }, (_, index) => (Math.floor(index / 3) * 41 + 7 * (index % 3)) % 256);
+    const data = Uint8Array.from(
+      { length: frames * size * size * 3 },
+      (_, index) => (Math.floor(index / 3) * 41 + 7 * (index % 3)) % 256,
+    );
     const planes = float32Tensor(new Float32Array(data.length), [frames, 3, size, size]);
     const result = await session.run({ pixels: { type: 'uint8', data, dims: [frames, size, size, 3] } }, { planes });
     const expected = new Float32Array(data.length);
