@@ -42,6 +42,7 @@ export { loadVideoEncoder } from './load/loadModels.js';
 export type { Gpu, LoadVideoEncoderOptions, LongVLMOptions, ModelNames } from './load/options.js';
 export { type ChatOptions, LongVLM, type ProjectOptions } from './longvlm.js';
 export { catalogue, type KnownModel } from './models/catalogue.js';
+export type { HubProgress } from './models/hub/hub.js';
 export type { ModelUse } from './models/preset.js';
 export type { ProjectorFamily, ProjectorSource } from './projector/family.js';
 export { Projector, type ProjectorCallOptions, type ProjectorOptions } from './projector/projector.js';
@@ -69,7 +70,11 @@ export type {
   TowerSource,
   VisionConfig,
 } from './tower/source.js';
+export type { FetchLimits } from './video/fetchLimits.js';
 export { sampleFrameIndices } from './video/frameIndices.js';
 export { type FrameSegment, type ReadSegmentsOptions, readSegments } from './video/frames.js';
 export type { FrameGeometry } from './video/geometry.js';
+export { type OpenVideoOptions, openVideo, type Video } from './video/openVideo.js';
 export { type ProbeOptions, probeVideo, type VideoInfo } from './video/probe.js';
+export { type FrameSelection, type SelectFramesOptions, selectFrames } from './video/selection.js';
+export type { PictureInput, VideoInput } from './video/videoInput.js';

@@ -145,12 +145,12 @@ export class LongVLM {
     if (!(video instanceof VideoFeatures)) this.checkQuestion(undefined, { ...options, template });
     const features = video instanceof VideoFeatures ? video : await this.encode(video, options);
     const embeddings = await this.project(features, options);
-    const { onProgress: _, part: __, sampling: ___, cache: ____, signal, ...chatOptions } = options;
-    const temperature = options.temperature ?? this.#options.temperature;
+    const { system, contextSize, signal } = options;
     const chat = await VideoChat.create(llm, embeddings, {
-      ...chatOptions,
       template,
-      temperature,
+      temperature: options.temperature ?? this.#options.temperature,
+      ...(system !== undefined && { system }),
+      ...(contextSize !== undefined && { contextSize }),
       ...(signal && { signal }),
     });
     for (const old of this.#chats) if (old.disposed) this.#chats.delete(old);

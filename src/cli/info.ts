@@ -7,7 +7,7 @@ import { binding } from '../binding.js';
 import { describeModels } from '../load/describeModels.js';
 import { namesModels } from '../load/options.js';
 import { findFfmpeg } from '../video/ffmpeg.js';
-import { probeVideo } from '../video/probe.js';
+import { openVideo } from '../video/openVideo.js';
 import { addLanguageOptions, addTowerOptions, loadOptions, type ModelFlags } from './options.js';
 import { ProgressBar } from './progress.js';
 import { run } from './run.js';
@@ -64,7 +64,8 @@ function packageVersion(name: string): string {
 }
 
 async function describeVideo(video: string, ffmpeg: string | undefined, signal: AbortSignal) {
-  const found = await probeVideo(video, { signal, ...(ffmpeg !== undefined && { ffmpeg }) });
+  const opened = await openVideo(video, { signal, ...(ffmpeg !== undefined && { ffmpeg }) });
+  const found = await opened.probe(signal).finally(() => opened.dispose());
   const { path, kind, durationSeconds, frameCount, frameRate, variableFrameRate } = found;
   const { width, height, rotation, codec, container, warnings } = found;
   return {

@@ -16,6 +16,7 @@ import { frameGeometry } from '../tower/pixels.js';
 import { type VisionPrecision, visionPrecisions } from '../tower/precision.js';
 import type { TowerSource, VisionConfig } from '../tower/source.js';
 import { Tower } from '../tower/tower.js';
+import type { FetchLimits } from '../video/fetchLimits.js';
 import { openVideo, type Video } from '../video/openVideo.js';
 import { selectFrames } from '../video/selection.js';
 import type { VideoInput } from '../video/videoInput.js';
@@ -70,6 +71,8 @@ export type EncodeOptions = {
   sampling?: SamplingRequest | undefined;
   /** As in {@link VideoEncoderOptions.cache}, which is its default. */
   cache?: boolean | FeaturesCache | undefined;
+  /** How much of a URL, of bytes or of a stream is taken at most, and for how long. */
+  limits?: FetchLimits | undefined;
   /** Called while a video is fetched, read and encoded. */
   onProgress?: OnProgress | undefined;
   signal?: AbortSignal | undefined;
@@ -196,7 +199,7 @@ export class VideoEncoder {
    *   `ERR_LONGVLM_FFMPEG_MISSING`, `ERR_LONGVLM_NOT_FINITE` when the tower's weights give NaN; or `signal.reason`
    */
   async encode(input: VideoInput, options: EncodeOptions = {}): Promise<VideoFeatures> {
-    const { onProgress, cache = this.#cache } = checkObject('options', options);
+    const { onProgress, limits, cache = this.#cache } = checkObject('options', options);
     if (onProgress !== undefined) checkFunction('onProgress', onProgress);
     checkCache(cache);
     const signal = checkSignal(options.signal);
@@ -205,6 +208,7 @@ export class VideoEncoder {
     const sampling = this.settle(options.sampling);
     const video = await openVideo(input, {
       ...(this.#ffmpeg !== undefined && { ffmpeg: this.#ffmpeg }),
+      ...(limits && { limits }),
       ...(onProgress && { onProgress }),
       ...(signal && { signal }),
     });
