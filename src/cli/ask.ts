@@ -1,5 +1,4 @@
 import { Command } from 'commander';
-import { LongVLM } from '../longvlm.js';
 import {
   type AnswerFlags,
   addAnswerOptions,
@@ -9,12 +8,11 @@ import {
   chatOptions,
   featuresOf,
   isFeaturesFile,
-  loadOptionsToChat,
   type ModelFlags,
 } from './options.js';
-import { ProgressBar } from './progress.js';
 import { devicesOf, videoLine, videoReport, warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
+import { withLongVLM } from './withLongVLM.js';
 
 type Flags = ModelFlags & AnswerFlags & { json?: boolean };
 
@@ -32,14 +30,7 @@ export function askCommand(): Command {
 
 async function ask(video: string, question: string, flags: Flags, signal: AbortSignal): Promise<void> {
   const started = performance.now();
-  const progress = new ProgressBar();
-  let vlm: LongVLM | undefined;
-  try {
-    vlm = await LongVLM.load({
-      ...loadOptionsToChat(flags),
-      onProgress: progress.onProgress,
-      signal,
-    });
+  await withLongVLM(flags, signal, async (vlm, progress) => {
     const loaded = performance.now();
     if (!isFeaturesFile(video)) vlm.checkQuestion(question, chatOptions(flags));
     const features = await featuresOf(vlm, video, { onProgress: progress.onProgress, signal });
@@ -80,8 +71,5 @@ async function ask(video: string, question: string, flags: Flags, signal: AbortS
         `${videoLine(features, flags.tokens)}; ${(answer.timings.total / 1000).toFixed(1)} s for the answer\n`,
       );
     }
-  } finally {
-    progress.stop();
-    await vlm?.dispose();
-  }
+  });
 }

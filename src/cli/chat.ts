@@ -1,7 +1,6 @@
 import { createInterface } from 'node:readline';
 import { Command } from 'commander';
 import type { VideoChat } from '../llm/chat.js';
-import { LongVLM } from '../longvlm.js';
 import {
   type AnswerFlags,
   addAnswerOptions,
@@ -11,12 +10,11 @@ import {
   chatOptions,
   featuresOf,
   isFeaturesFile,
-  loadOptionsToChat,
   type ModelFlags,
 } from './options.js';
-import { ProgressBar } from './progress.js';
 import { videoLine, videoReport, warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
+import { withLongVLM } from './withLongVLM.js';
 
 type Flags = ModelFlags & AnswerFlags & { json?: boolean };
 
@@ -32,14 +30,7 @@ export function chatCommand(): Command {
 }
 
 async function chat(video: string, flags: Flags, signal: AbortSignal): Promise<void> {
-  const progress = new ProgressBar();
-  let vlm: LongVLM | undefined;
-  try {
-    vlm = await LongVLM.load({
-      ...loadOptionsToChat(flags),
-      onProgress: progress.onProgress,
-      signal,
-    });
+  await withLongVLM(flags, signal, async (vlm, progress) => {
     if (!isFeaturesFile(video)) vlm.checkQuestion(undefined, chatOptions(flags));
     const features = await featuresOf(vlm, video, { onProgress: progress.onProgress, signal });
     progress.stop();
@@ -62,10 +53,7 @@ async function chat(video: string, flags: Flags, signal: AbortSignal): Promise<v
         process.stdout.write(`${JSON.stringify(report)}\n`);
       }
     }
-  } finally {
-    progress.stop();
-    await vlm?.dispose();
-  }
+  });
 }
 
 async function answer(conversation: VideoChat, question: string, flags: Flags, signal: AbortSignal): Promise<void> {

@@ -3,7 +3,6 @@ import { Command } from 'commander';
 import { readDataset } from '../eval/dataset.js';
 import { type EvaluationResult, evaluate } from '../eval/evaluate.js';
 import { savePredictions } from '../eval/predictions.js';
-import { LongVLM } from '../longvlm.js';
 import {
   type AnswerFlags,
   addAnswerOptions,
@@ -13,13 +12,12 @@ import {
   chatOptions,
   decimal,
   integer,
-  loadOptionsToChat,
   type ModelFlags,
 } from './options.js';
 import { checkOutput } from './output.js';
-import { ProgressBar } from './progress.js';
 import { warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
+import { withLongVLM } from './withLongVLM.js';
 
 type Flags = ModelFlags &
   AnswerFlags & {
@@ -56,14 +54,7 @@ async function evaluateDataset(file: string, flags: Flags, signal: AbortSignal):
   if (output !== undefined) await checkOutput(output, '.json');
   const dataset = await readDataset(file, { videos: flags.limit, signal });
   const started = performance.now();
-  const progress = new ProgressBar();
-  let vlm: LongVLM | undefined;
-  try {
-    vlm = await LongVLM.load({
-      ...loadOptionsToChat(flags),
-      onProgress: progress.onProgress,
-      signal,
-    });
+  await withLongVLM(flags, signal, async (vlm, progress) => {
     const loaded = performance.now();
     const result = await evaluate(vlm, dataset, {
       ...chatOptions(flags),
@@ -88,10 +79,7 @@ async function evaluateDataset(file: string, flags: Flags, signal: AbortSignal):
       process.stderr.write(`longvlm: ${shortfall}\n`);
       process.exitCode = 1;
     }
-  } finally {
-    progress.stop();
-    await vlm?.dispose();
-  }
+  });
 }
 
 /** What is below `--min-score` and `--min-kind-score`, a sentence each. */

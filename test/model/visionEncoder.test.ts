@@ -457,13 +457,15 @@ describe('VisionEncoder as an object', () => {
 
   test('stops at an abort while it loads', async () => {
     const ended = await inProcess(`
-      for (const delay of [1, 10, 20, 30, 40, 60, 80]) {
+      for (const moment of ['before', 'thread', 'online', 'online', 'online']) {
         const controller = new AbortController();
+        const abort = () => controller.abort(new Error('enough'));
+        if (moment !== 'before')
+          process.once('worker', (worker) => (moment === 'thread' ? abort() : worker.once('online', abort)));
         const made = create({ signal: controller.signal });
-        setTimeout(() => controller.abort(new Error('enough')), delay);
-        await made.then((encoder) => encoder.dispose(), (error) => {
-          if (error.message !== 'enough') throw error;
-        });
+        if (moment === 'before') abort();
+        const error = await made.then(() => undefined, (error) => error);
+        if (error?.message !== 'enough') throw new Error(moment + ': ' + error?.message);
       }`);
     expect(ended).toEqual({ code: 0, stdout: '', stderr: '' });
   });
