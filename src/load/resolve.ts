@@ -2,6 +2,8 @@
 import { isGguf } from '../files/openWeights.js';
 import { defaultModel, knownModel } from '../models/catalogue.js';
 import { fetchModel, isHubReference, type ModelRole } from '../models/hub/reference.js';
+import { projectorTensors } from '../projector/registry.js';
+import { towerTensors } from '../tower/families.js';
 import { type LongVLMOptions, namesModels, type SettledOptions, settleOptions, visionIsMissing } from './options.js';
 
 /** Options with everything settled, and models that are files or folders. */
@@ -35,13 +37,15 @@ export async function resolveModels(
   return { options: { ...settled, projector: undefined, llm: undefined, ...files, vision }, preset };
 }
 
+const namesIn = { vision: towerTensors, projector: projectorTensors, llm: undefined };
+
 async function located(
   { offline, onProgress, signal }: LongVLMOptions,
   role: ModelRole,
   named: string | undefined,
 ): Promise<string | undefined> {
   if (named === undefined || !isHubReference(named)) return named;
-  return fetchModel(named, role, { offline, signal, onProgress });
+  return fetchModel(named, role, { offline, signal, onProgress }, namesIn[role]);
 }
 
 /** The tower in an mmproj file. */

@@ -27,4 +27,9 @@ export interface ProjectorFamily {
    * @throws for one of this kind that cannot be used
    */
   open(file: AnyWeightFile, signal?: AbortSignal, onProgress?: OnProgress): Promise<ProjectorSource | undefined>;
+  /**
+   * Of the names of a model's tensors those of a projector of this kind; none where there is no such projector. Of a model in
+   * several files on the hub only the files with these are downloaded. Without it, none is found in such a model.
+   */
+  namesIn?(names: readonly string[]): readonly string[];
 }

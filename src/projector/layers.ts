@@ -5,7 +5,6 @@ import { GraphBuilder, type OnnxModel } from '../compute/graphBuilder.js';
 import { MmprojFields } from '../files/mmprojFields.js';
 import { requireTensor } from '../files/requireTensor.js';
 import { type TensorLocation, tensorNames, type WeightFile, weightsError } from '../files/tensorFile.js';
-import { namesOf, projectorName } from '../files/tensorNames.js';
 import type { ProjectorFamily } from './family.js';
 
 /** What stands between a projector's own name (`mm_projector`, `mm` ...) and `weight` or `bias`, layer by layer. */
@@ -13,6 +12,17 @@ export type Layout = Readonly<Record<string, readonly string[]>>;
 
 /** Linear layers with GELU (by the error function) between. */
 export type LayeredFamily = ProjectorFamily & { readonly layout: Layout };
+
+/**
+ * A tensor of a projector; its first group is the projector's own name: `mm` in an mmproj file, `multi_modal_projector` in
+ * Hugging Face's own LLaVA.
+ */
+const projectorName = /^(?:.+\.)?(mm_projector|mm|multi_modal_projector)\./;
+
+/** Of all names in a file those of a projector. */
+export function layerNames(names: readonly string[]): string[] {
+  return names.filter((name) => projectorName.test(name));
+}
 
 /** One linear layer: weight [out, in], bias [out]. */
 type Linear = { readonly weight: TensorLocation; readonly bias: TensorLocation };
@@ -59,7 +69,7 @@ export function refuse(file: WeightFile, families: readonly LayeredFamily[]): ne
 
 /** The tensors that have a projector's name: what they share, and the sorted rests of their names. */
 function findTensors(file: WeightFile): { prefix: string; kind: string; places: string[] } | undefined {
-  const names = namesOf('projector', tensorNames(file));
+  const names = layerNames(tensorNames(file));
   if (names.length === 0) return undefined;
   const [prefix, kind] = projectorName.exec(names[0]!)! as unknown as [string, string];
   return { prefix, kind, places: names.map((name) => name.slice(prefix.length)).sort() };

@@ -3,7 +3,7 @@ import type { OnProgress } from '../base/progress.js';
 import { checkFunction, checkObject, checkString } from '../base/validate.js';
 import { openWeights } from '../files/openWeights.js';
 import type { ProjectorFamily, ProjectorSource } from './family.js';
-import { refuse } from './layers.js';
+import { layerNames, refuse } from './layers.js';
 import { linear } from './linear.js';
 import { mlp2xGelu } from './mlp2xGelu.js';
 
@@ -20,6 +20,15 @@ export function registerProjector(family: ProjectorFamily): void {
   checkString('family.name', family.name);
   checkFunction('family.open', family.open);
   registered.set(family.name, family);
+}
+
+/** Of the names of a model's tensors those of its projector. */
+export function projectorTensors(names: readonly string[]): readonly string[] {
+  for (const family of registered.values()) {
+    const found = family.namesIn?.(names) ?? [];
+    if (found.length > 0) return found;
+  }
+  return layerNames(names);
 }
 
 /**

@@ -18,6 +18,15 @@ export function registerTower(family: TowerFamily): void {
   families.unshift(family);
 }
 
+/** Of the names of a model's tensors those of its vision tower. */
+export function towerTensors(names: readonly string[]): readonly string[] {
+  for (const family of families) {
+    const found = family.namesIn?.(names) ?? [];
+    if (found.length > 0) return found;
+  }
+  return [];
+}
+
 /**
  * The vision tower in a file or folder.
  * @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`, `ERR_LONGVLM_UNSUPPORTED`; `signal.reason`

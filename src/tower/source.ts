@@ -78,4 +78,9 @@ export interface TowerFamily {
    * @throws LongVLMError for a tower of this family that cannot be used, or a file that cannot be read
    */
   open(path: string, options: OpenTowerOptions): Promise<TowerSource | undefined>;
+  /**
+   * Of the names of a model's tensors those of a tower of this family; none where there is no such tower. Of a model in
+   * several files on the hub only the files with these are downloaded. Without it, none is found in such a model.
+   */
+  namesIn?(names: readonly string[]): readonly string[];
 }

@@ -2,12 +2,14 @@
 import { dirname } from 'node:path';
 import { LongVLMError } from '../../base/errors.js';
 import { readIndex } from '../../files/sharded.js';
-import { namesOf } from '../../files/tensorNames.js';
 import { fetchFile, type HubOptions, listFiles, type Repo } from './hub.js';
 import { isWithinRepo } from './repo.js';
 
 /** `hf:owner/repo[@revision][:quantisation]` or `hf:owner/repo[@revision]/file`. */
 export type HubReference = { readonly repo: Repo; readonly file?: string; readonly quantization?: string };
+
+/** Of the names of a model's tensors those that a role needs. */
+export type NamesIn = (names: readonly string[]) => readonly string[];
 
 /** What a reference is to lead to. */
 export type ModelRole = 'vision' | 'projector' | 'llm';
@@ -43,10 +45,16 @@ export function parseReference(text: string): HubReference {
  * What a reference leads to, downloaded: a GGUF file; of a projector also LLaVA's `mm_projector.bin`; of a vision tower or a
  * projector also the weights of a model that Hugging Face's own libraries load, of several files those that are needed.
  *
+ * @param namesIn tells which tensors are needed. Defaults to all
  * @throws RangeError for what is no reference; LongVLMError `ERR_LONGVLM_HUB` where the repository holds nothing that fits, and
  * as {@link fetchFile}
  */
-export async function fetchModel(text: string, role: ModelRole, options: HubOptions = {}): Promise<string> {
+export async function fetchModel(
+  text: string,
+  role: ModelRole,
+  options: HubOptions = {},
+  namesIn: NamesIn = (names) => names,
+): Promise<string> {
   const reference = parseReference(text);
   const { repo, file, quantization } = reference;
   if (file !== undefined) return fetchFile(repo, file, options);
@@ -63,7 +71,7 @@ export async function fetchModel(text: string, role: ModelRole, options: HubOpti
   // Far smaller than the whole model that it is of.
   if (role === 'projector' && quantization === undefined && own !== undefined) return fetchFile(repo, own, options);
   if (role !== 'llm' && quantization === undefined && files.includes('config.json'))
-    return fetchWeights(repo, files, role, options);
+    return fetchWeights(repo, files, options, namesIn);
   const there = candidates.length > 0 ? ` It has ${candidates.join(', ')}.` : '';
   throw new LongVLMError(
     'ERR_LONGVLM_HUB',
@@ -103,8 +111,8 @@ const wholeModels = [
 async function fetchWeights(
   repo: Repo,
   files: readonly string[],
-  role: 'vision' | 'projector',
   options: HubOptions,
+  namesIn: NamesIn,
 ): Promise<string> {
   let path = '';
   for (const name of ['preprocessor_config.json', 'config.json'])
@@ -114,7 +122,7 @@ async function fetchWeights(
   path = await fetchFile(repo, weights, options);
   if (!weights.endsWith('.index.json')) return path;
   const fileOf = await readIndex(path);
-  const needed = new Set(namesOf(role, [...fileOf.keys()]).map((tensor) => fileOf.get(tensor)!));
+  const needed = new Set(namesIn([...fileOf.keys()]).map((tensor) => fileOf.get(tensor)!));
   for (const name of needed) await fetchFile(repo, name, options);
   return path;
 }

@@ -5,11 +5,13 @@ import type { OpenTowerOptions, TowerFamily, TowerSource } from '../source.js';
 import { type ClipConfig, readVisionConfig, visionFiles } from './huggingFaceConfig.js';
 import { findTowerWeights, linearMatricesOf, tensorsOf } from './huggingFaceTower.js';
 import { findMmprojTower, readMmprojConfig } from './mmprojTower.js';
+import { towerNames } from './tensorNames.js';
 import { buildTower, type ClipWeights } from './towerGraph.js';
 
 /** Any file or folder is taken to be CLIP's where no other family claims it: what is wrong with it is said here. */
 export const clip: TowerFamily = {
   name: 'clip',
+  namesIn: towerNames,
   async open(path, options): Promise<TowerSource> {
     const { config, weights } = await openClip(path, options);
     return clipSource(config, weights);

@@ -2,7 +2,7 @@
 import { LongVLMError } from '../../base/errors.js';
 import { requireTensor } from '../../files/requireTensor.js';
 import { type TensorLocation, tensorNames, type WeightFile } from '../../files/tensorFile.js';
-import { classEmbedding, towerPrefix } from '../../files/tensorNames.js';
+import { classEmbedding, towerPrefix } from './tensorNames.js';
 import type { Affine, ClipShape, ClipWeights, LayerWeights } from './towerGraph.js';
 
 /**
