@@ -3,12 +3,16 @@ export type { OnProgress, Progress } from './base/progress.js';
 export type { Float32Tensor, Tensor, TensorType } from './base/tensor.js';
 export { version } from './base/version.js';
 export { GraphBuilder, microsoft, type OnnxModel } from './compute/graphBuilder.js';
-export { type CachedVideo, FeaturesCache } from './encode/featuresCache.js';
+export { type CachedVideo, FeaturesCache, type FeaturesRequest } from './encode/featuresCache.js';
 export type { Resize, Sampling, SamplingRequest, SettledSampling } from './encode/sampling.js';
-export type { EncodedSegment } from './encode/segment.js';
 export { type EncodeOptions, VideoEncoder, type VideoEncoderOptions } from './encode/videoEncoder.js';
 export { VideoFeatures, type VideoFeaturesInit, type VideoPart, type VideoSource } from './encode/videoFeatures.js';
-export { type EncodeSegmentOptions, VisionEncoder, type VisionEncoderOptions } from './encode/visionEncoder.js';
+export {
+  type EncodedSegment,
+  type EncodeSegmentOptions,
+  VisionEncoder,
+  type VisionEncoderOptions,
+} from './encode/visionEncoder.js';
 export { type Dataset, type DatasetEntry, type ReadDatasetOptions, readDataset } from './eval/dataset.js';
 export {
   type EvaluateOptions,

@@ -6,13 +6,13 @@ import type { Reducer, SegmentShape } from '../reduce/reducer.js';
 import type { Tower } from '../tower/tower.js';
 
 /** A segment of K frames, its patches merged or otherwise reduced. */
-export type EncodedSegment = {
+export type ReducedSegment = {
   /** [M, C]. */
   readonly local: Float32Tensor;
   /** [M], patches in each token: those that were averaged, or 1 where they were picked. */
   readonly sizes: Float32Tensor;
-  /** [K, E, C], oldest layer first. */
-  readonly cls: Float32Tensor;
+  /** [K, summaries, C], oldest layer first; undefined where the tower has none. */
+  readonly summaries: Float32Tensor | undefined;
 };
 
 /** What encodes segments. */
@@ -21,8 +21,6 @@ export type SegmentEncoder = {
   readonly reducer: Reducer;
   /** For a reducer that stands behind it. */
   readonly projector: Projector | undefined;
-  /** Last hidden states whose class token is given: E. */
-  readonly globalLayers: number;
 };
 
 /**
@@ -30,13 +28,12 @@ export type SegmentEncoder = {
  * @param options `move`: detaches the frames' buffer instead of copying it
  */
 export async function encodeSegment(
-  { tower, reducer, projector, globalLayers }: SegmentEncoder,
+  { tower, reducer, projector }: SegmentEncoder,
   frames: Uint8Array,
   options: { readonly move?: boolean; readonly signal?: AbortSignal | undefined },
-): Promise<EncodedSegment> {
+): Promise<ReducedSegment> {
   const { patches, summaries } = await tower.encodeFrames(frames, options);
   const [count, perFrame, channels] = patches.dims as [number, number, number];
-  const cls = lastLayers(summaries, globalLayers, count, channels);
   const tokens = float32Tensor(patches.data, [count * perFrame, channels]);
   const given =
     reducer.stage === 'projector' ? await projected(projector, tokens, options.signal) : { tokens, channels };
@@ -44,7 +41,7 @@ export async function encodeSegment(
   const reduced = await reducer.reduce(given.tokens, segment, options.signal);
   checkReduced(reducer, reduced, segment);
   if (given.tokens === tokens) tower.reuse(patches);
-  return { local: reduced.tokens, sizes: reduced.sizes, cls };
+  return { local: reduced.tokens, sizes: reduced.sizes, summaries };
 }
 
 async function projected(projector: Projector | undefined, tokens: Float32Tensor, signal: AbortSignal | undefined) {
@@ -52,23 +49,18 @@ async function projected(projector: Projector | undefined, tokens: Float32Tensor
   return { tokens: embeddings, channels: projector!.outChannels };
 }
 
-/** The summaries of the last layers, [K, E, C]. */
-export function lastLayers(
-  summaries: Float32Tensor | undefined,
-  layers: number,
-  frames: number,
-  channels: number,
-): Float32Tensor {
-  const dims = [frames, layers, channels];
-  if (!summaries || layers === 0) return float32Tensor(new Float32Array(0), [frames, 0, channels]);
-  const all = summaries.dims[1]!;
-  if (layers === all) return float32Tensor(summaries.data, dims);
-  const data = new Float32Array(frames * layers * channels);
+/**
+ * Copies the summaries of the last layers.
+ * @param summaries [K, L, C]
+ * @param target filled with [K, layers, C]
+ */
+export function copyLastLayers({ data, dims }: Float32Tensor, layers: number, target: Float32Array): void {
+  const [frames, all, channels] = dims as [number, number, number];
+  const length = layers * channels;
   for (let frame = 0; frame < frames; frame++) {
     const end = (frame + 1) * all * channels;
-    data.set(summaries.data.subarray(end - layers * channels, end), frame * layers * channels);
+    target.set(data.subarray(end - length, end), frame * length);
   }
-  return float32Tensor(data, dims);
 }
 
 /** A reducer may come from anybody: what it gives must fit what it said, or it would be written to a wrong place. */

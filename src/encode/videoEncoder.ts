@@ -30,7 +30,7 @@ import {
   samplingIdentity,
   settleSampling,
 } from './sampling.js';
-import { encodeSegment } from './segment.js';
+import { copyLastLayers, encodeSegment } from './segment.js';
 import { countTokens, VideoFeatures, type VideoPart } from './videoFeatures.js';
 
 /** Options of {@link VideoEncoder.create}: how videos are sampled unless a request says otherwise, and the tower. */
@@ -301,17 +301,19 @@ export class VideoEncoder {
     const global = float32Tensor(tokens.subarray(0, globalLayers * channels), [globalLayers, channels]);
     const local = tokens.subarray(globalLayers * channels);
     const sizes = new Float32Array(segments * tokensPerSegment);
-    const cls = new Float32Array(frames * globalLayers * config.channels);
+    const clsValues = segmentFrames * globalLayers * config.channels;
+    const cls = new Float32Array(segments * clsValues);
     const timestamps = new Float32Array(frames);
     report('encode', 0, frames);
-    const encoder = { tower: this.#tower, reducer, projector, globalLayers };
+    const encoder = { tower: this.#tower, reducer, projector };
     const geometry = frameGeometry(config, resize);
     const reading = { ...amount, ...range, segmentFrames, geometry, ...(signal && { signal }) };
     for await (const segment of video.segments(reading)) {
       const encoded = await encodeSegment(encoder, segment.frames, { move: true, signal });
       local.set(encoded.local.data, segment.index * tokensPerSegment * channels);
       sizes.set(encoded.sizes.data, segment.index * tokensPerSegment);
-      cls.set(encoded.cls.data, segment.index * segmentFrames * globalLayers * config.channels);
+      if (encoded.summaries && globalLayers > 0)
+        copyLastLayers(encoded.summaries, globalLayers, cls.subarray(segment.index * clsValues));
       timestamps.set(segment.timestamps, segment.index * segmentFrames);
       report('encode', (segment.index + 1) * segmentFrames, frames);
     }

@@ -1,5 +1,5 @@
 import { LongVLMError } from '../base/errors.js';
-import type { Float32Tensor } from '../base/tensor.js';
+import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import {
   checkInteger,
   checkObject,
@@ -16,7 +16,8 @@ import { checkReduction, makeReducer, type Reduction } from '../reduce/reducers.
 import { type VisionPrecision, visionPrecisions } from '../tower/precision.js';
 import type { TowerSource, VisionConfig } from '../tower/source.js';
 import { Tower } from '../tower/tower.js';
-import { type EncodedSegment, encodeSegment, lastLayers } from './segment.js';
+import { defaultSampling } from './sampling.js';
+import { copyLastLayers, encodeSegment } from './segment.js';
 
 /** Options of {@link VisionEncoder.create}. */
 export type VisionEncoderOptions = {
@@ -55,7 +56,15 @@ export type EncodeSegmentOptions = {
   readonly signal?: AbortSignal;
 };
 
-const defaultGlobalLayers = 5;
+/** A segment of K frames, its patches merged or otherwise reduced. */
+export type EncodedSegment = {
+  /** [M, C]. */
+  readonly local: Float32Tensor;
+  /** [M], patches in each token: those that were averaged, or 1 where they were picked. */
+  readonly sizes: Float32Tensor;
+  /** [K, E, C], oldest layer first. */
+  readonly cls: Float32Tensor;
+};
 
 /**
  * A vision tower in a worker thread, over the weights where they lie, for frames and segments of one's own.
@@ -102,7 +111,7 @@ export class VisionEncoder {
     const tower = await Tower.open({ path, precision, device, threads, lazy, signal });
     try {
       const { summaries } = tower.config;
-      const layers = globalLayers ?? Math.min(defaultGlobalLayers, summaries);
+      const layers = globalLayers ?? Math.min(defaultSampling.globalLayers, summaries);
       return new VisionEncoder(tower, checkInteger('globalLayers', layers, 0, summaries));
     } catch (error) {
       await tower.dispose();
@@ -153,7 +162,7 @@ export class VisionEncoder {
     const signal = checkSignal(checkObject('options', options).signal);
     this.#checkUsable();
     const { patches, summaries } = await this.#tower.encodePixels(pixels, signal);
-    return { patches, cls: lastLayers(summaries, this.globalLayers, patches.dims[0]!, this.config.channels) };
+    return { patches, cls: this.#lastLayers(summaries, this.globalLayers, patches.dims[0]!) };
   }
 
   /**
@@ -164,7 +173,7 @@ export class VisionEncoder {
    * or infinity, `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`.
    */
   async encodeSegment(frames: Uint8Array, options: EncodeSegmentOptions): Promise<EncodedSegment> {
-    const { imageSize, patches, channels, grid, summaries } = this.config;
+    const { imageSize, patches, channels, grid, summaries: most } = this.config;
     const frameBytes = imageSize * imageSize * 3;
     if (!(frames instanceof Uint8Array)) wrongType('frames', 'Uint8Array', frames);
     if (frames.length === 0 || frames.length % frameBytes !== 0)
@@ -179,13 +188,15 @@ export class VisionEncoder {
         'Expected a reducer that stands before the projector for reduction but received one behind it',
       );
     reducer.check({ frames: count, patches, grid, channels });
-    const globalLayers = checkInteger('globalLayers', options.globalLayers ?? this.globalLayers, 0, summaries);
+    const globalLayers = checkInteger('globalLayers', options.globalLayers ?? this.globalLayers, 0, most);
     const signal = checkSignal(options.signal);
     this.#checkUsable();
-    return encodeSegment({ tower: this.#tower, reducer, projector: undefined, globalLayers }, frames, {
-      move: options.transfer ?? false,
-      signal,
-    });
+    const { local, sizes, summaries } = await encodeSegment(
+      { tower: this.#tower, reducer, projector: undefined },
+      frames,
+      { move: options.transfer ?? false, signal },
+    );
+    return { local, sizes, cls: this.#lastLayers(summaries, globalLayers, count) };
   }
 
   /** Frees the tower once the calls under way are done; the next call starts it again. */
@@ -204,6 +215,13 @@ export class VisionEncoder {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+
+  #lastLayers(summaries: Float32Tensor | undefined, layers: number, frames: number): Float32Tensor {
+    const { channels } = this.config;
+    const cls = float32Tensor(new Float32Array(frames * layers * channels), [frames, layers, channels]);
+    if (summaries && layers > 0) copyLastLayers(summaries, layers, cls.data);
+    return cls;
   }
 
   #checkUsable(): void {
