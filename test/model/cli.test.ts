@@ -1,10 +1,12 @@
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { afterAll, describe, expect, test } from 'vitest';
 import { VideoFeatures } from '../../dist/index.js';
 import { longvlm, start } from '../fixtures/commandLine.js';
 import { pico } from '../fixtures/index.js';
+import { children, exists } from '../fixtures/processes.js';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'longvlm-cli-'));
 const inFolder = (name: string) => path.join(folder, name);
@@ -142,10 +144,16 @@ describe('longvlm encode', () => {
     const file = inFolder('never.safetensors');
     // Enough frames that the interruption comes in the middle.
     const many = vision.map((arg) => (arg === '20' ? '20000' : arg));
-    const { child, result } = start(['encode', pico.video, '-o', file, ...many]);
-    await new Promise((resolve) => setTimeout(resolve, 2500));
+    const { child, result } = start(['encode', pico.video, '-o', file, ...many, '--no-cache']);
+    // It decodes once it has an ffmpeg; the two that read the file's structure end by themselves before.
+    const started = new Set<number>();
+    while (started.size < 3) {
+      for (const id of children(child.pid!)) started.add(id);
+      await setImmediate();
+    }
     child.kill('SIGINT');
     const { code, stderr } = await result;
+    expect([child.pid!, ...started].filter(exists)).toEqual([]);
     expect({ code, stderr }).toEqual({ code: 130, stderr: '' });
     expect(existsSync(file)).toBe(false);
     expect(readdirSync(folder).filter((name) => name.startsWith('never'))).toEqual([]);

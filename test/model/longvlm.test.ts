@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -10,6 +10,7 @@ import { mergeTokens, poolClsTokens } from '../../dist/kernels/index.js';
 import { frameGeometry } from '../../dist/tower/pixels.js';
 import { readSegments } from '../../dist/video/frames.js';
 import { cosine, expected, pico, picoOptions, relativeError } from '../fixtures/index.js';
+import { children } from '../fixtures/processes.js';
 import { normalizeFrames } from '../fixtures/vision/normalize.js';
 
 const { question } = pico.expected.prompt;
@@ -145,7 +146,7 @@ describe('LongVLM.encode()', () => {
       },
     });
     await expect(encoding).rejects.toBe(reason);
-    expect(childProcesses()).toEqual([]);
+    expect(children()).toEqual([]);
     const again = await vlm.encode(pico.video);
     expect(again.local.data).toEqual(features.local.data);
   });
@@ -181,15 +182,6 @@ describe('LongVLM.encode()', () => {
     }
   });
 });
-
-/** Programs that this process started and that still run. */
-function childProcesses(): string[] {
-  // Where there is no /proc, the video tests that list processes by `ps` have to do.
-  if (process.platform !== 'linux') return [];
-  return readdirSync(`/proc/${process.pid}/task`)
-    .flatMap((task) => readFileSync(`/proc/${process.pid}/task/${task}/children`, 'utf8').trim().split(' '))
-    .filter((pid) => pid !== '');
-}
 
 /** A copy of the tower with changed weights. */
 async function towerWith(name: string, change: (tensor: string, data: Float32Array) => void): Promise<string> {

@@ -3,7 +3,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { LongVLMError, messageOf } from '../../base/errors.js';
+import { LongVLMError, reasonOf } from '../../base/errors.js';
 import { fileError } from '../../base/fileError.js';
 import { wait } from '../../base/wait.js';
 import { acquireLock, lockEnding } from '../../cache/lock.js';
@@ -238,10 +238,4 @@ async function sizeOf(path: string): Promise<number | undefined> {
 /** @param cause follows the name of the file */
 function hubError({ name }: Download, cause: string, remedy: string): LongVLMError {
   return new LongVLMError('ERR_LONGVLM_HUB', `${name} ${cause}. ${remedy}`);
-}
-
-/** fetch() says only that it failed; why is in its cause. */
-export function reasonOf(error: unknown): string {
-  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-  return messageOf(cause);
 }

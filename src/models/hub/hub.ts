@@ -2,10 +2,10 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { LongVLMError, messageOf } from '../../base/errors.js';
+import { LongVLMError, messageOf, reasonOf } from '../../base/errors.js';
 import type { Progress } from '../../base/progress.js';
 import { parse } from '../../base/schema.js';
-import { download, reasonOf } from './download.js';
+import { download } from './download.js';
 import { secondsOf, withPatience } from './patience.js';
 import { CachedRepo, hubHome, isWithinRepo } from './repo.js';
 

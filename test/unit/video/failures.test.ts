@@ -10,7 +10,8 @@ import type { Progress } from '../../../dist/base/progress.js';
 import { sampleFrameIndices } from '../../../dist/video/frameIndices.js';
 import { readSegments } from '../../../dist/video/frames.js';
 import { probeVideo } from '../../../dist/video/probe.js';
-import { children, ffmpeg, folder, h264, make, pattern, picoVideo, running } from './videoFiles.js';
+import { children, running } from '../../fixtures/processes.js';
+import { ffmpeg, folder, h264, make, pattern, picoVideo } from './videoFiles.js';
 
 const onLinux = process.platform === 'linux';
 const source = { frames: 12, segmentFrames: 4, geometry: 'source' } as const;

@@ -19,7 +19,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vite
 import type { FrameSegment, ReadSegmentsOptions } from '../../../dist/video/frames.js';
 import { openVideo, type Video } from '../../../dist/video/openVideo.js';
 import type { VideoInput } from '../../../dist/video/videoInput.js';
-import { children, folder, h264, make, pattern, picoVideo, run } from './videoFiles.js';
+import { children } from '../../fixtures/processes.js';
+import { folder, h264, make, pattern, picoVideo, run } from './videoFiles.js';
 
 const temporary = mkdtempSync(join(folder, 'tmp-'));
 const before = process.env.TMPDIR;

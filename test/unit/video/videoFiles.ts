@@ -1,6 +1,6 @@
 // Makes small videos with ffmpeg, and decodes them in the plainest way to compare with.
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -66,40 +66,6 @@ export function turned(path: string, degrees: 90 | 180 | 270): string {
   const copy = path.replace('.mp4', `-${degrees}.mp4`);
   writeFileSync(copy, bytes);
   return copy;
-}
-
-/** The processes that this process started, directly or not, and that still exist, whatever they are. */
-export function children(): number[] {
-  const parents = new Map(
-    processes().flatMap((id) => {
-      const parent = /^\d+ \(.*\) \S (\d+)/.exec(read(`/proc/${id}/stat`))?.[1];
-      return parent === undefined ? [] : [[id, Number(parent)] as const];
-    }),
-  );
-  const isOurs = (id: number): boolean => {
-    const parent = parents.get(id);
-    return parent !== undefined && (parent === process.pid || isOurs(parent));
-  };
-  return [...parents.keys()].filter(isOurs);
-}
-
-/** The processes of the machine that have `text` on their command line. */
-export function running(text: string): number[] {
-  return processes().filter((id) => read(`/proc/${id}/cmdline`).includes(text));
-}
-
-function processes(): number[] {
-  if (process.platform !== 'linux') throw new Error('reads /proc');
-  return readdirSync('/proc').map(Number).filter(Number.isInteger);
-}
-
-/** A file's text; none where it is gone. */
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
 }
 
 /** A tensor of the reference's data. */
