@@ -48,6 +48,22 @@ export function number(min: number, max = Number.POSITIVE_INFINITY) {
   return v.pipe(v.number(words), v.minValue(min, words), v.maxValue(max, words));
 }
 
+/** A number that is not infinite. */
+export const finiteNumber = v.pipe(v.number('finite number'), v.finite('finite number'));
+
+/** A number above 0 that is not infinite. */
+export const positiveNumber = v.pipe(
+  v.number('positive number'),
+  v.finite('positive number'),
+  v.gtValue(0, 'positive number'),
+);
+
+/** An object that is no array; valibot's own `object` takes arrays, too. */
+export const jsonObject = v.custom<Record<string, unknown>>(
+  (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+  'object',
+);
+
 type PathItem = { readonly key: unknown; readonly value: unknown };
 type Issue = v.BaseIssue<unknown>;
 

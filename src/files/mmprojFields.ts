@@ -1,7 +1,11 @@
 // What an mmproj file's metadata say: a vision tower and its projector as llama.cpp keeps them, in one GGUF file.
-import { LongVLMError } from '../base/errors.js';
-import type { GgufFile, GgufValue } from './gguf.js';
+import * as v from 'valibot';
+import { LongVLMError, messageOf } from '../base/errors.js';
+import { parse } from '../base/schema.js';
+import type { GgufFile } from './gguf.js';
 import { weightsError } from './tensorFile.js';
+
+const text = v.optional(v.string());
 
 /** Checked access to an mmproj file's metadata. */
 export class MmprojFields {
@@ -20,7 +24,7 @@ export class MmprojFields {
 
   /** The kind of its projector by llama.cpp's word: `mlp` for those of the LLaVA family, linear ones, too. */
   projectorType(): string {
-    return this.#text('clip.projector_type') ?? this.#text('clip.vision.projector_type') ?? 'mlp';
+    return this.read('clip.projector_type', text) ?? this.read('clip.vision.projector_type', text) ?? 'mlp';
   }
 
   /** @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` when its projector is not of the LLaVA family. */
@@ -33,42 +37,13 @@ export class MmprojFields {
       );
   }
 
-  /** A positive integer. */
-  size(key: string): number {
-    const value = this.#file.metadata.get(key);
-    if (typeof value === 'number' && Number.isSafeInteger(value) && value > 0) return value;
-    throw this.#wrong(key, 'a positive integer');
-  }
-
-  /** A positive number. */
-  number(key: string): number {
-    const value = this.#file.metadata.get(key);
-    if (typeof value === 'number' && Number.isFinite(value) && value > 0) return value;
-    throw this.#wrong(key, 'a positive number');
-  }
-
-  /** Three numbers, one a channel. */
-  triple(key: string): [number, number, number] {
-    const value = this.#file.metadata.get(key);
-    if (Array.isArray(value) && value.length === 3 && value.every((v) => typeof v === 'number' && Number.isFinite(v)))
-      return value as [number, number, number];
-    throw this.#wrong(key, 'a list of three numbers');
-  }
-
-  /** A list of integers, or undefined where there is none. */
-  integers(key: string): readonly number[] | undefined {
-    const value = this.#file.metadata.get(key);
-    if (value === undefined) return undefined;
-    const list: readonly GgufValue[] = Array.isArray(value) ? value : [value as GgufValue];
-    if (list.every((v) => typeof v === 'number' && Number.isSafeInteger(v))) return list as readonly number[];
-    throw this.#wrong(key, 'a list of integers');
-  }
-
-  /** A switch, off where there is none. */
-  flag(key: string): boolean {
-    const value = this.#file.metadata.get(key) ?? false;
-    if (typeof value === 'boolean') return value;
-    throw this.#wrong(key, 'true or false');
+  /** What `schema` makes of the value under `key`. @throws LongVLMError `ERR_LONGVLM_WEIGHTS` where it does not fit */
+  read<const Schema extends v.GenericSchema>(key: string, schema: Schema): v.InferOutput<Schema> {
+    try {
+      return parse(schema, this.#file.metadata.get(key), key, key);
+    } catch (error) {
+      throw this.error(messageOf(error));
+    }
   }
 
   /** @param cause why the file cannot be used */
@@ -79,18 +54,5 @@ export class MmprojFields {
   /** @param cause what is wrong with the file */
   error(cause: string): LongVLMError {
     return weightsError(this.#file.path, cause, 'Convert or download the mmproj file again.');
-  }
-
-  #text(key: string): string | undefined {
-    const value = this.#file.metadata.get(key);
-    if (value === undefined || typeof value === 'string') return value;
-    throw this.#wrong(key, 'a string');
-  }
-
-  #wrong(key: string, expected: string): LongVLMError {
-    const value = this.#file.metadata.get(key);
-    if (value === undefined) return this.error(`${key} is missing`);
-    const shown = JSON.stringify(value, (_, v) => (typeof v === 'bigint' ? String(v) : v)).slice(0, 100);
-    return this.error(`${key} is ${shown} where ${expected} is needed`);
   }
 }

@@ -3,9 +3,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Float32Tensor, float32Tensor } from '../../dist/base/tensor.js';
 import { VisionEncoder } from '../../dist/encode/visionEncoder.js';
+import { openGguf } from '../../dist/files/gguf.js';
 import { LongVLM, VideoFeatures } from '../../dist/index.js';
 import { mergeTokens, poolClsTokens } from '../../dist/kernels/index.js';
 import { Projector } from '../../dist/projector/projector.js';
+import { readMmprojConfig } from '../../dist/tower/clip/mmprojTower.js';
 import { type GgufContent, loadGguf, toQ8, writeGguf } from '../fixtures/gguf/write.js';
 import { expected, pico, picoOptions, relativeError } from '../fixtures/index.js';
 import { temporaryFolder } from '../fixtures/vision/index.js';
@@ -42,7 +44,8 @@ const patchesOf = async (path: string) => (await encodeStored(path, 1)).patches.
 describe('the tower of an mmproj file', () => {
   test("gives the reference's patches and local tokens: the last layer in it is the one they come from", async () => {
     const { patches, local, sizes, encoder } = await encodeStored(pico.mmproj, 1);
-    expect(encoder.config).toMatchObject({ layers: 5, patchLayer: 5, activation: 'quick_gelu', resize: 'crop' });
+    expect(encoder.details).toMatchObject({ layers: 5, patchLayer: 5 });
+    expect(readMmprojConfig(await openGguf(pico.mmproj))).toMatchObject({ activation: 'quick_gelu', resize: 'crop' });
     const near = (values: readonly number[]) => values.map((value) => expect.closeTo(value, 6));
     expect(encoder.config).toMatchObject({
       mean: near([0.48145466, 0.4578275, 0.40821073]),
@@ -60,23 +63,23 @@ describe('the tower of an mmproj file', () => {
     const states2To5 = (await expected('global')).data.subarray(0, 4 * 64);
     expect(relativeError(global.data, states2To5)).toBeLessThan(f16Tolerance);
     await expect(VisionEncoder.create({ path: pico.mmproj, globalLayers: 7 })).rejects.toThrow(
-      'between 1 and 6 for globalLayers',
+      'between 0 and 6 for globalLayers',
     );
   });
 
   test('takes the patches of the layer that is named', async () => {
-    const named = (layer: number) =>
+    const named = (layer: number | number[]) =>
       changed(({ metadata }) => {
-        metadata.set('clip.vision.feature_layer', [layer]);
+        metadata.set('clip.vision.feature_layer', layer);
       });
-    expect(await patchesOf(await named(5))).toEqual(await patchesOf(pico.mmproj));
+    expect(await patchesOf(await named([5]))).toEqual(await patchesOf(pico.mmproj));
     // As Hugging Face's files of the tower give it, when they are said to end a layer sooner.
     const clip = join(folder, 'clip');
     await cp(pico.clip, clip, { recursive: true });
     const config = JSON.parse(await readFile(join(clip, 'config.json'), 'utf8')) as object;
     await writeFile(join(clip, 'config.json'), JSON.stringify({ ...config, num_hidden_layers: 4 }));
     const due = await patchesOf(clip);
-    expect(relativeError(await patchesOf(await named(3)), due)).toBeLessThan(f16Tolerance);
+    expect(relativeError(await patchesOf(await named([3])), due)).toBeLessThan(f16Tolerance);
     // Layers above it still give global tokens.
     const { global } = await encodeStored(await named(3), 2);
     expect(relativeError(global.data, (await expected('global')).data.subarray(2 * 64, 4 * 64))).toBeLessThan(
@@ -217,13 +220,49 @@ describe('refused is', () => {
       'a file without a size',
       ({ metadata }) => metadata.delete('clip.vision.patch_size'),
       'ERR_LONGVLM_WEIGHTS',
-      /clip.vision.patch_size is missing/,
+      /Expected positive integer for clip.vision.patch_size but received undefined\. Convert or download the mmproj file again\./,
     ],
     [
       'a size that is none',
       ({ metadata }) => metadata.set('clip.vision.image_size', 'large'),
       'ERR_LONGVLM_WEIGHTS',
-      /clip.vision.image_size is "large" where a positive integer is needed/,
+      /Expected positive integer for clip.vision.image_size but received 'large' of type string/,
+    ],
+    [
+      'a number that is none',
+      ({ metadata }) => metadata.set('clip.vision.attention.layer_norm_epsilon', 0),
+      'ERR_LONGVLM_WEIGHTS',
+      /Expected positive number for clip.vision.attention.layer_norm_epsilon but received 0 of type number/,
+    ],
+    [
+      'two means',
+      ({ metadata }) => metadata.set('clip.vision.image_mean', [0.5, 0.25]),
+      'ERR_LONGVLM_WEIGHTS',
+      /Expected finite number for clip.vision.image_mean\[2\] but received undefined/,
+    ],
+    [
+      'a switch that is none',
+      ({ metadata }) => metadata.set('clip.use_gelu', 'yes'),
+      'ERR_LONGVLM_WEIGHTS',
+      /Expected boolean for clip.use_gelu but received 'yes' of type string/,
+    ],
+    [
+      'a layer that is no number',
+      ({ metadata }) => metadata.set('clip.vision.feature_layer', 'last'),
+      'ERR_LONGVLM_WEIGHTS',
+      /Expected integer for clip.vision.feature_layer but received 'last' of type string/,
+    ],
+    [
+      'a list of layers that are no numbers',
+      ({ metadata }) => metadata.set('clip.vision.feature_layer', ['last']),
+      'ERR_LONGVLM_WEIGHTS',
+      /Expected integer for clip.vision.feature_layer\[0\] but received 'last' of type string/,
+    ],
+    [
+      'a type of projector that is no name',
+      ({ metadata }) => metadata.set('clip.projector_type', true),
+      'ERR_LONGVLM_WEIGHTS',
+      /Expected string for clip.projector_type but received true of type boolean/,
     ],
     [
       'a tensor of another shape',

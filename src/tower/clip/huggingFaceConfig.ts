@@ -1,8 +1,11 @@
 // What a Hugging Face CLIP folder says about its vision tower and its pixels.
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { LongVLMError } from '../../base/errors.js';
+import * as v from 'valibot';
+import { LongVLMError, messageOf } from '../../base/errors.js';
 import { fileError } from '../../base/fileError.js';
+import { finiteNumber, integer, jsonObject, parse, positiveNumber } from '../../base/schema.js';
+import { weightsError } from '../../files/tensorFile.js';
 import type { PixelRules } from '../source.js';
 import type { ClipShape } from './towerGraph.js';
 
@@ -12,9 +15,42 @@ export type ClipConfig = ClipShape & Omit<PixelRules, 'imageSize'>;
 /** Where a tower's parts lie. */
 export type VisionFiles = { readonly config: string; readonly preprocessor: string; readonly weights: string };
 
-const clipMean = [0.48145466, 0.4578275, 0.40821073];
-const clipStd = [0.26862954, 0.26130258, 0.27577711];
-const bicubic = 3;
+/** A number for each colour channel. */
+export const perChannel = v.strictTuple([finiteNumber, finiteNumber, finiteNumber]);
+
+const size = (fallback: number) => v.nullish(integer(1), fallback);
+const isOn = v.nullish(v.boolean(), true);
+
+// What a model of each type needs to have a CLIP vision tower.
+const modelTypes = {
+  clip_vision_model: v.object({}),
+  clip: v.object({ vision_config: jsonObject }),
+  llava: v.object({ vision_config: v.object({ model_type: v.literal('clip_vision_model') }) }),
+};
+const modelType = v.object({ model_type: v.picklist(['clip_vision_model', 'clip', 'llava']) });
+
+// What is absent or null has the value of Hugging Face's CLIPVisionConfig and CLIPImageProcessor.
+const shapeFields = v.object({
+  image_size: size(224),
+  patch_size: size(32),
+  num_hidden_layers: size(12),
+  hidden_size: size(768),
+  intermediate_size: size(3072),
+  num_attention_heads: size(12),
+  layer_norm_eps: v.nullish(positiveNumber, 1e-5),
+});
+const shapeChoices = v.object({
+  hidden_act: v.nullish(v.picklist(['quick_gelu', 'gelu']), 'quick_gelu'),
+  num_channels: v.nullish(v.literal(3), 3),
+});
+const switches = v.object({ do_center_crop: isOn, do_normalize: isOn, do_rescale: isOn });
+const filter = v.object({ resample: v.nullish(v.literal(3, '3 (bicubic)'), 3) });
+const normalization = v.object({
+  image_mean: v.nullish(perChannel, [0.48145466, 0.4578275, 0.40821073]),
+  image_std: v.nullish(perChannel, [0.26862954, 0.26130258, 0.27577711]),
+});
+const unchanged = { image_mean: [0, 0, 0], image_std: [1, 1, 1] } as const;
+const rescaling = v.object({ rescale_factor: v.nullish(positiveNumber, 1 / 255) });
 
 /**
  * The files of a CLIP folder, given the folder or the weights in it; `weights` may be the folder, where they have to be found.
@@ -40,159 +76,117 @@ export async function visionFiles(path: string): Promise<VisionFiles> {
  * vision tower; `ERR_LONGVLM_WEIGHTS` for damaged or contradicting values.
  */
 export async function readVisionConfig(files: VisionFiles): Promise<ClipConfig> {
-  const shape = readShape(await readJson(files.config), files.config);
+  const shape = readShape(await readJson(files.config));
   const preprocessor = await readJson(files.preprocessor).catch((error: LongVLMError) => {
-    if (isMissing(error)) return undefined;
+    if (isMissing(error)) return { file: files.preprocessor, name: '', value: {} };
     throw error;
   });
-  return { ...shape, ...readPixels(new Fields(files.preprocessor, preprocessor ?? {}), shape.imageSize) };
+  return { ...shape, ...readPixels(preprocessor, shape.imageSize) };
 }
 
-function readShape(root: Json, path: string): ClipShape {
-  const type = root.model_type;
-  const nested = isJson(root.vision_config) ? root.vision_config : undefined;
-  const isClip = type === 'clip' || (type === 'llava' && nested?.model_type === 'clip_vision_model');
-  if (type !== 'clip_vision_model' && !(isClip && nested))
-    throw new LongVLMError(
-      'ERR_LONGVLM_UNSUPPORTED',
-      `${path}: model_type ${JSON.stringify(type)} is not supported. Give a CLIP vision tower (model_type clip_vision_model, or clip), or a LLaVA that has one.`,
-    );
-  // What is absent has the value of Hugging Face's CLIPVisionConfig.
-  const fields = new Fields(path, nested ?? root);
-  const imageSize = fields.size('image_size', 224);
-  const patchSize = fields.size('patch_size', 32);
-  const layers = fields.size('num_hidden_layers', 12);
-  const shape: ClipShape = {
-    channels: fields.size('hidden_size', 768),
-    intermediateSize: fields.size('intermediate_size', 3072),
-    layers,
-    heads: fields.size('num_attention_heads', 12),
+function readShape(root: Part): ClipShape {
+  const { model_type } = read(modelType, root, noClip);
+  read(modelTypes[model_type], root, noClip);
+  const nested = part(root, 'vision_config');
+  const tower = v.is(jsonObject, nested.value) ? nested : root;
+  const fields = read(shapeFields, tower);
+  const { hidden_act: activation } = read(shapeChoices, tower, unsupported);
+  const { hidden_size: channels, num_attention_heads: heads, image_size: imageSize, patch_size: patchSize } = fields;
+  const named = (key: keyof typeof fields) => `${part(tower, key).name} ${fields[key]}`;
+  if (channels % heads !== 0)
+    throw damaged(tower.file, `${named('hidden_size')} is no multiple of ${named('num_attention_heads')}`);
+  if (patchSize > imageSize) throw damaged(tower.file, `${named('patch_size')} is above ${named('image_size')}`);
+  return {
+    channels,
+    intermediateSize: fields.intermediate_size,
+    layers: fields.num_hidden_layers,
+    heads,
     imageSize,
     patchSize,
     patches: Math.floor(imageSize / patchSize) ** 2,
-    patchLayer: layers - 1,
-    activation: fields.choice('hidden_act', 'quick_gelu', ['quick_gelu', 'gelu']),
-    layerNormEpsilon: fields.number('layer_norm_eps', 1e-5),
+    patchLayer: fields.num_hidden_layers - 1,
+    activation,
+    layerNormEpsilon: fields.layer_norm_eps,
   };
-  fields.choice('num_channels', 3, [3]);
-  if (shape.channels % shape.heads !== 0)
-    throw fields.error(`hidden_size ${shape.channels} is no multiple of num_attention_heads ${shape.heads}`);
-  if (shape.patchSize > shape.imageSize)
-    throw fields.error(`patch_size ${shape.patchSize} is above image_size ${shape.imageSize}`);
-  return shape;
 }
 
-function readPixels(fields: Fields, imageSize: number): Omit<PixelRules, 'imageSize'> {
-  const normalize = fields.flag('do_normalize');
-  const resized = edges(fields, 'size', imageSize);
-  const cropped = fields.flag('do_center_crop') ? edges(fields, 'crop_size', imageSize) : resized;
+function readPixels(root: Part, imageSize: number): Omit<PixelRules, 'imageSize'> {
+  const { do_center_crop, do_normalize, do_rescale } = read(switches, root);
+  const resized = readEdges(part(root, 'size'), imageSize);
+  const cropped = do_center_crop ? readEdges(part(root, 'crop_size'), imageSize) : undefined;
   // A shortest edge alone, without a crop, leaves frames that are not square.
-  const side = 'shortest' in cropped ? (fields.flag('do_center_crop') ? cropped.shortest : imageSize) : cropped.side;
+  const side = cropped?.pixels ?? (resized.isSquare ? resized.pixels : imageSize);
   if (side !== imageSize)
-    throw fields.error(`it makes pictures of ${side} pixels, where the tower of config.json takes ${imageSize}`);
-  fields.choice('resample', bicubic, [bicubic]);
+    throw damaged(root.file, `it makes pictures of ${side} pixels, where the tower of config.json takes ${imageSize}`);
+  read(filter, root, unsupported);
+  // What is switched off is not read.
+  const { image_mean: mean, image_std: std } = do_normalize ? read(normalization, root) : unchanged;
+  const { rescale_factor: rescale } = do_rescale ? read(rescaling, root) : { rescale_factor: 1 };
   return {
-    mean: normalize ? fields.triple('image_mean', clipMean) : [0, 0, 0],
-    std: normalize ? fields.triple('image_std', clipStd) : [1, 1, 1],
-    rescale: fields.flag('do_rescale') ? fields.number('rescale_factor', 1 / 255) : 1,
-    resize: 'shortest' in resized ? 'crop' : 'squash',
-    shortestEdge: 'shortest' in resized ? resized.shortest : resized.side,
+    mean,
+    std,
+    rescale,
+    resize: resized.isSquare ? 'squash' : 'crop',
+    shortestEdge: resized.pixels,
   };
 }
 
-// 224, { shortest_edge: 224 } or { height: 224, width: 224 }; an integer is the shortest edge of `size`.
-function edges(fields: Fields, key: string, imageSize: number): { shortest: number } | { side: number } {
-  const value = fields.value(key);
-  if (!isJson(value)) return { shortest: fields.size(key, imageSize) };
-  const inner = fields.inner(key, value);
-  if (value.shortest_edge !== undefined) return { shortest: inner.size('shortest_edge', imageSize) };
-  const height = inner.size('height', imageSize);
-  const width = inner.size('width', imageSize);
-  if (height !== width) throw fields.error(`${key} ${width}x${height} is not square`);
-  return { side: height };
+// 224, { shortest_edge: 224 } or { height: 224, width: 224 }; an integer is the shortest edge.
+function readEdges(edges: Part, imageSize: number): { pixels: number; isSquare: boolean } {
+  const edge = size(imageSize);
+  if (!v.is(jsonObject, edges.value)) return { pixels: read(edge, edges), isSquare: false };
+  if ('shortest_edge' in edges.value)
+    return { pixels: read(v.object({ shortest_edge: edge }), edges).shortest_edge, isSquare: false };
+  const { height, width } = read(v.object({ height: edge, width: edge }), edges);
+  if (height !== width) throw damaged(edges.file, `${edges.name} ${width}x${height} is not square`);
+  return { pixels: height, isSquare: true };
 }
 
-type Json = Record<string, unknown>;
+/** What a JSON file holds under a name such as `size` or `vision_config.hidden_size`; all of it under ''. */
+type Part = { readonly file: string; readonly name: string; readonly value: unknown };
 
-function isJson(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+function part({ file, name, value }: Part, key: string): Part {
+  return { file, name: name === '' ? key : `${name}.${key}`, value: (value as Record<string, unknown>)[key] };
+}
+
+/** What `schema` makes of a part. @throws LongVLMError made by `refusal` where it does not fit */
+function read<const Schema extends v.GenericSchema>(
+  schema: Schema,
+  { file, name, value }: Part,
+  refusal = damaged,
+): v.InferOutput<Schema> {
+  try {
+    return parse(schema, value, name, name === '' ? '' : `${name}.`);
+  } catch (error) {
+    throw refusal(file, messageOf(error));
+  }
+}
+
+function damaged(file: string, cause: string): LongVLMError {
+  return weightsError(file, cause, 'Correct the file or download it again.');
+}
+
+function unsupported(file: string, cause: string, remedy = 'Other values are not supported: use another tower.') {
+  return new LongVLMError('ERR_LONGVLM_UNSUPPORTED', `${file}: ${cause}. ${remedy}`);
+}
+
+function noClip(file: string, cause: string) {
+  return unsupported(
+    file,
+    cause,
+    'Give a CLIP vision tower (model_type clip_vision_model, or clip), or a LLaVA that has one.',
+  );
 }
 
 function isMissing(error: LongVLMError): boolean {
   return (error.cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT';
 }
 
-async function readJson(path: string): Promise<Json> {
-  const text = await readFile(path, 'utf8').catch((error: unknown) => Promise.reject(fileError(path, error)));
+async function readJson(file: string): Promise<Part> {
+  const text = await readFile(file, 'utf8').catch((error: unknown) => Promise.reject(fileError(file, error)));
   try {
-    const value: unknown = JSON.parse(text);
-    if (isJson(value)) return value;
-  } catch {
-    // Said below, for anything that is no JSON object.
-  }
-  throw new Fields(path, {}).error('it holds no JSON object');
-}
-
-/** Checked access to a JSON file's fields. */
-class Fields {
-  readonly #path: string;
-  readonly #values: Json;
-  readonly #prefix: string;
-
-  constructor(path: string, values: Json, prefix = '') {
-    this.#path = path;
-    this.#values = values;
-    this.#prefix = prefix;
-  }
-
-  inner(key: string, values: Json): Fields {
-    return new Fields(this.#path, values, `${this.#prefix}${key}.`);
-  }
-
-  error(cause: string): LongVLMError {
-    return new LongVLMError('ERR_LONGVLM_WEIGHTS', `${this.#path}: ${cause}. Correct the file or download it again.`);
-  }
-
-  value(key: string): unknown {
-    return this.#values[key] ?? undefined;
-  }
-
-  size(key: string, fallback: number): number {
-    const value = this.value(key) ?? fallback;
-    if (typeof value === 'number' && Number.isSafeInteger(value) && value > 0) return value;
-    throw this.#invalid(key, 'a positive integer', value);
-  }
-
-  number(key: string, fallback: number): number {
-    const value = this.value(key) ?? fallback;
-    if (typeof value === 'number' && Number.isFinite(value) && value > 0) return value;
-    throw this.#invalid(key, 'a positive number', value);
-  }
-
-  /** A `do_…` switch, on when absent. */
-  flag(key: string): boolean {
-    const value = this.value(key) ?? true;
-    if (typeof value === 'boolean') return value;
-    throw this.#invalid(key, 'true or false', value);
-  }
-
-  triple(key: string, fallback: readonly number[]): [number, number, number] {
-    const value = this.value(key) ?? fallback;
-    if (Array.isArray(value) && value.length === 3 && value.every((v) => typeof v === 'number' && Number.isFinite(v)))
-      return value as [number, number, number];
-    throw this.#invalid(key, 'three numbers', value);
-  }
-
-  choice<T extends string | number>(key: string, fallback: T, choices: readonly T[]): T {
-    const value = this.value(key) ?? fallback;
-    if (choices.includes(value as T)) return value as T;
-    throw new LongVLMError(
-      'ERR_LONGVLM_UNSUPPORTED',
-      `${this.#path}: ${this.#prefix}${key} ${JSON.stringify(value)} is not supported. Use a tower with ${choices.join(' or ')}.`,
-    );
-  }
-
-  #invalid(key: string, expected: string, value: unknown): LongVLMError {
-    return this.error(`${this.#prefix}${key} is ${JSON.stringify(value)} where ${expected} is needed`);
+    return { file, name: '', value: parse(jsonObject, JSON.parse(text), 'it') };
+  } catch (error) {
+    throw damaged(file, `it holds no JSON object (${messageOf(error)})`);
   }
 }

@@ -1,10 +1,19 @@
 // The CLIP tower of an mmproj file: its sizes, its pixels, and its tensors by llama.cpp's names.
+import * as v from 'valibot';
+import { integer, positiveNumber } from '../../base/schema.js';
 import type { GgufFile } from '../../files/gguf.js';
 import { MmprojFields } from '../../files/mmprojFields.js';
 import type { WeightFile } from '../../files/tensorFile.js';
-import type { ClipConfig } from './huggingFaceConfig.js';
+import { type ClipConfig, perChannel } from './huggingFaceConfig.js';
 import { tensorFinder } from './huggingFaceTower.js';
 import type { ClipShape, ClipWeights, LayerWeights } from './towerGraph.js';
+
+const isOn = v.optional(v.boolean(), false);
+const layer = v.pipe(v.number('integer'), v.safeInteger('integer'));
+const oneOrMoreLayers = v.optional(
+  v.lazy((value) => (Array.isArray(value) ? v.array(layer) : layer)),
+  [],
+);
 
 /**
  * What an mmproj file says of its vision tower.
@@ -20,29 +29,32 @@ export function readMmprojConfig(file: GgufFile): ClipConfig {
   fields.requireLlavaProjector();
   if (!file.tensors.has('v.class_embd') || !file.tensors.has('v.pre_ln.weight'))
     throw fields.unsupported('its vision tower is not one of CLIP', 'Use a model whose vision tower is CLIP.');
-  if (fields.flag('clip.use_silu'))
+  if (fields.read('clip.use_silu', isOn))
     throw fields.unsupported("its vision tower's activation is SiLU", 'Use a tower with GELU or QuickGELU.');
-  const imageSize = fields.size('clip.vision.image_size');
-  const patchSize = fields.size('clip.vision.patch_size');
-  const channels = fields.size('clip.vision.embedding_length');
-  const heads = fields.size('clip.vision.attention.head_count');
+  const imageSize = fields.read('clip.vision.image_size', integer(1));
+  const patchSize = fields.read('clip.vision.patch_size', integer(1));
+  const channels = fields.read('clip.vision.embedding_length', integer(1));
+  const heads = fields.read('clip.vision.attention.head_count', integer(1));
   if (channels % heads !== 0)
-    throw fields.error(`embedding_length ${channels} is no multiple of attention.head_count ${heads}`);
-  if (patchSize > imageSize) throw fields.error(`patch_size ${patchSize} is above image_size ${imageSize}`);
+    throw fields.error(
+      `clip.vision.embedding_length ${channels} is no multiple of clip.vision.attention.head_count ${heads}`,
+    );
+  if (patchSize > imageSize)
+    throw fields.error(`clip.vision.patch_size ${patchSize} is above clip.vision.image_size ${imageSize}`);
   const layers = countLayers(file);
   return {
     channels,
-    intermediateSize: fields.size('clip.vision.feed_forward_length'),
+    intermediateSize: fields.read('clip.vision.feed_forward_length', integer(1)),
     layers,
     heads,
     imageSize,
     patchSize,
     patches: Math.floor(imageSize / patchSize) ** 2,
     patchLayer: patchLayer(fields, layers),
-    activation: fields.flag('clip.use_gelu') ? 'gelu' : 'quick_gelu',
-    layerNormEpsilon: fields.number('clip.vision.attention.layer_norm_epsilon'),
-    mean: fields.triple('clip.vision.image_mean'),
-    std: fields.triple('clip.vision.image_std'),
+    activation: fields.read('clip.use_gelu', isOn) ? 'gelu' : 'quick_gelu',
+    layerNormEpsilon: fields.read('clip.vision.attention.layer_norm_epsilon', positiveNumber),
+    mean: fields.read('clip.vision.image_mean', perChannel),
+    std: fields.read('clip.vision.image_std', perChannel),
     rescale: 1 / 255,
     resize: 'crop',
     shortestEdge: imageSize,
@@ -57,7 +69,7 @@ function countLayers(file: GgufFile): number {
 }
 
 function patchLayer(fields: MmprojFields, layers: number): number {
-  const named = fields.integers('clip.vision.feature_layer') ?? [];
+  const named = [fields.read('clip.vision.feature_layer', oneOrMoreLayers)].flat();
   if (named.length > 1)
     throw fields.unsupported(
       `its projector takes the patches of ${named.length} layers together (clip.vision.feature_layer)`,

@@ -1,6 +1,14 @@
 import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
-import { integer, nonEmptyString, number, parse } from '../../../dist/base/schema.js';
+import {
+  finiteNumber,
+  integer,
+  jsonObject,
+  nonEmptyString,
+  number,
+  parse,
+  positiveNumber,
+} from '../../../dist/base/schema.js';
 
 const schema = v.object({
   name: nonEmptyString,
@@ -63,5 +71,22 @@ describe('parse()', () => {
     expect(() => parse(v.strictObject({ a: v.number() }), { a: 1, b: 2 }, 'it')).toThrow(
       'Expected nothing for b but received 2 of type number',
     );
+  });
+
+  test.each([
+    [jsonObject, [], 'TypeError', 'Expected object for it but received an instance of Array'],
+    [jsonObject, null, 'TypeError', 'Expected object for it but received null'],
+    [positiveNumber, '1', 'TypeError', "Expected positive number for it but received '1' of type string"],
+    [positiveNumber, 0, 'RangeError', 'Expected positive number for it but received 0 of type number'],
+    [positiveNumber, 1 / 0, 'RangeError', 'Expected positive number for it but received Infinity of type number'],
+    [finiteNumber, -1 / 0, 'RangeError', 'Expected finite number for it but received -Infinity of type number'],
+  ] as const)('has schemas of its own: %#', (own, value, name, message) => {
+    expect(() => parse(own, value, 'it')).toThrow(expect.objectContaining({ name, message }));
+  });
+
+  test('gives what fits its own schemas', () => {
+    expect(parse(jsonObject, { a: [1] }, 'it')).toEqual({ a: [1] });
+    expect(parse(positiveNumber, 1e-9, 'it')).toBe(1e-9);
+    expect(parse(finiteNumber, -1, 'it')).toBe(-1);
   });
 });

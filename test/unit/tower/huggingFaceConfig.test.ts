@@ -40,6 +40,24 @@ describe('readVisionConfig()', () => {
     });
   });
 
+  test('takes null for absent', async () => {
+    const config = { hidden_size: null, hidden_act: null, num_channels: null, layer_norm_eps: null };
+    const preprocessor = {
+      size: null,
+      crop_size: { height: null },
+      do_rescale: null,
+      image_mean: null,
+      resample: null,
+    };
+    expect(await read({ ...vision, ...config }, preprocessor)).toEqual(await read(vision));
+  });
+
+  test('keeps the order of its fields, which the fingerprints of towers depend on', async () => {
+    expect(Object.keys(await read(vision, { size: { height: 224, width: 224 } })).join()).toBe(
+      'channels,intermediateSize,layers,heads,imageSize,patchSize,patches,patchLayer,activation,layerNormEpsilon,mean,std,rescale,resize,shortestEdge',
+    );
+  });
+
   test('reads the vision half of a whole CLIP', async () => {
     const half = { hidden_size: 1024, num_attention_heads: 16, image_size: 336, patch_size: 14, hidden_act: 'gelu' };
     expect(await read({ model_type: 'clip', hidden_size: 5, vision_config: half })).toMatchObject({
@@ -65,6 +83,18 @@ describe('readVisionConfig()', () => {
       { mean: [0, 0, 0], std: [1, 1, 1], rescale: 1 / 255 },
     ],
     ['no rescaling', { do_rescale: false }, { rescale: 1 }],
+    [
+      'nonsense in what is switched off',
+      {
+        do_normalize: false,
+        image_std: 'none',
+        do_rescale: false,
+        rescale_factor: 0,
+        do_center_crop: false,
+        crop_size: 0,
+      },
+      { std: [1, 1, 1], rescale: 1, shortestEdge: 224 },
+    ],
     ['other pixels', { image_mean: [0.5, 0.4, 0.3], image_std: [1, 2, 3] }, { mean: [0.5, 0.4, 0.3], std: [1, 2, 3] }],
   ])('reads a preprocessor with %s', async (_, preprocessor, expected) => {
     expect(await read(vision, preprocessor)).toMatchObject(expected);
@@ -75,28 +105,81 @@ describe('readVisionConfig()', () => {
       'SigLIP',
       { model_type: 'siglip_vision_model' },
       undefined,
-      /config\.json: model_type "siglip_vision_model" is not supported\. Give a CLIP/,
+      /config\.json: Expected one of clip_vision_model, clip, llava for model_type but received 'siglip_vision_model' of type string\. Give a CLIP/,
     ],
-    ['no model type', {}, undefined, /model_type undefined is not supported/],
+    ['no model type', {}, undefined, /for model_type but received undefined\. Give a CLIP/],
+    [
+      'a CLIP without a vision half',
+      { model_type: 'clip', vision_config: [] },
+      undefined,
+      /Expected object for vision_config but received an instance of Array\. Give a CLIP/,
+    ],
+    [
+      'a LLaVA with another tower',
+      { model_type: 'llava', vision_config: { model_type: 'siglip_vision_model' } },
+      undefined,
+      /Expected clip_vision_model for vision_config\.model_type but received 'siglip_vision_model' of type string/,
+    ],
+    [
+      'a LLaVA whose tower is of no type',
+      { model_type: 'llava', vision_config: {} },
+      undefined,
+      /Expected clip_vision_model for vision_config\.model_type but received undefined/,
+    ],
     [
       'another activation',
       { ...vision, hidden_act: 'relu' },
       undefined,
-      /hidden_act "relu" is not supported\. Use a tower with quick_gelu or gelu/,
+      /config\.json: Expected one of quick_gelu, gelu for hidden_act but received 'relu' of type string\. Other values are not supported: use another tower\./,
     ],
-    ['grey pictures', { ...vision, num_channels: 1 }, undefined, /num_channels 1 is not supported/],
-    ['another filter', vision, { resample: 2 }, /preprocessor_config\.json: resample 2 is not supported/],
+    [
+      'an activation that is no name',
+      { model_type: 'clip', vision_config: { hidden_act: 5 } },
+      undefined,
+      /for vision_config\.hidden_act but received 5 of type number/,
+    ],
+    [
+      'grey pictures',
+      { ...vision, num_channels: 1 },
+      undefined,
+      /Expected 3 for num_channels but received 1 of type number/,
+    ],
+    [
+      'another filter',
+      vision,
+      { resample: 2 },
+      /preprocessor_config\.json: Expected 3 \(bicubic\) for resample but received 2 of type number/,
+    ],
   ])('refuses %s as unsupported', async (_, config, preprocessor, message) => {
     await expect(read(config, preprocessor)).rejects.toMatchObject({ code: 'ERR_LONGVLM_UNSUPPORTED', message });
   });
 
   test.each([
-    ['no JSON', '{', undefined, /config\.json: it holds no JSON object/],
+    ['no JSON', '{', undefined, /config\.json: it holds no JSON object .*\. Correct the file or download it again\./],
+    ['a list', '[]', undefined, /it holds no JSON object \(Expected object for it but received an instance of Array\)/],
     [
       'a size that is no size',
       { ...vision, hidden_size: '768' },
       undefined,
-      /hidden_size is "768" where a positive integer is needed/,
+      /Expected positive integer for hidden_size but received '768' of type string\. Correct the file or download it again\./,
+    ],
+    [
+      'a size in the vision half',
+      { model_type: 'clip', vision_config: { patch_size: 0 } },
+      undefined,
+      /Expected positive integer for vision_config\.patch_size but received 0 of type number/,
+    ],
+    [
+      'an infinite number',
+      '{"model_type":"clip_vision_model","layer_norm_eps":1e999}',
+      undefined,
+      /Expected positive number for layer_norm_eps but received Infinity/,
+    ],
+    [
+      'heads that do not divide the vision half',
+      { model_type: 'clip', vision_config: { num_attention_heads: 7 } },
+      undefined,
+      /vision_config\.hidden_size 768 is no multiple of vision_config\.num_attention_heads 7/,
     ],
     [
       'heads that do not divide',
@@ -105,7 +188,38 @@ describe('readVisionConfig()', () => {
       /hidden_size 768 is no multiple of num_attention_heads 7/,
     ],
     ['patches above the picture', { ...vision, patch_size: 225 }, undefined, /patch_size 225 is above image_size 224/],
-    ['two means', vision, { image_mean: [1, 2] }, /image_mean is \[1,2\] where three numbers is needed/],
+    [
+      'two means',
+      vision,
+      { image_mean: [1, 2] },
+      /preprocessor_config\.json: Expected finite number for image_mean\[2\] but received undefined/,
+    ],
+    ['four means', vision, { image_mean: [1, 2, 3, 4] }, /Expected nothing for image_mean\[3\] but received 4/],
+    [
+      'a mean that is none',
+      vision,
+      { image_mean: [1, '2', 3] },
+      /Expected finite number for image_mean\[1\] but received '2'/,
+    ],
+    [
+      'a switch that is none',
+      vision,
+      { do_rescale: 1 },
+      /Expected boolean for do_rescale but received 1 of type number/,
+    ],
+    ['a factor of 0', vision, { rescale_factor: 0 }, /Expected positive number for rescale_factor but received 0/],
+    [
+      'a list of sizes',
+      vision,
+      { size: [224, 224] },
+      /Expected positive integer for size but received an instance of Array/,
+    ],
+    [
+      'a nested size of another type',
+      vision,
+      { crop_size: { height: '224', width: 224 } },
+      /Expected positive integer for crop_size\.height but received '224' of type string/,
+    ],
     [
       'other pictures than the tower takes',
       vision,
@@ -117,7 +231,7 @@ describe('readVisionConfig()', () => {
       'a nested size that is none',
       vision,
       { size: { shortest_edge: 0 } },
-      /size\.shortest_edge is 0 where a positive integer is needed/,
+      /Expected positive integer for size\.shortest_edge but received 0 of type number/,
     ],
   ])('refuses %s as damaged', async (_, config, preprocessor, message) => {
     await expect(read(config, preprocessor)).rejects.toMatchObject({ code: 'ERR_LONGVLM_WEIGHTS', message });
