@@ -1,6 +1,6 @@
 /**
  * `promise`, or a rejection with `signal.reason` as soon as one of the signals aborts. The work behind the promise
- * goes on; its own failure after that is dropped.
+ * continues; if it fails after that, its error is ignored.
  */
 export async function raceAbort<T>(promise: Promise<T>, ...signals: (AbortSignal | undefined)[]): Promise<T> {
   promise.catch(() => {});
@@ -19,8 +19,8 @@ export async function raceAbort<T>(promise: Promise<T>, ...signals: (AbortSignal
 }
 
 /**
- * A controller that aborts, too, as soon as one of the signals does, with its reason. Call `unlink` when the work is
- * over: a signal that outlives it would keep it in memory.
+ * A controller that aborts as soon as one of the signals does, with the signal's reason. Call `unlink` when the work is
+ * done: otherwise a long-lived signal would keep the controller in memory.
  */
 export function linkedController(...signals: (AbortSignal | undefined)[]): {
   readonly controller: AbortController;

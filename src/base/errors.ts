@@ -12,19 +12,22 @@ export type LongVLMErrorCode =
   | 'ERR_LONGVLM_FILE'
   /** A file is not a video, holds no picture, or is damaged. */
   | 'ERR_LONGVLM_VIDEO'
-  /** A video cannot be fetched: the server refuses or breaks off, or a limit of size, time or redirects is passed. */
+  /** A video cannot be fetched: the server refuses or disconnects, or a limit of size, time or redirects is exceeded. */
   | 'ERR_LONGVLM_FETCH'
   /** Weights are damaged, incomplete, or of the wrong shape or type. */
   | 'ERR_LONGVLM_WEIGHTS'
-  /** A model or projector of a kind that is not supported. */
+  /** A model or projector is of an unsupported kind. */
   | 'ERR_LONGVLM_UNSUPPORTED'
-  /** A data set, or what is left of an evaluation of it, is malformed. */
+  /** A data set, or the file of an unfinished evaluation, is malformed. */
   | 'ERR_LONGVLM_DATASET'
   /** A preset's folder is missing, incomplete or damaged. */
   | 'ERR_LONGVLM_PRESET'
-  /** A hub, or the network on the way to it, does not give a file, or gives another than it should. */
+  /** A file cannot be downloaded from a hub: the hub refuses, the network fails, or the content has the wrong size or hash. */
   | 'ERR_LONGVLM_HUB'
-  /** Parts that do not fit together: tower and projector, projector and language model, features and tower, an evaluation and what is left of another. */
+  /**
+   * Two things do not fit together: tower and projector, projector and language model, features and tower, or an evaluation
+   * and the file of another unfinished one.
+   */
   | 'ERR_LONGVLM_MISMATCH'
   /** The prompt, the video and the answer do not fit into the context. */
   | 'ERR_LONGVLM_CONTEXT_FULL'
@@ -32,14 +35,14 @@ export type LongVLMErrorCode =
   | 'ERR_LONGVLM_LLM'
   /** ONNX Runtime failed. */
   | 'ERR_LONGVLM_INFERENCE'
-  /** No GPU can be used, or one failed. */
+  /** No GPU can be used, or a GPU failed. */
   | 'ERR_LONGVLM_CUDA'
-  /** A GPU has not enough memory. */
+  /** A GPU does not have enough memory. */
   | 'ERR_LONGVLM_CUDA_OOM'
   /** The object was disposed. */
   | 'ERR_LONGVLM_DISPOSED';
 
-/** What is found at run time, as opposed to a wrong argument (`TypeError`, `RangeError`). */
+/** A failure at run time, as opposed to a wrong argument (`TypeError`, `RangeError`). */
 export class LongVLMError extends Error {
   override readonly name = 'LongVLMError';
   readonly code: LongVLMErrorCode;
@@ -55,7 +58,7 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** The message of what is behind `error`: fetch() says only that it failed; why is in its cause. */
+/** The message of the error's cause where it has one: fetch() says only that it failed, and its cause says why. */
 export function reasonOf(error: unknown): string {
   return messageOf(error instanceof Error && error.cause !== undefined ? error.cause : error);
 }

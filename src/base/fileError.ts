@@ -1,6 +1,6 @@
 import { LongVLMError, messageOf } from './errors.js';
 
-/** What the operating system says about a file, as a LongVLMError. */
+/** An error of the operating system about a file, as a LongVLMError. */
 export function fileError(path: string, error: unknown): LongVLMError {
   const { code } = error as NodeJS.ErrnoException;
   const cause = code === 'ENOENT' ? 'does not exist' : `cannot be used (${messageOf(error)})`;

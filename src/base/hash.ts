@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { fileError } from './fileError.js';
 
-/** SHA-256 of a value as JSON, whatever the order of keys. */
+/** SHA-256 of a value as JSON, independent of the order of keys. */
 export function hashOf(value: unknown): string {
   return createHash('sha256').update(JSON.stringify(value, sorted)).digest('hex');
 }

@@ -1,18 +1,18 @@
-/** How far something that takes time has come: whatever it is, in one shape. */
+/** How far any long operation has come. */
 export type Progress = {
   /**
-   * `download`: a file of a model. `convert`: weights are written out in another type. `load`: a language model is read.
-   * `fetch`: a video is fetched. `probe`: its structure is read. `encode`: its frames go through the tower. `evaluate`:
-   * questions are answered.
+   * `download`: a file of a model is downloaded. `convert`: weights are converted to another type and written to the cache.
+   * `load`: a language model is loaded. `fetch`: a video is fetched. `probe`: the structure of a video is read. `encode`:
+   * frames go through the vision tower. `evaluate`: questions are answered.
    */
   readonly stage: 'download' | 'convert' | 'load' | 'fetch' | 'probe' | 'encode' | 'evaluate';
   readonly done: number;
-  /** What `done` comes to in the end; `0` where nobody knows. */
+  /** The final value of `done`; `0` when it is unknown. */
   readonly total: number;
   readonly unit: 'bytes' | 'tensors' | 'share' | 'frames' | 'questions';
-  /** What it is about: the name of a file. */
+  /** Name of the file that is worked on. */
   readonly name?: string;
 };
 
-/** Called again and again with {@link Progress}. */
+/** Called repeatedly with {@link Progress}. */
 export type OnProgress = (progress: Progress) => void;

@@ -1,17 +1,17 @@
-// What files and servers say, checked against valibot schemas, in the sentence shape of validate.ts.
+// Checks data from files and servers against valibot schemas. Errors have the sentence shape of validate.ts.
 import * as v from 'valibot';
 import { integerWords, numberWords, wrongType, wrongValue } from './validate.js';
 
 /**
- * What `schema` makes of a value.
+ * Checks a value against `schema` and returns the parsed value.
  *
- * The first thing that is wrong becomes a sentence: `Expected positive integer for vision.heads but received '5' of type
- * string`. A message in the schema says what was expected, as in `v.string('name of a file')`; without one the words come
- * from valibot's check.
+ * The error names the first problem: `Expected positive integer for vision.heads but received '5' of type string`. A message
+ * in the schema says what was expected, as in `v.string('name of a file')`; without a message, the words come from
+ * valibot's check.
  *
- * @param name how the sentence calls the value itself; what lies in it is called by its path
- * @param prefix stands before that path: `dataset.` for what lies in an argument `dataset`
- * @throws TypeError for something of the wrong kind; RangeError for something of the right kind that cannot be used
+ * @param name name of the value in the error; values inside it are named by their path
+ * @param prefix put before that path: `dataset.` for values inside an argument `dataset`
+ * @throws TypeError for a value of the wrong type; RangeError for a value of the right type that cannot be used
  */
 export function parse<const Schema extends v.GenericSchema>(
   schema: Schema,
@@ -70,7 +70,7 @@ type Issue = v.BaseIssue<unknown>;
 const lengthChecks: ReadonlySet<string> = new Set(['length', 'min_length', 'max_length', 'non_empty']);
 const objectTypes: ReadonlySet<string> = new Set(['object', 'loose_object', 'strict_object', 'object_with_rest']);
 
-/** What was expected, in words, where the schema has none of its own. */
+/** What was expected, in words, for a schema without a message. */
 function expectedIn(issue: Issue): string {
   const { type, expected } = issue;
   const requirement = String((issue as { requirement?: unknown }).requirement);
@@ -90,7 +90,7 @@ function expectedIn(issue: Issue): string {
   return expected === null ? 'another value' : alternatives(expected).join(' or ');
 }
 
-/** `("a" | "b")` as valibot writes it: a, b. */
+/** Splits valibot's `("a" | "b")` into a, b. */
 function alternatives(expected: string | null): string[] {
   return (expected ?? '')
     .replace(/^\(|\)$/g, '')
@@ -98,7 +98,7 @@ function alternatives(expected: string | null): string[] {
     .map((text) => (text === 'Object' || text === 'Array' ? text.toLowerCase() : text.replace(/^"(.*)"$/, '$1')));
 }
 
-/** Of a key that is missing valibot names the key, not what is expected there. */
+/** For a missing key, valibot names the key and not the expected value. */
 function isMissingKey({ type, input, expected, path }: Issue): boolean {
   return objectTypes.has(type) && input === undefined && path !== undefined && expected === `"${path.at(-1)?.key}"`;
 }
@@ -115,7 +115,7 @@ function pathText(path: readonly PathItem[]): string {
     .replace(/^\./, '');
 }
 
-/** What a schema is made of, as far as paths lead through it. */
+/** The members of a schema that paths lead through. */
 type Composite = {
   readonly wrapped?: Composite;
   readonly entries?: Readonly<Record<string, Composite>>;

@@ -27,7 +27,7 @@ export function elementCount(dims: readonly number[]): number {
 
 const halfScratch = new DataView(new ArrayBuffer(4));
 
-/** The number that the IEEE 754 half-precision `bits` stand for. */
+/** Converts IEEE 754 half-precision bits to a number. */
 export function halfToNumber(bits: number): number {
   const exponent = (bits >> 10) & 0x1f;
   const fraction = bits & 0x3ff;
@@ -56,10 +56,10 @@ export function numberToHalf(value: number): number {
   return sign | ((rounded - 0x38000000) >>> 13);
 }
 
-// What all 65,536 halves stand for, made when first needed: a tower has hundreds of millions of them to look up.
+// The values of all 65,536 halves, computed on first use: a tower looks up hundreds of millions of them.
 let everyHalf: Float32Array | undefined;
 
-/** `tensor` as float32: itself when it is already, else converted. */
+/** `tensor` as float32: the tensor itself if it is float32 already, else a converted copy. */
 export function toFloat32(tensor: Tensor): Float32Tensor {
   if (tensor.type === 'float32') return tensor as Float32Tensor;
   const { data, dims } = tensor;

@@ -20,13 +20,13 @@ export function wrongValue(name: string, expected: string, value: unknown): neve
   throw new RangeError(`Expected ${expected} for ${name} but received ${describe(value)}`);
 }
 
-/** What an integer is to be, in words. */
+/** The words for an expected integer. */
 export function integerWords(min: number, max: number): string {
   if (max < Number.MAX_SAFE_INTEGER) return `integer between ${min} and ${max}`;
   return min === 1 ? 'positive integer' : `integer of at least ${min}`;
 }
 
-/** What a number is to be, in words. */
+/** The words for an expected number. */
 export function numberWords(min: number, max: number): string {
   return max === Number.POSITIVE_INFINITY ? `number of at least ${min}` : `number between ${min} and ${max}`;
 }
@@ -75,8 +75,8 @@ export function checkSignal(value: unknown): AbortSignal | undefined {
 }
 
 /**
- * A well-formed tensor: data of its type, as many values as its dims say.
- * `shape` names each axis (`['segments', 'tokens', 'channels']`); a number there must be matched exactly.
+ * Checks that a tensor is well formed: data of its type, and as many values as its dims say.
+ * `shape` names each axis (`['segments', 'tokens', 'channels']`); a number in it must match exactly.
  */
 export function checkTensor(name: string, value: unknown, shape: readonly (string | number)[]): Tensor {
   if (typeof value !== 'object' || value === null) wrongType(name, 'Tensor', value);
@@ -101,8 +101,8 @@ export function checkTensor(name: string, value: unknown, shape: readonly (strin
 }
 
 /**
- * @param name what holds the tensor, as the message calls it
- * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` at the first NaN or infinity, telling its place
+ * @param name name of the tensor in the error message
+ * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` at the first NaN or infinity, with its position
  */
 export function checkFinite(name: string, { data, dims }: Float32Tensor, remedy: string): void {
   const at = data.findIndex((value) => !Number.isFinite(value));

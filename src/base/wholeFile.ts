@@ -1,18 +1,18 @@
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 
-/** How temporary names end. */
+/** The ending of temporary file names. */
 export const temporaryEnding = '.tmp';
 
-/** A name that nobody else uses, in the same folder as `path` and starting as it does. */
+/** A unique temporary name that starts with `path`, so the file is in the same folder. */
 export function temporaryPath(path: string): string {
   return `${path}.${randomBytes(6).toString('hex')}${temporaryEnding}`;
 }
 
 /**
- * Writes a file, all or nothing: under a temporary name in the same folder, then renamed over `path`.
- * @param write gets the empty file
- * @throws what the operating system says, or what `write` throws; no temporary file is left then
+ * Writes a file atomically: under a temporary name in the same folder, then renamed over `path`.
+ * @param write called with the empty file
+ * @throws errors of the operating system, and errors from `write`; the temporary file is removed then
  */
 export async function writeWholeFile(path: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {
   const temporary = temporaryPath(path);
