@@ -1,19 +1,19 @@
-// Loads the native addon, and says what is in it. No other file touches the .node file.
+// Loads the native addon and declares its functions. No other file loads the .node file.
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LongVLMError, type LongVLMErrorCode, messageOf } from './base/errors.js';
 
-/** What is copied to and from a GPU. */
+/** An array that is copied to or from a GPU. */
 export type NativeArray = Float32Array | Uint16Array | Int32Array;
 
 /** Memory on a GPU, of one element type. */
 export type NativeDeviceBuffer = { readonly __brand: 'NativeDeviceBuffer' };
 
 /**
- * The values of a tensor: an array (float16 is a `Uint16Array`), or memory on a GPU. All tensors of one call are in one
- * place, where the work is then done; native code checks that, each one's element type, and that it is large enough.
+ * The values of a tensor: an array (float16 is a `Uint16Array`), or memory on a GPU. All tensors of one call are either on
+ * the host or on the same GPU, and the work is done there. Native code checks this, and each tensor's element type and size.
  */
 export type NativeTensor = NativeArray | NativeDeviceBuffer;
 
@@ -21,8 +21,8 @@ export type NativeTensor = NativeArray | NativeDeviceBuffer;
 export type NativeDims = readonly [number, number, number];
 
 /**
- * Work under way on other threads. `cancel()` asks it to stop, at any time; `promise` then rejects soon.
- * What was passed in is read, and the `out…` arrays are written, until `promise` is settled.
+ * Work in progress on other threads. `cancel()` may be called at any time; `promise` then rejects soon after.
+ * Until `promise` settles, the inputs are being read and the `out…` arrays are being written.
  */
 export type NativeTask = { readonly promise: Promise<void>; cancel(): void };
 
@@ -30,7 +30,7 @@ export type NativeTask = { readonly promise: Promise<void>; cancel(): void };
 export type NativeTokenMerger = { readonly __brand: 'NativeTokenMerger' };
 
 export type NativeMergeTokensArgs = {
-  /** Whose memory to work in; undefined for what calls of this thread share. Without meaning on a GPU. */
+  /** The merger whose scratch memory is used; undefined for the memory that this thread's calls share. Ignored on a GPU. */
   readonly merger: NativeTokenMerger | undefined;
   readonly tokens: NativeTensor;
   readonly dims: NativeDims;
@@ -93,7 +93,7 @@ export type NativePoolClsTokensArgs = {
   readonly out: NativeTensor;
 };
 
-/** A GPU, as native code tells of it. */
+/** A GPU, as native code reports it. */
 export type NativeCudaDevice = {
   readonly index: number;
   readonly name: string;
@@ -112,7 +112,7 @@ export type AllocateDeviceBufferArgs = {
 };
 
 export type NativeEvaluateEmbeddingsArgs = {
-  /** node-llama-cpp's AddonContext, and the context size that it tells. */
+  /** node-llama-cpp's AddonContext, and the context size that it reports. */
   readonly context: object;
   readonly contextSize: number;
   readonly sequence: number;
@@ -123,10 +123,10 @@ export type NativeEvaluateEmbeddingsArgs = {
   readonly embeddings: Float32Array;
 };
 
-/** The functions of the native addon. Each takes one struct; each checks again what guards memory. */
+/** The functions of the native addon. Each takes one struct, and repeats the checks that guard memory. */
 export type NativeBinding = {
   createTokenMerger(): NativeTokenMerger;
-  /** Lets its memory go; it cannot be used afterwards. */
+  /** Releases the merger's memory. The merger cannot be used afterwards. */
   disposeTokenMerger(args: { readonly merger: NativeTokenMerger }): void;
   mergeTokens(args: NativeMergeTokensArgs): NativeTask;
   mergeTokensSync(args: NativeMergeTokensArgs): void;
@@ -135,19 +135,19 @@ export type NativeBinding = {
   mergeByAssignment(args: NativeMergeByAssignmentArgs): NativeTask;
   spreadByAssignment(args: NativeSpreadByAssignmentArgs): NativeTask;
   poolClsTokens(args: NativePoolClsTokensArgs): NativeTask;
-  /** The GPUs that the library of GPU kernels in the file `library` finds. With `needsDriver` it is opened only where a driver is. */
+  /** The GPUs that the GPU kernel library in the file `library` finds. With `needsDriver`, it is opened only if a driver is installed. */
   cudaDevices(args: { readonly library: string; readonly needsDriver: boolean }): NativeCudaDevice[];
   allocateDeviceBuffer(args: AllocateDeviceBufferArgs): NativeDeviceBuffer;
-  /** Lets its memory go once work with it is done; it cannot be used afterwards. */
+  /** Releases the buffer's memory once running work has finished. The buffer cannot be used afterwards. */
   freeDeviceBuffer(args: { readonly buffer: NativeDeviceBuffer }): void;
   uploadToDevice(args: { readonly buffer: NativeDeviceBuffer; readonly data: NativeArray }): NativeTask;
   downloadFromDevice(args: { readonly buffer: NativeDeviceBuffer; readonly out: NativeArray }): NativeTask;
   evaluateEmbeddings(args: NativeEvaluateEmbeddingsArgs): NativeTask;
-  /** Gives back to the system what was freed: the GNU C library keeps up to half of a tower for later. */
+  /** Returns freed memory to the system: the GNU C library otherwise keeps up to half of a tower's memory. */
   trimMemory(): void;
   /** The instruction set that the kernels use: `'portable'`, `'avx2'`, `'avx512'` or `'neon'`. */
   instructionSet(): string;
-  /** Those that this CPU has, the plainest first. */
+  /** The instruction sets that this CPU has, `portable` first. */
   instructionSets(): string[];
   /** Uses at most the instruction set `name` from now on, in the whole process. */
   setMaxInstructionSet(args: { readonly name: string }): void;
@@ -158,8 +158,8 @@ let loaded: NativeBinding | undefined;
 /**
  * The native addon, loaded at the first call.
  *
- * `LONGVLM_ADDON`, the path of a .node file, takes the place of the one in the package.
- * @throws LongVLMError `ERR_LONGVLM_ADDON` when it cannot be loaded, with every place that was tried.
+ * `LONGVLM_ADDON`, the path of a .node file, replaces the one in the package.
+ * @throws LongVLMError `ERR_LONGVLM_ADDON` when it cannot be loaded; the message lists every path that was tried.
  */
 export function binding(): NativeBinding {
   loaded ??= load();
@@ -172,7 +172,7 @@ function load(): NativeBinding {
   const root = new URL('../', import.meta.url);
   const places = override
     ? [resolve(override)]
-    : // what scripts/build-addon.mjs makes; what Ninja makes on Windows; a debug build
+    : // built by scripts/build-addon.mjs; by Ninja on Windows; a debug build
       ['build/Release/longvlm.node', 'build/longvlm.node', 'build/Debug/longvlm.node'].map((path) =>
         fileURLToPath(new URL(path, root)),
       );
@@ -201,7 +201,7 @@ function load(): NativeBinding {
   throw new LongVLMError('ERR_LONGVLM_ADDON', message, cause === undefined ? undefined : { cause });
 }
 
-/** What to do about the failed attempts, by what they say. */
+/** Remedies for the failed attempts, chosen by their messages. */
 function solutionsFor(attempts: string, found: boolean, overridden: boolean): string[] {
   if (overridden) return ['Unset LONGVLM_ADDON, or let it name a longvlm.node that was built for this machine.'];
   const rebuild = 'npm rebuild longvlm';
@@ -227,7 +227,7 @@ const codes: ReadonlySet<string> = new Set<LongVLMErrorCode>([
   'ERR_LONGVLM_CUDA_OOM',
 ]);
 
-/** What native code threw, as the library throws it: with a code of ours it becomes a {@link LongVLMError}. */
+/** Converts an error of native code that has a LongVLM code to a {@link LongVLMError}; others are returned as they are. */
 export function fromNative(error: unknown): unknown {
   const code = (error as { code?: unknown } | undefined)?.code;
   if (!(error instanceof Error) || typeof code !== 'string' || !codes.has(code)) return error;
@@ -235,9 +235,9 @@ export function fromNative(error: unknown): unknown {
 }
 
 /**
- * Waits for a native task, and cancels it when `signal` aborts.
+ * Waits for a native task, and cancels the task when `signal` aborts.
  *
- * Settles when the native code has stopped reading and writing its arrays. Rejects with `signal.reason` after an abort.
+ * Settles when native code no longer reads or writes the arrays. Rejects with `signal.reason` after an abort.
  */
 export async function runNative(start: (native: NativeBinding) => NativeTask, signal?: AbortSignal): Promise<void> {
   signal?.throwIfAborted();
