@@ -51,7 +51,7 @@ async function clear({ json }: Flags): Promise<void> {
   else process.stderr.write(`removed ${count(removed, 'file')}, ${size(bytes)}\n`);
 }
 
-/** As the video was called; a file that cannot be read is one that will be made again. */
+/** A cached video by its name; by its file name if the file cannot be read (it is encoded again when needed). */
 async function describe({ file, bytes, lastUsed }: CachedVideo) {
   try {
     const { source, tokenCount, tower } = await VideoFeatures.load(file);

@@ -62,11 +62,11 @@ async function answer(conversation: VideoChat, question: string, flags: Flags, s
   if (!flags.json) process.stdout.write('\n');
 }
 
-/** Lines of standard input that are not empty, after a prompt where it is a terminal; until its end or `/exit`. */
+/** Non-empty lines of standard input, until its end or `/exit`. In a terminal, each line is asked for with a prompt. */
 async function* questions(signal: AbortSignal): AsyncGenerator<string, void, void> {
   const terminal = process.stdin.isTTY === true;
   const lines = createInterface({ input: process.stdin, output: process.stderr, terminal, prompt: '> ', signal });
-  // In a terminal readline takes Ctrl-C as a key: hand it on.
+  // In a terminal, readline consumes Ctrl-C as a key: forward it as a signal.
   lines.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
   try {
     if (terminal) {

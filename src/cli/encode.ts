@@ -15,7 +15,7 @@ export function encodeCommand(): Command {
     .description('encode a video once, for many questions later')
     .argument('<video>', 'a video, an animation or a still image')
     .requiredOption('-o, --output <file>', 'the features file to write (.safetensors)');
-  // What `ask` takes: one set of flags for both. Of the language model nothing is loaded.
+  // The same flags as `ask`, so that one command line serves both. The language model is not loaded.
   return addLanguageOptions(addVisionOptions(command))
     .addOption(
       new Option('--type <type>', 'element type of the file').choices(['float32', 'float16']).default('float32'),

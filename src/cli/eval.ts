@@ -82,7 +82,7 @@ async function evaluateDataset(file: string, flags: Flags, signal: AbortSignal):
   });
 }
 
-/** What is below `--min-score` and `--min-kind-score`, a sentence each. */
+/** A sentence for each score below `--min-score` or `--min-kind-score`. */
 function shortfalls({ overall, kinds }: EvaluationResult, { minScore = 0, minKindScore = 0 }: Flags): string[] {
   const below = kinds.filter(({ score }) => score < minKindScore);
   return [

@@ -47,7 +47,7 @@ async function installation(ffmpeg: string | undefined) {
   };
 }
 
-/** A part that does not work is what one wants to read about here, so it is no failure of the command. */
+/** `info` reports a broken component instead of failing because of it. */
 async function valueOrReason(find: () => string | Promise<string>): Promise<string> {
   try {
     return await find();
@@ -90,7 +90,7 @@ async function modelsReport(flags: Flags, signal: AbortSignal): Promise<object> 
     return await describeModels({ ...loadOptions(flags), onProgress: progress.onProgress, signal });
   } catch (error) {
     signal.throwIfAborted();
-    // As with the rest of an installation, that the embedded model does not work is an answer.
+    // A broken embedded model is reported like any other component.
     if (!namesModels(flags) && error instanceof LongVLMError) return { preset: { problem: messageOf(error) } };
     throw error;
   } finally {

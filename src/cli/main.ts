@@ -37,7 +37,7 @@ for (const command of [
   cacheCommand(),
 ])
   program.addCommand(command);
-// Wrong usage ends with code 2; set on every command, as commander does not hand it down to added ones.
+// Wrong usage exits with code 2. Set on every command, because added commands do not inherit it from their parent.
 const overrideExit = (command: Command): void => {
   command.exitOverride();
   for (const inner of command.commands) overrideExit(inner);

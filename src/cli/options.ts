@@ -1,4 +1,4 @@
-// Flags that commands share, and what they become.
+// Flags that commands share, and their conversion to options of the library.
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { defaultSampling, type Resize, resizes } from '../encode/sampling.js';
 import { VideoFeatures, type VideoPart } from '../encode/videoFeatures.js';
@@ -75,8 +75,8 @@ function option(flags: string, description: string, env?: string): Option {
 }
 
 /**
- * What a flag's help says of its default. The default itself comes from {@link LongVLM.load}, which knows the model: that
- * may have its own.
+ * Adds the default to a flag's description. The default value itself comes from {@link LongVLM.load}, because a model may
+ * have its own.
  */
 function withDefault(description: string, value: string | number): string {
   return `${description} (default: the model's own, or ${value})`;
@@ -123,7 +123,7 @@ export function addTowerOptions(command: Command): Command {
     .addOption(option('--ffmpeg <path>', 'the ffmpeg to use (default: $FFMPEG_PATH, ffmpeg-static, then $PATH)'));
 }
 
-/** How videos are sampled and merged, and whether what comes of it is kept. */
+/** How videos are sampled and merged, and whether features are cached. */
 function addSamplingOptions(command: Command): Command {
   return command
     .addOption(
@@ -195,7 +195,7 @@ export function addLanguageOptions(command: Command): Command {
 
 /**
  * How answers are made.
- * @param own temperature of a command that has its own, and does not take the model's
+ * @param own temperature of a command that does not use the model's default
  */
 export function addAnswerOptions(command: Command, own: { temperature?: number } = {}): Command {
   const temperature = '0 always takes the likeliest token';
@@ -235,7 +235,7 @@ export function addAnswerOptions(command: Command, own: { temperature?: number }
     );
 }
 
-/** The flags as {@link LongVLM.load} takes them; undefined stands for its default. A command loads what it comes to need. */
+/** The flags as options of {@link LongVLM.load}; undefined means its default. Models are loaded lazily. */
 export function loadOptions({ mergeTokens, ...flags }: ModelFlags): LongVLMOptions {
   const { model, vision, projector, llm } = flags;
   const { frames, fps, start, end, segmentFrames, globalLayers, resize, reduction } = flags;

@@ -4,7 +4,7 @@ import { LongVLMError, messageOf } from '../base/errors.js';
 import { wrongValue } from '../base/validate.js';
 
 /**
- * What would make the last step fail, found before the first. The ending also keeps a video from being overwritten.
+ * Checks, before any work, that the output can be written. Requiring the ending also prevents overwriting a video.
  * @throws RangeError for another ending; LongVLMError `ERR_LONGVLM_FILE` when the folder cannot be written into
  */
 export async function checkOutput(output: string, ending: string): Promise<void> {

@@ -21,7 +21,7 @@ const units: Readonly<Record<Progress['unit'], readonly [divisor: number, text: 
   questions: [1, ' questions'],
 };
 
-/** Shows how far whatever takes time has come. Silent where stderr is no terminal. */
+/** Shows the progress of long operations. Silent when stderr is not a terminal. */
 export class ProgressBar {
   #bar: SingleBar | undefined;
   #label = '';
@@ -49,7 +49,7 @@ export class ProgressBar {
     this.#bar.start(Math.round(total / divisor), value);
   };
 
-  /** Takes the bar off the screen. */
+  /** Removes the bar from the screen. */
   stop(): void {
     this.#bar?.stop();
     this.#bar = undefined;

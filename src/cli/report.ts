@@ -1,4 +1,4 @@
-// What was really used, for people and for machines.
+// Reports of the settings that were actually used, as text and as JSON.
 import type { VideoFeatures, VideoPart } from '../encode/videoFeatures.js';
 import type { LongVLM } from '../longvlm.js';
 
@@ -16,18 +16,18 @@ export function videoReport(features: VideoFeatures, part: VideoPart = 'both') {
   };
 }
 
-/** The `devices` object of `--json`: what was really in use; of the tower, where it was needed. */
+/** The `devices` object of `--json`: the devices that were actually used; the tower's only if the tower ran. */
 export function devicesOf({ models }: LongVLM, vision: string | undefined) {
   const { projector, llm } = models;
   return { vision, projector: projector?.device, llm: llm?.device, gpuLayers: llm?.gpuLayers };
 }
 
-/** What was wrong with files, a line each, else nothing. */
+/** One line for each warning about a file. */
 export function warningLines({ warnings }: { readonly warnings: readonly string[] }): string {
   return warnings.map((warning) => `warning: ${warning}\n`).join('');
 }
 
-/** What was used, in one line. */
+/** Frames, segments and tokens of a video, in one line. */
 export function videoLine(features: VideoFeatures, part: VideoPart = 'both'): string {
   const { frames, segments, tokens, duration, start, end } = videoReport(features, part);
   const range = start !== undefined && end !== undefined ? `${start.toFixed(1)} to ${end.toFixed(1)} s of ` : '';

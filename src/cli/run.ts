@@ -1,7 +1,7 @@
-// What every command shares: an end by Ctrl-C, one line for a failure, the exit code.
+// Shared by all commands: stopping on Ctrl-C, one line for a failure, the exit code.
 import { LongVLMError, messageOf } from '../base/errors.js';
 
-/** Exit codes: 1 for a failure, 2 for wrong usage, 128 + the signal's number for an end by signal. */
+/** Exit codes: 1 for a failure, 2 for wrong usage, 128 + the signal's number after a signal. */
 const exitCodes = { failure: 1, usage: 2, SIGINT: 130, SIGTERM: 143 } as const;
 
 class Interrupted extends Error {
@@ -13,15 +13,15 @@ class Interrupted extends Error {
 }
 
 /**
- * Runs a command with a signal that aborts at Ctrl-C or SIGTERM, and turns what it throws into a line on stderr and an
- * exit code.
+ * Runs a command with an AbortSignal that aborts on Ctrl-C or SIGTERM, and turns an error into a line on stderr and an exit
+ * code.
  */
 export async function run(command: (signal: AbortSignal) => Promise<void>): Promise<void> {
   const controller = new AbortController();
   const onSignal = (signal: NodeJS.Signals) => controller.abort(new Interrupted(signal as 'SIGINT' | 'SIGTERM'));
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
-  // A reader that goes away (`longvlm … | head`) is no failure of ours.
+  // A closed pipe (`longvlm … | head`) is not a failure.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
   try {
     await command(controller.signal);
@@ -45,7 +45,7 @@ function lineOf(error: unknown): string {
   return known ? line : `unexpected failure: ${line}`;
 }
 
-/** Milliseconds without a fraction, for reports. */
+/** Rounds to whole milliseconds, for reports. */
 export function milliseconds(value: number): number {
   return Math.round(value);
 }
