@@ -1,19 +1,19 @@
-// A thread that is torn down while it is inside ONNX Runtime aborts the whole process: onnxruntime-node throws a C++
-// exception as soon as it finds its JavaScript environment gone. So nobody terminates such a thread, and a process that
-// exits waits for the run under way, which is one micro-batch.
+// Terminating a thread while it is inside ONNX Runtime aborts the whole process: onnxruntime-node throws a C++ exception
+// when it finds that its JavaScript environment is gone. So such a thread is never terminated, and an exiting process waits
+// for the current run, which is one micro-batch.
 import { workerData } from 'node:worker_threads';
 
 const inside = 0;
 const leaving = 1;
 
-/** The flags that an owner shares with its worker thread: whether it is inside, and whether the process is leaving. */
+/** Flags shared by an owner and its worker thread: whether the thread is inside ONNX Runtime, and whether the process is exiting. */
 export type ExitGate = Int32Array<SharedArrayBuffer>;
 
-// Longer than any micro-batch; a process that hangs would be worse than one that aborts.
+// Longer than any micro-batch. After that the process exits anyway: an abort is better than a hang.
 const longestWaitMs = 60_000;
 const gates = new Set<ExitGate>();
 
-/** For the owner: a gate that holds the process's exit while its thread is inside. */
+/** For the owner: opens a gate that delays the process's exit while the thread is inside ONNX Runtime. */
 export function openGate(): ExitGate {
   if (gates.size === 0) process.on('exit', waitForAll);
   const gate = new Int32Array(new SharedArrayBuffer(8));
@@ -21,7 +21,7 @@ export function openGate(): ExitGate {
   return gate;
 }
 
-/** For the owner: the thread has ended. */
+/** For the owner: removes the gate of a thread that has exited. */
 export function closeGate(gate: ExitGate): void {
   gates.delete(gate);
   if (gates.size === 0) process.off('exit', waitForAll);
@@ -32,11 +32,11 @@ function waitForAll(): void {
   for (const gate of gates) Atomics.wait(gate, inside, 1, longestWaitMs);
 }
 
-/** For the worker: runs `work`, which calls ONNX Runtime; never, once the process is leaving. */
+/** For the worker: runs `work`, which calls ONNX Runtime. Once the process is exiting, the promise never settles. */
 export async function throughGate<T>(work: () => Promise<T>): Promise<T> {
   const gate = (workerData as { gate?: ExitGate } | null)?.gate;
   if (!gate) return work();
-  // First inside, then look: the owner does it the other way round, so that one of the two always sees the other.
+  // Set `inside`, then read the owner's flag. The owner does the opposite, so at least one of the two sees the other's flag.
   Atomics.store(gate, inside, 1);
   try {
     if (!Atomics.load(gate, leaving)) return await work();

@@ -13,10 +13,10 @@ import {
   type NodeProto,
 } from './onnxProto.js';
 
-/** A model in memory, and the folder that its external weights lie in: what a session is made from. */
+/** An ONNX model in memory, and the folder of its external weights. */
 export type OnnxModel = { readonly bytes: Uint8Array; readonly weightsFolder: string | undefined };
 
-/** A size, or the name of one that is known only when the graph runs. */
+/** A size, or the name of a size that is known only when the graph runs. */
 export type Dimension = number | string;
 
 /** An integer, a list of integers, or a floating-point number (`{ float: 1 }`, as 1 alone would be an integer). */
@@ -30,9 +30,9 @@ const irVersion = 9;
 export const microsoft = 'com.microsoft';
 
 /**
- * Builds an ONNX graph node by node; a value is its name.
+ * Builds an ONNX graph node by node. Values are referred to by name.
  *
- * Weights are not copied: they become external initialisers that point at their place in the user's file.
+ * Weights are not copied: they become external initialisers that point into the user's file.
  */
 export class GraphBuilder {
   readonly #graph: GraphProto;
@@ -44,7 +44,7 @@ export class GraphBuilder {
     this.#graph = { name, node: [], initializer: [], input: [], output: [] };
   }
 
-  /** An input, of float32 values or of bytes. Few operators take bytes: a `Cast` to {@link dataTypes} `I32` makes indices of them. */
+  /** Adds an input of float32 values or of bytes. Few operators take bytes: `Cast` them to {@link dataTypes} `I32` to use them as indices. */
   input(name: string, dims: readonly Dimension[], type: 'float32' | 'uint8' = 'float32'): string {
     this.#graph.input.push(valueInfo(name, dims, type === 'uint8' ? dataTypes.U8 : dataTypes.F32));
     return name;
@@ -56,7 +56,7 @@ export class GraphBuilder {
     this.#graph.output.push(valueInfo(name, dims, dataTypes.F32));
   }
 
-  /** Adds a node with one output and returns it. An empty name stands for an optional input that is left out. */
+  /** Adds a node with one output and returns that. An empty name means that an optional input is omitted. */
   node(
     opType: string,
     inputs: readonly string[],
@@ -79,22 +79,22 @@ export class GraphBuilder {
     return values;
   }
 
-  /** A list of integers, as shapes and ranges are given. */
+  /** A constant list of integers, for shapes and ranges. */
   integers(values: readonly number[]): string {
     return this.#constant(values, [values.length]);
   }
 
-  /** One integer without a dimension, as Gather takes an index that removes its axis. */
+  /** A constant integer scalar: as an index of Gather, it removes the axis. */
   scalar(value: number): string {
     return this.#constant([value], []);
   }
 
-  /** One float32 number without a dimension. */
+  /** A constant float32 scalar. */
   number(value: number): string {
     return this.floats(Float32Array.of(value), []);
   }
 
-  /** A table of float32 values, kept in the model itself: for small ones that no file holds. */
+  /** A table of float32 values that is stored in the model itself: for small tables that are in no file. */
   floats(values: Float32Array, dims: readonly number[]): string {
     return this.#initializer('float32', dims, values);
   }
@@ -115,13 +115,13 @@ export class GraphBuilder {
     return name;
   }
 
-  /** A weight where it lies, in the type that it has: F32, F16, BF16 or I8. */
+  /** A weight in place, in its own type: F32, F16, BF16 or I8. */
   plainWeight(location: TensorLocation): string {
     if (!this.#weights.has(location.name)) this.#weights.set(location.name, { location, value: location.name });
     return location.name;
   }
 
-  /** A weight where it lies, as float32: F16 and BF16 go through a Cast. */
+  /** A weight in place, as float32: F16 and BF16 go through a Cast. */
   weight(location: TensorLocation): string {
     const known = this.#weights.get(location.name);
     if (known) return known.value;
@@ -130,7 +130,7 @@ export class GraphBuilder {
     return value;
   }
 
-  /** The finished model. @throws LongVLMError `ERR_LONGVLM_FILE` when a weight file is gone. */
+  /** The finished model. @throws LongVLMError `ERR_LONGVLM_FILE` when a weight file no longer exists. */
   async build(): Promise<OnnxModel> {
     const locations = [...this.#weights.values()].map(({ location }) => location);
     const files = new Map<string, string>();
@@ -202,8 +202,8 @@ function dataTypeOf({ name, type, file }: TensorLocation): number {
   );
 }
 
-// ONNX Runtime follows symbolic links before it checks that external data lie below the given folder, so a link (as in
-// Hugging Face's cache) must be followed here first.
+// ONNX Runtime resolves symbolic links before it checks that external data are below the given folder, so links (as in
+// Hugging Face's cache) must be resolved here first.
 async function realFile(file: string): Promise<string> {
   try {
     return await realpath(resolve(file));
@@ -212,7 +212,7 @@ async function realFile(file: string): Promise<string> {
   }
 }
 
-/** The deepest folder that holds all `files`, which are absolute. */
+/** The deepest folder that contains all `files` (absolute paths). */
 function commonFolder(files: readonly string[]): string {
   let folder = dirname(files[0]!);
   while (

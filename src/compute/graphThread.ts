@@ -11,10 +11,10 @@ type Pending<T> = { readonly promise: Promise<T>; resolve(value: T): void; rejec
 const script = new URL('./worker.js', import.meta.url);
 
 /**
- * A worker thread that runs one graph, from now on until it is disposed. It keeps the process alive only while it starts
- * and while runs are under way.
+ * A worker thread that runs one graph until it is disposed. The thread keeps the process alive only while it starts or runs
+ * the graph.
  *
- * However the thread ends, every run settles: with its outputs, or with an error.
+ * Every run settles with its outputs or an error, however the thread exits.
  */
 export class GraphThread {
   readonly #worker: Worker;
@@ -27,12 +27,12 @@ export class GraphThread {
   #failure: Error | undefined;
   #disposing: Promise<void> | undefined;
 
-  /** @param name what messages call it: "The vision tower" */
+  /** @param name name of the graph in messages: "The vision tower" */
   constructor(graph: GraphData, name: string, worker = script) {
     this.#name = name;
     const gate = openGate();
     const workerData: ThreadData = { graph, gate };
-    // Without the owner's command line: `--input-type`, for one, makes a thread fail.
+    // Without the owner's Node options: `--input-type`, for example, makes a thread fail.
     this.#worker = new Worker(worker, { workerData, name: 'longvlm', execArgv: [] });
     this.#worker.on('message', (response: Response) => this.#receive(response));
     this.#worker.on('messageerror', (error) => this.#fail(`sent what cannot be read: ${messageOf(error)}`, error));
@@ -46,21 +46,21 @@ export class GraphThread {
     });
   }
 
-  /** Settles when the graph can run, or its thread has ended without that. */
+  /** Settles when the graph can run, or when its thread has exited before that. */
   get started(): Promise<unknown> {
     return this.#started.promise;
   }
 
-  /** ONNX Runtime's execution provider; undefined until it is started. */
+  /** ONNX Runtime's execution provider; undefined until the graph is started. */
   get device(): string | undefined {
     return this.#device;
   }
 
   /**
-   * Runs the graph, after the runs before it and once it is started. The buffers below all inputs and outputs are moved: they
-   * are detached here.
-   * @returns `call.outputs`, written, over the same memory.
-   * @throws what the start throws; LongVLMError `ERR_LONGVLM_INFERENCE`, also when the thread has ended; `signal.reason`.
+   * Runs the graph once it is started and earlier runs are done. The buffers of all inputs and outputs are transferred to the
+   * thread, which detaches them here.
+   * @returns `call.outputs` with the results, over the same memory.
+   * @throws errors of the start; LongVLMError `ERR_LONGVLM_INFERENCE`, also when the thread has exited; `signal.reason`.
    */
   async run(call: RunCall, signal?: AbortSignal): Promise<Outputs> {
     signal?.throwIfAborted();
@@ -80,8 +80,8 @@ export class GraphThread {
   }
 
   /**
-   * Waits for the runs under way, then ends the thread. It is not terminated, as it may be inside ONNX Runtime: it ends by
-   * itself, after loading if that is under way. Safe to call twice.
+   * Waits for running calls, then stops the thread. The thread is not terminated, because it may be inside ONNX Runtime: it
+   * exits by itself, after loading the graph if that is in progress. Safe to call twice.
    */
   dispose(): Promise<void> {
     this.#disposing ??= (async () => {
@@ -103,7 +103,7 @@ export class GraphThread {
         this.#started.resolve(response.device);
         break;
       case 'startFailed':
-        // Told to those who wait once the thread has ended.
+        // Waiting callers get this error when the thread has exited.
         this.#failure ??= fromWire(response.error);
         return;
       case 'done':
@@ -135,7 +135,7 @@ export class GraphThread {
   }
 }
 
-/** A promise to be settled from outside. Nobody has to wait for it. */
+/** A promise that is settled from outside. A rejection that nobody awaits is not reported as unhandled. */
 function pending<T>(): Pending<T> {
   let settle!: Omit<Pending<T>, 'promise'>;
   const promise = new Promise<T>((resolve, reject) => {

@@ -1,4 +1,4 @@
-// The part of ONNX's protobuf that a graph over existing weights needs, by field number as in onnx.proto.
+// The subset of ONNX's protobuf messages that a graph over existing weights needs, with the field numbers of onnx.proto.
 import protobuf from 'protobufjs/light.js';
 
 type Field = protobuf.IField;
@@ -72,7 +72,7 @@ export const dataTypes = { F32: 1, U8: 2, I8: 3, I32: 6, I64: 7, F16: 10, BF16: 
 /** AttributeProto.AttributeType. */
 export const attributeTypes = { float: 1, int: 2, ints: 7 } as const;
 
-/** TensorProto.DataLocation: the bytes lie in another file. */
+/** TensorProto.DataLocation: the bytes are in another file. */
 export const externalLocation = 1;
 
 export type ModelProto = {

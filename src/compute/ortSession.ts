@@ -1,4 +1,4 @@
-// The only file that knows ONNX Runtime. run() blocks its thread, so sessions live in worker threads.
+// The only file that uses ONNX Runtime. run() blocks its thread, so sessions run in worker threads.
 import { existsSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
@@ -14,11 +14,11 @@ import type { Outputs, Values } from './values.js';
 export type SessionOptions = {
   /** `cpu`, `auto` (a GPU that works, else the CPU) or the name of one of ONNX Runtime's execution providers. */
   readonly device: string;
-  /** Threads on the CPU; undefined for the machine's cores. */
+  /** Threads on the CPU; undefined for the number of cores. */
   readonly threads: number | undefined;
 };
 
-// Tried in this order by `auto`: those that run a whole graph, weights in place, without conversion.
+// The order in which `auto` tries them: providers that run a whole graph over weights in place, without conversion.
 const gpus = ['cuda', 'dml'];
 
 /** An ONNX Runtime session whose outputs are float32. */
@@ -65,7 +65,7 @@ export class Session {
   /** Runs the graph. Outputs are written into `outputs` where given, and returned. */
   async run(inputs: Values, outputs?: Outputs): Promise<Record<string, Float32Tensor>> {
     try {
-      // ONNX Runtime would leave them as they are.
+      // ONNX Runtime would silently ignore unknown names.
       const unknown = Object.keys(outputs ?? {}).find((name) => !this.#session.outputNames.includes(name));
       if (unknown !== undefined) throw new Error(`The graph has no output ${unknown}`);
       const feeds = toOrt(inputs);
@@ -91,7 +91,7 @@ export class Session {
   }
 }
 
-/** Whether a provider's library is there, which comes in a download of its own: ONNX Runtime complains on stderr of one that is not. */
+/** Whether a provider's library, a separate download, is installed. Without this check ONNX Runtime prints errors on stderr. */
 function isInstalled(provider: string): boolean {
   const entry = createRequire(import.meta.url).resolve('onnxruntime-node');
   const libraries = join(dirname(entry), '../bin');
@@ -106,11 +106,11 @@ function open(model: OnnxModel, device: string, threads = availableParallelism()
   return ort.InferenceSession.create(model.bytes, {
     executionProviders: [device],
     intraOpNumThreads: threads,
-    // Errors reach the caller as exceptions; a second copy on stderr would be noise.
+    // Errors reach the caller as exceptions; do not print them on stderr as well.
     logSeverityLevel: 4,
     extra: {
       session: {
-        // Else ONNX Runtime's threads spin after a run and take the cores from the work that follows.
+        // Otherwise ONNX Runtime's threads spin after a run and take the cores from the work that follows.
         force_spinning_stop: '1',
         ...(folder !== undefined && { model_external_initializers_file_folder_path: folder }),
       },

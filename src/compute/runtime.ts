@@ -1,4 +1,4 @@
-// Running graphs without blocking the thread that asks for it.
+// Runs graphs without blocking the calling thread.
 import { raceAbort } from '../base/abort.js';
 import { LongVLMError } from '../base/errors.js';
 import { elementCount, type Float32Tensor } from '../base/tensor.js';
@@ -13,50 +13,50 @@ export type { Uint8Tensor, Values } from './values.js';
 
 /** Options of {@link Runtime.open}. */
 export type OpenGraphOptions = {
-  /** What messages call it: 'The vision tower', 'The projector'. */
+  /** Name of the graph in messages: 'The vision tower', 'The projector'. */
   readonly name: string;
-  /** Rows of the inputs' first axis that go through the graph at once. Defaults to all. */
+  /** Rows of the inputs' first axis that are run at once. Defaults to all. */
   readonly batch?: number;
-  /** Started by the first run. Defaults to `false`. */
+  /** Starts the graph with the first run. Defaults to `false`. */
   readonly lazy?: boolean;
   readonly signal?: AbortSignal;
 };
 
 /** A graph that can be run. */
 export interface GraphSession {
-  /** ONNX Runtime's execution provider: `cpu`, `cuda` and so on; undefined before it is started. */
+  /** ONNX Runtime's execution provider: `cpu`, `cuda` and so on; undefined before the graph is started. */
   readonly device: string | undefined;
   readonly disposed: boolean;
   /**
-   * Runs the graph, after the runs before it, in micro-batches of `batch` rows; an abort takes effect between them. An abort of
-   * the run that starts the graph leaves the start to the next run.
+   * Runs the graph in micro-batches of `batch` rows, after earlier runs. An abort takes effect between micro-batches. If the
+   * run that starts the graph is aborted, the next run starts it again.
    *
-   * @param inputs all with the same first axis. With `move` their buffers are moved, which detaches them here; else, and where a
-   * tensor is a view of a larger buffer, they are copied.
-   * @param outputs tensors to be written, with the same first axis. The buffers below them are moved, whole, and come back in the
-   * result: pass a result's buffer again to use its memory anew. After a failure or an abort they are gone.
+   * @param inputs all with the same first axis. With `move` their buffers are transferred, which detaches them here. Otherwise,
+   * and for views of a larger buffer, they are copied before transfer.
+   * @param outputs tensors for the results, with the same first axis. Their whole buffers are transferred and returned in the
+   * result: pass them again to reuse the memory. After a failure or an abort the buffers are lost.
    * @returns new tensors over the memory of `outputs`.
    * @throws RangeError for tensors that do not fit together; LongVLMError `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`; what
-   * {@link Runtime.open} throws, where it has to be started; `signal.reason`.
+   * {@link Runtime.open} throws, if the graph has to be started; `signal.reason`.
    */
   run(
     inputs: Values,
     outputs: Readonly<Record<string, Float32Tensor>>,
     options?: { readonly move?: boolean; readonly signal?: AbortSignal | undefined },
   ): Promise<Record<string, Float32Tensor>>;
-  /** Frees it once the runs under way are done; the next run starts it again. */
+  /** Frees the graph once running calls are done; the next run starts it again. */
   release(): Promise<void>;
-  /** Waits for the runs under way, then frees it for good. Safe to call twice. */
+  /** Waits for running calls, then frees the graph permanently. Safe to call twice. */
   dispose(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** What runs graphs. */
+/** Opens graphs for execution. */
 export interface Runtime {
-  /** What graphs are asked to run on: `cpu`, `auto` or an execution provider. */
+  /** The requested device: `cpu`, `auto` or an execution provider. */
   readonly device: string;
   /**
-   * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a device that is not there, `ERR_LONGVLM_INFERENCE` when ONNX Runtime
+   * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a missing device, `ERR_LONGVLM_INFERENCE` when ONNX Runtime
    * refuses the model; `signal.reason`.
    */
   open(model: OnnxModel, options: OpenGraphOptions): Promise<GraphSession>;
@@ -66,7 +66,7 @@ export interface Runtime {
 export type WorkerRuntimeOptions = {
   /** `cpu`, `auto` (a GPU that works, else the CPU) or an execution provider of ONNX Runtime. Defaults to `cpu`. */
   readonly device?: string;
-  /** Threads on the CPU. Defaults to the machine's cores. */
+  /** Threads on the CPU. Defaults to the number of cores. */
   readonly threads?: number;
 };
 
@@ -101,12 +101,12 @@ class WorkerGraph implements GraphSession {
     this.#name = name;
   }
 
-  /** Disposes itself when it cannot be started. */
+  /** Starts the graph, and disposes it if that fails. */
   async start(signal: AbortSignal | undefined): Promise<void> {
     try {
       await raceAbort(this.#running().started, signal);
     } catch (error) {
-      // An abort does not wait until the thread has ended.
+      // After an abort, do not wait until the thread has exited.
       this.dispose().catch(() => {});
       throw error;
     }
@@ -146,7 +146,7 @@ class WorkerGraph implements GraphSession {
     return this.dispose();
   }
 
-  /** The thread, which takes runs already while it starts. */
+  /** The thread. It accepts runs while it is still starting. */
   #running(): GraphThread {
     if (this.#thread) return this.#thread;
     const thread = new GraphThread(this.#data, this.#name);
@@ -180,12 +180,12 @@ function checkRows(inputs: Values, outputs: Outputs): number {
   return rows ?? 0;
 }
 
-/** Whether a tensor's buffer holds nothing else and can be moved. */
+/** Whether a tensor covers its whole buffer, so that the buffer can be transferred. */
 function ownsBuffer({ data }: Values[string]): boolean {
   return data.buffer instanceof ArrayBuffer && data.byteLength === data.buffer.byteLength;
 }
 
-/** A tensor as plain data, whatever object it is. */
+/** A tensor as a plain object, which structured clone accepts. */
 function plain<T extends Values[string]>({ type, data, dims }: T): T {
   return { type, data, dims: [...dims] } as unknown as T;
 }

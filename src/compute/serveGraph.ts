@@ -6,7 +6,7 @@ import type { Session, SessionOptions } from './ortSession.js';
 import { buffersOf, type Outputs, rowsOf } from './values.js';
 import { type Request, type Response, type RunCall, type ThreadData, toWire } from './wire.js';
 
-/** A {@link Session}, or what takes its place in a test. */
+/** A {@link Session}, or its replacement in a test. */
 export type ServedSession = Pick<Session, 'device' | 'run' | 'release'>;
 
 /** Opens a graph and serves the `GraphThread` that started this thread: one run at a time, in order. */
@@ -20,7 +20,7 @@ export async function serveGraph(
   try {
     session = await open(model, options);
   } catch (error) {
-    // The thread ends here: nothing listens to the port.
+    // Without a listener on the port, the thread exits here.
     post({ type: 'startFailed', error: toWire(error) });
     return;
   }
@@ -51,7 +51,7 @@ export async function serveGraph(
     post({ type: 'done', id, outputs }, buffersOf(outputs));
   };
 
-  // What was posted before lies in the port until there is a listener.
+  // Messages that were posted earlier are queued until a listener is added.
   port.on('message', (request: Request) => {
     if (request.type === 'abort') {
       calls.get(request.id)?.abort();
@@ -60,14 +60,14 @@ export async function serveGraph(
       calls.set(request.id, controller);
       last = last.then(() => serve(request.id, request, controller));
     } else {
-      // A closed port lets the thread end by itself, once nothing runs in it.
+      // When the port is closed and no run is left, the thread exits.
       void last.then(() => session.release()).finally(() => port.close());
     }
   });
   post({ type: 'started', device: session.device });
 }
 
-/** Throws when the caller has given up. The abort is a message, which this thread reads only when it comes to rest. */
+/** Throws if the caller has aborted. The abort arrives as a message, which this thread reads only in the event loop. */
 async function letAbortsArrive(signal: AbortSignal): Promise<void> {
   await setImmediate();
   signal.throwIfAborted();

@@ -1,7 +1,7 @@
-// What goes into graphs and comes out of them.
+// Inputs and outputs of graphs.
 import { elementCount, type Float32Tensor } from '../base/tensor.js';
 
-/** A tensor of bytes: pixels, as a decoder gives them. */
+/** A tensor of bytes: decoded pixels. */
 export type Uint8Tensor = { readonly type: 'uint8'; readonly data: Uint8Array; readonly dims: readonly number[] };
 
 /** Tensors by the names of a graph's inputs or outputs. */
@@ -10,7 +10,7 @@ export type Values = Readonly<Record<string, Float32Tensor | Uint8Tensor>>;
 /** Tensors by the names of a graph's outputs. */
 export type Outputs = Readonly<Record<string, Float32Tensor>>;
 
-/** Rows `from` up to, not including, `to` of the first axis of each tensor: views, not copies. */
+/** Rows [from, to) of the first axis of each tensor, as views. */
 export function rowsOf<T extends Values>(values: T, from: number, to: number): T {
   const views = Object.entries(values).map(([name, { type, data, dims }]) => {
     const size = elementCount(dims.slice(1));
@@ -19,7 +19,7 @@ export function rowsOf<T extends Values>(values: T, from: number, to: number): T
   return Object.fromEntries(views) as T;
 }
 
-/** The buffers that tensors lie in, each once: what moves them to another thread. */
+/** The distinct buffers of tensors, as a transfer list. */
 export function buffersOf(...values: readonly Values[]): ArrayBuffer[] {
   const tensors = values.flatMap((some) => Object.values(some));
   return [...new Set(tensors.map(({ data }) => data.buffer as ArrayBuffer))];

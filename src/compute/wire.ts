@@ -1,22 +1,22 @@
-// What crosses between a graph's owner and its worker thread.
+// Messages between a graph's owner and its worker thread.
 import { LongVLMError, type LongVLMErrorCode, messageOf } from '../base/errors.js';
 import type { ExitGate } from './exitGate.js';
 import type { OnnxModel } from './graphBuilder.js';
 import type { SessionOptions } from './ortSession.js';
 import type { Outputs, Values } from './values.js';
 
-/** What a thread is started with. */
+/** The graph that a thread is started with. */
 export type GraphData = {
   readonly model: OnnxModel;
   readonly session: SessionOptions;
-  /** Rows that go through the graph at once; undefined for all. */
+  /** Rows that are run at once; undefined for all. */
   readonly batch: number | undefined;
 };
 
-/** What the thread gets. */
+/** The thread's `workerData`. */
 export type ThreadData = { readonly graph: GraphData; readonly gate: ExitGate };
 
-/** A run of the graph over `rows` rows. The buffers of inputs and outputs are moved along. */
+/** A run of the graph over `rows` rows. The buffers of inputs and outputs are transferred with it. */
 export type RunCall = { readonly rows: number; readonly inputs: Values; readonly outputs: Outputs };
 
 /** From the owner to the thread. */
@@ -32,7 +32,7 @@ export type Response =
   | { readonly type: 'done'; readonly id: number; readonly outputs: Outputs }
   | { readonly type: 'failed'; readonly id: number; readonly error: WireError };
 
-/** An error as plain data: structured clone keeps neither its class nor its code. */
+/** An error as plain data: structured clone loses its class and its code. */
 export type WireError = {
   readonly kind: 'LongVLMError' | 'TypeError' | 'RangeError' | 'Error';
   readonly code?: LongVLMErrorCode;
