@@ -1,4 +1,4 @@
-// Features of videos on disk, so that a second question about a video starts without decoding or encoding it.
+// Caches features of videos on disk, so that a second question about a video needs no decoding or encoding.
 import { mkdir } from 'node:fs/promises';
 import { LongVLMError } from '../base/errors.js';
 import { fileError } from '../base/fileError.js';
@@ -13,22 +13,22 @@ import { VideoFeatures } from './videoFeatures.js';
 /** A video in the cache; `file` is the path of its features, which {@link VideoFeatures.load} reads. */
 export type CachedVideo = CachedFile;
 
-/** Whose features are asked for. */
+/** Identifies the features that are requested. */
 export type FeaturesRequest = {
-  /** Gives the SHA-256 of the video's content. */
+  /** Returns the SHA-256 of the video's content. */
   readonly content: (signal?: AbortSignal) => Promise<string>;
-  /** What the video is called now: the features' `source.name`, whatever it was called when they were kept. */
+  /** The video's current name. It becomes the features' `source.name`, even if the cached file has another name. */
   readonly name: string;
-  /** Everything else that the features depend on, such as tower and sampling, as plain data. */
+  /** Everything else that the features depend on, such as the tower and the sampling, as plain data. */
   readonly identity: unknown;
-  /** Whether features that were found are what they should be; others are made anew. Defaults to yes. */
+  /** Checks cached features; if it returns false, the video is encoded again. Defaults to accepting all. */
   readonly matches?: (features: VideoFeatures) => boolean;
 };
 
-/** Size at which the least recently used videos are removed: some 800 of them at the paper's settings. */
+/** Above this size the least recently used videos are evicted. Holds about 800 videos at the paper's settings. */
 const defaultMaxBytes = 1 << 30;
 
-/** A folder of features, each under a hash of all that it was made from. */
+/** A folder of features. Each file is named by a hash of everything that the features depend on. */
 export class FeaturesCache {
   readonly #files: FolderCache;
 
@@ -37,8 +37,8 @@ export class FeaturesCache {
   }
 
   /**
-   * @param maxBytes size that the folder is brought back to by removing what was not used for the longest time
-   * @throws LongVLMError `ERR_LONGVLM_FILE` when there is no such folder and none can be made
+   * @param maxBytes limit in bytes; above it, the least recently used files are evicted. Defaults to no limit
+   * @throws LongVLMError `ERR_LONGVLM_FILE` when the folder does not exist and cannot be created
    */
   static async open(folder: string, maxBytes = Number.POSITIVE_INFINITY): Promise<FeaturesCache> {
     await mkdir(folder, { recursive: true }).catch((error: unknown) => {
@@ -47,7 +47,11 @@ export class FeaturesCache {
     return new FeaturesCache(folder, maxBytes);
   }
 
-  /** The user's own: in `$LONGVLM_CACHE`, or the platform's cache folder; of `$LONGVLM_CACHE_LIMIT` bytes, or 1 GiB. */
+  /**
+   * Opens the user's cache: in `$LONGVLM_CACHE`, else in the platform's cache folder, with a limit of `$LONGVLM_CACHE_LIMIT`
+   * bytes, else 1 GiB.
+   * @throws RangeError when `LONGVLM_CACHE_LIMIT` is not a number of bytes; LongVLMError `ERR_LONGVLM_FILE` as {@link open}
+   */
   static async openDefault(): Promise<FeaturesCache> {
     const limit = Number(process.env.LONGVLM_CACHE_LIMIT || defaultMaxBytes);
     if (!(limit >= 0))
@@ -58,14 +62,14 @@ export class FeaturesCache {
   }
 
   /**
-   * A video's features: those that are kept for this content, identity and release, else what `encode` gives, which is kept.
-   * Where that cannot be written, it is given all the same.
+   * Returns a video's features: from the cache if it has them for this content, identity and release of the package. Otherwise
+   * calls `encode` and caches the result. If the file cannot be written, the features are still returned.
    *
-   * Equal requests at the same time encode once, in this process and in others that share the folder; in this process they
-   * share the arrays, too. When an encoding fails or its process is killed, one of those that wait for it takes over.
+   * Concurrent equal requests encode once, in this process and in other processes that share the folder; within this process
+   * they also share the arrays. If an encoding fails or its process is killed, one of the waiting requests retries.
    *
-   * @param encode gets a signal that aborts when all who asked have aborted, and where to report progress, which goes to all
-   *   of them
+   * @param encode called with a signal that aborts when all waiting requests have aborted, and with a progress callback that
+   *   reports to all of them
    * @throws what `content` and `encode` throw; `signal.reason`
    */
   async featuresOf(
@@ -88,22 +92,22 @@ export class FeaturesCache {
     return new VideoFeatures({ ...features, source: { ...features.source, name } });
   }
 
-  /** What is in it, last used first. @throws LongVLMError `ERR_LONGVLM_FILE` when the folder cannot be read */
+  /** The cached videos, most recently used first. @throws LongVLMError `ERR_LONGVLM_FILE` when the folder cannot be read */
   list(): Promise<CachedVideo[]> {
     return this.#files.list();
   }
 
   /**
-   * Removes everything but what is just being made.
-   * @returns what was removed
-   * @throws LongVLMError `ERR_LONGVLM_FILE` when the folder cannot be read, or a file not removed
+   * Removes all files except those that are being written.
+   * @returns the removed files
+   * @throws LongVLMError `ERR_LONGVLM_FILE` when the folder cannot be read, or a file cannot be removed
    */
   clear(): Promise<CachedVideo[]> {
     return this.#files.clear();
   }
 }
 
-/** Undefined for a file that is missing, damaged, or not what its name says. */
+/** Loads cached features; undefined for a file that is missing, damaged, or holds other features. */
 async function load(file: string, matches: (features: VideoFeatures) => boolean): Promise<VideoFeatures | undefined> {
   try {
     const features = await VideoFeatures.load(file);
@@ -114,7 +118,7 @@ async function load(file: string, matches: (features: VideoFeatures) => boolean)
   }
 }
 
-/** @throws TypeError for anything but a boolean or a {@link FeaturesCache} */
+/** @throws TypeError if `cache` is neither a boolean nor a {@link FeaturesCache} */
 export function checkCache(cache: unknown): asserts cache is boolean | FeaturesCache {
   if (typeof cache !== 'boolean' && !(cache instanceof FeaturesCache))
     wrongType('cache', 'boolean or FeaturesCache', cache);

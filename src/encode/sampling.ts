@@ -1,66 +1,68 @@
-// How a video is sampled: what a request asks for, settled for a tower, and what was really used.
+// How a video is sampled: the request, the values resolved for a tower, and the values that were actually used.
 import { checkInteger, checkNumber, checkObject, checkOneOf, wrongValue } from '../base/validate.js';
 import type { Reducer, SegmentShape } from '../reduce/reducer.js';
 import { checkReduction, makeReducer, type Reduction } from '../reduce/reducers.js';
 import type { VisionConfig } from '../tower/source.js';
 
-/** How frames are made square: CLIP's own way, the reference loader's, or LLaVA-1.5's. */
+/** How frames are made square: `crop` as CLIP does, `squash` as LongVLM's reference loader does, `pad` as LLaVA-1.5 does. */
 export type Resize = 'crop' | 'squash' | 'pad';
 
 /** The names of {@link Resize}. */
 export const resizes = ['crop', 'squash', 'pad'] as const satisfies readonly Resize[];
 
-/** How a video was sampled and reduced. */
+/** How a video was sampled and reduced: the values that were actually used. */
 export type Sampling = {
-  /** Frames taken from the video, or from its part (T). */
+  /** Frames taken from the video, or from the part between `start` and `end` (T). */
   readonly frames: number;
   /** Frames in one segment (K). */
   readonly segmentFrames: number;
-  /** Tokens kept of each segment (M). */
+  /** Local tokens of each segment (M). */
   readonly tokensPerSegment: number;
-  /** Last hidden states whose [CLS] is kept (E); `0` for none. */
+  /** How many of the last hidden states give a global token, from their [CLS] (E); `0` for none. */
   readonly globalLayers: number;
   /** How frames were made square. */
   readonly resize: Resize;
-  /** How a segment's patches became few. */
+  /** How a segment's patches were reduced. */
   readonly reduction: Reduction;
-  /** Groups of channels whose mean decides what is merged; of `merge` alone. */
+  /** For `merge` only: groups of channels (attention heads). Tokens are compared by their mean over the groups. */
   readonly mergeHeads?: number;
-  /** The part that frames were taken from, in seconds from the video's start; left out for all of it. */
+  /** The part of the video that frames were taken from, in seconds from its start; undefined for the whole video. */
   readonly start?: number;
   readonly end?: number;
-  /** Frames a second, where a number of them was not given: those that were really taken. */
+  /** The actual number of frames per second, if the request gave `fps` and not `frames`. */
   readonly fps?: number;
 };
 
-/** What can be said of one request, or as the default of all. */
+/** Sampling options of one request, or the defaults of all requests. */
 export type SamplingRequest = {
   /** Frames sampled uniformly (T); a multiple of `segmentFrames`. Defaults to `100`. */
   frames?: number | undefined;
-  /** Frames a second, in place of `frames`: rounded to whole segments, one at least. */
+  /** Frames per second, instead of `frames`. The number of frames is rounded to whole segments, at least one. */
   fps?: number | undefined;
-  /** Where the wanted part begins, in seconds from the video's start. Defaults to `0`. */
+  /** Start of the part to sample, in seconds from the video's start. Defaults to `0`. */
   start?: number | undefined;
-  /** Where it ends. Defaults to the end of the video. */
+  /** End of the part to sample, in seconds from the video's start, above `start`. Defaults to the end of the video. */
   end?: number | undefined;
   /** Frames in one short-term segment (K). Defaults to `10`. */
   segmentFrames?: number | undefined;
-  /** Tokens kept of each segment (M). Defaults to `30`. */
+  /** Local tokens of each segment (M). Defaults to `30`. */
   tokensPerSegment?: number | undefined;
   /**
-   * Last hidden states whose [CLS] makes the global semantics (E), `0` for none. Defaults to `5`, or to as many as the tower
-   * has.
+   * How many of the last hidden states give a global token, from their [CLS] (E); `0` for none. Defaults to `5`, or to as many
+   * as the tower has if that is less.
    */
   globalLayers?: number | undefined;
-  /** Groups of channels whose mean decides what is merged. Defaults to the tower's attention heads. */
+  /**
+   * For `merge` only: groups of channels, a divisor of the tower's channels. Tokens are compared by their mean over the groups.
+   * Defaults to the tower's attention heads.
+   */
   mergeHeads?: number | undefined;
-  /** Defaults to `crop`. */
+  /** How frames are made square. Defaults to `crop`. */
   resize?: Resize | undefined;
   /**
-   * How a segment's K·N patch tokens become `tokensPerSegment`. `merge`: the most similar ones are merged, LongVLM's way.
-   * To compare with: `pool` averages as many consecutive ones, in frame order, into each token; `subsample` takes tokens
-   * at even distances and drops the others. Or the name of a registered reducer, or a {@link Reducer} itself. Defaults to
-   * `merge`.
+   * How a segment's K·N patch tokens are reduced to `tokensPerSegment`. `merge` merges the most similar tokens, as LongVLM
+   * does. Two are for comparison: `pool` averages groups of consecutive tokens in frame order; `subsample` keeps evenly spaced
+   * tokens and drops the others. Also accepts the name of a registered reducer, or a {@link Reducer}. Defaults to `merge`.
    */
   reduction?: Reduction | Reducer | undefined;
 };
@@ -79,7 +81,7 @@ export const samplingKeys = [
   'reduction',
 ] as const satisfies readonly (keyof SamplingRequest)[];
 
-/** What holds where nobody says anything. */
+/** Defaults of a request without own values. */
 export const defaultSampling = {
   frames: 100,
   segmentFrames: 10,
@@ -89,14 +91,14 @@ export const defaultSampling = {
   reduction: 'merge',
 } as const satisfies SamplingRequest;
 
-/** A sampling with everything that can be known before the video is. */
+/** A sampling with all values that are known before the video is opened. */
 export type SettledSampling = Omit<Sampling, 'frames'> & {
-  /** Undefined where `fps` decides. */
+  /** Undefined if `fps` determines the number of frames. */
   readonly frames: number | undefined;
   readonly reducer: Reducer;
 };
 
-/** @throws TypeError or RangeError for a value that is wrong whatever the tower is */
+/** @throws TypeError or RangeError for a value that is wrong for any tower */
 export function checkSampling(request: SamplingRequest): void {
   checkObject('sampling', request);
   const { frames, fps, start, end, globalLayers, resize, reduction } = request;
@@ -114,11 +116,11 @@ export function checkSampling(request: SamplingRequest): void {
   if (reduction !== undefined) checkReduction(reduction);
 }
 
-/** The values that are given, each in place of the one before it. */
+/** Merges requests: values of later requests replace those of earlier ones. */
 export function overlay(...requests: readonly SamplingRequest[]): SamplingRequest {
   const merged: Record<string, unknown> = {};
   for (const request of requests) {
-    // A number of frames and a rate take each other's place.
+    // `frames` and `fps` exclude each other: the later one wins.
     if (request.frames !== undefined) delete merged.fps;
     if (request.fps !== undefined) delete merged.frames;
     for (const key of samplingKeys) if (request[key] !== undefined) merged[key] = request[key];
@@ -127,8 +129,8 @@ export function overlay(...requests: readonly SamplingRequest[]): SamplingReques
 }
 
 /**
- * A request with {@link defaultSampling} where it says nothing.
- * @throws RangeError for frames that are no whole segments
+ * A request with {@link defaultSampling} for missing values.
+ * @throws RangeError if `frames` is not a multiple of `segmentFrames`
  */
 export function withDefaults(request: SamplingRequest): SamplingRequest & { segmentFrames: number } {
   const given = overlay(defaultSampling, request) as SamplingRequest & { segmentFrames: number };
@@ -139,8 +141,8 @@ export function withDefaults(request: SamplingRequest): SamplingRequest & { segm
 }
 
 /**
- * What a request comes to for a tower.
- * @param width channels of the tokens that a reducer behind the projector gets
+ * Resolves a request for a tower.
+ * @param width channels of the projected tokens, which a reducer of stage `projector` takes
  * @throws TypeError or RangeError for a value that is wrong, or does not fit the tower or another value
  */
 export function settleSampling(
@@ -177,12 +179,12 @@ export function settleSampling(
   };
 }
 
-/** All that features depend on beside the video and the models, as plain data. */
+/** Everything that features depend on except the video and the models, as plain data. */
 export function samplingIdentity({ reducer, ...sampling }: SettledSampling): object {
   return { ...sampling, reducer: reducer.id };
 }
 
-/** Whether features were sampled as it was asked: as far as that shows before the video is looked at. */
+/** Whether features match a request, as far as this can be known without opening the video. */
 export function isSampledAs(features: Sampling, { reducer: _, frames, ...wanted }: SettledSampling): boolean {
   const same = ['segmentFrames', 'tokensPerSegment', 'globalLayers', 'resize', 'reduction', 'mergeHeads'] as const;
   if (frames !== undefined && features.frames !== frames) return false;

@@ -1,4 +1,4 @@
-// One segment: its frames through the tower, its class tokens picked, its patches reduced.
+// Encodes one segment: runs its frames through the tower, selects its class tokens and reduces its patches.
 import { LongVLMError } from '../base/errors.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import type { Projector } from '../projector/projector.js';
@@ -9,23 +9,23 @@ import type { Tower } from '../tower/tower.js';
 export type ReducedSegment = {
   /** [M, C]. */
   readonly local: Float32Tensor;
-  /** [M], patches in each token: those that were averaged, or 1 where they were picked. */
+  /** [M], the number of patches averaged into each token; 1 for a token that was selected unchanged. */
   readonly sizes: Float32Tensor;
   /** [K, summaries, C], oldest layer first; undefined where the tower has none. */
   readonly summaries: Float32Tensor | undefined;
 };
 
-/** What encodes segments. */
+/** The models and settings that encode a segment. */
 export type SegmentEncoder = {
   readonly tower: Tower;
   readonly reducer: Reducer;
-  /** For a reducer that stands behind it. */
+  /** Needed by a reducer of stage `projector`. */
   readonly projector: Projector | undefined;
 };
 
 /**
  * @param frames RGB [K, S, S, 3]
- * @param options `move`: detaches the frames' buffer instead of copying it
+ * @param options `move`: transfers the frames' buffer (detaching it) instead of copying it
  */
 export async function encodeSegment(
   { tower, reducer, projector }: SegmentEncoder,
@@ -63,7 +63,7 @@ export function copyLastLayers({ data, dims }: Float32Tensor, layers: number, ta
   }
 }
 
-/** A reducer may come from anybody: what it gives must fit what it said, or it would be written to a wrong place. */
+/** Checks the output of a reducer, which may be third-party code: a wrong size would overwrite other segments' tokens. */
 function checkReduced(
   reducer: Reducer,
   { tokens, sizes }: { tokens: Float32Tensor; sizes: Float32Tensor },

@@ -33,7 +33,7 @@ import {
 import { copyLastLayers, encodeSegment } from './segment.js';
 import { countTokens, VideoFeatures, type VideoPart } from './videoFeatures.js';
 
-/** Options of {@link VideoEncoder.create}: how videos are sampled unless a request says otherwise, and the tower. */
+/** Options of {@link VideoEncoder.create}: the vision tower, and the default sampling of all requests. */
 export type VideoEncoderOptions = SamplingRequest & {
   /**
    * The vision tower: a Hugging Face folder or the weights in it (`.safetensors`, `.bin`, or the index of several), or an
@@ -41,35 +41,35 @@ export type VideoEncoderOptions = SamplingRequest & {
    */
   vision: string;
   /**
-   * What the tower's linear layers are computed in: `float32`, or `int8`, which is faster and less exact (see docs/models.md).
-   * Defaults to `float32`.
+   * Precision of the tower's linear layers: `float32`, or `int8`, which is faster and less exact (see docs/models.md). Defaults
+   * to `float32`.
    */
   visionPrecision?: VisionPrecision | undefined;
   /** `cpu`, `auto` (a GPU that works, else the CPU), or an execution provider of ONNX Runtime. Defaults to `auto`. */
   device?: string | undefined;
-  /** Threads on the CPU. Defaults to the machine's cores. */
+  /** Threads on the CPU. Defaults to the number of cores. */
   threads?: number | undefined;
-  /** Starts the tower with the first video that is to be encoded. Defaults to `false`. */
+  /** Starts the tower when the first video is encoded. Defaults to `false`. */
   lazy?: boolean | undefined;
   /**
-   * Where features of encoded videos are kept and found again: `true` for the user's own cache, which `longvlm` shares (see
-   * {@link FeaturesCache.openDefault}). Defaults to `false`.
+   * Where features of encoded videos are cached: `true` for the user's cache, which the `longvlm` command also uses (see
+   * {@link FeaturesCache.openDefault}), or a {@link FeaturesCache}. Defaults to `false`.
    */
   cache?: boolean | FeaturesCache | undefined;
-  /** Path of ffmpeg. Defaults to `FFMPEG_PATH`, the package ffmpeg-static, or the one on `PATH`. */
+  /** Path of the ffmpeg program. Defaults to `FFMPEG_PATH`, then the package ffmpeg-static, then `PATH`. */
   ffmpeg?: string | undefined;
-  /** For a reducer that stands behind it. The encoder uses it, and leaves its disposal to its owner. */
+  /** Needed by a reducer of stage `projector`. The encoder uses it but does not dispose it. */
   projector?: Projector | undefined;
-  /** Called while weights are written out in another type. */
+  /** Called while weights are converted to another type. */
   onProgress?: OnProgress | undefined;
   signal?: AbortSignal | undefined;
 };
 
 /** Options of {@link VideoEncoder.encode}. */
 export type EncodeOptions = {
-  /** How this video is sampled and reduced: each value in place of the encoder's own. */
+  /** How this video is sampled and reduced. Each value replaces the encoder's default. */
   sampling?: SamplingRequest | undefined;
-  /** As in {@link VideoEncoderOptions.cache}, which is its default. */
+  /** Where features are cached. Defaults to {@link VideoEncoderOptions.cache}. */
   cache?: boolean | FeaturesCache | undefined;
   /** How much of a URL, of bytes or of a stream is taken at most, and for how long. */
   limits?: FetchLimits | undefined;
@@ -79,8 +79,8 @@ export type EncodeOptions = {
 };
 
 /**
- * From videos to features: frames, vision tower, reducer, and a cache of what was encoded. Needs neither a projector nor a
- * language model.
+ * Encodes videos to features: reads frames, runs the vision tower, reduces the patches, and caches the result. Needs neither
+ * a projector nor a language model.
  *
  * @example
  * ```ts
@@ -124,7 +124,7 @@ export class VideoEncoder {
     }
   }
 
-  /** As {@link create}, whether or not the defaults fit the tower: for whoever only describes it. @internal */
+  /** As {@link create}, but without checking that the defaults fit the tower: for describing a tower. @internal */
   static async open(options: VideoEncoderOptions): Promise<VideoEncoder> {
     checkSampling(checkObject('options', options));
     const path = checkString('vision', options.vision);
@@ -143,12 +143,12 @@ export class VideoEncoder {
     return new VideoEncoder(tower, options);
   }
 
-  /** What the tower takes and gives. */
+  /** Input and output sizes of the tower. */
   get config(): VisionConfig {
     return this.#tower.config;
   }
 
-  /** What else there is to know of the tower, by name: `layers`, say. */
+  /** Further properties of the tower by name, such as `layers`. */
   get details(): TowerSource['details'] {
     return this.#tower.details;
   }
@@ -162,14 +162,14 @@ export class VideoEncoder {
     return this.#tower.identity;
   }
 
-  /** ONNX Runtime's execution provider that the tower runs on; undefined before it is started. */
+  /** ONNX Runtime's execution provider that the tower runs on; undefined before the tower is started. */
   get device(): string | undefined {
     return this.#tower.device;
   }
 
   /**
-   * How a video is sampled that is asked for in this way.
-   * @param request each value in place of the encoder's own
+   * Resolves how a video will be sampled.
+   * @param request each value replaces the encoder's default
    * @throws TypeError or RangeError for a value that is wrong, or does not fit the tower or another value
    */
   settle(request: SamplingRequest = {}): SettledSampling {
@@ -183,7 +183,7 @@ export class VideoEncoder {
   }
 
   /**
-   * Tokens of a part of a video, as far as they are known before it is: with `fps`, those of a single segment.
+   * Number of tokens that a video will have, known before the video is opened; with `fps`, for a single segment.
    * @throws as {@link settle}
    */
   tokenCountOf(part: VideoPart, request: SamplingRequest = {}): number {
@@ -193,10 +193,11 @@ export class VideoEncoder {
   }
 
   /**
-   * Samples, encodes and merges a video.
+   * Samples and encodes a video, and reduces its tokens.
    * @param input a path or URL of a video, an animation or a still image; its bytes; a stream of them; or pictures in order
    * @throws TypeError or RangeError for a wrong argument; LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_VIDEO`,
-   *   `ERR_LONGVLM_FFMPEG_MISSING`, `ERR_LONGVLM_NOT_FINITE` when the tower's weights give NaN; or `signal.reason`
+   *   `ERR_LONGVLM_FETCH`, `ERR_LONGVLM_FFMPEG_MISSING`, `ERR_LONGVLM_NOT_FINITE` when the tower outputs NaN,
+   *   `ERR_LONGVLM_INFERENCE`, `ERR_LONGVLM_DISPOSED`; or `signal.reason`
    */
   async encode(input: VideoInput, options: EncodeOptions = {}): Promise<VideoFeatures> {
     const { onProgress, limits, cache = this.#cache } = checkObject('options', options);
@@ -222,13 +223,13 @@ export class VideoEncoder {
       if (cache === false) return await encode(signal, onProgress);
       return await this.#throughCache(cache, video, sampling, encode, onProgress, signal);
     } finally {
-      // Callers of an equal request share an encoding: it goes on when the one that began it has given up.
+      // Equal requests share an encoding, which continues when the request that started it is aborted.
       const disposed = encoding.then(() => video.dispose());
       if (!signal?.aborted) await disposed;
     }
   }
 
-  /** Frees the tower once the calls under way are done; the next video starts it again. */
+  /** Frees the tower once running calls are done; the next video starts it again. */
   release(): Promise<void> {
     return this.#tower.release();
   }
@@ -237,7 +238,7 @@ export class VideoEncoder {
     return this.#tower.disposed;
   }
 
-  /** Waits for the calls under way, then frees the tower. Safe to call twice. */
+  /** Waits for running calls, then frees the tower. Safe to call twice. */
   dispose(): Promise<void> {
     return this.#tower.dispose();
   }
@@ -296,7 +297,7 @@ export class VideoEncoder {
     const projector = reducer.stage === 'projector' ? this.#projector : undefined;
     const channels = projector?.outChannels ?? config.channels;
     const segments = frames / segmentFrames;
-    // One piece of memory, in the order in which the projector takes them.
+    // Global and local tokens are contiguous, in the order that the projector takes.
     const tokens = new Float32Array((globalLayers + segments * tokensPerSegment) * channels);
     const global = float32Tensor(tokens.subarray(0, globalLayers * channels), [globalLayers, channels]);
     const local = tokens.subarray(globalLayers * channels);
@@ -347,7 +348,7 @@ export class VideoEncoder {
   }
 }
 
-/** The mean of each layer's class tokens over all frames, [E, C], or behind the projector [E, d]. */
+/** The mean of each layer's class tokens over all frames: [E, C], or [E, d] if projected. */
 async function pooled(
   summaries: Float32Tensor,
   projector: Projector | undefined,

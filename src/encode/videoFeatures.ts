@@ -25,7 +25,7 @@ const samplingRecord = v.object({
   tokensPerSegment: integer(1),
   globalLayers: integer(0),
   resize: v.picklist(resizes),
-  // Files from before there was a choice do not name it.
+  // Older files have no `reduction`: `merge` was the only one.
   reduction: v.optional(nonEmptyString, 'merge'),
   mergeHeads: v.optional(integer(1)),
   start: v.optional(number(0)),
@@ -42,12 +42,12 @@ const sourceRecord = v.object({
   warnings: v.array(v.string()),
 });
 
-/** Which tokens of a video a language model sees: the global semantics, the segments' local tokens, or both. */
+/** Which tokens of a video the language model sees: the global tokens, the segments' local tokens, or both. */
 export type VideoPart = 'both' | 'local' | 'global';
 
 const videoParts = ['both', 'local', 'global'] as const satisfies readonly VideoPart[];
 
-/** @throws TypeError or RangeError for anything else than a {@link VideoPart} */
+/** @throws TypeError or RangeError if `part` is not a {@link VideoPart} */
 export function checkVideoPart(part: unknown): VideoPart {
   return checkOneOf('part', part, videoParts);
 }
@@ -57,20 +57,20 @@ export function countTokens(part: VideoPart, global: number, local: number): num
   return { both: global + local, local, global }[checkVideoPart(part)];
 }
 
-/** What is kept about the video itself. */
+/** Properties of the encoded video. */
 export type VideoSource = {
-  /** Name of the file, without its folder. */
+  /** Name of the file, without its folder. Other inputs: see {@link Video.name}. */
   readonly name: string;
   readonly durationSeconds: number;
   readonly frameCount: number;
   /** Pixels, as displayed. */
   readonly width: number;
   readonly height: number;
-  /** What was wrong with the file although it could be read, in sentences. */
+  /** Problems of a file that could still be read, in sentences. */
   readonly warnings: readonly string[];
 };
 
-/** What {@link VideoFeatures} is made of. */
+/** Arguments of the {@link VideoFeatures} constructor. */
 export type VideoFeaturesInit = {
   local: Float32Tensor;
   global: Float32Tensor;
@@ -78,28 +78,28 @@ export type VideoFeaturesInit = {
   timestamps: Float32Array;
   sampling: Sampling;
   tower: string;
-  /** Identity of the projector, where the tokens are those behind it. */
+  /** Identity of the projector, if the tokens are its output. */
   projector?: string | undefined;
   source: VideoSource;
 };
 
 /**
- * What encoding a video gives: the local tokens of every segment and the global semantics of the whole. Belongs to one
- * vision tower; independent of the language model, and of the projector unless a reducer stood behind that.
+ * The features of an encoded video: local tokens of every segment, and global tokens of the whole video. They belong to one
+ * vision tower. They do not depend on the language model, nor on the projector unless the reducer has stage `projector`.
  */
 export class VideoFeatures {
   /** Merged patch tokens [segments, tokensPerSegment, channels], in temporal order. */
   readonly local: Float32Tensor;
-  /** Mean [CLS] of the last hidden states [globalLayers, channels], oldest layer first; no rows where `globalLayers` is 0. */
+  /** Mean [CLS] of the last hidden states [globalLayers, channels], earliest layer first; no rows if `globalLayers` is 0. */
   readonly global: Float32Tensor;
   /** Patches in each local token [segments, tokensPerSegment]. */
   readonly sizes: Float32Tensor;
-  /** When each sampled frame is shown, in seconds [frames]. */
+  /** Presentation times of the sampled frames, in seconds [frames]. */
   readonly timestamps: Float32Array;
   readonly sampling: Sampling;
   /** Identity of the vision tower. */
   readonly tower: string;
-  /** Identity of the projector whose output the tokens are; undefined where they are the tower's, to be projected. */
+  /** Identity of the projector whose output the tokens are; undefined if they are the tower's and still have to be projected. */
   readonly projector: string | undefined;
   readonly source: VideoSource;
 
@@ -122,21 +122,21 @@ export class VideoFeatures {
     return this.local.dims[2]!;
   }
 
-  /** Tokens that a language model will see: global and local together. */
+  /** Number of tokens that the language model sees: global and local together. */
   get tokenCount(): number {
     return this.tokenCountOf('both');
   }
 
-  /** Tokens of a part of the video. */
+  /** Number of global tokens, local tokens, or both. */
   tokenCountOf(part: VideoPart): number {
     return countTokens(part, this.global.dims[0]!, this.segments * this.local.dims[1]!);
   }
 
   /**
-   * Global and local tokens in the order in which the projector takes them [tokens, channels]: a view of the features'
-   * own memory where that can be, which is not to be written.
-   * @param part to leave one kind out. Defaults to `both`.
-   * @throws RangeError where there are none of that kind
+   * Global and local tokens in the order that the projector takes [tokens, channels]. The result may be a view of the features'
+   * memory: do not write to it.
+   * @param part which tokens. Defaults to `both`.
+   * @throws RangeError if there are none of that kind
    */
   tokens(part: VideoPart = 'both'): Float32Tensor {
     const count = this.tokenCountOf(part);
@@ -157,7 +157,7 @@ export class VideoFeatures {
 
   /**
    * Writes a safetensors file: `local`, `global`, `sizes`, `timestamps`, and in its metadata the sampling, the video,
-   * the tower's identity and this package's version. The file appears whole or not at all.
+   * the tower's identity and this package's version. The file is written atomically.
    * @param options `type`: element type of `local` and `global`. Defaults to `float32`.
    * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be written; RangeError when float16 cannot hold a value
    */
@@ -188,9 +188,9 @@ export class VideoFeatures {
 
   /**
    * Reads what {@link save} wrote.
-   * @param options `tower`: identity that the file must have been made with
+   * @param options `tower`: the expected identity of the tower. Not checked by default.
    * @throws LongVLMError `ERR_LONGVLM_FILE` when it cannot be read, `ERR_LONGVLM_WEIGHTS` when it is damaged or holds
-   *   something else, `ERR_LONGVLM_MISMATCH` when it belongs to another tower
+   *   no features, `ERR_LONGVLM_MISMATCH` when it belongs to another tower
    */
   static async load(file: string, options: { tower?: string } = {}): Promise<VideoFeatures> {
     checkString('file', file);
@@ -224,8 +224,8 @@ export class VideoFeatures {
   }
 
   /**
-   * @param name what the error calls these features. Defaults to the video's name.
-   * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when they were made by another tower than `tower`
+   * @param name name of these features in the error. Defaults to the video's name.
+   * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when they were encoded by another tower than `tower`
    */
   checkTower(tower: string, name = `The features of ${this.source.name}`): void {
     if (this.tower === tower) return;
@@ -235,7 +235,7 @@ export class VideoFeatures {
     );
   }
 
-  /** @throws LongVLMError `ERR_LONGVLM_MISMATCH` when they are the output of another projector than `projector` */
+  /** @throws LongVLMError `ERR_LONGVLM_MISMATCH` when the features are the output of another projector than `projector` */
   checkProjector(projector: string): void {
     if (this.projector === undefined || this.projector === projector) return;
     throw new LongVLMError(
@@ -249,7 +249,7 @@ function damaged(file: string, cause: string, remedy = 'Encode the video again.'
   return new LongVLMError('ERR_LONGVLM_WEIGHTS', `${file} ${cause}. ${remedy}`);
 }
 
-/** What `schema` makes of a record in the metadata. */
+/** Parses a JSON record of the metadata. */
 function parseRecord<const Schema extends v.GenericSchema>(
   file: string,
   metadata: Readonly<Record<string, string>>,

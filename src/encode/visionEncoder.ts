@@ -24,17 +24,17 @@ export type VisionEncoderOptions = {
   /** A Hugging Face CLIP folder (config.json, model.safetensors), the .safetensors file in one, or an mmproj .gguf file. */
   readonly path: string;
   /**
-   * Last hidden states whose first token is given (E), from 0 to those that the tower has. Defaults to `5`, or to as many as
-   * the tower has.
+   * How many of the last hidden states' class tokens are returned (E), from 0 to as many as the tower has. Defaults to `5`, or
+   * to as many as the tower has if that is less.
    */
   readonly globalLayers?: number;
-  /** What the linear layers are computed in. Defaults to `float32`. */
+  /** Precision of the linear layers. Defaults to `float32`. */
   readonly precision?: VisionPrecision;
   /** `cpu`, `auto` (a GPU that works, else the CPU) or an execution provider of ONNX Runtime. Defaults to `cpu`. */
   readonly device?: string;
-  /** Threads on the CPU. Defaults to the machine's cores. */
+  /** Threads on the CPU. Defaults to the number of cores. */
   readonly threads?: number;
-  /** Starts the tower with the first call, which may never come where features are kept. Defaults to `false`. */
+  /** Starts the tower with the first call. Defaults to `false`. */
   readonly lazy?: boolean;
   readonly signal?: AbortSignal;
 };
@@ -43,15 +43,15 @@ export type VisionEncoderOptions = {
 export type EncodeSegmentOptions = {
   /** Tokens to keep (M). */
   readonly tokensPerSegment?: number;
-  /** Tokens merged away at each step; for `merge` only. */
+  /** How many tokens each step merges away; for `merge` only. */
   readonly schedule?: readonly number[];
-  /** How the patches become few: see {@link SamplingRequest.reduction}. Defaults to `merge`. */
+  /** How the patches are reduced: see {@link SamplingRequest.reduction}. Defaults to `merge`. */
   readonly reduction?: Reduction | Reducer;
-  /** Groups of channels whose mean is compared. Defaults to the tower's attention heads. */
+  /** Groups of channels: tokens are compared by their mean over the groups. Defaults to the tower's attention heads. */
   readonly heads?: number;
-  /** Last hidden states whose first token is given (E). Defaults to the encoder's own. */
+  /** How many of the last hidden states' class tokens are returned (E). Defaults to the encoder's `globalLayers`. */
   readonly globalLayers?: number;
-  /** Moves the frames' buffer instead of copying it: it is detached afterwards. Defaults to `false`. */
+  /** Transfers the frames' buffer instead of copying it, which detaches it. Defaults to `false`. */
   readonly transfer?: boolean;
   readonly signal?: AbortSignal;
 };
@@ -67,7 +67,7 @@ export type EncodedSegment = {
 };
 
 /**
- * A vision tower in a worker thread, over the weights where they lie, for frames and segments of one's own.
+ * A vision tower in a worker thread, over weights in place, for frames and segments that you provide.
  *
  * @example
  * ```ts
@@ -80,7 +80,7 @@ export type EncodedSegment = {
  * ```
  */
 export class VisionEncoder {
-  /** Last hidden states whose first token is given: E. */
+  /** How many of the last hidden states' class tokens are returned: E. */
   readonly globalLayers: number;
   readonly #tower: Tower;
 
@@ -119,35 +119,35 @@ export class VisionEncoder {
     }
   }
 
-  /** What the tower takes and gives. */
+  /** Input and output sizes of the tower. */
   get config(): VisionConfig {
     return this.#tower.config;
   }
 
-  /** What else there is to know of the tower, by name: `layers`, say. */
+  /** Further properties of the tower by name, such as `layers`. */
   get details(): TowerSource['details'] {
     return this.#tower.details;
   }
 
   /**
-   * A fingerprint of the tower: equal for the same weights and configuration wherever they lie, different for others.
-   * Names of tensors and files do not count; the element type does.
+   * A fingerprint of the tower: equal for the same weights and configuration, different for others. Names of tensors and
+   * files do not matter; the element type does.
    */
   get identity(): string {
     return this.#tower.identity;
   }
 
-  /** ONNX Runtime's execution provider that the tower runs on: `cpu`, `cuda` and so on; undefined before it is started. */
+  /** ONNX Runtime's execution provider that the tower runs on: `cpu`, `cuda` and so on; undefined before the tower is started. */
   get device(): string | undefined {
     return this.#tower.device;
   }
 
   /**
-   * Runs the tower alone, on pixels of one's own making. Its graph for them is made at the first call, and holds weights of
-   * its own beside those of {@link encodeSegment}.
+   * Runs the tower alone, on pixels that you normalised. The first call creates a separate graph, which takes memory for the
+   * weights again, in addition to the graph of {@link encodeSegment}.
    *
    * @param pixels normalised, float32 [n, 3, S, S], n at least 1.
-   * @returns patches [n, N, C]; cls [n, E, C], the first token of the last E hidden states, oldest layer first.
+   * @returns patches [n, N, C]; cls [n, E, C], the class token of the last E hidden states, earliest layer first.
    * @throws TypeError or RangeError for wrong pixels; LongVLMError `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`;
    * `signal.reason`.
    */
@@ -169,7 +169,7 @@ export class VisionEncoder {
    * Encodes the frames of one segment and reduces their K·N patches.
    *
    * @param frames RGB [K, S, S, 3], K at least 1.
-   * @throws TypeError or RangeError for a wrong argument; LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tower gives NaN
+   * @throws TypeError or RangeError for a wrong argument; LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tower outputs NaN
    * or infinity, `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`.
    */
   async encodeSegment(frames: Uint8Array, options: EncodeSegmentOptions): Promise<EncodedSegment> {
@@ -199,7 +199,7 @@ export class VisionEncoder {
     return { local, sizes, cls: this.#lastLayers(summaries, globalLayers, count) };
   }
 
-  /** Frees the tower once the calls under way are done; the next call starts it again. */
+  /** Frees the tower once running calls are done; the next call starts it again. */
   release(): Promise<void> {
     return this.#tower.release();
   }
@@ -208,7 +208,7 @@ export class VisionEncoder {
     return this.#tower.disposed;
   }
 
-  /** Waits for the calls under way, then frees the tower and ends its thread. Safe to call twice. */
+  /** Waits for running calls, then frees the tower and stops its thread. Safe to call twice. */
   dispose(): Promise<void> {
     return this.#tower.dispose();
   }
@@ -229,7 +229,7 @@ export class VisionEncoder {
   }
 }
 
-/** Checked here, so that a wrong option is found before the tower has run for seconds. */
+/** Creates and checks the reducer before the tower runs, which takes seconds. */
 function reducerOf(options: EncodeSegmentOptions, heads: number, tokens: number): Reducer {
   const { tokensPerSegment, schedule } = options;
   const reduction = checkReduction(options.reduction ?? 'merge');
