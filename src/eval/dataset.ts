@@ -6,24 +6,24 @@ import { fileError } from '../base/fileError.js';
 import { nonEmptyString, parse } from '../base/schema.js';
 import { checkInteger, checkSignal, checkString } from '../base/validate.js';
 
-/** A question about a video, with the answer that is due. */
+/** A question about a video, with the expected answer. */
 export type DatasetEntry = {
   /** Path of the video. */
   readonly video: string;
   readonly question: string;
-  /** The same thing asked otherwise, where consistency is looked at. */
+  /** The same question in other words, to measure consistency. */
   readonly question2?: string;
   readonly answer: string;
-  /** What sort of question it is: scores are given for each. */
+  /** Kind of the question: each kind gets its own score. */
   readonly kind: string;
 };
 
-/** What {@link evaluate} asks. */
+/** The questions of an evaluation. */
 export type Dataset = { readonly entries: readonly DatasetEntry[] };
 
 /** Options of {@link readDataset}. */
 export type ReadDatasetOptions = {
-  /** Keeps the questions about the first so many videos. All by default. */
+  /** Only reads questions about the first `videos` videos. Defaults to all. */
   videos?: number;
   signal?: AbortSignal;
 };
@@ -43,11 +43,11 @@ const lineSchema = v.object({
 });
 
 /**
- * Reads a data set: JSON Lines, in each line an object with `video` (a path relative to the file), `question`, `answer`, and
- * if wanted `kind` (`other` where it is missing) and `question2`. Other keys and empty lines are skipped.
+ * Reads a data set in JSON Lines. Each line is an object with `video` (a path relative to the file), `question`, `answer`, and
+ * optionally `kind` (defaults to `other`) and `question2`. Other keys and empty lines are ignored.
  *
- * @throws LongVLMError `ERR_LONGVLM_DATASET` for a line that is none, telling which; `ERR_LONGVLM_FILE` when the file cannot
- *   be read, or for all videos at once that are not there; TypeError or RangeError for a wrong option
+ * @throws LongVLMError `ERR_LONGVLM_DATASET` for an invalid line, with its number; `ERR_LONGVLM_FILE` when the file cannot be
+ *   read or videos are missing (all are named at once); TypeError or RangeError for a wrong option
  * @example
  * ```ts
  * const dataset = await readDataset('questions.jsonl');
@@ -101,7 +101,7 @@ function parseEntry(line: string, folder: string): DatasetEntry {
   return { ...entry, video: path.resolve(folder, entry.video) };
 }
 
-/** @throws TypeError or RangeError for anything but a data set */
+/** @throws TypeError or RangeError if `dataset` is not a valid data set */
 export function checkDataset(dataset: Dataset): void {
   parse(datasetSchema, dataset, 'dataset', 'dataset.');
 }

@@ -17,27 +17,27 @@ import { ResumeFile, type RunIdentity } from './resumeFile.js';
 import { scoreAnswer } from './score.js';
 
 /**
- * How far an evaluation has come: stage `evaluate`, unit `questions`, of which `done` are answered, with those of an earlier
- * run.
+ * Progress of an evaluation: stage `evaluate`, unit `questions`. `done` counts the answered questions, including those of an
+ * earlier run.
  */
 export type EvaluationProgress = Progress & {
-  /** The mean score of the questions that are answered; `0` before there are any. */
+  /** The mean score of the answered questions; `0` before the first. */
   readonly score: number;
 };
 
 /**
- * Options of {@link evaluate}: beside its own, those of {@link LongVLM.chat} and {@link VideoChat.ask}. `temperature` defaults
- * to `0` here, whatever the model's own is.
+ * Options of {@link evaluate}: its own, and those of {@link LongVLM.chat} and {@link VideoChat.ask}. `temperature` defaults to
+ * `0` here, not to the model's default.
  */
 export type EvaluateOptions = Omit<ChatOptions & AskOptions, 'onProgress'> & {
   /**
-   * A folder where features of videos are kept, and found again by a later evaluation with the same tower and sampling. A
-   * file's name comes from a hash of the video's content, the tower and the sampling. None by default.
+   * A folder that caches features of videos for later evaluations with the same tower and sampling. Files are named by a hash
+   * of the video's content, the tower and the sampling. Defaults to none.
    */
   featuresFolder?: string;
   /**
-   * A file where answers are kept as they come. If it is there, the evaluation goes on from it; it has to be of the same data
-   * set, model and settings. It stays when all is done: delete it once the result is safe. None by default.
+   * A file that answers are appended to. If it exists, the evaluation resumes from it; data set, model and settings must be
+   * the same. The file is not deleted at the end: delete it once the result is saved. Defaults to none.
    */
   resume?: string;
   /** Called after each answer, and once before the first. */
@@ -47,26 +47,26 @@ export type EvaluateOptions = Omit<ChatOptions & AskOptions, 'onProgress'> & {
 /** The mean score of some questions. */
 export type MeanScore = { readonly questions: number; readonly score: number };
 
-/** What {@link evaluate} finds. */
+/** The result of {@link evaluate}. */
 export type EvaluationResult = {
-  /** By kind, in the order in which kinds first come in the data set. */
+  /** Scores by kind, in the order in which kinds first occur in the data set. */
   readonly kinds: readonly (MeanScore & { readonly kind: string })[];
-  /** The mean over all questions: a kind counts as often as it is asked. */
+  /** The mean over all questions: every question counts the same. */
   readonly overall: MeanScore;
-  /** In the data set's order. */
+  /** The answers, in the data set's order. */
   readonly predictions: readonly Prediction[];
-  /** What is wrong with videos that could be read all the same, in sentences; not of those that an earlier run answered. */
+  /** Problems of videos that could still be read, in sentences; not of videos that an earlier run finished. */
   readonly warnings: readonly string[];
 };
 
 /**
  * Asks a model the questions of a data set, each in a conversation of its own, and scores the answers with
- * {@link scoreAnswer}. A video is encoded once for all its questions, and evaluated once by the language model where that can
- * forget ({@link VideoChat.canReset}).
+ * {@link scoreAnswer}. A video is encoded once for all its questions. The language model also evaluates it only once, if
+ * {@link VideoChat.canReset} is true.
  *
- * @throws TypeError or RangeError for a wrong option; LongVLMError `ERR_LONGVLM_CONTEXT_FULL`, before anything is computed, for
- *   a question that does not fit; `ERR_LONGVLM_MISMATCH` or `ERR_LONGVLM_DATASET` for a `resume` file of another run, or a
- *   damaged one; what {@link LongVLM.chat} and {@link VideoChat.ask} throw; `signal.reason`
+ * @throws TypeError or RangeError for a wrong option; LongVLMError `ERR_LONGVLM_CONTEXT_FULL` for a question that does not fit,
+ *   before anything is computed; `ERR_LONGVLM_MISMATCH` for a `resume` file of another run, `ERR_LONGVLM_DATASET` for a
+ *   damaged one; errors of {@link LongVLM.chat} and {@link VideoChat.ask}; `signal.reason`
  * @example
  * ```ts
  * const vlm = await LongVLM.load();
@@ -127,7 +127,7 @@ export async function evaluate(
   }
 }
 
-/** The answers to the entries at `indices`, each question being the first of a conversation. */
+/** The answers to the entries at `indices`. Each question starts a new conversation. */
 async function* answersAbout(
   vlm: LongVLM,
   features: VideoFeatures,
@@ -162,7 +162,7 @@ function questionsOf({ question, question2 }: DatasetEntry): string[] {
   return question2 === undefined ? [question] : [question, question2];
 }
 
-/** Indices of entries, by video, in the order in which videos first come. */
+/** Indices of entries by video, in the order in which videos first occur. */
 function byVideo(entries: readonly DatasetEntry[]): Map<string, number[]> {
   const videos = new Map<string, number[]>();
   for (const [index, { video }] of entries.entries()) {
@@ -173,7 +173,7 @@ function byVideo(entries: readonly DatasetEntry[]): Map<string, number[]> {
   return videos;
 }
 
-/** A question that is too long is found before the first video is encoded. */
+/** Checks that all questions fit into the context, before the first video is encoded. */
 async function checkQuestions(
   vlm: LongVLM,
   entries: readonly DatasetEntry[],

@@ -4,19 +4,19 @@ import { checkString } from '../base/validate.js';
 import { writeWholeFile } from '../base/wholeFile.js';
 import type { DatasetEntry } from './dataset.js';
 
-/** What was answered to an entry of a data set. */
+/** The answers to an entry of a data set. */
 export type Prediction = {
   readonly entry: DatasetEntry;
-  /** The answer to `question`, and behind it the one to `question2` where there is one. */
+  /** The answer to `question`, then the answer to `question2` if the entry has one. */
   readonly answers: readonly string[];
-  /** From `0` to `1`; the mean of both answers where there are two. */
+  /** From `0` to `1`; the mean of the two scores if there are two answers. */
   readonly score: number;
 };
 
 /**
- * Writes predictions as Video-ChatGPT's evaluation scripts read them: a JSON array of `video_name` (the file's name without
- * its ending), `Q`, `A`, `pred`, or of `video_name`, `Q1`, `Q2`, `A`, `pred1`, `pred2` for entries with two questions; and
- * `kind` and `score`, which the scripts leave alone. The file appears whole or not at all.
+ * Writes predictions in the format of Video-ChatGPT's evaluation scripts: a JSON array of objects with `video_name` (the file
+ * name without its extension), `Q`, `A`, `pred`; or `video_name`, `Q1`, `Q2`, `A`, `pred1`, `pred2` for entries with two
+ * questions. `kind` and `score` are added, which the scripts ignore. The file is written atomically.
  * @throws LongVLMError `ERR_LONGVLM_FILE` when it cannot be written
  */
 export async function savePredictions(file: string, predictions: readonly Prediction[]): Promise<void> {

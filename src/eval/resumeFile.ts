@@ -1,4 +1,4 @@
-// The answers of an evaluation that is not finished, so that a later run can go on.
+// The answers of an unfinished evaluation, so that a later run can resume it.
 import { type FileHandle, open, readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
@@ -7,7 +7,7 @@ import { integer, nonEmptyString, parse } from '../base/schema.js';
 import { wrongValue } from '../base/validate.js';
 import type { DatasetEntry } from './dataset.js';
 
-/** What answers depend on, each as a hash. */
+/** Hashes of everything that answers depend on. */
 export type RunIdentity = { readonly dataset: string; readonly model: string; readonly settings: string };
 
 const format = 'longvlm.evaluation';
@@ -21,9 +21,9 @@ const headerSchema = v.object({
   settings: nonEmptyString,
 });
 
-/** JSON Lines: the identity of the run, then an entry's index and answers in each line, as they come. */
+/** A JSON Lines file: first the identity of the run, then a line with index and answers for each answered entry. */
 export class ResumeFile {
-  /** What was answered before, by the entries' indices. */
+  /** The answers of earlier runs, by the entries' indices. */
   readonly answers: ReadonlyMap<number, readonly string[]>;
   readonly #file: string;
   readonly #handle: FileHandle;
@@ -35,7 +35,7 @@ export class ResumeFile {
   }
 
   /**
-   * Reads what an earlier run left, or starts a new file. A last line that was cut short is dropped.
+   * Reads the file of an earlier run, or creates it. An incomplete last line is dropped.
    * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when the file belongs to another run, `ERR_LONGVLM_DATASET` when it is
    *   damaged, `ERR_LONGVLM_FILE` when it cannot be read or written
    */
@@ -62,7 +62,7 @@ export class ResumeFile {
     }
   }
 
-  /** Adds what was answered to an entry. @throws LongVLMError `ERR_LONGVLM_FILE` */
+  /** Appends the answers to an entry. @throws LongVLMError `ERR_LONGVLM_FILE` */
   async append(entry: number, answers: readonly string[]): Promise<void> {
     await this.#handle.appendFile(`${JSON.stringify({ entry, answers })}\n`).catch((error: unknown) => {
       throw fileError(this.#file, error);

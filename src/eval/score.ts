@@ -1,19 +1,19 @@
 import { checkString, wrongType } from '../base/validate.js';
 
-/** The kind whose answers are lists of events. */
+/** The kind of questions whose answers are lists of events. */
 const listKind = 'describe';
 
 /**
- * How right an answer is, from `0` to `1`.
+ * Scores an answer, from `0` to `1`.
  *
- * Answers of kind `describe` are lists of events, as in "First a red circle, then two blue stars, and last a green moon.":
- * split at commas, without the words of order at their beginning. Their score is the length of the longest common
- * subsequence of events over the larger number of events, so that what is missing, made up or out of order costs. Any other
- * answer is right, `1`, when it is the expected one but for case, width of characters, punctuation (`. , ! ? ; : " '`) and
- * white space, and else wrong, `0`.
+ * Answers of kind `describe` are lists of events, such as "First a red circle, then two blue stars, and last a green moon."
+ * They are split at commas, and words of order at the start of an event are removed. The score is the length of the longest
+ * common subsequence of events divided by the larger number of events, so events that are missing, invented or out of order
+ * lower it. Any other answer scores `1` if it equals the expected one, ignoring case, width of characters, punctuation
+ * (`. , ! ? ; : " '`) and white space; otherwise `0`.
  *
- * @param answer what was answered, perhaps empty
- * @throws TypeError or RangeError for an argument that is no text, or an empty kind
+ * @param answer the model's answer, may be empty
+ * @throws TypeError or RangeError if an argument is not a string, or `kind` is empty
  */
 export function scoreAnswer(kind: string, answer: string, expected: string): number {
   checkString('kind', kind);
@@ -44,7 +44,7 @@ function events(text: string): string[] {
 }
 
 function longestCommonSubsequence(a: readonly string[], b: readonly string[]): number {
-  // lengths[j]: of what was seen of `a` with the first j of `b`.
+  // lengths[j]: length of the longest common subsequence of the events of `a` so far and the first j events of `b`.
   let lengths = new Array<number>(b.length + 1).fill(0);
   for (const event of a) {
     const next = [0];
