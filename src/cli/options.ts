@@ -84,9 +84,9 @@ function withDefault(description: string, value: string | number): string {
 
 /** Reads a time: seconds, or [hours:]minutes:seconds. */
 function seconds(text: string): number {
-  const parts = /^(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)$/.exec(text);
-  if (!parts) throw new InvalidArgumentError('Give seconds, or a time such as 1:02:03.5.');
-  const [, hours = 0, minutes = 0, rest = 0] = parts.map(Number).map((value) => value || 0);
+  const match = /^(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)$/.exec(text);
+  if (!match) throw new InvalidArgumentError('Give seconds, or a time such as 1:02:03.5.');
+  const [, hours = 0, minutes = 0, rest = 0] = match.map(Number).map((value) => value || 0);
   return hours * 3600 + minutes * 60 + rest;
 }
 
@@ -100,16 +100,16 @@ export function addTowerOptions(command: Command): Command {
         'LONGVLM_MODEL',
       ),
     )
-    .option('--offline', 'take from the cache what lies on the Hugging Face hub, and download nothing')
+    .option('--offline', 'use models of the Hugging Face hub from the cache only, and download nothing')
     .addOption(
       option(
         '--vision <dir>',
-        "CLIP's vision tower: a Hugging Face folder, weights in one, or an mmproj .gguf (default: that of --projector, where it is an mmproj; without any, the embedded model, nano)",
+        "CLIP's vision tower: a Hugging Face folder, the weights in one, or an mmproj .gguf (default: the tower in --projector, if that is an mmproj; without any models, the embedded model nano)",
         'LONGVLM_VISION',
       ),
     )
     .addOption(
-      option('--vision-precision <type>', "what the tower's linear layers are computed in")
+      option('--vision-precision <type>', "precision of the tower's linear layers")
         .choices(visionPrecisions)
         .default('float32'),
     )
@@ -132,14 +132,14 @@ function addSamplingOptions(command: Command): Command {
         .conflicts('fps'),
     )
     .addOption(
-      option('--fps <n>', 'frames a second in place of a number, rounded to whole segments').argParser(
+      option('--fps <n>', 'frames per second, instead of --frames; rounded to whole segments').argParser(
         decimal(0, Number.POSITIVE_INFINITY),
       ),
     )
     .addOption(
-      option('--start <time>', 'where the wanted part begins: seconds, or 1:02:03 (default: 0)').argParser(seconds),
+      option('--start <time>', 'start of the part to sample: seconds, or 1:02:03 (default: 0)').argParser(seconds),
     )
-    .addOption(option('--end <time>', 'where it ends (default: the end of the video)').argParser(seconds))
+    .addOption(option('--end <time>', 'end of that part (default: the end of the video)').argParser(seconds))
     .addOption(
       option('--segment-frames <n>', withDefault('frames in one segment', defaultSampling.segmentFrames)).argParser(
         integer(1),
@@ -163,10 +163,10 @@ function addSamplingOptions(command: Command): Command {
     .addOption(
       option(
         '--reduction <how>',
-        withDefault("how a segment's patches become few tokens", defaultSampling.reduction),
+        withDefault("how a segment's patches are reduced to few tokens", defaultSampling.reduction),
       ).choices(reductionNames()),
     )
-    .option('--no-cache', 'encode the video again, and keep nothing of it (see longvlm cache)');
+    .option('--no-cache', 'encode the video again, and cache nothing (see longvlm cache)');
 }
 
 /** The vision tower and how videos are sampled. */
@@ -251,7 +251,7 @@ export function loadOptions({ mergeTokens, ...flags }: ModelFlags): LongVLMOptio
 /** As {@link loadOptions}, for a command that needs the language model. */
 export function loadOptionsToChat(flags: ModelFlags): LongVLMOptions {
   const { model, vision, projector, llm } = flags;
-  const named = [vision, projector, llm].some((part) => part !== undefined);
+  const named = [vision, projector, llm].some((file) => file !== undefined);
   if (model === undefined && named && (projector === undefined || llm === undefined))
     throw new TypeError(
       'Expected --projector and --llm: name them, and --vision unless the projector is an mmproj file, or none of the three for the embedded model',
