@@ -5,8 +5,8 @@ const stretchBytes = 1 << 16;
 const stretches = 256;
 
 /**
- * Tells files of weights apart, wherever they lie: SHA-256 of their length and of 256 stretches of 64 KiB spread evenly from
- * first to last byte, so that gigabytes take some milliseconds; of a file that is shorter, of the whole.
+ * A fingerprint of a weight file, independent of its path: SHA-256 of its length and of 256 samples of 64 KiB, spread evenly
+ * from the first to the last byte. Gigabytes take a few milliseconds. Shorter files are hashed as a whole.
  */
 export async function weightsFingerprint(file: string): Promise<string> {
   const handle = await openFile(file);

@@ -51,16 +51,16 @@ const blockTypes: Readonly<Record<number, BlockType>> = Object.fromEntries(
 
 const defaultAlignment = 32;
 const maxDimensions = 4;
-// A large vocabulary takes some 20 MiB; more than this is no header.
+// A large vocabulary takes about 20 MiB; a larger header is damage.
 const maxHeaderBytes = 64 << 20;
 const firstReadBytes = 1 << 20;
 
 /**
- * Reads a GGUF file's metadata and where its tensors lie; the tensors stay on disk. Shapes are row-major, outermost
- * first, as everywhere in this package: the reverse of the file's own order.
+ * Reads a GGUF file's metadata and the locations of its tensors; the tensors stay on disk. Shapes are row-major, outermost
+ * first, as everywhere in this package: the file itself has the reverse order.
  *
- * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be read; `ERR_LONGVLM_WEIGHTS` when it is no GGUF file,
- * truncated, or contradicts itself.
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be read; `ERR_LONGVLM_WEIGHTS` when it is not a GGUF file,
+ * is truncated, or is inconsistent.
  */
 export async function openGguf(path: string): Promise<GgufFile> {
   const handle = await openFile(path);
@@ -76,7 +76,7 @@ export async function openGguf(path: string): Promise<GgufFile> {
 
 type Header = { metadata: Map<string, GgufValue>; tensors: Map<string, TensorLocation> };
 
-// Parsed from a prefix of the file, which doubles until the header fits in it.
+// Parses a prefix of the file, and doubles the prefix until it contains the header.
 async function readHeader(handle: FileHandle, path: string, fileBytes: number): Promise<Header> {
   for (let bytes = Math.min(firstReadBytes, fileBytes); ; bytes = Math.min(2 * bytes, fileBytes, maxHeaderBytes)) {
     const prefix = await readBytes(handle, path, 0, bytes);
@@ -126,12 +126,12 @@ function parseHeader(path: string, reader: Reader): Header {
   return { metadata, tensors };
 }
 
-// What a Reader throws when the prefix ends: more of the file may follow.
+// Thrown by a Reader at the end of the prefix: a longer prefix may contain the rest.
 const tooShort = new Error('the prefix is too short');
 
 const utf8 = new TextDecoder();
 
-/** Reads values one after the other. Whatever a length claims, no more is read or made than there are bytes. */
+/** Reads values in sequence. Lengths are untrusted: nothing is read or allocated beyond the bytes that exist. */
 class Reader {
   position = 0;
   readonly #path: string;
@@ -156,7 +156,7 @@ class Reader {
     return Number(value);
   }
 
-  /** `count`, if so many things of at least a byte can follow. */
+  /** Returns `count` if the remaining bytes can hold that many items of at least one byte; else throws {@link tooShort}. */
   countable(count: number): number {
     if (count > this.#bytes.length - this.position) throw tooShort;
     return count;
@@ -215,7 +215,7 @@ class Reader {
   }
 
   #list(depth: number): GgufValue[] {
-    // No file nests them; a hostile one could, until the stack ends.
+    // Real files do not nest lists; a hostile one could nest them until the stack overflows.
     if (depth > 3) throw weightsError(this.#path, 'damaged: lists in lists in its metadata');
     const type = this.uint32();
     return Array.from({ length: this.countable(this.size()) }, () => this.value(type, depth + 1));

@@ -1,4 +1,4 @@
-// Opening weights of whatever kind, by what they hold: names of files say little (Ollama's have none).
+// Opens weight files of any format. The format is detected from the content, because file names are unreliable (Ollama's have no extension).
 import { access, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LongVLMError } from '../base/errors.js';
@@ -8,10 +8,10 @@ import { openSafetensors, type SafetensorsFile } from './safetensors.js';
 import { openSharded, type ShardedFile } from './sharded.js';
 import { openFile, weightsError } from './tensorFile.js';
 
-/** Weights that can be used where they lie. */
+/** Weights that can be used in place. */
 export type AnyWeightFile = SafetensorsFile | GgufFile | PytorchFile | ShardedFile;
 
-// What a model's folder may hold, best first.
+// Names of weight files in a model's folder, preferred first.
 const names = [
   'model.safetensors',
   'model.safetensors.index.json',
@@ -22,10 +22,10 @@ const names = [
 ];
 
 /**
- * Opens a .safetensors file, a .gguf file, a file of torch.save, the index of several, or a folder that holds one of these.
+ * Opens a .safetensors file, a .gguf file, a file of torch.save, the index of a sharded model, or a folder with one of these.
  *
- * @throws LongVLMError `ERR_LONGVLM_FILE` when it cannot be read; `ERR_LONGVLM_WEIGHTS` when it is damaged or of no kind that
- * is known.
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when it cannot be read; `ERR_LONGVLM_WEIGHTS` when it is damaged or of an unknown
+ * format.
  */
 export async function openWeights(path: string): Promise<AnyWeightFile> {
   const file = await findWeights(path);
@@ -85,11 +85,11 @@ async function kindOf(path: string): Promise<'gguf' | 'zip' | 'pickle' | 'safete
   try {
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(9), 0, 9, 0);
     const word = buffer.toString('latin1', 0, bytesRead);
-    // First what has a length before it, which may look like anything.
+    // safetensors first: it starts with a length, whose bytes may look like any other format.
     if (word[8] === '{') return 'safetensors';
     if (word.startsWith('GGUF')) return 'gguf';
     if (word.startsWith('PK\x03\x04')) return 'zip';
-    // Protocol 2, as torch.save had it.
+    // Pickle protocol 2: torch.save before PyTorch 1.6.
     return word.startsWith('\x80\x02') ? 'pickle' : undefined;
   } finally {
     await handle.close();

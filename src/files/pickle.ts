@@ -1,7 +1,7 @@
-// Python's pickle format, restricted: it builds dicts, lists, tuples, strings, numbers, and what its caller allows by name.
-// Nothing in a pickle is ever run here, whatever it asks for.
+// A restricted reader of Python's pickle format: it builds dicts, lists, tuples, strings, numbers, and objects that its
+// caller allows by name. No code of a pickle is ever executed.
 
-/** What a pickle's stack holds. Dicts are Maps; lists and tuples are arrays. */
+/** A value on a pickle's stack. Dicts are Maps; lists and tuples are arrays. */
 export type PickleValue =
   | null
   | boolean
@@ -12,20 +12,20 @@ export type PickleValue =
   | Map<PickleValue, PickleValue>
   | PickleObject;
 
-/** A thing that the caller made. */
+/** An object that the caller created. */
 export type PickleObject = { readonly kind: string };
 
-/** What may occur in a pickle beside plain data. */
+/** The callbacks for everything in a pickle that is not plain data. */
 export type PickleWorld = {
-  /** The object for `module.name`, or undefined to refuse the pickle. */
+  /** Returns the object for `module.name`, or undefined to reject the pickle. */
   global(module: string, name: string): PickleObject | undefined;
-  /** The object that lies outside of the pickle. */
+  /** Returns the object with that id, which is stored outside the pickle. */
   persistent(id: PickleValue): PickleValue;
-  /** What a call of a global gives; undefined to refuse it. */
+  /** Returns the result of calling a global; undefined to reject the pickle. */
   call(callee: PickleValue, args: readonly PickleValue[]): PickleValue | undefined;
 };
 
-/** Why a pickle was not read; `message` is a cause without a full stop. */
+/** The reason why a pickle was rejected; `message` has no full stop. */
 export class PickleError extends Error {}
 
 const mark = Symbol('mark');
@@ -33,7 +33,7 @@ type Slot = PickleValue | typeof mark;
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-/** @throws PickleError for damage, for anything that is no plain data, and for globals that `world` does not know. */
+/** @throws PickleError for damaged pickles, for values that are not plain data, and for globals that `world` rejects. */
 export function unpickle(bytes: Uint8Array, world: PickleWorld): PickleValue {
   return new Unpickler(bytes, world).run();
 }
@@ -87,11 +87,11 @@ class Unpickler {
     else if (opcode === 0x94)
       this.#remember(this.#memo.size); // MEMOIZE
     else if (opcode === 0x62)
-      this.#pop(); // BUILD: attributes of an object, none of which is a tensor's
+      this.#pop(); // BUILD: attributes of an object; tensors need none
     else throw new PickleError(`its pickle has an instruction (0x${opcode.toString(16)}) that saved tensors have not`);
   }
 
-  /** What an opcode puts onto the stack; undefined for those that do something else. */
+  /** The value that an opcode pushes; undefined for opcodes that do something else. */
   #literal(opcode: number): PickleValue | undefined {
     switch (opcode) {
       case 0x4e: // NONE

@@ -1,4 +1,4 @@
-// Files of torch.save: a zip archive with a pickle of names and shapes, and each storage's bytes plain in a record of its own.
+// Files of torch.save: a zip archive with a pickle of names and shapes, and an uncompressed record for each storage.
 import { messageOf } from '../base/errors.js';
 import { elementCount } from '../base/tensor.js';
 import { PickleError, type PickleValue, unpickle } from './pickle.js';
@@ -35,11 +35,11 @@ const maxEntries = 100_000;
 const distrust = 'Get the weights from a source that you trust.';
 
 /**
- * Reads where the tensors of a file of torch.save lie; they stay on disk. The pickle in it can build tensors and nothing
- * else.
+ * Reads the locations of the tensors in a file of torch.save; the tensors stay on disk. The file's pickle can build tensors
+ * and nothing else.
  *
  * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be read; `ERR_LONGVLM_WEIGHTS` when it is damaged, asks for
- * anything but tensors, or holds none.
+ * anything other than tensors, or holds no tensors.
  */
 export async function openPytorch(path: string): Promise<PytorchFile> {
   const records = await readRecords(path);
@@ -104,7 +104,7 @@ class Callable {
   constructor(readonly call: Builder) {}
 }
 
-/** Builds tensors as the functions that torch.save names would. */
+/** Builds tensors in place of the functions that torch.save's pickles call. */
 class TensorReader {
   readonly #path: string;
   readonly #folder: string;
@@ -161,7 +161,7 @@ class TensorReader {
     if (!Number.isSafeInteger(elementCount(shape)) || begin + byteLength > record.byteLength)
       throw weightsError(this.#path, `damaged: a tensor of shape [${shape.join(', ')}] goes beyond its storage`);
     return new SavedTensor({
-      // Only what lies row by row can be used in place.
+      // Only contiguous row-major tensors can be used in place.
       type: isContiguous(shape, strides) ? type : `${type} in strides`,
       shape,
       file: this.#path,
@@ -171,7 +171,7 @@ class TensorReader {
   }
 }
 
-/** The tensors in dicts in dicts. A hostile pickle can put one dict into another thousands of times: it has a limit. */
+/** Collects the tensors of nested dicts. The number of entries is limited, because a hostile pickle can reuse a dict thousands of times. */
 function collect(path: string, root: PickleValue): Map<string, TensorLocation> {
   const tensors = new Map<string, TensorLocation>();
   const waiting: { name: string; value: PickleValue }[] = [{ name: '', value: root }];

@@ -1,16 +1,16 @@
-// What ggml's quantised blocks stand for. Layouts: ggml's quants (block_q4_0 and so on), as gguf-py describes them.
+// Decodes ggml's quantised blocks. Layouts: ggml's quants (block_q4_0 and so on), as in gguf-py.
 import { halfToNumber } from '../base/tensor.js';
 
 type Block = {
   readonly elements: number;
   readonly bytes: number;
-  /** Writes the values of the block that starts at `at` from `to` on. */
+  /** Decodes the block that starts at byte `at`, and writes its values from index `to`. */
   readonly read: (view: DataView, at: number, values: Float32Array, to: number) => void;
 };
 
 const half = (view: DataView, at: number) => halfToNumber(view.getUint16(at, true));
 
-/** Nibbles of 32 elements: low ones first, then high ones. */
+/** The nibbles of 32 elements: the low nibbles of all bytes first, then the high ones. */
 function nibbles(view: DataView, at: number, use: (index: number, nibble: number) => void): void {
   for (let i = 0; i < 16; i++) {
     const byte = view.getUint8(at + i);

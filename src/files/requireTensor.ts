@@ -2,11 +2,11 @@ import { LongVLMError } from '../base/errors.js';
 import { type TensorLocation, type WeightFile, weightsError } from './tensorFile.js';
 
 /**
- * A floating-point tensor that a graph can use where it lies.
+ * Finds a floating-point tensor that a graph can use in place.
  *
- * @param shape the exact shape, or a rank with -1 for sizes that any value may have.
- * @throws LongVLMError `ERR_LONGVLM_WEIGHTS` that names the tensor which is missing, or of a wrong shape or type;
- * `ERR_LONGVLM_FILE` that names the file which holds it and is not there.
+ * @param shape the expected shape; -1 stands for any size.
+ * @throws LongVLMError `ERR_LONGVLM_WEIGHTS` when the tensor is missing or has a wrong shape or type; `ERR_LONGVLM_FILE` when
+ * the shard that holds it is missing. The messages name the tensor or shard.
  */
 export function requireTensor(file: WeightFile, name: string, shape: readonly number[]): TensorLocation {
   const tensor = file.tensors.get(name);

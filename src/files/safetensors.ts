@@ -1,4 +1,4 @@
-// The safetensors format: u64 header length, JSON header, then the tensors' bytes at offsets that the header gives.
+// The safetensors format: u64 header length, JSON header, then the tensors' bytes at the offsets in the header.
 
 import { fileError } from '../base/fileError.js';
 import type { Tensor } from '../base/tensor.js';
@@ -24,8 +24,8 @@ export type SafetensorsFile = WeightFile & {
 };
 
 /**
- * What {@link writeSafetensors} writes under one name. `data` holds exactly the elements of `shape`, BF16 and F16 as bits; as
- * a function it is called when its turn has come.
+ * A tensor for {@link writeSafetensors}. `data` holds exactly the elements of `shape`, BF16 and F16 as bits. If `data` is a
+ * function, it is called when the tensor is written, so only one tensor is in memory at a time.
  */
 export type TensorData = {
   readonly type: ElementType;
@@ -40,7 +40,8 @@ const maxHeaderBytes = 100_000_000;
  * Reads a safetensors file's header; the tensors stay on disk.
  *
  * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be read; `ERR_LONGVLM_WEIGHTS` when it is truncated, its
- * header is no JSON or above 100 MB, or a tensor's place is out of range, overlaps another or does not match its shape.
+ * header is not JSON or is above 100 MB, or a tensor's byte range is out of bounds, overlaps another or does not match its
+ * shape.
  */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   const handle = await openFile(path);
@@ -70,7 +71,7 @@ function parseHeader(path: string, bytes: Uint8Array): Record<string, unknown> {
     const header: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
     if (isRecord(header)) return header;
   } catch {
-    // Said below, for anything that is no JSON object.
+    // The error below covers everything that is not a JSON object.
   }
   throw weightsError(path, 'not a safetensors file: its header is no JSON object', 'Give a .safetensors file.');
 }
@@ -121,10 +122,10 @@ export function tensorData(tensor: Tensor): TensorData {
 }
 
 /**
- * Writes a safetensors file, all or nothing: under a temporary name in the same folder, then renamed over `path`.
+ * Writes a safetensors file atomically: under a temporary name in the same folder, then renamed over `path`.
  *
- * @throws RangeError when data do not match their shape; LongVLMError `ERR_LONGVLM_FILE` when writing fails; what a `data`
- * function throws; `signal.reason`.
+ * @throws RangeError when data do not match their shape; LongVLMError `ERR_LONGVLM_FILE` when writing fails; errors of a
+ * `data` function; `signal.reason`.
  */
 export async function writeSafetensors(
   path: string,
@@ -132,7 +133,7 @@ export async function writeSafetensors(
   metadata: Readonly<Record<string, string>> = {},
   signal?: AbortSignal,
 ): Promise<void> {
-  // Wide elements first, so that every tensor lies aligned to its own element.
+  // Wide element types first, so that every tensor is aligned to its element size.
   const entries = Object.entries(tensors).sort(([, a], [, b]) => bytesPerElement(b.type)! - bytesPerElement(a.type)!);
   const header = encodeHeader(entries, metadata);
   try {
@@ -146,7 +147,7 @@ export async function writeSafetensors(
       }
     });
   } catch (error) {
-    // What the operating system says about the file; else what is wrong with the tensors.
+    // Errors with a `syscall` concern the file; others concern the tensors.
     throw (error as NodeJS.ErrnoException).syscall === undefined ? error : fileError(path, error);
   }
 }

@@ -1,4 +1,4 @@
-// Weights in several files, beside an index that names each tensor's file: Hugging Face's `….index.json`.
+// Weights in several shards, with an index that names each tensor's shard: Hugging Face's `….index.json`.
 import { readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import * as v from 'valibot';
@@ -7,13 +7,13 @@ import { fileError } from '../base/fileError.js';
 import { parse } from '../base/schema.js';
 import { type TensorLocation, type WeightFile, weightsError } from './tensorFile.js';
 
-/** The tensors of all files that an index names, as far as they are there: for a tower or a projector a few may do. */
+/** The tensors of all shards that exist. Missing shards are allowed: a tower or a projector may need only some of them. */
 export type ShardedFile = WeightFile & { readonly format: 'sharded' };
 
 /**
- * @param open opens one of the files
- * @throws LongVLMError `ERR_LONGVLM_FILE` when the index or a file that is there cannot be read; `ERR_LONGVLM_WEIGHTS` when the index is
- * damaged, or a file lacks a tensor that it names; what `open` throws.
+ * @param open opens one shard
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when the index or an existing shard cannot be read; `ERR_LONGVLM_WEIGHTS` when the
+ * index is damaged, or a shard lacks a tensor that the index names; errors of `open`.
  */
 export async function openSharded(path: string, open: (path: string) => Promise<WeightFile>): Promise<ShardedFile> {
   const fileOf = await readIndex(path);
@@ -33,7 +33,7 @@ export async function openSharded(path: string, open: (path: string) => Promise<
   return { format: 'sharded', path, tensors, absent };
 }
 
-// Files lie beside the index: a name that leads elsewhere is none of a model's.
+// Shards are in the index's folder: names that lead elsewhere are rejected.
 const fileBeside = v.pipe(v.string(), v.regex(/^(?!\.\.?$)[^/\\]+$/, 'name of a file beside it'));
 const indexSchema = v.object({
   weight_map: v.pipe(v.record(v.string(), fileBeside), v.minEntries(1, 'at least one tensor')),
@@ -47,7 +47,7 @@ async function isThere(path: string): Promise<boolean> {
 }
 
 /**
- * The file of each tensor, by its name.
+ * The shard of each tensor, by tensor name.
  * @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`
  */
 export async function readIndex(path: string): Promise<Map<string, string>> {

@@ -3,7 +3,7 @@ import { LongVLMError } from '../base/errors.js';
 import { fileError } from '../base/fileError.js';
 import { elementCount, type Tensor } from '../base/tensor.js';
 
-/** Element types whose bytes lie plainly, with the bytes that one element takes. */
+/** Element types that are stored unquantised, with the size of an element in bytes. */
 const elementBytes = {
   F64: 8,
   F32: 4,
@@ -23,10 +23,10 @@ const elementBytes = {
 /** An element type that {@link readTensor} can read. */
 export type ElementType = keyof typeof elementBytes;
 
-/** Where a tensor lies: enough to read it, or to point an ONNX graph at it. */
+/** The location of a tensor in a file: enough to read it, or to point an ONNX graph at it. */
 export type TensorLocation = {
   readonly name: string;
-  /** One of {@link ElementType}, or a file's own word for something else (`F8_E4M3`, `Q4_0`): refused only when used. */
+  /** One of {@link ElementType}, or the file's name of another type (`F8_E4M3`, `Q4_0`), which is rejected only when used. */
   readonly type: ElementType | (string & {});
   readonly shape: readonly number[];
   /** Path of the file that holds the bytes. */
@@ -38,19 +38,19 @@ export type TensorLocation = {
 
 /** Tensors that were saved together, by name. */
 export type WeightFile = {
-  /** The file, or the folder or index that names several. */
+  /** The file, or the folder or index of a sharded model. */
   readonly path: string;
   readonly tensors: ReadonlyMap<string, TensorLocation>;
-  /** Tensors in files that are not there, which an index of several names: the paths of those files, by tensor. */
+  /** For a sharded model: the tensors in missing shards, with the path of the shard. */
   readonly absent?: ReadonlyMap<string, string>;
 };
 
-/** All names that a file knows, of tensors that are not there, too. */
+/** All tensor names of a file, including tensors in missing shards. */
 export function tensorNames({ tensors, absent }: WeightFile): string[] {
   return [...tensors.keys(), ...(absent?.keys() ?? [])];
 }
 
-/** What a tensor is read into. F16 stays half-precision bits; BF16 is widened, which is exact. */
+/** The values of a tensor that was read. F16 stays half-precision bits; BF16 is widened to float32, which is exact. */
 export type TensorValues =
   | Float64Array
   | Float32Array
@@ -68,7 +68,7 @@ export function bytesPerElement(type: string): number | undefined {
   return Object.hasOwn(elementBytes, type) ? elementBytes[type as ElementType] : undefined;
 }
 
-/** A read-only handle. @throws LongVLMError `ERR_LONGVLM_FILE` when `path` is no readable file. */
+/** Opens a file for reading. @throws LongVLMError `ERR_LONGVLM_FILE` when `path` is not a readable file. */
 export async function openFile(path: string): Promise<FileHandle> {
   let handle: FileHandle | undefined;
   try {
@@ -82,12 +82,12 @@ export async function openFile(path: string): Promise<FileHandle> {
   throw new LongVLMError('ERR_LONGVLM_FILE', `${path} is not a file. Give the path of the weight file itself.`);
 }
 
-/** Damaged or unfit weights: `message` is the cause and ends without a full stop. */
+/** The error for damaged or unsuitable weights: `message` is the cause, without a full stop. */
 export function weightsError(path: string, message: string, remedy = 'Download the file again.'): LongVLMError {
   return new LongVLMError('ERR_LONGVLM_WEIGHTS', `${path}: ${message}. ${remedy}`);
 }
 
-/** @throws LongVLMError `ERR_LONGVLM_WEIGHTS` when tensors of one file overlap, or go beyond its end. */
+/** @throws LongVLMError `ERR_LONGVLM_WEIGHTS` when tensors of one file overlap, or extend beyond its end. */
 export function checkPlaces(path: string, tensors: readonly TensorLocation[], fileBytes: number): void {
   let previous: TensorLocation | undefined;
   for (const tensor of [...tensors].sort((a, b) => a.offset - b.offset || a.byteLength - b.byteLength)) {
@@ -103,7 +103,7 @@ export function checkPlaces(path: string, tensors: readonly TensorLocation[], fi
 // One read() may not exceed 2 GiB - 1.
 const maxReadBytes = 1 << 30;
 
-/** Exactly `byteLength` bytes from `offset`. @throws LongVLMError `ERR_LONGVLM_WEIGHTS` when the file ends before. */
+/** Reads exactly `byteLength` bytes from `offset`. @throws LongVLMError `ERR_LONGVLM_WEIGHTS` when the file is shorter. */
 export async function readBytes(
   handle: FileHandle,
   path: string,

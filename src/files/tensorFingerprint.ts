@@ -6,9 +6,10 @@ const sampleBytes = 4096;
 const samples = 16;
 
 /**
- * A fingerprint of weights: SHA-256 over `description` and, for each tensor in order, its type, shape and bytes; of tensors
- * above 64 KiB, 16 stretches of 4 KiB spread evenly from first to last byte. Training or converting a model changes nearly
- * every value, so samples tell models apart, and gigabytes take some milliseconds. Names and places in files do not count.
+ * A fingerprint of weights: SHA-256 of `description` and, for each tensor in order, of its type, shape and bytes. Tensors above
+ * 64 KiB are sampled: 16 samples of 4 KiB, spread evenly from the first to the last byte. Training or converting a model
+ * changes nearly every value, so samples tell models apart, and gigabytes take a few milliseconds. Names and positions in files
+ * do not matter.
  */
 export async function fingerprint(description: unknown, tensors: readonly TensorLocation[]): Promise<string> {
   const hash = createHash('sha256').update(JSON.stringify(description));

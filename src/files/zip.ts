@@ -1,16 +1,16 @@
-// Where the records of a zip archive lie.
+// Finds the records of a zip archive.
 import type { FileHandle } from 'node:fs/promises';
 import yauzl from 'yauzl';
 
-/** A record's bytes, as they lie in the archive. */
+/** The location of a record's bytes in the archive. */
 export type ZipRecord = {
   readonly offset: number;
   readonly byteLength: number;
-  /** Whether they are the record itself, neither compressed nor encrypted. */
+  /** Whether the record is stored without compression and encryption. */
   readonly stored: boolean;
 };
 
-/** The records of an archive, by name. @throws Error for anything that is no whole zip archive */
+/** The records of an archive, by name. @throws Error if the file is not a complete zip archive */
 export async function readZipRecords(handle: FileHandle): Promise<Map<string, ZipRecord>> {
   const { size } = await handle.stat();
   const reader = new GuardedReader(handle, size);
@@ -29,8 +29,8 @@ async function read(reader: GuardedReader, size: number): Promise<Map<string, Zi
 }
 
 /**
- * Keeps yauzl inside of the file, and the process alive: given a damaged archive it asks for bytes beyond the end, and throws
- * where nobody can catch it.
+ * Guards yauzl against damaged archives. For these, yauzl reads beyond the end of the file and throws errors that cannot be
+ * caught; this reader rejects such reads through `failed`.
  */
 class GuardedReader extends yauzl.RandomAccessReader {
   readonly failed: Promise<never>;
@@ -45,7 +45,7 @@ class GuardedReader extends yauzl.RandomAccessReader {
     this.failed = new Promise((_, reject) => {
       this.#fail = reject;
     });
-    // It may come when the race is over.
+    // The rejection may come after the race, when nobody awaits it.
     this.failed.catch(() => {});
   }
 
@@ -71,7 +71,7 @@ class GuardedReader extends yauzl.RandomAccessReader {
     this.#handle.read(buffer, offset, length, position).then(({ bytesRead }) => done(null, bytesRead), done);
   }
 
-  // The handle stays its owner's.
+  // The caller owns the handle, so it is not closed here.
   override close(callback: (error: Error | null) => void): void {
     setImmediate(callback, null);
   }
