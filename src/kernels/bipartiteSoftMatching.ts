@@ -7,7 +7,7 @@ import { run, valuesOf } from './place.js';
 
 export type BipartiteSoftMatchingOptions = UnmergeOptions & {
   /**
-   * Leading tokens that take no part: a class token, say. They count when tokens are told to be even or odd.
+   * Leading tokens that are never merged, such as a class token. They count when even and odd tokens are numbered.
    *
    * Defaults to `0`.
    */
@@ -17,13 +17,13 @@ export type BipartiteSoftMatchingOptions = UnmergeOptions & {
 /**
  * Finds which tokens to merge: a single step of token merging, over any metric.
  *
- * Each even token is matched with the odd token most similar to it (cosine); the r most similar even tokens are to be
- * merged. Of equal similarities the lower index comes first. A zero row is similar to nothing. With `r` 0 nothing moves.
+ * Each even token is matched with the odd token most similar to it (cosine); the r most similar pairs will be merged. On
+ * ties the lower index comes first. A zero row is similar to nothing. With `r` 0 no token is merged or moved.
  *
- * Runs on all cores and off the JavaScript thread. Until the promise settles the metric is being read: do not write to it.
+ * Runs on all cores, off the JavaScript thread. Do not write to the metric until the promise settles.
  *
  * @param metric `[batch, tokens, dims]`, float32 or float16; rows need not be normalised
- * @param r tokens to merge away, at least 0; more than half of those not protected count as half
+ * @param r tokens to merge away, at least 0; at most half of the unprotected tokens are merged
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the metric holds NaN or infinity; the message says where
  *
@@ -36,7 +36,7 @@ export async function bipartiteSoftMatching(
   r: number,
   options?: BipartiteSoftMatchingOptions,
 ): Promise<Matching>;
-/** The same on the GPU that holds the metric, for buffers there. */
+/** The same on the GPU that holds the metric. */
 export async function bipartiteSoftMatching(
   metric: DeviceBuffer,
   r: number,

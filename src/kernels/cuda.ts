@@ -1,4 +1,4 @@
-// Finds the GPU kernels and the GPUs.
+// Finds the library of GPU kernels, and the GPUs.
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -6,20 +6,20 @@ import { LongVLMError } from '../base/errors.js';
 import { wrongType, wrongValue } from '../base/validate.js';
 import { binding, fromNative } from '../binding.js';
 
-/** Where a kernel computes: on the CPU, on the first NVIDIA GPU, or on the one of that number. */
+/** The device that a kernel runs on: the CPU, the first NVIDIA GPU, or the GPU with that number. */
 export type Device = 'cpu' | 'cuda' | `cuda:${number}`;
 
 export type CudaDevice = {
-  /** Its number, as in `cuda:0`. */
+  /** The GPU's number, as in `cuda:0`. */
   readonly index: number;
   readonly name: string;
-  /** As NVIDIA counts, such as `9.0`. */
+  /** Compute capability, such as `9.0`. */
   readonly computeCapability: string;
   readonly totalBytes: number;
   readonly freeBytes: number;
 };
 
-/** The library of the GPU kernels: `LONGVLM_CUDA_LIBRARY`, else what `npm run build:cuda` made. */
+/** The library of GPU kernels: `LONGVLM_CUDA_LIBRARY`, else the output of `npm run build:cuda`. */
 function findLibrary(): { path: string; overridden: boolean } {
   const override = process.env.LONGVLM_CUDA_LIBRARY;
   if (override) return { path: resolve(override), overridden: true };
@@ -28,10 +28,10 @@ function findLibrary(): { path: string; overridden: boolean } {
 }
 
 /**
- * The NVIDIA GPUs that the kernels can use. None where there is no driver, or where the GPU kernels were not built
+ * The NVIDIA GPUs that the kernels can use. Empty if there is no driver, or if the GPU kernels were not built
  * (`npm run build:cuda` in the package's folder).
  *
- * @throws LongVLMError `ERR_LONGVLM_CUDA` when there are kernels and a driver, but they do not work together
+ * @throws LongVLMError `ERR_LONGVLM_CUDA` when kernels and driver exist but do not work together
  */
 export function cudaDevices(): CudaDevice[] {
   const { path, overridden } = findLibrary();
@@ -46,7 +46,7 @@ export function cudaDevices(): CudaDevice[] {
   }
 }
 
-/** @internal Checks the name of a GPU: its number. */
+/** @internal Checks the name of a GPU and returns its number. */
 export function cudaIndex(name: string, value: unknown): number {
   const expected = "'cuda' or 'cuda:N'";
   if (typeof value !== 'string') wrongType(name, expected, value);
@@ -55,7 +55,7 @@ export function cudaIndex(name: string, value: unknown): number {
   return Number(match[1] ?? 0);
 }
 
-/** @internal Where host tensors are computed: the number of a GPU, or undefined for the CPU. */
+/** @internal The device for host tensors: the number of a GPU, or undefined for the CPU. */
 export function chosenDevice(device: unknown): number | undefined {
   if (device === undefined || device === 'auto' || device === 'cpu') return undefined;
   if (typeof device === 'string' && !/^cuda(:\d+)?$/.test(device))
@@ -63,7 +63,7 @@ export function chosenDevice(device: unknown): number | undefined {
   return cudaIndex('device', device);
 }
 
-/** @internal The library to use for GPU number `index`, which is known to be there. */
+/** @internal The library of GPU kernels, after a check that GPU number `index` exists. */
 export function cudaLibrary(index: number): string {
   const devices = cudaDevices();
   const { path } = findLibrary();

@@ -8,7 +8,7 @@ import { cudaIndex, cudaLibrary, type Device } from './cuda.js';
 export type DeviceTensorType = 'float32' | 'float16' | 'bfloat16' | 'int32';
 
 /**
- * A tensor that can be copied to a GPU: any {@link Tensor}, bfloat16 as bits in a `Uint16Array`, and integers.
+ * A tensor that can be copied to a GPU: a {@link Tensor}, a bfloat16 tensor (bits in a `Uint16Array`), or an int32 tensor.
  */
 export type HostTensor =
   | Tensor
@@ -39,10 +39,10 @@ export const arrayOf = {
 const types = Object.keys(arrayOf) as DeviceTensorType[];
 
 /**
- * A tensor in the memory of a GPU. Kernels take it in place of a {@link Tensor} and then leave their results on the GPU,
- * so that data stays there from call to call.
+ * A tensor in the memory of a GPU. Kernels accept it instead of a {@link Tensor} and return their results as device buffers,
+ * so data stays on the GPU between calls.
  *
- * Dispose it when it is not needed any more: the garbage collector frees it too, but does not know how large it is.
+ * Dispose it when it is no longer needed: the garbage collector frees it too, but does not know its size.
  *
  * @example
  * const patches = await DeviceBuffer.upload({ type: 'float16', data, dims: [10, 2560, 1024] });
@@ -53,7 +53,7 @@ const types = Object.keys(arrayOf) as DeviceTensorType[];
 export class DeviceBuffer {
   readonly type: DeviceTensorType;
   readonly dims: readonly number[];
-  /** The number of the GPU that it is on. */
+  /** The number of the GPU that holds the tensor. */
   readonly deviceIndex: number;
   #native: NativeDeviceBuffer | undefined;
 
@@ -65,7 +65,7 @@ export class DeviceBuffer {
   }
 
   /**
-   * Memory for a tensor, not initialised.
+   * Allocates memory for a tensor, without initialising it.
    *
    * @param dims sizes of its axes, each at least 1
    * @throws TypeError or RangeError when an argument is wrong
@@ -81,7 +81,7 @@ export class DeviceBuffer {
   }
 
   /**
-   * Copies a tensor to a GPU. Until the promise settles it is being read: do not write to it.
+   * Copies a tensor to a GPU. Do not write to the tensor until the promise settles.
    *
    * @throws as {@link DeviceBuffer.allocate} does
    */
@@ -109,13 +109,13 @@ export class DeviceBuffer {
     return this.#native === undefined;
   }
 
-  /** How much memory it takes, in bytes. */
+  /** Size in bytes. */
   get bytes(): number {
     return elementCount(this.dims) * arrayOf[this.type].BYTES_PER_ELEMENT;
   }
 
   /**
-   * Replaces what it holds with a tensor of the same type and shape.
+   * Overwrites the buffer with a tensor of the same type and shape.
    *
    * @throws TypeError or RangeError when the tensor is of another kind; LongVLMError `ERR_LONGVLM_DISPOSED`
    */
@@ -135,7 +135,7 @@ export class DeviceBuffer {
   }
 
   /**
-   * Copies it to the host.
+   * Copies the buffer to the host.
    *
    * @throws LongVLMError `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_CUDA`
    */
@@ -147,7 +147,7 @@ export class DeviceBuffer {
     return { type: this.type, data: out, dims: this.dims } as HostTensor;
   }
 
-  /** Gives its memory back, once work with it is done. Any number of times. */
+  /** Releases the memory once running work has finished. Safe to call twice. */
   dispose(): void {
     if (this.#native === undefined) return;
     binding().freeDeviceBuffer({ buffer: this.#native });
@@ -166,7 +166,7 @@ export class DeviceBuffer {
   }
 }
 
-/** @internal Memory on GPU number `index`. */
+/** @internal Allocates a buffer on GPU number `index`. */
 export function allocateOn(index: number, type: DeviceTensorType, dims: readonly number[]): DeviceBuffer {
   const library = cudaLibrary(index);
   try {

@@ -1,5 +1,5 @@
 /**
- * `longvlm/kernels`: token merging for anyone's own pipeline.
+ * `longvlm/kernels`: token merging for your own pipeline.
  *
  * @packageDocumentation
  */

@@ -22,7 +22,7 @@ type MergeModeOptions = UnmergeOptions & {
 
 export type MergeOptions = MergeModeOptions & {
   /**
-   * How much each token counts, `[batch, tokens]` above 0: how many tokens were merged into it before.
+   * Weight of each token, `[batch, tokens]` above 0: how many tokens were merged into it before.
    *
    * Defaults to 1 for each.
    */
@@ -30,7 +30,7 @@ export type MergeOptions = MergeModeOptions & {
 };
 
 export type DeviceMergeOptions = MergeModeOptions & {
-  /** How much each token counts, `[batch, tokens]` float32 above 0, on the same GPU; values are not checked. */
+  /** Weight of each token, `[batch, tokens]` float32 above 0, on the same GPU. The values are not checked. */
   readonly sizes?: DeviceBuffer;
 };
 
@@ -41,7 +41,7 @@ type MatchingShape = {
   readonly r: number;
 };
 
-/** The index tensors, undefined where they have no values. */
+/** The index tensors; undefined if they have no values. */
 type FoundIndices = {
   readonly unmerged: Placed | undefined;
   readonly source: Placed | undefined;
@@ -49,7 +49,7 @@ type FoundIndices = {
   readonly assignment: Placed;
 };
 
-/** What {@link Matching} and {@link DeviceMatching} have in common. */
+/** Base of {@link Matching} and {@link DeviceMatching}. */
 abstract class TokenMatching<T extends Tensor | DeviceBuffer> {
   /** Entries of the batch. */
   readonly batch: number;
@@ -57,9 +57,9 @@ abstract class TokenMatching<T extends Tensor | DeviceBuffer> {
   readonly inputTokens: number;
   /** Leading tokens of each entry that stay as they are. */
   readonly protect: number;
-  /** Tokens of each entry that are merged away: the number asked for, at most half of those not protected. */
+  /** Tokens of each entry that are merged away: the requested number, at most half of the unprotected tokens. */
   readonly r: number;
-  /** Tokens that are left of each entry: the protected, then those of `unmerged`, then all of B in its own order. */
+  /** Tokens that remain of each entry: first the protected, then those of `unmerged`, then all of B in original order. */
   readonly tokens: number;
   abstract readonly assignment: Int32Array | DeviceBuffer;
 
@@ -73,13 +73,13 @@ abstract class TokenMatching<T extends Tensor | DeviceBuffer> {
   }
 
   /**
-   * Merges a tensor's tokens. Until the promise settles the tensor is being read: do not write to it.
+   * Merges a tensor's tokens. Do not write to the tensor until the promise settles.
    *
    * To follow the sizes through several steps, merge them too: `[batch, inputTokens, 1]` in mode `'sum'`.
    *
-   * @param tensor `[batch, inputTokens, channels]`, where the matching is: on the host or on the same GPU
-   * @returns `[batch, tokens, channels]` of the tensor's type, computed in float64 and rounded at the end; on a GPU it is
-   * yours to dispose
+   * @param tensor `[batch, inputTokens, channels]`, on the host or on the same GPU as the matching
+   * @returns `[batch, tokens, channels]` of the tensor's type, computed in float64 and rounded at the end; on a GPU the caller
+   * disposes it
    * @throws TypeError or RangeError when an argument is wrong
    * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tensor holds NaN or infinity; the message says where
    */
@@ -103,11 +103,11 @@ abstract class TokenMatching<T extends Tensor | DeviceBuffer> {
   }
 
   /**
-   * The way back: copies each merged token to every place that it came from.
-   * Until the promise settles the tensor is being read: do not write to it.
+   * The inverse of {@link merge}: copies each merged token to the positions of all tokens that were merged into it.
+   * Do not write to the tensor until the promise settles.
    *
-   * @param tensor `[batch, tokens, channels]`, where the matching is: on the host or on the same GPU
-   * @returns `[batch, inputTokens, channels]` of the tensor's type; on a GPU it is yours to dispose
+   * @param tensor `[batch, tokens, channels]`, on the host or on the same GPU as the matching
+   * @returns `[batch, inputTokens, channels]` of the tensor's type; on a GPU the caller disposes it
    * @throws TypeError or RangeError when an argument is wrong
    */
   async unmerge(tensor: T, options: UnmergeOptions = {}): Promise<T> {
@@ -127,19 +127,19 @@ abstract class TokenMatching<T extends Tensor | DeviceBuffer> {
 }
 
 /**
- * Which tokens to merge with which, as {@link bipartiteSoftMatching} found. It fits any tensor of as many tokens.
+ * The result of {@link bipartiteSoftMatching}: which tokens to merge with which. Applies to any tensor with as many tokens.
  *
- * The even tokens of a batch entry are A, the odd ones B, without those that are protected. The index arrays hold token
- * numbers, entry after entry.
+ * A are the even tokens of a batch entry, B the odd ones, both without protected tokens. The index arrays hold token numbers,
+ * entry after entry.
  */
 export class Matching extends TokenMatching<Tensor> {
   /** The tokens of A that stay, `batch × (|A| - r)`, most similar to B first. */
   readonly unmerged: Int32Array;
   /** The tokens of A that are merged away, `batch × r`, most similar first. */
   readonly source: Int32Array;
-  /** The token of B that each of `source` goes into, `batch × r`. */
+  /** The token of B that each token of `source` is merged into, `batch × r`. */
   readonly destination: Int32Array;
-  /** For each token its place after merging, `batch × inputTokens` numbers below `tokens`. */
+  /** The position of each token after merging, `batch × inputTokens` numbers below `tokens`. */
   readonly assignment: Int32Array;
 
   /** @internal */
@@ -154,15 +154,15 @@ export class Matching extends TokenMatching<Tensor> {
   }
 }
 
-/** A {@link Matching} on a GPU. Dispose it when it is not needed any more. */
+/** A {@link Matching} on a GPU. Dispose it when it is no longer needed. */
 export class DeviceMatching extends TokenMatching<DeviceBuffer> {
   /** The tokens of A that stay, `[batch, |A| - r]` int32, most similar to B first; undefined when there are none. */
   readonly unmerged: DeviceBuffer | undefined;
   /** The tokens of A that are merged away, `[batch, r]` int32, most similar first; undefined when there are none. */
   readonly source: DeviceBuffer | undefined;
-  /** The token of B that each of `source` goes into, `[batch, r]` int32; undefined when there are none. */
+  /** The token of B that each token of `source` is merged into, `[batch, r]` int32; undefined when there are none. */
   readonly destination: DeviceBuffer | undefined;
-  /** For each token its place after merging, `[batch, inputTokens]` int32. */
+  /** The position of each token after merging, `[batch, inputTokens]` int32. */
   readonly assignment: DeviceBuffer;
 
   /** @internal */
@@ -174,7 +174,7 @@ export class DeviceMatching extends TokenMatching<DeviceBuffer> {
     this.assignment = found.assignment as DeviceBuffer;
   }
 
-  /** Gives its memory back. Any number of times. */
+  /** Releases the memory. Safe to call twice. */
   dispose(): void {
     for (const buffer of [this.unmerged, this.source, this.destination, this.assignment]) buffer?.dispose();
   }
@@ -184,7 +184,7 @@ export class DeviceMatching extends TokenMatching<DeviceBuffer> {
   }
 }
 
-/** A copy of a merged token for each of `rows` places: `[…, slots, channels]` to `[…, rows, channels]`. */
+/** Copies merged tokens to `rows` positions: `[…, slots, channels]` to `[…, rows, channels]`. */
 export function prepareSpread(
   place: Place,
   tensor: Placed,

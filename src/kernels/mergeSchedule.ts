@@ -1,12 +1,12 @@
 import { checkInteger, wrongType } from '../base/validate.js';
 
 /**
- * How many tokens to merge away at each level, so that `keep` of `tokens` are left: half of them while more than twice
- * `keep` are there, then the rest.
+ * How many tokens to merge away at each level to keep `keep` of `tokens`: half of them while more than twice `keep` remain,
+ * then the rest.
  *
  * @param tokens tokens in a segment, at least 1
  * @param keep tokens to keep, between 1 and `tokens`
- * @throws TypeError when an argument is no number; RangeError when it is no such integer, or `keep` exceeds `tokens`
+ * @throws TypeError when an argument is not a number; RangeError when it is not a positive integer, or `keep` exceeds `tokens`
  *
  * @example
  * mergeSchedule(2560, 30); // [1280, 640, 320, 160, 80, 40, 10]
@@ -36,7 +36,7 @@ export function checkSchedule(value: unknown): readonly number[] {
   return value;
 }
 
-/** The tokens that `schedule` leaves: a level merges at most half of those that are there beside the protected. */
+/** How many tokens remain after `schedule`: each level merges at most half of the unprotected tokens. */
 export function keptTokens(tokens: number, protect: number, schedule: readonly number[]): number {
   return schedule.reduce((left, r) => left - Math.min(r, Math.floor((left - protect) / 2)), tokens);
 }
@@ -51,7 +51,7 @@ export function checkKeepOrSchedule({ keep, schedule }: KeepOrSchedule): void {
     );
 }
 
-/** The schedule that the options stand for. */
+/** The schedule that the options describe. */
 export function chooseSchedule(tokens: number, protect: number, options: KeepOrSchedule): readonly number[] {
   checkKeepOrSchedule(options);
   if (options.keep === undefined) return checkSchedule(options.schedule);

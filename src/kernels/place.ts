@@ -1,4 +1,4 @@
-// Where an operation's tensors lie, and so where it runs and where its results are made: on the host or on a GPU.
+// A place is the host or a GPU: an operation's tensors are there, and it runs and allocates its results there.
 
 import { elementCount, toFloat32 } from '../base/tensor.js';
 import { checkSignal, wrongType, wrongValue } from '../base/validate.js';
@@ -9,15 +9,15 @@ import { allocateOn, arrayOf, DeviceBuffer, type DeviceTensorType, type HostTens
 export type Placed = HostTensor | DeviceBuffer;
 
 export interface Place {
-  /** Checks a tensor of floats with the axes `shape`; a number there must be matched. */
+  /** Checks a tensor of floats with the axes `shape`; a number in it must match exactly. */
   checkFloats(name: string, value: unknown, shape: readonly (string | number)[]): Placed;
-  /** Checks how much each token counts, in the shape `dims`. Undefined is for 1 each. */
+  /** Checks the weight of each token, of shape `dims`. Undefined means 1 for each. */
   checkSizes(value: unknown, dims: readonly number[]): NativeTensor | undefined;
-  /** Checks an assignment of any number of tokens; `leading` are the axes before them. Gives that number. */
+  /** Checks an assignment of any number of tokens and returns that number; `leading` are the axes before the tokens. */
   checkAssignment(value: unknown, leading: readonly number[]): number;
-  /** A tensor for a result. */
+  /** Allocates a tensor for a result. */
   allocate(type: DeviceTensorType, dims: readonly number[]): Placed;
-  /** Frees what was allocated: there will be no result. */
+  /** Frees all allocated results, after a failure. */
   release(): void;
 }
 
@@ -50,7 +50,7 @@ export const hostPlace: Place = {
   release() {},
 };
 
-/** The GPU number `index`. What lies there is not looked at: sizes are above 0 as the caller warrants. */
+/** The GPU number `index`. Values on it are not checked: the caller guarantees that sizes are above 0. */
 class DevicePlace implements Place {
   readonly #index: number;
   readonly #allocated: DeviceBuffer[] = [];
@@ -103,17 +103,17 @@ function checkShape(name: string, { dims }: DeviceBuffer, shape: readonly (strin
   if (!fits) throw new RangeError(`Expected shape [${shape.join(', ')}] for ${name} but received [${dims.join(', ')}]`);
 }
 
-/** The values of a tensor, as native code takes them. */
+/** The values of a tensor, for native code. */
 export function valuesOf(tensor: Placed | Int32Array): NativeTensor {
   if (tensor instanceof DeviceBuffer) return tensor.native();
   return tensor instanceof Int32Array ? tensor : tensor.data;
 }
 
-/** An operation whose arguments are checked and whose results are there to be filled. */
+/** An operation with checked arguments and allocated results. */
 export type Prepared<Args, Result> = { readonly args: Args; readonly result: Result };
 
 /**
- * Runs an operation where the tensor `on` lies, on the host for what is no tensor. When it fails or `signal` aborts,
+ * Runs an operation on the host or GPU that holds the tensor `on` (on the host if `on` is not a tensor). On failure or abort,
  * the results that `prepare` allocated are freed.
  */
 export async function run<Args, Result>(

@@ -12,7 +12,7 @@ export type PoolClsTokensOptions = {
 /**
  * The mean over all frames of the vision tower's class tokens: LongVLM's global semantics.
  *
- * Runs off the JavaScript thread. Until the promise settles the tensor is being read: do not write to it.
+ * Runs off the JavaScript thread. Do not write to the tensor until the promise settles.
  *
  * @param cls `[frames, layers, channels]`, float32 or float16
  * @returns `[layers, channels]` of the input's type, computed in float64 and rounded at the end
@@ -20,7 +20,7 @@ export type PoolClsTokensOptions = {
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tensor holds NaN or infinity; the message says where
  */
 export async function poolClsTokens(cls: Tensor, options?: PoolClsTokensOptions): Promise<Tensor>;
-/** The same on the GPU that holds the tensor, and the result stays there. */
+/** The same on the GPU that holds the tensor; the result stays on the GPU. */
 export async function poolClsTokens(cls: DeviceBuffer, options?: PoolClsTokensOptions): Promise<DeviceBuffer>;
 export async function poolClsTokens(cls: Tensor | DeviceBuffer, options: PoolClsTokensOptions = {}): Promise<Placed> {
   checkObject('options', options);

@@ -17,8 +17,8 @@ export type TokenMergerCallOptions = MergeCallOptions & {
 };
 
 /**
- * {@link mergeTokens} with fixed options and scratch memory of its own, kept from call to call: for a stream of segments
- * whose memory is to be given back when the stream ends.
+ * {@link mergeTokens} with fixed options and its own scratch memory, which is reused between calls. Use it for a stream of
+ * segments, to release the scratch memory when the stream ends.
  *
  * @example
  * const merger = new TokenMerger({ heads: 16, keep: 30 });
@@ -53,7 +53,7 @@ export class TokenMerger {
   }
 
   /**
-   * Merges as {@link mergeTokens} does. Of calls that overlap, one works in the memory that is kept.
+   * Merges as {@link mergeTokens} does. If calls overlap, only one of them uses the kept memory; the others allocate their own.
    *
    * @throws as {@link mergeTokens}; LongVLMError `ERR_LONGVLM_DISPOSED` after {@link dispose}
    */
@@ -63,7 +63,7 @@ export class TokenMerger {
   }
 
   /**
-   * {@link merge} at once, while the calling thread waits.
+   * The synchronous form of {@link merge}: blocks the calling thread.
    *
    * @throws as {@link merge} does
    */
@@ -72,7 +72,7 @@ export class TokenMerger {
     return mergeOnHostSync(tokens, this.#options, options, this.#checkNative());
   }
 
-  /** Gives the scratch memory back, once calls under way have ended. Any number of times. */
+  /** Releases the scratch memory once running calls have finished. Safe to call twice. */
   dispose(): void {
     if (this.#native === undefined) return;
     binding().disposeTokenMerger({ merger: this.#native });

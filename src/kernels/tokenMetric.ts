@@ -12,9 +12,10 @@ export type TokenMetricOptions = {
 };
 
 /**
- * What {@link mergeTokens} compares tokens by: the mean of each over its heads. For {@link bipartiteSoftMatching}.
+ * The metric by which {@link mergeTokens} compares tokens: the mean of each token over its heads. Pass it to
+ * {@link bipartiteSoftMatching}.
  *
- * Runs off the JavaScript thread. Until the promise settles the tokens are being read: do not write to them.
+ * Runs off the JavaScript thread. Do not write to the tokens until the promise settles.
  *
  * @param tokens `[batch, tokens, channels]`, float32 or float16
  * @returns `[batch, tokens, channels / heads]`, computed in float64 and rounded to float32; not normalised
@@ -22,7 +23,7 @@ export type TokenMetricOptions = {
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tokens hold NaN or infinity; the message says where
  */
 export async function tokenMetric(tokens: Tensor, options: TokenMetricOptions): Promise<Float32Tensor>;
-/** The same on the GPU that holds the tokens, and the result stays there. */
+/** The same on the GPU that holds the tokens; the result stays on the GPU. */
 export async function tokenMetric(tokens: DeviceBuffer, options: TokenMetricOptions): Promise<DeviceBuffer>;
 export async function tokenMetric(tokens: Tensor | DeviceBuffer, options: TokenMetricOptions): Promise<Placed> {
   checkObject('options', options);

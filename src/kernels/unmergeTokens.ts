@@ -6,18 +6,18 @@ import { prepareSpread, type UnmergeOptions } from './matching.js';
 import { type Placed, run } from './place.js';
 
 /**
- * The way back from {@link mergeTokens}: copies each merged token, or what became of it, to every place that it came from.
+ * The inverse of {@link mergeTokens}: copies each merged token, or a value computed from it, to the positions of all tokens
+ * that were merged into it.
  *
- * Runs off the JavaScript thread. Until the promise settles the tensor and the assignment are being read: do not write
- * to them.
+ * Runs off the JavaScript thread. Do not write to the tensor and the assignment until the promise settles.
  *
  * @param merged `[segments, kept, channels]`, or `[kept, channels]` for one segment; any number of channels
- * @param assignment `segments × tokens` numbers below `kept`, as {@link mergeTokens} gave them
+ * @param assignment `segments × tokens` numbers below `kept`, from {@link mergeTokens}
  * @returns `[segments, tokens, channels]`, or `[tokens, channels]`, of the tensor's type
  * @throws TypeError or RangeError when an argument is wrong
  */
 export async function unmergeTokens(merged: Tensor, assignment: Int32Array, options?: UnmergeOptions): Promise<Tensor>;
-/** The same on a GPU, for what {@link mergeTokens} gave there. */
+/** The same on a GPU, for results of {@link mergeTokens} on that GPU. */
 export async function unmergeTokens(
   merged: DeviceBuffer,
   assignment: DeviceBuffer,
