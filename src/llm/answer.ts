@@ -1,28 +1,28 @@
-// What one asks for with a question, and what is known of the answer.
+// Options of a question, and properties of its answer.
 import { checkInteger, checkSignal, checkString, wrongType } from '../base/validate.js';
 import { checkSamplingOptions, type SamplingOptions } from './sampling.js';
 
 /** Options of `VideoChat.ask()` and `VideoChat.stream()`. */
 export type AskOptions = SamplingOptions & {
-  /** The answer ends after so many tokens. Defaults to `1024`. */
+  /** Maximum number of tokens of the answer. Defaults to `1024`. */
   maxTokens?: number;
-  /** Texts that end the answer; they are not part of it. None by default. */
+  /** Texts that end the answer. The answer does not include them. Defaults to none. */
   stop?: readonly string[];
-  /** Ends the answer early: the call rejects with `signal.reason` and the turn is forgotten. */
+  /** Aborts the answer: the call rejects with `signal.reason`, and the turn is removed from the conversation. */
   signal?: AbortSignal;
 };
 
-/** Why an answer ended; `left` when the caller left the loop over `VideoChat.stream()`. */
+/** Why an answer ended; `left` means that the caller left the loop over `VideoChat.stream()`. */
 export type StopReason = 'endOfAnswer' | 'maxTokens' | 'stop' | 'contextFull' | 'left';
 
-/** What is known of an answer beside its text. */
+/** An answer, with its token counts and timings. */
 export type Answer = {
   readonly text: string;
   readonly tokenIds: readonly number[];
   readonly stopReason: StopReason;
-  /** Tokens of the turn's own text before the answer. */
+  /** Tokens of this turn's prompt: the text before the answer. */
   readonly promptTokens: number;
-  /** Tokens that llama.cpp evaluated for this turn: the new text and the answer, never the video again. */
+  /** Tokens that llama.cpp evaluated for this turn: prompt and answer. The video is not evaluated again. */
   readonly evaluatedTokens: number;
   readonly timings: {
     /** From the call to the first token, in ms. */

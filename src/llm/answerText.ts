@@ -1,11 +1,11 @@
-// The text of an answer as its tokens come in.
+// The text of an answer while its tokens are generated.
 
-/** What turns token ids into text. */
+/** Converts token ids to text. */
 export type Detokenize = (tokens: readonly number[]) => string;
 
 /**
- * Gathers an answer's tokens and gives its text in pieces that never need to be taken back: bytes of an unfinished
- * character and what may become a stop text are held until more is known.
+ * Collects an answer's tokens and returns its text in pieces that are final. Bytes of an incomplete character, and text that
+ * may be the beginning of a stop text, are held back until the next tokens decide.
  */
 export class AnswerText {
   readonly tokens: number[] = [];
@@ -19,12 +19,12 @@ export class AnswerText {
     this.#stop = stop;
   }
 
-  /** Whether a stop text has come. */
+  /** Whether a stop text was reached. */
   get stopped(): boolean {
     return this.#stopped;
   }
 
-  /** Adds a token. @returns the text that is now certain, perhaps empty */
+  /** Adds a token. @returns the text that is now final, may be empty */
   push(token: number): string {
     this.tokens.push(token);
     const text = this.#text();
@@ -36,14 +36,14 @@ export class AnswerText {
     return this.#give(text, Math.min(completeLength(text), text.length - this.#heldByStop(text)));
   }
 
-  /** @returns what was held back, when no more tokens come */
+  /** Ends the answer. @returns the text that was held back */
   end(): string {
     if (this.#stopped) return '';
     const text = this.#text();
     return this.#give(text, text.length);
   }
 
-  /** All the text that was given. */
+  /** All text that was returned so far. */
   get text(): string {
     return this.#text().slice(0, this.#given);
   }
@@ -72,7 +72,7 @@ export class AnswerText {
   }
 }
 
-/** Length of `text` without replacement characters at its end: they stand for a character whose bytes are not all there. */
+/** Length of `text` without trailing replacement characters, which stand for a character with missing bytes. */
 function completeLength(text: string): number {
   let length = text.length;
   while (length > 0 && text[length - 1] === '\ufffd') length--;

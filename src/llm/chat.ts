@@ -17,14 +17,14 @@ import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate, sy
 export type VideoChatOptions = {
   /** Layout of the conversation. Defaults to {@link LanguageModel.defaultTemplate}. */
   template?: PromptTemplateName | PromptTemplate;
-  /** What the model is told first. Defaults to the template's own text. */
+  /** System text, the first text of the conversation; may be empty. Defaults to the template's own text. */
   system?: string;
-  /** Temperature of answers that name none. Defaults to `0.2`. */
+  /** Default temperature of answers. Defaults to `0.2`. */
   temperature?: number;
   /**
-   * Size of the context in tokens: system text, video, questions and answers together. Defaults to 4096, or to what
-   * the video, a question of 256 tokens and an answer of 1024 need where that is more; never above what the model was
-   * trained for.
+   * Size of the context in tokens: system text, video, questions and answers together. Defaults to 4096, or more if the
+   * video, a question of 256 tokens and an answer of 1024 tokens need more; but at most the size that the model was trained
+   * for.
    */
   contextSize?: number;
   signal?: AbortSignal;
@@ -40,15 +40,15 @@ export class VideoChat {
   readonly #temperature: number;
   readonly #context: LlamaContext;
   readonly #sequence: LlamaContextSequence;
-  /** Evaluated with the next question: the end of an answer that was cut before its last token was. */
+  /** The last token of an answer that was cut off. It is evaluated together with the next question. */
   #pending: Token[] = [];
   #turns = 0;
-  /** Where the first question begins: behind the video. */
+  /** Position of the first question, after the video. */
   #questionsFrom = 0;
   #lastAnswer: Answer | undefined;
-  /** Settles when the turn before has left the sequence: turns take their place in order. */
+  /** Settles when the previous turn has released the sequence. Turns are processed in order. */
   #idle: Promise<void> = Promise.resolve();
-  /** The step of llama.cpp that is being waited for. */
+  /** The current step of llama.cpp. */
   #inFlight: Promise<unknown> = Promise.resolve();
   readonly #closing = new AbortController();
   #disposing: Promise<void> | undefined;
@@ -78,7 +78,7 @@ export class VideoChat {
   /**
    * Evaluates the system text and the video.
    * @param video [tokens, width] embeddings, the projector's output
-   * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when the video is not as wide as the language model,
+   * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when the video's width is not the language model's,
    *   `ERR_LONGVLM_CONTEXT_FULL` when it does not fit into the context, `ERR_LONGVLM_UNSUPPORTED` when the layout, such as the
    *   chat template in the model's file, cannot be used
    */
@@ -122,7 +122,7 @@ export class VideoChat {
       });
       chat.#questionsFrom = chat.usedTokens;
     } catch (error) {
-      // An abort rejects at once; the step in flight ends on its own before the context goes.
+      // An abort rejects at once; the context is disposed later, when the current step has finished.
       const disposed = chat.dispose();
       if (signal?.aborted) disposed.catch(() => {});
       else await disposed;
@@ -132,8 +132,8 @@ export class VideoChat {
   }
 
   /**
-   * Tokens of context that one question and an answer of `maxTokens` about a video of `videoTokens` tokens need, at
-   * most what the model was trained for: the answer is cut there.
+   * Context size in tokens for a video of `videoTokens` tokens, one question and an answer of `maxTokens`. At most the size
+   * that the model was trained for: a longer answer is cut off there.
    */
   static requiredContextSize(
     model: LanguageModel,
@@ -146,7 +146,7 @@ export class VideoChat {
   }
 
   /**
-   * Finds out whether a question about a video of `videoTokens` tokens fits, before the video is encoded.
+   * Checks, before a video is encoded, that a question about its `videoTokens` tokens fits into the context.
    * @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` when it does not, `ERR_LONGVLM_UNSUPPORTED` when the layout, such as the
    *   chat template in the model's file, cannot be used
    */
@@ -167,21 +167,21 @@ export class VideoChat {
     return this.#sequence.contextSize;
   }
 
-  /** Tokens of the context in use. */
+  /** Number of used tokens of the context. */
   get usedTokens(): number {
     return this.#sequence.nextTokenIndex;
   }
 
-  /** What is known of the last answer that was not aborted. */
+  /** The last answer that was not aborted. */
   get lastAnswer(): Answer | undefined {
     return this.#lastAnswer;
   }
 
   /**
-   * Asks and waits for the whole answer.
-   * @param options `onText` is called with each piece of text as it comes
+   * Asks a question and waits for the whole answer.
+   * @param options `onText` is called with each piece of text as it is generated
    * @returns the answer's text
-   * @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` when the question does not fit into what is left of the context
+   * @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` when the question does not fit into the rest of the context
    */
   async ask(question: string, options: AskOptions & { onText?: (text: string) => void } = {}): Promise<string> {
     const { onText } = options;
@@ -195,8 +195,8 @@ export class VideoChat {
   }
 
   /**
-   * Asks and gives the answer's text in pieces as it comes. Leaving the loop early ends the answer there; the
-   * conversation can go on. Turns of one chat that are started together are answered in order.
+   * Asks a question and yields the answer's text in pieces as it is generated. Leaving the loop early ends the answer; the
+   * conversation can continue. Concurrent turns of one chat are answered in order.
    * @throws what {@link ask} throws
    */
   stream(question: string, options: AskOptions = {}): AsyncGenerator<string, void, void> {
@@ -206,17 +206,17 @@ export class VideoChat {
   }
 
   /**
-   * Whether {@link reset} can be used: not with a language model whose state cannot be taken back to where it was, as that
-   * of recurrent models and of sliding windows cannot. Start a new chat instead.
+   * Whether {@link reset} is supported. It is not for language models whose state cannot be restored: recurrent models, and
+   * models with a sliding window. Start a new chat instead.
    */
   get canReset(): boolean {
     return !this.#sequence.needsCheckpoints;
   }
 
   /**
-   * Forgets every turn, once those that are under way have ended: the next question is the first of a conversation of its
-   * own. The video stays evaluated, so this takes no time.
-   * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` where {@link canReset} is false, `ERR_LONGVLM_DISPOSED`
+   * Removes all turns, once running turns have ended: the next question starts a new conversation. The video stays evaluated,
+   * so this is fast.
+   * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` if {@link canReset} is false, `ERR_LONGVLM_DISPOSED`
    */
   async reset(): Promise<void> {
     const release = await this.#begin(undefined);
@@ -247,7 +247,7 @@ export class VideoChat {
     let evaluating: ReturnType<LlamaContextSequence['evaluate']> | undefined;
     let promptTokens = 0;
     let firstToken = 0;
-    /** Set wherever the turn may end and be kept. */
+    /** Set when the turn ends and stays in the conversation; undefined when it failed and is removed. */
     let stopReason: StopReason | undefined;
     try {
       const tokens = this.#questionTokens(question);
@@ -281,7 +281,7 @@ export class VideoChat {
       throw asLongVLMError(error, signal);
     } finally {
       if (stopReason !== undefined) {
-        // A token is evaluated only when the next one is asked for; the last one waits for the next question.
+        // A token is evaluated only when the next one is requested; the last one is evaluated with the next question.
         this.#pending = stopReason === 'endOfAnswer' ? [] : (answer.tokens.slice(-1) as Token[]);
         this.#turns++;
         const used = sequence.tokenMeter.diff(before.meter);
@@ -294,14 +294,14 @@ export class VideoChat {
           timings: { firstToken, total: performance.now() - started },
         };
       }
-      // An abort rejects at once; the step in flight ends on its own before the next turn has the sequence.
+      // An abort rejects at once; the next turn gets the sequence only when the current step has finished.
       const ended = this.#end(evaluating, stopReason === undefined ? before.index : undefined).finally(release);
       if (stopReason !== undefined) await ended;
       else ended.catch(() => {});
     }
   }
 
-  /** Waits for the turn before. @returns what lets the next one go on */
+  /** Waits for the previous turn. @returns a function that starts the next one */
   async #begin(signal: AbortSignal | undefined): Promise<() => void> {
     const before = this.#idle;
     let release!: () => void;
@@ -318,7 +318,7 @@ export class VideoChat {
     return release;
   }
 
-  /** Lets the evaluation end and, given a place, forgets all that was evaluated from there on. */
+  /** Ends the evaluation. If a position is given, everything from there on is removed from the sequence. */
   async #end(
     evaluating: ReturnType<LlamaContextSequence['evaluate']> | undefined,
     rollbackTo: number | undefined,

@@ -1,13 +1,13 @@
-// How large a conversation's context is, and what fits into it.
+// Size of a conversation's context, and errors when it is full.
 import { LongVLMError } from '../base/errors.js';
 import type { LanguageModel } from './model.js';
 import { tokensOfFirstTurn } from './prompt.js';
 import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate, systemText } from './templates.js';
 
-/** Tokens of an answer when nothing else is said, as the reference has it. */
+/** Default limit of an answer in tokens, as in the reference implementation. */
 export const defaultMaxTokens = 1024;
 
-/** Tokens up to where the first answer begins. */
+/** Number of tokens before the first answer. */
 export function promptLength(
   model: LanguageModel,
   videoTokens: number,
@@ -19,12 +19,12 @@ export function promptLength(
   return before.length + videoTokens + after.length;
 }
 
-/** Size of a chat's context when nothing else is said; `fixed` tokens come before the first question. */
+/** Default size of a chat's context; `fixed` tokens come before the first question. */
 export function defaultContextSize(model: LanguageModel, fixed: number): number {
   return Math.min(model.trainContextSize, Math.max(4096, fixed + 256 + defaultMaxTokens));
 }
 
-/** That something does not fit: `wanted` tokens into the `room` that is left, where these are known. */
+/** The error for a full context: `wanted` tokens do not fit into the remaining `room`, if these are known. */
 export function contextFull(contextSize: number, wanted?: number, room?: number): LongVLMError {
   const what = wanted === undefined ? 'The conversation does' : `The prompt's ${wanted} tokens do`;
   const where = room === undefined ? '' : `the ${Math.max(0, room)} free places of `;

@@ -1,5 +1,5 @@
-// The one TypeScript file that knows the inside of node-llama-cpp. It has no input embeddings of its own, so they are
-// put into its sequence here, the way its own evaluation would: under the same locks, leaving the same state behind.
+// The only TypeScript file that depends on internals of node-llama-cpp. node-llama-cpp cannot evaluate input embeddings, so
+// this file adds them to its sequence as its own evaluation would: under the same locks, and leaving the same state.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
@@ -15,7 +15,7 @@ const supportedRelease = '3.22.1';
 type Lock = { dispose(): void };
 type Locks = { acquireLock(scope: readonly [object, string], signal?: AbortSignal): Promise<Lock> };
 
-/** What of a sequence is used here beside its public members. */
+/** The private members of a sequence that are used here. */
 type SequenceInside = LlamaContextSequence & {
   _sequenceId: number;
   _nextTokenIndex: number;
@@ -30,7 +30,7 @@ type SequenceInside = LlamaContextSequence & {
 
 let inside: Promise<Locks> | undefined;
 
-/** node-llama-cpp's own instance of its lock library, after a check that it is the supported release. */
+/** Loads node-llama-cpp's instance of its lock library, after a check of its release. */
 function loadInside(): Promise<Locks> {
   inside ??= (async () => {
     const entry = createRequire(import.meta.url).resolve('node-llama-cpp');
@@ -56,20 +56,21 @@ export type EvaluateEmbeddingsOptions = {
    * evaluated. Defaults to the model's beginning-of-sequence token, else `0`.
    */
   placeholder?: number;
-  /** Ends the evaluation early; the sequence is then as it was before. */
+  /** Aborts the evaluation; the sequence is restored to its state before the call. */
   signal?: AbortSignal;
 };
 
 /**
- * Evaluates input embeddings in a live sequence of node-llama-cpp, after what it holds already, as if they were the
- * embeddings of so many tokens. All that builds on the sequence (evaluation, sampling, grammar, saving) goes on from
- * there. Erase only ranges behind the embeddings: they cannot be evaluated again from their placeholders.
+ * Appends input embeddings to a sequence of node-llama-cpp and evaluates them, as if they were the embeddings of tokens. All
+ * features of the sequence (evaluation, sampling, grammar, saving) continue from there. Only erase ranges after the
+ * embeddings: embeddings cannot be evaluated again from their placeholder tokens.
  *
  * @param sequence a sequence of a context of node-llama-cpp
- * @param embeddings [tokens, width] float32 or float16, `width` being the model's embedding width; float32 is read in
- *   place and must not be written meanwhile
- * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` for NaN or infinity, `ERR_LONGVLM_MISMATCH` for another width than the model's, `ERR_LONGVLM_CONTEXT_FULL` when the
- *   sequence has no room for them, `ERR_LONGVLM_UNSUPPORTED` for another release of node-llama-cpp than the pinned one
+ * @param embeddings [tokens, width] float32 or float16, where `width` is the model's embedding width. Float32 is read in place:
+ *   do not write to it until the promise settles
+ * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` for NaN or infinity, `ERR_LONGVLM_MISMATCH` if the width is not the model's,
+ *   `ERR_LONGVLM_CONTEXT_FULL` if the embeddings do not fit into the sequence, `ERR_LONGVLM_UNSUPPORTED` if the installed
+ *   node-llama-cpp is not the supported release
  * @example
  * ```ts
  * await evaluateEmbeddings(sequence, { type: 'float32', data, dims: [305, 4096] });
@@ -104,7 +105,7 @@ export async function evaluateEmbeddings(
   const values = toFloat32(embeddings);
   // One NaN would spread over every later token of the sequence.
   checkFinite('The tensor of embeddings', values, 'Check the features and the projector that it comes from.');
-  // The order of node-llama-cpp's own evaluation: the sequence first, then its context, whose lock one decode holds.
+  // Lock in the order of node-llama-cpp's own evaluation: first the sequence, then its context, which a decode locks.
   const locks: Lock[] = [];
   try {
     locks.push(await acquireLock([held._lock, 'evaluate'], signal));
@@ -139,7 +140,7 @@ async function evaluate(
     });
     cancel = () => task.cancel();
     signal?.addEventListener('abort', cancel);
-    // An abort that comes after the last embedding changes nothing: the sequence holds them, and says so.
+    // An abort after the last embedding has no effect: all embeddings are evaluated and recorded in the sequence.
     await task.promise;
   } catch (error) {
     signal?.throwIfAborted();

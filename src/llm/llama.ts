@@ -1,8 +1,8 @@
-// llama.cpp itself, started once for each device and kept: its instances share one log, which the end of any would close.
+// Starts llama.cpp once for each device, and never disposes it: instances share one log, which disposing any would close.
 import type { Llama } from 'node-llama-cpp';
 import { LongVLMError, messageOf } from '../base/errors.js';
 
-/** Where the language model runs. `auto` takes the best GPU that llama.cpp can use here, else the CPU. */
+/** The language model's device. `auto` is the best GPU that llama.cpp can use on this machine, else the CPU. */
 export type LanguageModelDevice = 'auto' | 'cpu' | 'cuda' | 'vulkan' | 'metal';
 
 /** The names of {@link LanguageModelDevice}. */
@@ -38,7 +38,7 @@ async function start(device: LanguageModelDevice): Promise<Llama> {
       build: 'never',
       skipDownload: true,
       progressLogs: false,
-      // No limit of its own, which is four at least: threads beyond the cores wait for each other, spinning.
+      // 0: no limit here. The default limit is at least 4, and threads beyond the number of cores spin while they wait.
       maxThreads: 0,
       logLevel: LlamaLogLevel.error,
       logger: (_level, message) => {
@@ -49,12 +49,12 @@ async function start(device: LanguageModelDevice): Promise<Llama> {
     throw cannotStart(error instanceof NoBinaryFoundError ? noBinary : messageOf(error), error);
   }
   if (device === 'auto' || (llama.gpu || 'cpu') === device) return llama;
-  // Of a GPU that its platform does not know node-llama-cpp makes the CPU.
+  // For a GPU that the platform does not support, node-llama-cpp silently uses the CPU.
   await llama.dispose();
   throw cannotStart(noBinary);
 }
 
-/** Runs `work`; when it fails, `explain` gets what llama.cpp logged as errors meanwhile, and its error is thrown. */
+/** Runs `work`. If it fails, `explain` is called with the errors that llama.cpp logged meanwhile, and returns the error to throw. */
 export async function withErrorLog<T>(
   work: () => Promise<T>,
   explain: (lines: readonly string[], error: unknown) => Error,
@@ -64,7 +64,7 @@ export async function withErrorLog<T>(
   try {
     return await work();
   } catch (error) {
-    // The log comes from another thread, a little later.
+    // The log arrives from another thread, slightly later.
     await new Promise((resolve) => setTimeout(resolve, 20));
     throw explain(
       lines.flatMap((text) => text.split('\n')),

@@ -13,15 +13,15 @@ type NodeLlamaCpp = typeof import('node-llama-cpp');
 export type LanguageModelOptions = {
   /** Path of a GGUF file. */
   path: string;
-  /** Defaults to `auto`. */
+  /** Where the model runs. Defaults to `auto`. */
   device?: LanguageModelDevice;
   /** How many layers run on the GPU. Defaults to as many as fit. */
   gpuLayers?: number;
   /** Threads on the CPU. Defaults to the machine's physical cores. */
   threads?: number;
-  /** Reads the vocabulary alone; the first conversation loads the rest. Defaults to `false`. */
+  /** Loads only the vocabulary; the first conversation loads the weights. Defaults to `false`. */
   lazy?: boolean;
-  /** Called with the share that is loaded. */
+  /** Called with the loaded share, from 0 to 1. */
   onProgress?: OnProgress;
   signal?: AbortSignal;
 };
@@ -34,7 +34,7 @@ export class LanguageModel {
   readonly width: number;
   /** The longest context that the model was trained for, in tokens. */
   readonly trainContextSize: number;
-  /** Layout of conversations that name none: the chat template in the file, where it has one, else `long_vlm_v1`. */
+  /** Default layout of conversations: the chat template in the file if it has one, else `long_vlm_v1`. */
   readonly defaultTemplate: 'chat_template' | 'long_vlm_v1';
   /** @internal */
   readonly threads: number;
@@ -70,7 +70,7 @@ export class LanguageModel {
   }
 
   /**
-   * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be read, `ERR_LONGVLM_WEIGHTS` when it is not a whole
+   * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be read, `ERR_LONGVLM_WEIGHTS` when it is not a complete
    *   GGUF file, `ERR_LONGVLM_UNSUPPORTED` when it holds no language model, `ERR_LONGVLM_LLM` when llama.cpp fails
    */
   static async load(options: LanguageModelOptions): Promise<LanguageModel> {
@@ -110,14 +110,14 @@ export class LanguageModel {
     return languageModel;
   }
 
-  /** What llama.cpp made of the file; of a lazy one the vocabulary alone, until {@link loadWhole}. @internal */
+  /** The loaded model; if lazy, only its vocabulary until {@link loadWhole}. @internal */
   get model(): LlamaModel {
     return this.#model;
   }
 
   /**
-   * Loads what a lazy one left out. An abort does not keep it from the next caller.
-   * @throws what {@link load} throws; `ERR_LONGVLM_DISPOSED`; `signal.reason`
+   * Loads the weights of a lazy model. An abort by one caller does not affect later callers.
+   * @throws as {@link load}; `ERR_LONGVLM_DISPOSED`; `signal.reason`
    * @internal
    */
   async loadWhole(signal: AbortSignal | undefined): Promise<void> {
@@ -129,7 +129,7 @@ export class LanguageModel {
         await vocabulary.dispose();
       },
       (error: unknown) => {
-        // The next caller may try again.
+        // The next caller retries.
         this.#whole = undefined;
         throw error;
       },
@@ -137,7 +137,7 @@ export class LanguageModel {
     return raceAbort(this.#whole, signal);
   }
 
-  /** What llama.cpp computes on: `cpu`, `cuda`, `vulkan` or `metal`. */
+  /** The device that llama.cpp uses: `cpu`, `cuda`, `vulkan` or `metal`. */
   get device(): string {
     return this.llama.gpu || 'cpu';
   }
@@ -147,12 +147,12 @@ export class LanguageModel {
     return this.model.gpuLayers;
   }
 
-  /** Name of the model, as its file says. */
+  /** Name of the model, from its file. */
   get name(): string {
     return this.model.fileInfo.metadata.general?.name ?? path.basename(this.path);
   }
 
-  /** What lays out conversations as the chat template in the file does. @throws where that is broken @internal */
+  /** Lays out conversations by the chat template in the file. @throws if the template is broken @internal */
   get chatWrapper(): ChatWrapper {
     this.#chatWrapper ??= this.nodeLlamaCpp.resolveChatWrapper(this.model, {
       fallbackToOtherWrappersOnJinjaError: false,
@@ -160,12 +160,12 @@ export class LanguageModel {
     return this.#chatWrapper;
   }
 
-  /** The ids of a text in which nothing is read as a special token. */
+  /** Tokenises a text; special tokens in it are treated as plain text. */
   tokenize(text: string): number[] {
     return this.model.tokenize(text);
   }
 
-  /** The id of a special token with that text, if the vocabulary has it. */
+  /** The id of the special token with that text; undefined if the vocabulary lacks it. */
   specialToken(text: string): number | undefined {
     const tokens = this.model.tokenize(text, true);
     return tokens.length === 1 && this.model.detokenize(tokens, true) === text ? tokens[0] : undefined;
@@ -180,7 +180,7 @@ export class LanguageModel {
     if (this.disposed) throw disposedError();
   }
 
-  /** Frees the model and all that was made from it. Safe to call twice. */
+  /** Frees the model and its contexts. Safe to call twice. */
   dispose(): Promise<void> {
     this.#disposing ??= (async () => {
       this.#disposal.abort(disposedError());
@@ -196,8 +196,8 @@ export class LanguageModel {
 }
 
 /**
- * Loads with reports of the share, the last of which is `1`. Those of llama.cpp come from another thread, and may come after
- * the end: they are dropped then.
+ * Loads a model with progress reports; the last one is `1`. llama.cpp reports from another thread, possibly after loading has
+ * finished: late reports are dropped.
  */
 async function reportingLoad(
   onProgress: OnProgress | undefined,

@@ -1,25 +1,25 @@
-// From the pieces of a layout to tokens. A question is tokenised without special tokens: one that spells out a special
-// token cannot end the video or the turn.
+// Converts the pieces of a layout to tokens. Questions are tokenised without special tokens, so a question that contains the
+// text of a special token cannot end the video or the turn.
 import type { Token } from 'node-llama-cpp';
 import { LongVLMError } from '../base/errors.js';
 import { wrongType } from '../base/validate.js';
 import type { LanguageModel } from './model.js';
 import type { PromptLayout, PromptPiece } from './promptLayout.js';
 
-/** The tokens of a first turn around the video's. */
+/** The text tokens of a first turn, before and after the video. */
 export type FirstTurn = {
-  /** From the beginning of the sequence to the video; the same for every question. */
+  /** From the start of the sequence to the video; the same for every question. */
   readonly before: Token[];
-  /** From the video to where the first answer begins. */
+  /** From the video to the start of the first answer. */
   readonly after: Token[];
 };
 
-/** Layouts that were seen to keep the question behind the video. */
+/** Layouts that passed the check that no piece before the video depends on the question. */
 const sound = new WeakSet<PromptLayout>();
 
 /**
- * @param question whatever stands for it, while there is none yet
- * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a layout that gives something else than a video between texts, or whose
+ * @param question the question, or any placeholder while there is none yet
+ * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a layout that does not return exactly one video between texts, or whose
  *   chat template cannot be used
  */
 export function tokensOfFirstTurn(
@@ -41,14 +41,14 @@ export function tokensOfFirstTurn(
   return { before: tokens, after: tokensOf(model, layout, after) };
 }
 
-/** From the end of the answer before to where the next one begins. @throws as {@link tokensOfFirstTurn} */
+/** From the end of the previous answer to the start of the next one. @throws as {@link tokensOfFirstTurn} */
 export function tokensOfNextTurn(model: LanguageModel, layout: PromptLayout, question: string): Token[] {
   return tokensOf(model, layout, layout.nextTurn({ question }, model));
 }
 
 const isVideo = (piece: PromptPiece) => typeof piece === 'object' && 'video' in piece;
 
-/** The pieces before the video and behind it. */
+/** The pieces before and after the video. */
 function aroundVideo(layout: PromptLayout, pieces: readonly PromptPiece[]): [PromptPiece[], PromptPiece[]] {
   const at = pieces.findIndex(isVideo);
   if (at < 0) throw unusable(layout, 'has no video in its first turn', 'into it once');
@@ -86,7 +86,7 @@ function tokensOfPiece(
   return wrongType(`a piece of the prompt layout ${layout.name}`, 'text, special, endOfAnswer, tokens or video', piece);
 }
 
-/** @param place where the video or the question belongs */
+/** @param place where the video or the question must be */
 function unusable({ name }: PromptLayout, cause: string, place: string): LongVLMError {
   return new LongVLMError(
     'ERR_LONGVLM_UNSUPPORTED',

@@ -3,8 +3,8 @@ import type { LanguageModel } from './model.js';
 /**
  * A piece of a prompt.
  *
- * - text, in which nothing is read as a special token. Texts next to each other are one text
- * - `special`: a special token by its text, left out where the vocabulary lacks it
+ * - text: special tokens in it are treated as plain text. Adjacent texts are joined before they are tokenised
+ * - `special`: a special token by its text; omitted if the vocabulary lacks it
  * - `endOfAnswer`: the token with which the model ends an answer
  * - `tokens`: token ids of the model
  * - `video`: the tokens of the video
@@ -17,8 +17,8 @@ export type PromptPiece =
   | { readonly video: 'all' };
 
 /**
- * How a conversation about a video is laid out for the language model. What begins the sequence for the model
- * (`<s>`) is put before the first piece, unless it is there.
+ * How a conversation about a video is laid out for the language model. The model's beginning-of-sequence token (`<s>`) is
+ * added before the first piece, unless it is already there.
  *
  * @example
  * ```ts
@@ -31,15 +31,15 @@ export type PromptPiece =
  * ```
  */
 export interface PromptLayout {
-  /** Tells this layout from all others. */
+  /** Unique name of the layout. */
   readonly name: string;
-  /** What the model is told first where the caller says nothing; may be empty. */
+  /** Default system text; may be empty. */
   readonly system: string;
   /**
-   * From the beginning of the conversation to where the first answer begins. The video is in it once, and no piece before
-   * the video depends on the question: these are evaluated before there is one.
+   * The pieces from the start of the conversation to the start of the first answer. They contain the video exactly once. The
+   * pieces before the video must not depend on the question, because they are evaluated before it is asked.
    */
   firstTurn(turn: { readonly system: string; readonly question: string }, model: LanguageModel): readonly PromptPiece[];
-  /** From the end of the answer before to where the next one begins. */
+  /** The pieces from the end of the previous answer to the start of the next one. */
   nextTurn(turn: { readonly question: string }, model: LanguageModel): readonly PromptPiece[];
 }

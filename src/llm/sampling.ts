@@ -1,10 +1,10 @@
-// How an answer is sampled: our options, checked, in node-llama-cpp's terms.
+// Checks sampling options and converts them to node-llama-cpp's.
 import type { Llama, LlamaGrammar, LlamaModel, SequenceEvaluateOptions, Token } from 'node-llama-cpp';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { checkInteger, checkNumber, checkObject, checkString, wrongType } from '../base/validate.js';
 import { withErrorLog } from './llama.js';
 
-/** Temperature when nothing else is said, as the reference has it. */
+/** Default temperature, as in the reference implementation. */
 export const defaultTemperature = 0.2;
 
 /** How the next token is chosen. Names and meanings are node-llama-cpp's. */
@@ -17,22 +17,22 @@ export type SamplingOptions = {
   topP?: number;
   /** Tokens below this share of the most likely token's probability are left out. Defaults to `0`. */
   minP?: number;
-  /** Makes sampling repeatable. Defaults to the time. */
+  /** Seed that makes sampling repeatable. Defaults to the current time. */
   seed?: number;
-  /** Lowers the probability of tokens that the answer already holds. Off by default. */
+  /** Lowers the probability of tokens that are already in the answer. Off by default. */
   repeatPenalty?: {
-    /** How strongly. Defaults to `1.1`. */
+    /** Strength of the penalty. Defaults to `1.1`. */
     penalty?: number;
-    /** How many of the last tokens count. Defaults to `64`. */
+    /** How many of the last tokens are considered. Defaults to `64`. */
     lastTokens?: number;
     frequencyPenalty?: number;
     presencePenalty?: number;
   };
   /** DRY: penalises repeating a sequence of tokens. Off by default. */
   dryRepeatPenalty?: { strength: number; base?: number; allowedLength?: number; lastTokens?: number | null };
-  /** XTC: sometimes leaves the most likely tokens out. Off by default. */
+  /** XTC: randomly excludes the most likely tokens. Off by default. */
   xtc?: { probability: number; threshold: number };
-  /** Restricts the answer: a GBNF grammar, or a JSON schema that the answer follows. Free text by default. */
+  /** Restricts the answer to a GBNF grammar or a JSON schema. Free text by default. */
   grammar?: string | { readonly jsonSchema: object };
 };
 

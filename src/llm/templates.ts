@@ -1,15 +1,15 @@
-// The layouts that are known by name.
+// The registry of layouts by name.
 import { checkFunction, checkObject, checkOneOf, checkString, wrongType, wrongValue } from '../base/validate.js';
 import { chatTemplate } from './layouts/chatTemplate.js';
 import { longVlmV1, type VicunaTemplate, vicunaLayout, vicunaV11 } from './layouts/vicuna.js';
 import type { PromptLayout } from './promptLayout.js';
 
-/** How a conversation about a video is laid out: in Vicuna's way with words of your own, or in a way of your own. */
+/** How a conversation about a video is laid out: Vicuna's layout with your own words, or your own layout. */
 export type PromptTemplate = VicunaTemplate | PromptLayout;
 
 /**
- * The name of a layout: a built-in one, of which `chat_template` is that in the language model's own file, or one that was
- * added by {@link registerPromptTemplate}.
+ * The name of a layout: a built-in one, or one that was added by {@link registerPromptTemplate}. `chat_template` is the chat
+ * template in the language model's file.
  */
 export type PromptTemplateName = 'long_vlm_v1' | 'vicuna_v1_1' | 'chat_template' | (string & {});
 
@@ -22,8 +22,8 @@ export const promptTemplateNames: readonly PromptTemplateName[] = names;
 for (const layout of [longVlmV1, vicunaV11, chatTemplate]) registerPromptTemplate(layout);
 
 /**
- * Makes a layout known by its name, wherever a template is named.
- * @throws TypeError for what is no layout; RangeError for a name that is taken by another
+ * Adds a layout, which can then be used by its name wherever a template is given.
+ * @throws TypeError if `layout` is not a layout; RangeError if another layout has the same name
  */
 export function registerPromptTemplate(layout: PromptLayout): void {
   const { name } = checkLayout('layout', layout);
@@ -35,8 +35,8 @@ export function registerPromptTemplate(layout: PromptLayout): void {
 }
 
 /**
- * The layout of that name, or the given one checked.
- * @throws TypeError or RangeError for anything else
+ * Returns the layout with that name, or the given layout after a check.
+ * @throws TypeError or RangeError for an unknown name or an invalid layout
  */
 export function resolvePromptTemplate(template: PromptTemplateName | PromptTemplate): PromptLayout {
   if (typeof template === 'string') return layouts.get(checkOneOf('template', template, names))!;
@@ -54,8 +54,8 @@ function checkLayout(name: string, layout: PromptLayout): PromptLayout {
 }
 
 /**
- * What the model is told first: the given text, which may be empty, or the layout's own.
- * @throws TypeError when it is no text
+ * The system text: the given one, which may be empty, or the layout's default.
+ * @throws TypeError when `system` is not a string
  */
 export function systemText(layout: PromptLayout, system: string | undefined): string {
   if (system === undefined) return layout.system;

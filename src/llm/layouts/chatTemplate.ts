@@ -1,10 +1,10 @@
-// A prompt laid out by the chat template in the model's own file, through node-llama-cpp's chat wrappers.
+// Lays out a prompt by the chat template in the model's file, through node-llama-cpp's chat wrappers.
 import type { ChatHistoryItem, LlamaText, Token } from 'node-llama-cpp';
 import { LongVLMError, messageOf } from '../../base/errors.js';
 import type { LanguageModel } from '../model.js';
 import type { PromptLayout } from '../promptLayout.js';
 
-// Stands in for the video, or for an answer, while a conversation is rendered; characters of private use, in nobody's text.
+// Placeholder for the video or an answer while a conversation is rendered. Private-use characters do not occur in normal text.
 const mark = '\uE000\uE001\uE000';
 
 /** The chat template in the model's own file: the video opens the user's first turn. */
@@ -23,7 +23,7 @@ export const chatTemplate: PromptLayout = {
   },
 };
 
-/** A conversation in tokens, up to where the model's next answer begins: what stands before the mark and behind it. */
+/** The tokens of a conversation before and after the mark, up to the start of the model's next answer. */
 function aroundMark(model: LanguageModel, turns: readonly ChatHistoryItem[]): [Token[], Token[]] {
   const [before, after] = split(model, render(model, turns));
   const { tokenizer } = model.model;
@@ -34,8 +34,8 @@ const systemTurn = (text: string): ChatHistoryItem[] => (text === '' ? [] : [{ t
 const userTurn = (text: string): ChatHistoryItem => ({ type: 'user', text });
 
 /**
- * A conversation, up to where the model's next answer begins.
- * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a template that is broken or asks for more than a conversation
+ * Renders a conversation up to the start of the model's next answer.
+ * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a template that is broken or needs other inputs than a conversation
  */
 function render(model: LanguageModel, turns: readonly ChatHistoryItem[]): LlamaText {
   const chatHistory: ChatHistoryItem[] = [...turns, { type: 'model', response: [''] }];
@@ -50,13 +50,13 @@ function render(model: LanguageModel, turns: readonly ChatHistoryItem[]): LlamaT
   }
 }
 
-/** The reason within what node-llama-cpp says of a template, on one line. */
+/** Extracts the reason from node-llama-cpp's error about a template, as one line. */
 function reasonIn(message: string): string {
   const [line = ''] = message.replace(/^The provided Jinja template [^:]*: (\w*Error: )?/, '').split('\n');
   return line.replace(/\.? Inspect the Jinja template .*$/, '');
 }
 
-/** What stands before the mark and behind it. */
+/** Splits a rendered text at the mark. */
 function split(model: LanguageModel, text: LlamaText): [LlamaText, LlamaText] {
   const { LlamaText: newText, SpecialTokensText } = model.nodeLlamaCpp;
   const [before, after]: [LlamaText['values'][number][], LlamaText['values'][number][]] = [[], []];

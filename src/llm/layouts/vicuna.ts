@@ -1,18 +1,18 @@
-// Vicuna's way: "SYSTEM USER: <video>\nQUESTION ASSISTANT:", with other words by other templates.
+// Vicuna's layout, "SYSTEM USER: <video>\nQUESTION ASSISTANT:"; templates replace its words.
 import * as v from 'valibot';
 import { nonEmptyString, parse } from '../../base/schema.js';
 import type { PromptLayout, PromptPiece } from '../promptLayout.js';
 
-/** The words of a conversation that is laid out in Vicuna's way. */
+/** The words of a conversation in Vicuna's layout. */
 export type VicunaTemplate = {
   readonly name: string;
-  /** What the model is told first. */
+  /** Default system text, the first text of the conversation; may be empty. */
   readonly system: string;
   readonly user: string;
   readonly assistant: string;
   /** Between the system text and the first turn, and between a question and its answer. */
   readonly separator: string;
-  /** The special tokens around the video; a vocabulary without them goes without. */
+  /** The special tokens around the video; omitted if the vocabulary lacks them. */
   readonly videoStart: string;
   readonly videoEnd: string;
 };
@@ -27,12 +27,12 @@ const schema = v.object({
   videoEnd: nonEmptyString,
 });
 
-/** @throws TypeError or RangeError for a template that is not whole */
+/** @throws TypeError or RangeError for an incomplete template */
 export function vicunaLayout(template: VicunaTemplate): PromptLayout & VicunaTemplate {
   return { ...parse(schema, template, 'template', 'template.'), firstTurn, nextTurn };
 }
 
-// The words are read from `this`, so that a copy of a layout with other words is one, too.
+// The words are read from `this`, so that a copy of a layout with other words works as well.
 function firstTurn(this: VicunaTemplate, { system, question }: { system: string; question: string }): PromptPiece[] {
   const { user, assistant, separator, videoStart, videoEnd } = this;
   return [
@@ -65,7 +65,7 @@ export const longVlmV1 = vicunaLayout({
   ...words,
 });
 
-/** Vicuna's own, which LLaVA has, too. */
+/** Vicuna's layout, which LLaVA also uses. */
 export const vicunaV11 = vicunaLayout({
   name: 'vicuna_v1_1',
   system:
