@@ -1,4 +1,4 @@
-// What models are, for people and logs.
+// Describes loaded models, for people and logs.
 import path from 'node:path';
 import { type PromptTemplate, resolvePromptTemplate } from '../llm/templates.js';
 import type { VisionPrecision } from '../tower/precision.js';
@@ -6,28 +6,28 @@ import { disposeModels, type LoadedModels, loadModels } from './loadModels.js';
 import { checkOptions, type LongVLMOptions, type SettledOptions } from './options.js';
 import { resolveModels } from './resolve.js';
 
-/** What models are and where they run. */
+/** Properties of loaded models, and where they run. */
 export type ModelsDescription = {
   readonly vision: {
     readonly path: string;
     readonly identity: string;
-    /** ONNX Runtime's execution provider; left out while the tower is not started, see `LongVLMOptions.lazy`. */
+    /** ONNX Runtime's execution provider; undefined while the tower is not started, see `LongVLMOptions.lazy`. */
     readonly device?: string;
-    /** What its linear layers are computed in. */
+    /** Precision of the tower's linear layers. */
     readonly precision: VisionPrecision;
     readonly imageSize: number;
     readonly channels: number;
     readonly patches: number;
-    /** Hidden states with a class token: the most that `globalLayers` can be. */
+    /** Hidden states with a class token: the maximum of `globalLayers`. */
     readonly summaries: number;
-    /** What the tower's family has to say beside: for CLIP `patchSize`, `layers`, `heads`, `patchLayer` and perhaps a `note`. */
+    /** Further properties by the tower's family: for CLIP `patchSize`, `layers`, `heads`, `patchLayer`, and an optional `note`. */
     readonly [detail: string]: number | string | undefined;
   };
   readonly projector?: {
     readonly path: string;
     readonly identity: string;
     readonly kind: string;
-    /** Left out while it is not started. */
+    /** ONNX Runtime's execution provider; undefined while the projector is not started. */
     readonly device?: string;
     readonly inChannels: number;
     readonly outChannels: number;
@@ -35,23 +35,23 @@ export type ModelsDescription = {
   readonly llm?: {
     readonly path: string;
     readonly name: string;
-    /** What llama.cpp computes on: `cpu`, `cuda`, `vulkan` or `metal`. */
+    /** The device that llama.cpp uses: `cpu`, `cuda`, `vulkan` or `metal`. */
     readonly device: string;
-    /** Layers that are on the GPU. */
+    /** Layers that run on the GPU. */
     readonly gpuLayers: number;
     readonly width: number;
     readonly trainContextSize: number;
-    /** Layout of conversations that name none. */
+    /** Default layout of conversations. */
     readonly template: string;
   };
 };
 
-/** The layout of conversations that name none. */
+/** The default layout of conversations. */
 export function templateOf({ template }: SettledOptions, { llm }: LoadedModels): PromptTemplate {
   return resolvePromptTemplate(template ?? llm?.defaultTemplate ?? 'long_vlm_v1');
 }
 
-/** What was loaded. */
+/** Describes models that are loaded. */
 export function describeLoaded(options: SettledOptions, models: LoadedModels): ModelsDescription {
   const { encoder, projector, llm } = models;
   const { imageSize, channels, patches, summaries } = encoder.config;
@@ -88,7 +88,7 @@ export function describeLoaded(options: SettledOptions, models: LoadedModels): M
   };
 }
 
-/** What a known model brings along. */
+/** The options of a model of the catalogue. */
 export type PresetDescription = SettledOptions['sampling'] & {
   readonly name: string;
   readonly temperature: number;
@@ -96,9 +96,9 @@ export type PresetDescription = SettledOptions['sampling'] & {
 };
 
 /**
- * Loads what is named, tells what it is, and frees it: of a projector and a language model what is there, and whether or not
- * they fit each other or the sampling.
- * @throws as {@link LongVLM.load}, but for models that do not fit together
+ * Loads the named models, describes them, and frees them. Projector and language model are optional, and the models need not
+ * fit each other or the sampling.
+ * @throws as {@link LongVLM.load}, except for models that do not fit together
  */
 export async function describeModels(
   options: LongVLMOptions,

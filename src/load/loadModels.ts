@@ -1,4 +1,4 @@
-// Models loaded side by side, and whether they fit together.
+// Loads models concurrently and checks that they fit together.
 import { LongVLMError } from '../base/errors.js';
 import type { VideoEncoderOptions } from '../encode/videoEncoder.js';
 import { VideoEncoder } from '../encode/videoEncoder.js';
@@ -7,7 +7,7 @@ import { Projector } from '../projector/projector.js';
 import { checkOptions, type LoadVideoEncoderOptions, type LongVLMOptions, type SettledOptions } from './options.js';
 import { resolveModels } from './resolve.js';
 
-/** Models that were loaded: a projector and a language model where they were named. */
+/** Loaded models; projector and language model only if they were named. */
 export type LoadedModels = {
   readonly encoder: VideoEncoder;
   readonly projector: Projector | undefined;
@@ -15,8 +15,8 @@ export type LoadedModels = {
 };
 
 /**
- * A {@link VideoEncoder} of models by name or on the hub, as {@link LongVLM.load} takes them. Of these only the vision tower
- * is downloaded, and the file of the projector where that holds the tower.
+ * Loads a {@link VideoEncoder} whose models are named as in {@link LongVLM.load}: by name, file or hub reference. Downloads only
+ * the vision tower, and the projector's file if it contains the tower.
  * @throws as {@link LongVLM.load}
  */
 export async function loadVideoEncoder(options: LoadVideoEncoderOptions = {}): Promise<VideoEncoder> {
@@ -28,12 +28,12 @@ export async function loadVideoEncoder(options: LoadVideoEncoderOptions = {}): P
 }
 
 /**
- * Loads what is named, and lets all go again when something fails.
- * @throws what the models throw
+ * Loads the named models. If one fails, the others are disposed.
+ * @throws errors of the models
  */
 export async function loadModels(settled: SettledOptions): Promise<LoadedModels> {
   const loaded: { -readonly [Key in keyof LoadedModels]?: LoadedModels[Key] } = {};
-  // Each is waited for, also when one fails, so that what did load can be freed.
+  // Wait for all, even if one fails, so that the models that did load can be freed.
   const loads = await Promise.allSettled([
     loadSight(settled, loaded),
     loadLanguageModel(settled).then((llm) => {
@@ -47,12 +47,12 @@ export async function loadModels(settled: SettledOptions): Promise<LoadedModels>
   throw failed.reason;
 }
 
-/** Frees models, as far as they are there. */
+/** Disposes the models that are loaded. */
 export async function disposeModels({ encoder, projector, llm }: Partial<LoadedModels>): Promise<void> {
   await Promise.all([encoder?.dispose(), projector?.dispose(), llm?.dispose()]);
 }
 
-/** Tower and projector, side by side; a reducer behind the projector needs the one in the other. */
+/** Loads tower and projector concurrently; if the reducer has stage `projector`, the encoder gets the projector. */
 async function loadSight(
   settled: SettledOptions,
   loaded: { encoder?: VideoEncoder; projector?: Projector | undefined },

@@ -16,17 +16,17 @@ import { defaultTemperature } from '../llm/sampling.js';
 import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate } from '../llm/templates.js';
 import { visionPrecisions } from '../tower/precision.js';
 
-/** A kind of GPU for the language model, `auto` for the best that is there, `off` for none. */
+/** The GPU for the language model: a kind of GPU, `auto` for the best available one, or `off` for the CPU. */
 export type Gpu = (typeof gpus)[number];
 
 /** The names of {@link Gpu}. */
 export const gpus = ['auto', 'cuda', 'vulkan', 'metal', 'off'] as const;
 
-/** Which models: by name, or by the files that they are in. */
+/** Names the models: one model of the catalogue, or files of single models. */
 export type ModelNames = {
   /**
-   * A model by name: `nano`, or one that `longvlm models` lists. It brings its own files, template and resize; what is named
-   * beside it takes their place.
+   * A model of the catalogue by name: `nano`, or another that `longvlm models` lists. It sets files, template and resize; other
+   * options that are given replace these. Defaults to `nano` if no other model is named.
    */
   model?: string | undefined;
   /**
@@ -35,48 +35,51 @@ export type ModelNames = {
    */
   vision?: string | undefined;
   /**
-   * The projector: an mmproj `.gguf` file, or `.safetensors` or PyTorch weights that hold one. Needed to chat, not to encode.
+   * The projector: an mmproj `.gguf` file, or `.safetensors` or PyTorch weights that contain one. Needed to chat, not to encode.
    */
   projector?: string | undefined;
   /**
    * The language model, a `.gguf` file. Needed to chat, not to encode.
    *
-   * All three may lie on the Hugging Face hub: `hf:owner/repo:Q4_K_M`, `hf:owner/repo/file.gguf`, for a vision tower also
-   * `hf:owner/repo`. They are downloaded into Hugging Face's own cache.
+   * All three can be references to the Hugging Face hub: `hf:owner/repo`, `hf:owner/repo:Q4_K_M`, `hf:owner/repo/file.gguf`,
+   * each with an optional `@revision` after `repo`. Files are downloaded into Hugging Face's own cache.
    */
   llm?: string | undefined;
-  /** Takes from the cache what lies on the hub, and asks nobody. Defaults to whether `HF_HUB_OFFLINE` is set. */
+  /** Uses hub models from the cache only, without any request. Defaults to whether `HF_HUB_OFFLINE` is set. */
   offline?: boolean | undefined;
 };
 
 /**
- * Options of {@link LongVLM.load}. With none of `model`, `vision`, `projector` and `llm` named, the embedded model nano is
- * loaded, and its sampling, template and temperature take the place of the defaults below. What is said of sampling is the
- * default of every video, and can be said anew with each.
+ * Options of {@link LongVLM.load}. If none of `model`, `vision`, `projector` and `llm` is given, the embedded model nano is
+ * loaded, and its sampling, template and temperature replace the defaults below. The sampling options are defaults for all
+ * videos; each call can override them.
  */
 export type LongVLMOptions = ModelNames &
   Omit<VideoEncoderOptions, 'vision' | 'projector' | 'onProgress' | 'lazy'> & {
-    /** Layout of conversations. Defaults to the chat template in the language model's file, where it has one, else `long_vlm_v1`. */
+    /** Layout of conversations. Defaults to the chat template in the language model's file if it has one, else `long_vlm_v1`. */
     template?: PromptTemplateName | PromptTemplate | undefined;
-    /** Temperature of answers that name none: `0` always takes the most likely token. Defaults to `0.2`. */
+    /** Default temperature of answers, at least 0; `0` always takes the most likely token. Defaults to `0.2`. */
     temperature?: number | undefined;
-    /** Where the language model runs: `auto` (a GPU that llama.cpp can use, else the CPU), that kind of GPU, or `off`. Defaults to `auto`. */
+    /**
+     * Where the language model runs: `auto` (the best GPU that llama.cpp can use, else the CPU), a kind of GPU, or `off` for the
+     * CPU. Defaults to `auto`.
+     */
     gpu?: Gpu | undefined;
-    /** Layers of the language model on the GPU. Defaults to as many as fit. */
+    /** Number of the language model's layers on the GPU. Defaults to as many as fit. */
     gpuLayers?: number | undefined;
     /**
-     * Starts vision tower and projector with the first video that needs them, and loads the language model's weights with the
-     * first conversation, so that what is not needed takes no time and no memory. Defaults to `false`: all is loaded at once.
+     * Starts vision tower and projector when a video first needs them, and loads the language model's weights with the first
+     * conversation, so that unused models take no time and memory. Defaults to `false`: all models are loaded at once.
      */
     lazy?: boolean | undefined;
-    /** Called while files are downloaded, weights written out in another type, and the language model is read. */
+    /** Called while files are downloaded, weights are converted, and the language model is loaded. */
     onProgress?: OnProgress | undefined;
   };
 
-/** Options of {@link loadVideoEncoder}. With neither `model`, `vision` nor `projector` named, nano's tower is loaded. */
+/** Options of {@link loadVideoEncoder}. If none of `model`, `vision` and `projector` is given, nano's tower is loaded. */
 export type LoadVideoEncoderOptions = Omit<ModelNames, 'llm'> & Omit<VideoEncoderOptions, 'vision' | 'projector'>;
 
-/** What holds where neither the caller nor a model of the catalogue says anything. */
+/** Defaults of options that neither the caller nor a model of the catalogue sets. */
 export const defaultOptions = {
   visionPrecision: 'float32',
   device: 'auto',
@@ -85,18 +88,18 @@ export const defaultOptions = {
   temperature: defaultTemperature,
 } as const satisfies LongVLMOptions;
 
-/** Options with all that {@link defaultOptions} names, and a vision tower. */
+/** Options with defaults applied, and with a vision tower. */
 export type SettledOptions = LongVLMOptions &
   Required<{ [Key in keyof typeof defaultOptions]: NonNullable<LongVLMOptions[Key]> }> & {
     readonly vision: string;
-    /** What of the sampling was given, by the caller or a model of the catalogue. */
+    /** The sampling options that the caller or a model of the catalogue set. */
     readonly sampling: SamplingRequest;
   };
 
-/** {@link SettledOptions} before it is known where the vision tower is. */
+/** {@link SettledOptions} before the vision tower is located. */
 export type UnlocatedOptions = Omit<SettledOptions, 'vision'> & { readonly vision?: string | undefined };
 
-/** Whether any model is named, so that the default one is not loaded. */
+/** Whether any model is named; if not, the default model is loaded. */
 export function namesModels({ model, vision, projector, llm }: ModelNames): boolean {
   return [model, vision, projector, llm].some((named) => named !== undefined);
 }
@@ -108,7 +111,7 @@ export function visionIsMissing(): TypeError {
   );
 }
 
-/** @throws TypeError or RangeError for an option that is wrong whatever the models and the defaults are */
+/** @throws TypeError or RangeError for an option that is wrong for any models and defaults */
 export function checkOptions(options: LongVLMOptions): void {
   checkObject('options', options);
   const { model, vision, projector, llm } = options;
@@ -132,8 +135,8 @@ export function checkOptions(options: LongVLMOptions): void {
 }
 
 /**
- * The caller's options over those of a known model, and both over the defaults.
- * @throws RangeError for frames that are no whole segments: known before gigabytes are downloaded
+ * Merges the options: the caller's, then those of a model of the catalogue, then the defaults.
+ * @throws RangeError if `frames` is not a multiple of `segmentFrames`, before gigabytes are downloaded
  */
 export function settleOptions(options: LongVLMOptions, known: LongVLMOptions = {}): UnlocatedOptions {
   const isGiven = ([key, value]: [string, unknown]) =>

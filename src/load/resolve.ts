@@ -1,4 +1,4 @@
-// From what a caller names to files on this machine: models of the catalogue, references to the hub, mmproj files.
+// Resolves model names, hub references and mmproj files to files on this machine.
 import { isGguf } from '../files/openWeights.js';
 import { defaultModel, knownModel } from '../models/catalogue.js';
 import { fetchModel, isHubReference, type ModelRole } from '../models/hub/reference.js';
@@ -6,17 +6,17 @@ import { projectorTensors } from '../projector/registry.js';
 import { towerTensors } from '../tower/families.js';
 import { type LongVLMOptions, namesModels, type SettledOptions, settleOptions, visionIsMissing } from './options.js';
 
-/** Options with everything settled, and models that are files or folders. */
+/** Options with defaults applied, whose models are local files or folders. */
 export type Resolved = {
   readonly options: SettledOptions;
-  /** Name of the known model that they come from, such as `nano`. */
+  /** Name of the model of the catalogue, such as `nano`; undefined when files were named. */
   readonly preset: string | undefined;
 };
 
 /**
- * Settles what is to be loaded, downloading what lies on the hub.
- * @param roles which models are wanted; others are neither downloaded nor named in the result
- * @throws RangeError for a model that is not in the catalogue; TypeError where no vision tower is named; LongVLMError
+ * Resolves the models to load, and downloads those on the hub.
+ * @param roles the models that are needed; others are neither downloaded nor in the result
+ * @throws RangeError for a model that is not in the catalogue; TypeError if no vision tower is named; LongVLMError
  * `ERR_LONGVLM_PRESET`, `ERR_LONGVLM_HUB`, `ERR_LONGVLM_FILE`; `signal.reason`
  */
 export async function resolveModels(
@@ -26,7 +26,7 @@ export async function resolveModels(
   const preset = options.model ?? (namesModels(options) ? undefined : defaultModel);
   const { vision: named, ...settled } = settleOptions(options, preset === undefined ? {} : knownModel(preset).options);
   const files: { projector?: string; llm?: string } = {};
-  // A tower that nobody names may lie in the projector's file.
+  // If no tower is named, it may be in the projector's file.
   const tower = named === undefined ? undefined : await located(settled, 'vision', named);
   for (const role of ['projector', 'llm'] as const) {
     const wanted = roles.includes(role) || (role === 'projector' && tower === undefined);
@@ -48,7 +48,7 @@ async function located(
   return fetchModel(named, role, { offline, signal, onProgress }, namesIn[role]);
 }
 
-/** The tower in an mmproj file. */
+/** The mmproj file of the projector, which contains a tower. */
 async function towerIn(projector: string | undefined): Promise<string> {
   if (projector !== undefined && (await isGguf(projector))) return projector;
   throw visionIsMissing();
