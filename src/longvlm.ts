@@ -15,7 +15,7 @@ import type { VideoInput } from './video/videoInput.js';
 
 /** Options of {@link LongVLM.project}. */
 export type ProjectOptions = {
-  /** Which tokens the language model sees: `global`, `local`, or both, LongVLM's way. Defaults to `both`. */
+  /** Which tokens of the video the language model sees: `global`, `local`, or `both`. Defaults to `both`. */
   part?: VideoPart;
   signal?: AbortSignal | undefined;
 };
@@ -23,7 +23,7 @@ export type ProjectOptions = {
 /** Options of {@link LongVLM.chat}. */
 export type ChatOptions = EncodeOptions & ProjectOptions & Omit<VideoChatOptions, 'signal'>;
 
-/** What decides how long a prompt is. */
+/** The options that determine the length of a prompt. */
 type PromptOptions = Pick<ChatOptions, 'part' | 'sampling' | 'template' | 'system' | 'contextSize'>;
 
 /**
@@ -41,7 +41,7 @@ type PromptOptions = Pick<ChatOptions, 'part' | 'sampling' | 'template' | 'syste
  * ```
  */
 export class LongVLM {
-  /** Name of the known model that was loaded, such as `nano`; undefined when files were named. */
+  /** Name of the model of the catalogue that was loaded, such as `nano`; undefined when files were named. */
   readonly preset: string | undefined;
   readonly #options: SettledOptions;
   readonly #loaded: LoadedModels;
@@ -55,10 +55,12 @@ export class LongVLM {
   }
 
   /**
-   * Loads the models: those that are named, or the embedded model nano where none is. Weights stay in their files where
-   * they can.
-   * @throws TypeError or RangeError for a bad option; LongVLMError when a file is missing, damaged or of an unsupported
-   *   kind, `ERR_LONGVLM_MISMATCH` when the models do not fit together, and `ERR_LONGVLM_PRESET` when nano is not whole
+   * Loads the named models, or the embedded model nano if none is named. Unquantised weights of tower and projector are used in
+   * place, from their files.
+   * @throws TypeError or RangeError for a wrong option; LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS` or
+   *   `ERR_LONGVLM_UNSUPPORTED` when a file is missing, damaged or of an unsupported kind, `ERR_LONGVLM_MISMATCH` when the models
+   *   do not fit together, `ERR_LONGVLM_HUB` when a download fails, `ERR_LONGVLM_PRESET` when nano is incomplete,
+   *   `ERR_LONGVLM_LLM` or `ERR_LONGVLM_INFERENCE` when a runtime fails; `signal.reason`
    */
   static async load(options: LongVLMOptions = {}): Promise<LongVLM> {
     checkOptions(options);
@@ -74,12 +76,12 @@ export class LongVLM {
     }
   }
 
-  /** What encodes videos. It goes with this LongVLM. */
+  /** The encoder of videos. It is disposed together with this LongVLM. */
   get encoder(): VideoEncoder {
     return this.#loaded.encoder;
   }
 
-  /** How videos are sampled and merged unless a request says otherwise. */
+  /** Default sampling of videos; a request can override it. */
   get sampling(): Omit<SettledSampling, 'reducer'> {
     const { reducer: _, ...sampling } = this.encoder.settle();
     return sampling;
@@ -90,23 +92,23 @@ export class LongVLM {
     return this.encoder.identity;
   }
 
-  /** Layout of conversations that name none. */
+  /** Default layout of conversations. */
   get template(): PromptTemplate {
     return templateOf(this.#options, this.#loaded);
   }
 
-  /** Temperature of answers that name none. */
+  /** Default temperature of answers. */
   get temperature(): number {
     return this.#options.temperature;
   }
 
-  /** What was loaded, for people and logs. */
+  /** Description of the loaded models, for people and logs. */
   get models(): ModelsDescription {
     return describeLoaded(this.#options, this.#loaded);
   }
 
   /**
-   * Samples, encodes and merges a video.
+   * Samples and encodes a video, and reduces its tokens.
    * @param video a path or URL of a video, an animation or a still image; its bytes; a stream of them; or pictures in order
    * @throws as {@link VideoEncoder.encode}
    */
@@ -116,8 +118,8 @@ export class LongVLM {
   }
 
   /**
-   * The embeddings that the language model sees for a video [tokens, width], for anyone's own pipeline.
-   * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when the features belong to another tower, or behind another projector
+   * The embeddings of a video that the language model sees, [tokens, width], for your own pipeline.
+   * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when the features belong to another tower or projector
    */
   async project(features: VideoFeatures, options: ProjectOptions = {}): Promise<Float32Tensor> {
     if (!(features instanceof VideoFeatures)) wrongType('features', 'VideoFeatures', features);
@@ -133,8 +135,8 @@ export class LongVLM {
   }
 
   /**
-   * Starts a conversation about a video, which is encoded unless its features are given, and evaluated once.
-   * @throws what {@link encode} and {@link VideoChat.create} throw
+   * Starts a conversation about a video. The video is encoded, unless its features are given, and evaluated once.
+   * @throws as {@link encode} and {@link VideoChat.create}
    */
   async chat(video: VideoInput | VideoFeatures, options: ChatOptions = {}): Promise<VideoChat> {
     const llm = this.#needed('llm');
@@ -159,9 +161,9 @@ export class LongVLM {
   }
 
   /**
-   * Asks one question about a video, in a context that is just large enough for it unless `contextSize` is given.
-   * @param options `onText` is called with each piece of text as it comes
-   * @throws what {@link chat} and {@link VideoChat.ask} throw
+   * Asks one question about a video. Unless `contextSize` is given, the context is just large enough for question and answer.
+   * @param options `onText` is called with each piece of text as it is generated
+   * @throws as {@link chat} and {@link VideoChat.ask}
    */
   async ask(
     video: VideoInput | VideoFeatures,
@@ -183,8 +185,8 @@ export class LongVLM {
   }
 
   /**
-   * Finds out whether a question fits into the context, in a moment, before a video is encoded for minutes.
-   * @param question defaults to the shortest that there is
+   * Checks that a question fits into the context. This is fast: use it before encoding a video, which takes minutes.
+   * @param question defaults to the shortest possible question
    * @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` when it does not, `ERR_LONGVLM_UNSUPPORTED` when the chat template in the
    *   language model's file cannot be used
    */
@@ -198,8 +200,8 @@ export class LongVLM {
   }
 
   /**
-   * Tokens of context that one question about a video and its answer need, at most what the model was trained for: a longer
-   * answer is cut there.
+   * Context size in tokens for one question about a video and its answer. At most the size that the model was trained for: a
+   * longer answer is cut off there.
    */
   requiredContextSize(
     features: VideoFeatures,
@@ -214,17 +216,17 @@ export class LongVLM {
     });
   }
 
-  /** Tokens of a video that the language model sees: global and local together. */
+  /** Number of tokens of a video that the language model sees: global and local together. */
   get tokenCount(): number {
     return this.tokenCountOf('both');
   }
 
-  /** Tokens of a part of a video, sampled as asked or by default; with `fps`, those of a single segment. */
+  /** Number of global tokens, local tokens, or both of a video with that sampling; with `fps`, for a single segment. */
   tokenCountOf(part: VideoPart, sampling?: SamplingRequest): number {
     return this.encoder.tokenCountOf(part, sampling);
   }
 
-  /** Frees the vision tower, whose weights are float32 in memory (1.2 GB for ViT-L/14); the next video starts it again. */
+  /** Frees the vision tower, whose weights are float32 in memory (1.2 GB for ViT-L/14). The next video starts it again. */
   releaseVision(): Promise<void> {
     return this.encoder.release();
   }
