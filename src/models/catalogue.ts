@@ -1,4 +1,4 @@
-// Models that are known by name: where they lie, and how they were trained to be used.
+// The catalogue of models by name: their files, and the settings they were trained with.
 import { fileURLToPath } from 'node:url';
 import { defaultSampling } from '../encode/sampling.js';
 import { type ModelUse, readPreset } from './preset.js';
@@ -8,22 +8,22 @@ export type KnownModel = {
   readonly name: string;
   readonly description: string;
   readonly license: string;
-  /** Bytes to download, about; `0` for one that comes with this package. */
+  /** Approximate download size in bytes; `0` for a model in this package. */
   readonly bytes: number;
-  /** @throws LongVLMError `ERR_LONGVLM_PRESET` for a model in this package whose files are not whole */
+  /** @throws LongVLMError `ERR_LONGVLM_PRESET` for a model in this package whose files are incomplete */
   readonly options: ModelUse;
 };
 
-/** The model that is loaded where none is named. */
+/** The model that is loaded if none is named. */
 export const defaultModel = 'nano';
 
-// Beside `dist`, where this file is compiled to, as beside `src`.
+// `models` is next to both `src` and `dist`, so this path also works after compilation.
 const nanoFolder = fileURLToPath(new URL('../../models/nano', import.meta.url));
 
 const { frames, segmentFrames, tokensPerSegment, globalLayers } = defaultSampling;
 
-// LLaVA pads frames to a square, as its own preprocessing does; BakLLaVA was trained with LLaVA's code and prompt. None was
-// trained on videos: how they are cut and merged is the paper's way.
+// LLaVA's preprocessing pads frames to a square; BakLLaVA was trained with LLaVA's code and prompt. None of them was trained on
+// videos: sampling and merging are the paper's.
 const llava = {
   resize: 'pad',
   template: 'vicuna_v1_1',
@@ -33,14 +33,14 @@ const llava = {
   globalLayers,
 } as const satisfies Partial<ModelUse>;
 
-/** Sizes and licences as the hub states them. */
+/** The models of the catalogue. Sizes and licences are those on the hub. */
 export const catalogue: readonly KnownModel[] = [
   {
     name: 'nano',
     description: 'the embedded model, for one small made-up world',
     license: 'mit',
     bytes: 0,
-    // Read when it is asked for: help and lists need no files.
+    // Read on demand: help and lists need no files.
     get options() {
       return readPreset('nano', nanoFolder, 'Name vision, projector and llm, or install a longvlm that has it.');
     },
@@ -102,7 +102,7 @@ export const catalogue: readonly KnownModel[] = [
   },
 ];
 
-/** The model of that name. @throws RangeError where there is none */
+/** The model with that name. @throws RangeError if there is none */
 export function knownModel(name: string): KnownModel {
   const known = catalogue.find((model) => model.name === name);
   if (known) return known;

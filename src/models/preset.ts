@@ -6,9 +6,9 @@ import { integer, nonEmptyString, number, parse } from '../base/schema.js';
 import { resizes, type SamplingRequest } from '../encode/sampling.js';
 import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate } from '../llm/templates.js';
 
-/** Models that belong together, and how they were trained to be used: what `LongVLM.load()` takes in place of its defaults. */
+/** Models that belong together, with the settings they were trained with. They replace the defaults of `LongVLM.load()`. */
 export type ModelUse = SamplingRequest & {
-  /** Undefined where the tower lies in the projector's file. */
+  /** Undefined if the tower is in the projector's file. */
   readonly vision?: string;
   readonly projector: string;
   readonly llm: string;
@@ -29,10 +29,10 @@ const useRecord = v.object({
 });
 
 /**
- * Reads a preset: a folder with `clip/`, `projector.safetensors`, `llm.gguf`, and in `preset.json` how they are used, by
- * the names in {@link LongVLMOptions}. The weights themselves are not read.
+ * Reads a preset: a folder with `clip/`, `projector.safetensors`, `llm.gguf` and `preset.json`, which holds settings by their
+ * names in {@link LongVLMOptions}. The weights are not read.
  *
- * @param remedy how one comes by a whole folder, as a sentence
+ * @param remedy a sentence for the error message: how to get a complete folder
  * @throws LongVLMError `ERR_LONGVLM_PRESET` when the folder is missing, incomplete or damaged
  */
 export function readPreset(name: string, folder: string, remedy: string): ModelUse {
@@ -56,7 +56,7 @@ export function readPreset(name: string, folder: string, remedy: string): ModelU
 }
 
 function readUse(file: string): Omit<ModelUse, 'vision' | 'projector' | 'llm'> {
-  // Other keys are for people, or for a later release.
+  // Other keys are informative, or for later releases.
   const { template, mergeHeads, reduction, ...use } = parse(useRecord, JSON.parse(readFileSync(file, 'utf8')), file);
   resolvePromptTemplate(template as ModelUse['template']);
   return {

@@ -1,4 +1,4 @@
-// Files of models on the Hugging Face hub, or on any server with its interface.
+// Downloads files of models from the Hugging Face hub, or from any server with the same interface.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
@@ -12,12 +12,12 @@ import { CachedRepo, hubHome, isWithinRepo } from './repo.js';
 /** A model's repository at a branch, tag or commit. */
 export type Repo = { readonly name: string; readonly revision: string };
 
-/** How far a download has come: stage `download`, unit `bytes`, the file's name in its repository. */
+/** Progress of a download: stage `download`, unit `bytes`, and the file's name in its repository. */
 export type HubProgress = Progress;
 
 /** Options of {@link fetchFile} and {@link listFiles}. */
 export type HubOptions = {
-  /** Takes what is in the cache, and asks nobody. Defaults to whether `HF_HUB_OFFLINE` is set. */
+  /** Uses the cache only, without any request. Defaults to whether `HF_HUB_OFFLINE` is set. */
   readonly offline?: boolean | undefined;
   readonly onProgress?: ((progress: HubProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -28,12 +28,12 @@ const checkEndpoint = 'Check HF_ENDPOINT: it must be a Hugging Face hub or a mir
 const isCommit = (revision: string) => /^[0-9a-f]{40}$/.test(revision);
 
 /**
- * A file of a repository: from the cache where it is there, else downloaded into it. Where the hub cannot be reached, what was
- * last seen of a branch is taken.
+ * Returns a file of a repository from the cache, and downloads it into the cache if it is missing. If the hub cannot be reached,
+ * falls back to the last known commit of the branch.
  *
  * @returns its path in the cache
- * @throws LongVLMError `ERR_LONGVLM_HUB` when it is neither there nor to be had, `ERR_LONGVLM_FILE` when the cache cannot be
- * written; `signal.reason`
+ * @throws LongVLMError `ERR_LONGVLM_HUB` when the file is not in the cache and cannot be downloaded, `ERR_LONGVLM_FILE` when the
+ * cache cannot be written; `signal.reason`
  */
 export async function fetchFile(repo: Repo, file: string, options: HubOptions = {}): Promise<string> {
   const cache = new CachedRepo(repo.name);
@@ -68,7 +68,7 @@ export async function fetchFile(repo: Repo, file: string, options: HubOptions = 
 }
 
 /**
- * Names of the files of a repository; offline, of those in the cache.
+ * Names of the files of a repository; offline, of the files in the cache.
  * @throws as {@link fetchFile}
  */
 export async function listFiles(repo: Repo, options: HubOptions = {}): Promise<string[]> {
@@ -98,7 +98,7 @@ const listing = v.object({
   siblings: v.array(v.object({ rfilename: v.pipe(v.string(), v.check(isWithinRepo, 'name of a file in it')) })),
 });
 
-/** @throws LongVLMError `ERR_LONGVLM_HUB` for what is no list of files */
+/** Parses a list of files. @throws LongVLMError `ERR_LONGVLM_HUB` for anything else */
 function namesIn(text: string, repo: Repo): string[] {
   try {
     return parse(listing, JSON.parse(text), 'the list').siblings.map(({ rfilename }) => rfilename);
@@ -113,7 +113,7 @@ function namesIn(text: string, repo: Repo): string[] {
 
 type RemoteFile = { readonly url: string; readonly commit: string; readonly etag: string; readonly size: number };
 
-/** What the hub says of a file, before it sends one to another server for the content. */
+/** Metadata of a file, from the hub's response before it redirects to the server with the content. */
 async function describe(repo: Repo, file: string, signal: AbortSignal | undefined): Promise<RemoteFile> {
   const path = file.split('/').map(encodeURIComponent).join('/');
   const url = `${endpoint()}/${repo.name}/resolve/${encodeURIComponent(repo.revision)}/${path}`;
@@ -121,7 +121,7 @@ async function describe(repo: Repo, file: string, signal: AbortSignal | undefine
   const commit = headers.get('x-repo-commit') ?? '';
   const etag = (headers.get('x-linked-etag') ?? headers.get('etag') ?? '').replace(/^(W\/)?"|"$/g, '');
   const size = Number(headers.get('x-linked-size') ?? headers.get('content-length') ?? Number.NaN);
-  // The hash names a file in the cache.
+  // The hash becomes a file name in the cache, so it must be safe.
   if (!isCommit(commit) || !/^[\w-]+$/.test(etag) || !Number.isSafeInteger(size) || size < 0)
     throw new LongVLMError(
       'ERR_LONGVLM_HUB',
@@ -130,7 +130,7 @@ async function describe(repo: Repo, file: string, signal: AbortSignal | undefine
   return { url: `${endpoint()}/${repo.name}/resolve/${commit}/${path}`, commit, etag, size };
 }
 
-/** The hub cannot be reached, as opposed to: it refuses. */
+/** The hub cannot be reached (as opposed to a refusal by the hub). */
 class Unreachable extends LongVLMError {}
 
 async function request(
@@ -162,7 +162,7 @@ async function request(
   return response;
 }
 
-/** Follows redirects on the hub itself (a model that was renamed), not those to where content is stored. */
+/** Follows redirects within the hub (a renamed model), but not redirects to the content's storage. */
 async function followWithin(url: string, init: RequestInit): Promise<Response> {
   for (let hops = 0; ; hops++) {
     const response = await fetch(url, init);

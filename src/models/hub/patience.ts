@@ -1,14 +1,14 @@
-// How long the hub may say nothing.
+// Timeouts for a hub that does not respond.
 
-/** Seconds from a variable of Hugging Face's, 10 as there where it is not set or not a number above 0. */
+/** Seconds from one of Hugging Face's environment variables; 10 (their default) if it is not a number above 0. */
 export function secondsOf(variable: 'HF_HUB_DOWNLOAD_TIMEOUT' | 'HF_HUB_ETAG_TIMEOUT'): number {
   const seconds = Number(process.env[variable]);
   return seconds > 0 && Number.isFinite(seconds) ? seconds : 10;
 }
 
 /**
- * Runs `work` with a signal that aborts when `signal` does, or when for so many seconds nothing came: neither the end of the
- * work nor a call of the `alive` that it is given.
+ * Runs `work` with a signal that aborts when `signal` does, or after `seconds` without activity. `work` reports activity by
+ * calling its argument `alive`.
  */
 export async function withPatience<T>(
   seconds: number,

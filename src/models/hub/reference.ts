@@ -1,4 +1,4 @@
-// `hf:owner/repo`: models by their place on the hub.
+// References to models on the hub: `hf:owner/repo`.
 import { dirname } from 'node:path';
 import { LongVLMError } from '../../base/errors.js';
 import { readIndex } from '../../files/sharded.js';
@@ -8,15 +8,15 @@ import { isWithinRepo } from './repo.js';
 /** `hf:owner/repo[@revision][:quantisation]` or `hf:owner/repo[@revision]/file`. */
 export type HubReference = { readonly repo: Repo; readonly file?: string; readonly quantization?: string };
 
-/** Of the names of a model's tensors those that a role needs. */
+/** Picks the names of the tensors that a role needs. */
 export type NamesIn = (names: readonly string[]) => readonly string[];
 
-/** What a reference is to lead to. */
+/** The kind of model that a reference is resolved to. */
 export type ModelRole = 'vision' | 'projector' | 'llm';
 
 const pattern = /^hf:([\w.-]+\/[\w.-]+)(?:@([\w.-]+))?(?::([\w.-]+)|\/(.+))?$/;
 
-// The usual compromise of size and quality; the first that a repository has is taken where none is named.
+// Without a named quantisation, the first of these that a repository has is used: the usual compromise of size and quality.
 const preferred: Readonly<Record<ModelRole, readonly string[]>> = {
   llm: ['Q4_K_M', 'Q4_K', 'Q4_0', 'Q5_K_M', 'Q8_0', 'F16'],
   projector: ['F16', 'BF16', 'F32', 'Q8_0'],
@@ -27,7 +27,7 @@ export function isHubReference(text: string): boolean {
   return text.startsWith('hf:');
 }
 
-/** @throws RangeError for what is no reference */
+/** @throws RangeError if `text` is not a reference */
 export function parseReference(text: string): HubReference {
   const [, name, revision = 'main', quantization, file] = pattern.exec(text) ?? [];
   if (name === undefined || (file !== undefined && !isWithinRepo(file)))
@@ -42,12 +42,12 @@ export function parseReference(text: string): HubReference {
 }
 
 /**
- * What a reference leads to, downloaded: a GGUF file; of a projector also LLaVA's `mm_projector.bin`; of a vision tower or a
- * projector also the weights of a model that Hugging Face's own libraries load, of several files those that are needed.
+ * Downloads the model of a reference: a GGUF file; for a projector also LLaVA's `mm_projector.safetensors` or `.bin`; for a
+ * vision tower or a projector also weights in Hugging Face's own format, of which only the needed shards are downloaded.
  *
- * @param namesIn tells which tensors are needed. Defaults to all
- * @throws RangeError for what is no reference; LongVLMError `ERR_LONGVLM_HUB` where the repository holds nothing that fits, and
- * as {@link fetchFile}
+ * @param namesIn picks the tensors that are needed. Defaults to all
+ * @throws RangeError if `text` is not a reference; LongVLMError `ERR_LONGVLM_HUB` if the repository has no suitable file, and as
+ * {@link fetchFile}
  */
 export async function fetchModel(
   text: string,
@@ -68,7 +68,7 @@ export async function fetchModel(
     return shards[0]!;
   }
   const own = ['mm_projector.safetensors', 'mm_projector.bin'].find((name) => files.includes(name));
-  // Far smaller than the whole model that it is of.
+  // Far smaller than the weights of the whole model.
   if (role === 'projector' && quantization === undefined && own !== undefined) return fetchFile(repo, own, options);
   if (role !== 'llm' && quantization === undefined && files.includes('config.json'))
     return fetchWeights(repo, files, options, namesIn);
@@ -92,14 +92,14 @@ function choose(
   return order.map(having).find((name) => name !== undefined) ?? (names.length === 1 ? names[0] : undefined);
 }
 
-/** All files of a GGUF model that is split into several, the first one first. */
+/** All shards of a GGUF model, in order. */
 function shardsOf(name: string, names: readonly string[]): string[] {
   const [, start, , count] = /^(.*-)(\d{5})-of-(\d{5})\.gguf$/.exec(name) ?? [];
   if (start === undefined) return [name];
   return names.filter((other) => other.startsWith(start) && other.endsWith(`-of-${count}.gguf`)).sort();
 }
 
-// What a model's weights are called, best first.
+// Names of weight files or indices, preferred first.
 const wholeModels = [
   'model.safetensors',
   'model.safetensors.index.json',
@@ -107,7 +107,7 @@ const wholeModels = [
   'pytorch_model.bin.index.json',
 ];
 
-/** The tower or the projector of a model that Hugging Face's libraries load: what describes it, and the weights that hold it. */
+/** Downloads the tower or the projector of a model in Hugging Face's format: its configuration, and the weight files that hold it. */
 async function fetchWeights(
   repo: Repo,
   files: readonly string[],

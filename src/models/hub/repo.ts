@@ -1,4 +1,4 @@
-// Hugging Face's cache on disk, as its own clients lay it out: blobs by hash, snapshots of links to them, refs to snapshots.
+// Hugging Face's cache on disk, in the layout of its own clients: blobs by hash, snapshots with links to blobs, refs to snapshots.
 import { link, lstat, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
@@ -9,13 +9,13 @@ export function hubFolder(): string {
   return HF_HUB_CACHE || HUGGINGFACE_HUB_CACHE || join(hubHome(), 'hub');
 }
 
-/** The folder of cache and token. */
+/** The folder that contains the cache and the token. */
 export function hubHome(): string {
   const { HF_HOME, XDG_CACHE_HOME } = process.env;
   return HF_HOME || join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'huggingface');
 }
 
-/** Whether a file's name leads nowhere else than into its repository. */
+/** Whether a file name stays inside its repository's folder. */
 export function isWithinRepo(file: string): boolean {
   return file.split(/[/\\]/).every((name) => name !== '' && name !== '.' && name !== '..');
 }
@@ -29,12 +29,12 @@ export class CachedRepo {
     this.#folder = join(hubFolder(), `models--${name.replaceAll('/', '--')}`);
   }
 
-  /** Where the content with this hash lies, or is to lie. */
+  /** The path of the content with this hash, whether it exists or not. */
   blob(etag: string): string {
     return join(this.#folder, 'blobs', etag);
   }
 
-  /** The commit that a branch or tag was last seen at; a commit is itself. */
+  /** The last known commit of a branch or tag; for a commit, the commit itself. */
   async commitOf(revision: string): Promise<string | undefined> {
     if (/^[0-9a-f]{40}$/.test(revision)) return revision;
     const text = await readFile(join(this.#folder, 'refs', revision), 'utf8').catch(() => undefined);
@@ -48,12 +48,12 @@ export class CachedRepo {
     await writeFile(file, commit);
   }
 
-  /** Path of a file in a snapshot, whether it is there or not. */
+  /** Path of a file in a snapshot, whether it exists or not. */
   file(commit: string, name: string): string {
     return join(this.#folder, 'snapshots', commit, name);
   }
 
-  /** Whether a file in a snapshot is there: its link may lead to a blob that was removed. */
+  /** Whether a file in a snapshot exists: its link may be dangling. */
   async isThere(commit: string, name: string): Promise<boolean> {
     return stat(this.file(commit, name)).then(
       (found) => found.isFile(),
@@ -61,7 +61,7 @@ export class CachedRepo {
     );
   }
 
-  /** Names of all files in a snapshot; none where there is no such snapshot. */
+  /** Names of all files in a snapshot; empty if the snapshot does not exist. */
   async files(commit: string): Promise<string[]> {
     const folder = join(this.#folder, 'snapshots', commit);
     const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
@@ -70,7 +70,7 @@ export class CachedRepo {
       .map((entry) => relative(folder, join(entry.parentPath ?? entry.path, entry.name)).replaceAll('\\', '/'));
   }
 
-  /** Puts a blob into a snapshot: by a link relative to it, so that the cache can be moved. */
+  /** Links a blob into a snapshot. The link is relative, so that the cache folder can be moved. */
   async link(commit: string, name: string, etag: string): Promise<string> {
     const file = this.file(commit, name);
     await mkdir(dirname(file), { recursive: true });
@@ -78,7 +78,7 @@ export class CachedRepo {
       await symlink(relative(dirname(file), this.blob(etag)), file);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      // Windows lets not everybody make links.
+      // On Windows, symbolic links need a privilege: fall back to a hard link.
       if (code === 'EPERM') await link(this.blob(etag), file);
       else if (code !== 'EEXIST' || !(await lstat(file)).isSymbolicLink()) throw error;
     }
