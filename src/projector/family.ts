@@ -3,17 +3,17 @@ import type { OnnxModel } from '../compute/graphBuilder.js';
 import type { AnyWeightFile } from '../files/openWeights.js';
 import type { TensorLocation } from '../files/tensorFile.js';
 
-/** A projector that was found in a file, before it is started. */
+/** A projector in a file that is not started yet. */
 export interface ProjectorSource {
-  /** What it is called: `linear`, `mlp2x_gelu` ... With the tensors it makes the projector's identity. */
+  /** Name of the kind: `linear`, `mlp2x_gelu` and so on. The projector's identity is computed from it and the tensors. */
   readonly kind: string;
   /** Channels of a feature: C. */
   readonly inChannels: number;
   /** Channels of an embedding: d. */
   readonly outChannels: number;
-  /** The tensors that it is made of, in a fixed order. */
+  /** The projector's tensors, in a fixed order. */
   readonly tensors: readonly TensorLocation[];
-  /** Its graph: input `features` [n, C], output `embeddings` [n, d], float32, for any n. */
+  /** Builds the graph: input `features` [n, C], output `embeddings` [n, d], float32, for any n. */
   graph(): Promise<OnnxModel>;
 }
 
@@ -22,9 +22,9 @@ export interface ProjectorFamily {
   readonly name: string;
   /**
    * Looks for a projector of this kind in `file`.
-   * @param onProgress told of work that takes time, such as weights that are written out in another type
-   * @returns undefined when there is none of this kind
-   * @throws for one of this kind that cannot be used
+   * @param onProgress called during long work, such as converting weights to another type
+   * @returns undefined when the file has no projector of this kind
+   * @throws when the file has one of this kind that cannot be used
    */
   open(file: AnyWeightFile, signal?: AbortSignal, onProgress?: OnProgress): Promise<ProjectorSource | undefined>;
   /**

@@ -1,4 +1,4 @@
-// Projectors of linear layers, by the names that LLaVA, LongVLM and llama.cpp save them under.
+// Projectors of linear layers, with the tensor names of LLaVA, LongVLM and llama.cpp.
 import { LongVLMError } from '../base/errors.js';
 import { withoutQuantization } from '../cache/withoutQuantization.js';
 import { GraphBuilder, type OnnxModel } from '../compute/graphBuilder.js';
@@ -7,10 +7,10 @@ import { requireTensor } from '../files/requireTensor.js';
 import { type TensorLocation, tensorNames, type WeightFile, weightsError } from '../files/tensorFile.js';
 import type { ProjectorFamily } from './family.js';
 
-/** What stands between a projector's own name (`mm_projector`, `mm` ...) and `weight` or `bias`, layer by layer. */
+/** For each projector name (`mm_projector`, `mm` and so on): the text between it and `weight` or `bias`, layer by layer. */
 export type Layout = Readonly<Record<string, readonly string[]>>;
 
-/** Linear layers with GELU (by the error function) between. */
+/** A family of projectors: linear layers with GELU (by the error function) between them. */
 export type LayeredFamily = ProjectorFamily & { readonly layout: Layout };
 
 /**
@@ -27,7 +27,7 @@ export function layerNames(names: readonly string[]): string[] {
 /** One linear layer: weight [out, in], bias [out]. */
 type Linear = { readonly weight: TensorLocation; readonly bias: TensorLocation };
 
-/** The family of projectors whose tensors are named as `layout` says, whatever stands before and whatever else a file holds. */
+/** The family of projectors whose tensor names match `layout`, with any prefix. The file may also hold other tensors. */
 export function layeredFamily(name: string, layout: Layout): LayeredFamily {
   return {
     name,
@@ -57,7 +57,7 @@ export function refuse(file: WeightFile, families: readonly LayeredFamily[]): ne
   const found = findTensors(file);
   if (!found) throw weightsError(file.path, 'tensor mm_projector.weight is missing', "Give a projector's weights.");
   const { prefix, kind, places } = found;
-  // Told is the first tensor that does not belong to where the first one does.
+  // The error names the first tensor that does not belong to the same layout as the first tensor.
   const layouts = families.map(({ layout }) => layout[kind] ?? []);
   const known = layouts.findLast((layers) => isOfOne(layers, places[0]!)) ?? [];
   const other = places.find((place) => !isOfOne(known, place))!;
@@ -67,7 +67,7 @@ export function refuse(file: WeightFile, families: readonly LayeredFamily[]): ne
   );
 }
 
-/** The tensors that have a projector's name: what they share, and the sorted rests of their names. */
+/** Finds tensors with a projector's name: their common prefix, and the sorted rest of their names. */
 function findTensors(file: WeightFile): { prefix: string; kind: string; places: string[] } | undefined {
   const names = layerNames(tensorNames(file));
   if (names.length === 0) return undefined;
@@ -79,7 +79,7 @@ function isOfOne(layers: readonly string[], place: string): boolean {
   return layers.some((layer) => place === `${layer}weight` || place === `${layer}bias`);
 }
 
-/** The layers' tensors, each layer as wide as the one before it gives. */
+/** Finds the layers' tensors. The input width of each layer must equal the output width of the layer before. */
 function chained(file: WeightFile, prefixes: readonly string[]): Linear[] {
   let inputs = -1;
   return prefixes.map((prefix) => {

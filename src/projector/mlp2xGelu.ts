@@ -1,6 +1,6 @@
 import { layeredFamily } from './layers.js';
 
-/** Two linear layers with GELU between: of `0` and `2`, 1 is GELU. */
+/** Two linear layers, `0` and `2`, with GELU between them (`1`, which has no tensors). */
 export const mlp2xGelu = layeredFamily('mlp2x_gelu', {
   mm_projector: ['0.', '2.'],
   mm: ['0.', '2.'],

@@ -19,24 +19,24 @@ import { openProjector } from './registry.js';
 export type ProjectorOptions = {
   /** `cpu`, `auto` (a GPU that works, else the CPU) or an execution provider of ONNX Runtime. Defaults to `cpu`. */
   readonly device?: string;
-  /** Threads on the CPU. Defaults to the machine's cores. */
+  /** Threads on the CPU. Defaults to the number of cores. */
   readonly threads?: number;
   /** Starts the projector with the first call. Defaults to `false`. */
   readonly lazy?: boolean;
   readonly signal?: AbortSignal;
-  /** Told of weights that are written out in another type. */
+  /** Called while weights are converted to another type. */
   readonly onProgress?: OnProgress;
 };
 
 /** Options of {@link Projector.project}. */
 export type ProjectorCallOptions = {
-  /** Hands the features' buffer over instead of copying it: it is detached afterwards. Defaults to `false`. */
+  /** Transfers the features' buffer instead of copying it, which detaches it. Defaults to `false`. */
   readonly move?: boolean;
   readonly signal?: AbortSignal;
 };
 
 /**
- * Maps video features into the language model's space, in a worker thread, over the weights where they lie.
+ * Maps video features into the language model's embedding space, in a worker thread, over weights in place.
  *
  * @example
  * ```ts
@@ -47,15 +47,15 @@ export type ProjectorCallOptions = {
  */
 export class Projector {
   /**
-   * `linear`: one linear layer. `mlp2x_gelu`: two, with GELU (by the error function) between. Others are those of
-   * `registerProjector`.
+   * `linear`: one linear layer. `mlp2x_gelu`: two linear layers with GELU (by the error function) between them. Or a kind that
+   * was added by `registerProjector`.
    */
   readonly kind: string;
   /** Channels of a feature: C. */
   readonly inChannels: number;
   /** Width of the language model: d. */
   readonly outChannels: number;
-  /** A fingerprint of the projector: equal for the same weights wherever they lie, different for others. */
+  /** A fingerprint of the projector: equal for the same weights in any file, different for others. */
   readonly identity: string;
   readonly #path: string;
   readonly #graph: GraphSession;
@@ -72,9 +72,9 @@ export class Projector {
   /**
    * Checks the weights and starts the projector.
    *
-   * @param path an mmproj .gguf file, or a .safetensors or PyTorch file that holds `mm_projector.weight` and `.bias`, or
-   * `mm_projector.0` and `.2`, whatever stands before these names; or a folder with one, or the index of several; or what a
-   * family of `registerProjector` takes.
+   * @param path an mmproj .gguf file; a .safetensors or PyTorch file with `mm_projector.weight` and `.bias`, or `mm_projector.0`
+   * and `.2`, with any prefix; a folder with such a file; the index of a sharded model; or a file that a family of
+   * `registerProjector` accepts.
    * @throws TypeError or RangeError for a wrong argument; LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`,
    * `ERR_LONGVLM_UNSUPPORTED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`.
    */
@@ -96,8 +96,9 @@ export class Projector {
   }
 
   /**
+   * Projects features to embeddings.
    * @param features [tokens, inChannels], float32 or float16, at least one token.
-   * @returns [tokens, outChannels].
+   * @returns embeddings [tokens, outChannels], float32.
    * @throws TypeError or RangeError for wrong features; LongVLMError `ERR_LONGVLM_MISMATCH` for another width,
    * `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`.
    */
@@ -116,7 +117,7 @@ export class Projector {
     const outputs = {
       embeddings: float32Tensor(new Float32Array(tokens! * this.outChannels), [tokens!, this.outChannels]),
     };
-    // What was converted is nobody else's.
+    // Converted features are a private copy, so they can be transferred.
     const { embeddings } = await this.#graph.run({ features: floats }, outputs, {
       move: move || floats !== features,
       signal,
@@ -124,7 +125,7 @@ export class Projector {
     return embeddings!;
   }
 
-  /** ONNX Runtime's execution provider that it runs on: `cpu`, `cuda` and so on; undefined before it is started. */
+  /** ONNX Runtime's execution provider that the projector runs on: `cpu`, `cuda` and so on; undefined before it is started. */
   get device(): string | undefined {
     return this.#graph.device;
   }
@@ -133,12 +134,12 @@ export class Projector {
     return this.#graph.disposed;
   }
 
-  /** Frees the projector once the calls under way are done; the next call starts it again. */
+  /** Frees the projector once running calls are done; the next call starts it again. */
   release(): Promise<void> {
     return this.#graph.release();
   }
 
-  /** Waits for the calls under way, then frees the projector and ends its thread. Safe to call twice. */
+  /** Waits for running calls, then frees the projector and stops its thread. Safe to call twice. */
   dispose(): Promise<void> {
     return this.#graph.dispose();
   }

@@ -1,4 +1,4 @@
-// Which kinds of projector there are.
+// The registry of projector families.
 import type { OnProgress } from '../base/progress.js';
 import { checkFunction, checkObject, checkString } from '../base/validate.js';
 import { openWeights } from '../files/openWeights.js';
@@ -11,9 +11,9 @@ const builtIn = [linear, mlp2xGelu];
 const registered = new Map<string, ProjectorFamily>();
 
 /**
- * Lets `Projector.load` find another kind of projector. Registered families are asked before the built-in ones, in the order in
- * which their names were first registered; the same name again replaces the family.
- * @throws TypeError or RangeError for what is no family
+ * Adds a kind of projector to `Projector.load`. Registered families are tried before the built-in ones, in the order in which
+ * their names were first registered. Registering a name again replaces the family.
+ * @throws TypeError or RangeError if `family` is not a projector family
  */
 export function registerProjector(family: ProjectorFamily): void {
   checkObject('family', family);
@@ -32,9 +32,9 @@ export function projectorTensors(names: readonly string[]): readonly string[] {
 }
 
 /**
- * The projector in any file of weights.
- * @throws LongVLMError `ERR_LONGVLM_FILE` when it cannot be read; `ERR_LONGVLM_WEIGHTS` that names the tensor which is missing, or
- * of a wrong shape or type; `ERR_LONGVLM_UNSUPPORTED` for another kind of projector; what a registered family throws;
+ * Finds the projector in a weight file.
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be read; `ERR_LONGVLM_WEIGHTS` when a tensor is missing or has a
+ * wrong shape or type; `ERR_LONGVLM_UNSUPPORTED` for an unknown kind of projector; errors of registered families;
  * `signal.reason`.
  */
 export async function openProjector(
