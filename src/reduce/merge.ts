@@ -3,7 +3,7 @@ import { wrongValue } from '../base/validate.js';
 import { mergeSchedule, mergeTokens } from '../kernels/index.js';
 import { type Reducer, type ReducerKind, reducerId } from './reducer.js';
 
-/** LongVLM's way: the most similar tokens are merged, level by level. */
+/** LongVLM's reducer: merges the most similar tokens, level by level. */
 export const merge: ReducerKind = {
   name: 'merge',
   create: ({ tokensPerSegment, mergeHeads }) =>
@@ -12,7 +12,7 @@ export const merge: ReducerKind = {
     ),
 };
 
-/** Merging by a schedule of the caller's own: tokens merged away at each level. */
+/** Merging by a schedule of the caller: how many tokens each level merges away. */
 export function mergeBySchedule(schedule: readonly number[], heads: number): Reducer {
   return mergeReducer(reducerId('merge', { schedule: schedule.join(), heads }), heads, () => schedule);
 }
@@ -22,7 +22,7 @@ function mergeReducer(id: string, heads: number, scheduleFor: (tokens: number) =
   return {
     name: 'merge',
     id,
-    // A level merges at most half of the tokens that are left.
+    // A level merges at most half of the remaining tokens.
     count: (segment) =>
       steps(segment).reduce((left, r) => left - Math.min(r, Math.floor(left / 2)), segment.frames * segment.patches),
     check(segment) {

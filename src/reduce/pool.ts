@@ -1,6 +1,6 @@
 import { spanReducer } from './spans.js';
 
-/** To compare merging with: token i is the mean of those from floor(i·P / M) up to, not including, floor((i + 1)·P / M). */
+/** A baseline for merging: token i is the mean of the tokens [floor(i·P / M), floor((i + 1)·P / M)). */
 export const pool = spanReducer('pool', (index, keep, count) => [
   Math.floor((index * count) / keep),
   Math.floor(((index + 1) * count) / keep),

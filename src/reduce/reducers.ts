@@ -1,18 +1,18 @@
-// The reducers that are known by name.
+// The registry of reducers by name.
 import { checkFunction, checkObject, checkOneOf, checkString } from '../base/validate.js';
 import { merge } from './merge.js';
 import { pool } from './pool.js';
 import type { Reducer, ReducerKind, ReducerOptions } from './reducer.js';
 import { subsample } from './subsample.js';
 
-/** How a segment's tokens become few, by name: one of those that come with the package, or a registered one. */
+/** The name of a reducer: a built-in or a registered one. */
 export type Reduction = 'merge' | 'pool' | 'subsample' | (string & {});
 
 const kinds: ReducerKind[] = [merge, pool, subsample];
 
 /**
- * Adds a kind of reducer; one of the same name is replaced.
- * @throws TypeError for what is no kind of reducer
+ * Adds a kind of reducer, or replaces the one with the same name.
+ * @throws TypeError if `kind` is not a kind of reducer
  */
 export function registerReducer(kind: ReducerKind): void {
   checkString('kind.name', checkObject('kind', kind).name);
@@ -22,12 +22,12 @@ export function registerReducer(kind: ReducerKind): void {
   else kinds.push(kind);
 }
 
-/** The names of the reducers that there are. */
+/** The names of all reducers. */
 export function reductionNames(): string[] {
   return kinds.map(({ name }) => name);
 }
 
-/** A reducer as it is given: checked to be one, or the name of one. @throws TypeError or RangeError */
+/** Checks that a value is a reducer, or the name of one. @throws TypeError or RangeError */
 export function checkReduction(value: unknown): Reduction | Reducer {
   if (typeof value !== 'object') return checkOneOf('reduction', value, reductionNames());
   const reducer = checkObject('reduction', value as Reducer);
@@ -38,7 +38,7 @@ export function checkReduction(value: unknown): Reduction | Reducer {
   return reducer;
 }
 
-/** The reducer of that name, with these options; one that is given as an object has its own. */
+/** Creates the reducer with that name and these options. A reducer that is given as an object is returned as it is. */
 export function makeReducer(reduction: Reduction | Reducer, options: ReducerOptions): Reducer {
   const checked = checkReduction(reduction);
   if (typeof checked === 'object') return checked;

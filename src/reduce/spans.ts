@@ -1,13 +1,13 @@
-// Reducing without looking at what tokens hold: each new token is the mean of a span of old ones.
+// Reducers that ignore the tokens' values: each new token is the mean of a span of old ones.
 import { setImmediate } from 'node:timers/promises';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import { checkFinite, checkInteger } from '../base/validate.js';
 import { type ReducedTokens, type Reducer, type ReducerKind, reducerId } from './reducer.js';
 
-/** The old tokens [from, to) that new token `index` of `keep` is the mean of, out of `count`. */
+/** The span [from, to) of the `count` old tokens whose mean is the new token `index` of `keep`. */
 type Span = (index: number, keep: number, count: number) => readonly [from: number, to: number];
 
-// Work on the JavaScript thread between two rests, in values.
+// Number of values that are processed before yielding to the event loop.
 const valuesAtOnce = 1 << 17;
 
 /** A kind of reducer that averages spans. */
@@ -65,7 +65,7 @@ async function pause(signal: AbortSignal | undefined): Promise<void> {
   signal?.throwIfAborted();
 }
 
-/** Whether all values are finite: any that is not makes the sum of their differences to themselves NaN. */
+/** Whether all values are finite: x - x is NaN for NaN and infinity, and NaN makes the sum NaN. */
 function isFinite32(values: Float32Array): boolean {
   let sum = 0;
   for (let i = 0; i < values.length; i++) sum += values[i]! - values[i]!;
