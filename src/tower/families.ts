@@ -1,4 +1,4 @@
-// Where vision towers come from: families, asked one after the other.
+// The registry of vision tower families, which are tried in order.
 import { LongVLMError } from '../base/errors.js';
 import { checkFunction, checkObject, checkString } from '../base/validate.js';
 import { clip } from './clip/clip.js';
@@ -7,8 +7,8 @@ import type { OpenTowerOptions, TowerFamily, TowerSource } from './source.js';
 const families: TowerFamily[] = [clip];
 
 /**
- * Adds a family, which is asked before those that are there; one of the same name is replaced.
- * @throws TypeError for what is no family
+ * Adds a family of vision towers, which is tried before the existing ones, or replaces the family with the same name.
+ * @throws TypeError if `family` is not a tower family
  */
 export function registerTower(family: TowerFamily): void {
   checkString('family.name', checkObject('family', family).name);
@@ -28,7 +28,7 @@ export function towerTensors(names: readonly string[]): readonly string[] {
 }
 
 /**
- * The vision tower in a file or folder.
+ * Finds the vision tower in a file or folder.
  * @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`, `ERR_LONGVLM_UNSUPPORTED`; `signal.reason`
  */
 export async function openTower(path: string, options: OpenTowerOptions = {}): Promise<TowerSource> {

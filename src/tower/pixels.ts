@@ -1,10 +1,10 @@
-// From frames of any size to a tower's input.
+// Converts frames of any size to a tower's input.
 import { checkOneOf } from '../base/validate.js';
 import type { GraphBuilder } from '../compute/graphBuilder.js';
 import { dataTypes } from '../compute/onnxProto.js';
 import type { PixelNormalization, PixelRules } from './source.js';
 
-/** How frames of any size become the square pictures that a tower takes. */
+/** How frames of any size are made square for a tower. */
 export type FrameGeometry = {
   /** Crop the middle, squash to a square, or pad to a square. */
   readonly resize: 'crop' | 'squash' | 'pad';
@@ -16,30 +16,30 @@ export type FrameGeometry = {
   readonly padColor: readonly [number, number, number];
 };
 
-/** The geometry of a tower's pixels, by the model's own way of resizing or another. */
+/** The geometry of a tower's pixels, with the model's own way of resizing by default. */
 export function frameGeometry(rules: PixelRules, resize: FrameGeometry['resize'] = rules.resize): FrameGeometry {
   checkOneOf('resize', resize, ['crop', 'squash', 'pad']);
-  // LLaVA pads with the mean colour, cut to whole numbers.
+  // LLaVA pads with the mean colour, truncated to integers.
   const [red, green, blue] = rules.mean.map((mean) => Math.trunc(mean / rules.rescale));
   return { resize, size: rules.imageSize, shortestEdge: rules.shortestEdge, padColor: [red!, green!, blue!] };
 }
 
 /**
- * An input `pixels` of bytes [n, S, S, 3], and the value in the graph that they become: [n, 3, S, S], normalised.
+ * Adds an input `pixels` of bytes [n, S, S, 3] and their normalisation to the graph. Returns the normalised value [n, 3, S, S].
  *
- * Looked up in a table of all 256 values of each channel, so that the result is the one that float64 arithmetic rounds to.
+ * Normalises by a table of all 256 values of each channel, so that results equal rounded float64 arithmetic.
  */
 export function normalizedPixels(graph: GraphBuilder, size: number, normalization: PixelNormalization): string {
   const bytes = graph.input('pixels', ['frames', size, size, 3], 'uint8');
   const planes = graph.node('Transpose', [bytes], { perm: [0, 3, 1, 2] });
   const values = graph.node('Cast', [planes], { to: dataTypes.I64 });
-  // Where each channel's part of the table begins.
+  // Start of each channel's section of the table.
   const starts = graph.node('Reshape', [graph.integers([0, 256, 512]), graph.integers([3, 1, 1])]);
   const table = graph.floats(normalizationTable(normalization), [768]);
   return graph.node('Gather', [table, graph.node('Add', [values, starts])], { axis: 0 });
 }
 
-/** What each of the 256 pixel values becomes, channel after channel. */
+/** The normalised value of each of the 256 pixel values, channel after channel. */
 function normalizationTable({ mean, std, rescale }: PixelNormalization): Float32Array {
   return Float32Array.from({ length: 768 }, (_, index) => {
     const channel = index >> 8;

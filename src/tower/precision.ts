@@ -1,6 +1,6 @@
 /**
- * In what a tower's linear layers are computed. `int8`: weights and inputs are rounded to eight bits, each output's weights
- * and each token by a scale of its own; sums are not.
+ * Precision of a tower's linear layers. `int8`: weights and inputs are rounded to eight bits, with a separate scale for each
+ * output channel and each token; sums are not rounded.
  */
 export type VisionPrecision = (typeof visionPrecisions)[number];
 

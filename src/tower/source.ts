@@ -1,37 +1,37 @@
-// What a vision tower is to the rest of the package.
+// The interface of vision towers and their families.
 import type { OnProgress } from '../base/progress.js';
 import type { EightBits } from '../cache/eightBitMatrices.js';
 import type { OnnxModel } from '../compute/graphBuilder.js';
 import type { TensorLocation } from '../files/tensorFile.js';
 
-/** How pixels become a tower's input: `(value · rescale - mean) / std`, per channel. */
+/** Normalisation of pixels: `(value · rescale - mean) / std`, per channel. */
 export type PixelNormalization = {
   readonly mean: readonly [number, number, number];
   readonly std: readonly [number, number, number];
   readonly rescale: number;
 };
 
-/** How frames become a tower's input. */
+/** How frames are converted to a tower's input. */
 export type PixelRules = PixelNormalization & {
   /** Width and height of a frame in pixels: S. */
   readonly imageSize: number;
-  /** The model's own way to make a frame square: crop the middle, or squash. */
+  /** How the model makes frames square by default: crop the middle, or squash. */
   readonly resize: 'crop' | 'squash';
   /** Pixels of a frame's shorter edge before the middle is cropped. */
   readonly shortestEdge: number;
 };
 
-/** What a tower gives for a frame. */
+/** Output sizes of a tower. */
 export type TowerShape = {
   /** Patches of a frame: N. */
   readonly patches: number;
-  /** The same in rows and columns, row by row. */
+  /** Patches as rows and columns, row-major. */
   readonly grid: readonly [rows: number, columns: number];
   /** Channels of a token: C. */
   readonly channels: number;
-  /** Hidden states whose class token is given, the most that E can be; `0` for a tower without a class token. */
+  /** Number of hidden states whose class token is an output, the maximum of E; `0` for a tower without a class token. */
   readonly summaries: number;
-  /** Groups of channels whose mean is compared by merging, unless it is told otherwise. */
+  /** Default for merging: groups of channels over whose mean tokens are compared. */
   readonly heads: number;
 };
 
@@ -41,18 +41,18 @@ export type VisionConfig = TowerShape & PixelRules;
 /** A vision tower before it is started. */
 export interface TowerSource {
   readonly config: VisionConfig;
-  /** What else a reader may want to know of it, by name: `layers`, say. */
+  /** Further properties for people, by name, such as `layers`. */
   readonly details: Readonly<Record<string, number | string>>;
-  /** All that its patches and summaries depend on beside its tensors, as plain data: part of its identity. */
+  /** Everything except the tensors that the outputs depend on, as plain data. Included in the tower's identity. */
   readonly description: unknown;
-  /** Every tensor that it computes with: part of its identity, too. */
+  /** All tensors of the tower. Included in the tower's identity. */
   readonly tensors: readonly TensorLocation[];
-  /** Matrices [out, in] of linear layers, which `int8` rounds. */
+  /** Matrices [out, in] of the linear layers, which `int8` rounds. */
   readonly linear: readonly TensorLocation[];
   /**
-   * The tower as a graph over weights in place. Input `pixels`: `float32` [n, 3, S, S], normalised, or `uint8`
-   * [n, S, S, 3], RGB as it is. Outputs: `patches` [n, N, C] and, unless there are none, `summaries`
-   * [n, summaries, C], oldest layer first.
+   * Builds the tower as a graph over weights in place. Input `pixels`: `float32` [n, 3, S, S], normalised, or `uint8`
+   * [n, S, S, 3], raw RGB. Outputs: `patches` [n, N, C] and, unless `config.summaries` is 0, `summaries`
+   * [n, summaries, C], earliest layer first.
    */
   graph(options: TowerGraphOptions): Promise<OnnxModel>;
 }
@@ -60,7 +60,7 @@ export interface TowerSource {
 /** Options of {@link TowerSource.graph}. */
 export type TowerGraphOptions = {
   readonly input: 'float32' | 'uint8';
-  /** Matrices to use in place of those in {@link TowerSource.linear}, by their names. */
+  /** Rounded matrices that replace those in {@link TowerSource.linear}, by tensor name. */
   readonly eightBits?: ReadonlyMap<string, EightBits> | undefined;
 };
 
@@ -74,7 +74,8 @@ export type OpenTowerOptions = {
 export interface TowerFamily {
   readonly name: string;
   /**
-   * The tower in a file or folder; undefined where it is none of this family's.
+   * Opens the tower in a file or folder.
+   * @returns undefined when there is no tower of this family
    * @throws LongVLMError for a tower of this family that cannot be used, or a file that cannot be read
    */
   open(path: string, options: OpenTowerOptions): Promise<TowerSource | undefined>;

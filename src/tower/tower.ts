@@ -18,16 +18,16 @@ export type TowerOptions = {
   readonly signal?: AbortSignal | undefined;
 };
 
-/** Frames through a tower. */
+/** The outputs of a tower for n frames. */
 export type TowerOutput = {
   /** [n, N, C]. */
   readonly patches: Float32Tensor;
-  /** [n, summaries, C], oldest layer first; undefined where the tower has none. */
+  /** [n, summaries, C], earliest layer first; undefined if the tower has none. */
   readonly summaries: Float32Tensor | undefined;
 };
 
-// Of ViT-L two frames at a time are as fast as ten: products of some hundred rows already fill the cores. More only takes
-// memory, and lengthens the time until an abort takes effect.
+// Tokens of a micro-batch. With ViT-L, two frames at a time are as fast as ten: products of some hundred rows already use all
+// cores. Larger batches only take more memory, and delay aborts.
 const batchTokens = 512;
 
 /** A vision tower of any family, and the graphs that it runs. */
@@ -35,11 +35,11 @@ export class Tower {
   readonly config: VisionConfig;
   readonly details: TowerSource['details'];
   readonly precision: VisionPrecision;
-  /** Equal for the same weights, configuration and precision wherever they lie, different for others. */
+  /** A fingerprint: equal for the same weights, configuration and precision, different for others. */
   readonly identity: string;
   readonly #open: (input: 'float32' | 'uint8', lazy: boolean, signal?: AbortSignal) => Promise<GraphSession>;
   readonly #frames: GraphSession;
-  /** For pixels that are normalised already, which few ask for: made when somebody does. */
+  /** The graph for normalised pixels, created on first use. */
   #pixels: Promise<GraphSession> | undefined;
   #spare: Float32Array = new Float32Array(0);
 
@@ -83,7 +83,7 @@ export class Tower {
     return new Tower(source, precision, identity, open, await open('uint8', lazy, signal));
   }
 
-  /** ONNX Runtime's execution provider that it runs on; undefined before it is started. */
+  /** ONNX Runtime's execution provider that the tower runs on; undefined before it is started. */
   get device(): string | undefined {
     return this.#frames.device;
   }
@@ -94,7 +94,7 @@ export class Tower {
 
   /**
    * @param frames RGB [n, S, S, 3], n at least 1
-   * @param options `move`: detaches the frames' buffer instead of copying it
+   * @param options `move`: transfers the frames' buffer (detaching it) instead of copying it
    * @throws LongVLMError `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`
    */
   async encodeFrames(
@@ -109,25 +109,25 @@ export class Tower {
   /** @param pixels normalised [n, 3, S, S], n at least 1. Throws as {@link encodeFrames}. */
   async encodePixels(pixels: Float32Tensor, signal: AbortSignal | undefined): Promise<TowerOutput> {
     this.#pixels ??= this.#open('float32', true).catch((error: unknown) => {
-      // The next call may try again.
+      // The next call retries.
       this.#pixels = undefined;
       throw error;
     });
     return this.#run(await this.#pixels, pixels, { signal });
   }
 
-  /** Takes the memory of patches that nobody reads any more for the next ones: they are large. */
+  /** Reuses the memory of patches that are no longer needed for the next ones. */
   reuse(patches: Float32Tensor): void {
     this.#spare = patches.data;
   }
 
-  /** Frees the tower once the calls under way are done; the next call starts it again. */
+  /** Frees the tower once running calls are done; the next call starts it again. */
   async release(): Promise<void> {
     this.#spare = new Float32Array(0);
     await Promise.all([this.#frames.release(), this.#pixels?.then((session) => session.release())]);
   }
 
-  /** Waits for the calls under way, then frees it. Safe to call twice. */
+  /** Waits for running calls, then frees the tower. Safe to call twice. */
   async dispose(): Promise<void> {
     await Promise.all([this.#frames.dispose(), this.#pixels?.then((session) => session.dispose())]);
   }

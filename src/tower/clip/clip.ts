@@ -1,4 +1,4 @@
-// CLIP's vision towers: in a Hugging Face folder, in the weights of one, or in an mmproj file.
+// CLIP vision towers: in a Hugging Face folder, in the weight file of one, or in an mmproj file.
 import { withoutQuantization } from '../../cache/withoutQuantization.js';
 import { openWeights } from '../../files/openWeights.js';
 import type { OpenTowerOptions, TowerFamily, TowerSource } from '../source.js';
@@ -8,7 +8,7 @@ import { findMmprojTower, readMmprojConfig } from './mmprojTower.js';
 import { towerNames } from './tensorNames.js';
 import { buildTower, type ClipWeights } from './towerGraph.js';
 
-/** Any file or folder is taken to be CLIP's where no other family claims it: what is wrong with it is said here. */
+/** The last family to be tried: it treats every file or folder as CLIP, so its errors say what is wrong with the file. */
 export const clip: TowerFamily = {
   name: 'clip',
   namesIn: towerNames,

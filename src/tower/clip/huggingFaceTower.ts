@@ -1,4 +1,4 @@
-// Finding a CLIP tower's tensors by Hugging Face's names, and checking every one before it is used.
+// Finds a CLIP tower's tensors by Hugging Face's names, and checks all of them.
 import { LongVLMError } from '../../base/errors.js';
 import { requireTensor } from '../../files/requireTensor.js';
 import { type TensorLocation, tensorNames, type WeightFile } from '../../files/tensorFile.js';
@@ -6,10 +6,10 @@ import { classEmbedding, towerPrefix } from './tensorNames.js';
 import type { Affine, ClipShape, ClipWeights, LayerWeights } from './towerGraph.js';
 
 /**
- * The tower's tensors, whatever stands before their names (`vision_model.`, `model.vision_tower.…`) and whatever else
- * the file holds.
+ * Finds the tower's tensors, with any prefix of their names (`vision_model.`, `model.vision_tower.…`). The file may also hold
+ * other tensors.
  *
- * @throws LongVLMError `ERR_LONGVLM_WEIGHTS` that names the tensor which is missing, or of a wrong shape or type; as
+ * @throws LongVLMError `ERR_LONGVLM_WEIGHTS` when a tensor is missing or has a wrong shape or type; as
  * {@link requireTensor}.
  */
 export function findTowerWeights(file: WeightFile, shape: ClipShape): ClipWeights {
@@ -38,13 +38,13 @@ export function findTowerWeights(file: WeightFile, shape: ClipShape): ClipWeight
     classEmbedding: tensor(classEmbedding, [channels]),
     patchEmbedding: tensor('embeddings.patch_embedding.weight', [channels, 3, patchSize, patchSize]),
     positionEmbedding: tensor('embeddings.position_embedding.weight', [patches + 1, channels]),
-    // The misspelling is Hugging Face's.
+    // Misspelt like this in Hugging Face's files.
     preNorm: affine('pre_layrnorm', [channels]),
     layers: Array.from({ length: shape.layers }, (_, index) => layer(index)),
   };
 }
 
-/** Finds the tensors under a prefix, and the pairs of weight and bias; a bias has a value for each row of its weight. */
+/** Finds tensors with a prefix, and pairs of weight and bias; a bias has one value for each row of its weight. */
 export function tensorFinder(file: WeightFile, prefix = '') {
   const tensor = (name: string, dims: readonly number[]) => requireTensor(file, prefix + name, dims);
   const affine = (name: string, dims: readonly number[]): Affine => ({

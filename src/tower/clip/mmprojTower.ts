@@ -16,10 +16,10 @@ const oneOrMoreLayers = v.optional(
 );
 
 /**
- * What an mmproj file says of its vision tower.
+ * Reads the configuration of the vision tower in an mmproj file.
  *
- * Files leave out the layers above the one whose patches the projector was trained on: where none is named, that is the
- * last one in the file.
+ * Files omit the layers above the one whose patches the projector was trained on. If the file does not name that layer, it is
+ * the last layer in the file.
  *
  * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for another kind of tower or projector; `ERR_LONGVLM_WEIGHTS` for values
  * that are missing or contradict each other.
@@ -61,7 +61,7 @@ export function readMmprojConfig(file: GgufFile): ClipConfig {
   };
 }
 
-// `block_count` is of little use: files exist where it counts a layer that was left out.
+// Counts tensors, because `block_count` is unreliable: in some files it includes an omitted layer.
 function countLayers(file: GgufFile): number {
   let layers = 0;
   while (file.tensors.has(`v.blk.${layers}.ln1.weight`)) layers++;
@@ -80,13 +80,13 @@ function patchLayer(fields: MmprojFields, layers: number): number {
   throw fields.error(`there are ${layers} layers in it where clip.vision.feature_layer asks for layer ${layer}`);
 }
 
-/** @throws LongVLMError `ERR_LONGVLM_WEIGHTS` that names the tensor which is missing, or of a wrong shape or type. */
+/** @throws LongVLMError `ERR_LONGVLM_WEIGHTS` when a tensor is missing or has a wrong shape or type; the message names it. */
 export function findMmprojTower(file: WeightFile, shape: ClipShape): ClipWeights {
   const { channels, intermediateSize, patchSize, patches } = shape;
   const { tensor, affine } = tensorFinder(file);
   const layer = (index: number): LayerWeights => {
     const name = `v.blk.${index}`;
-    // Older files have the two the other way round.
+    // In older files the two names are swapped.
     const swapped = file.tensors.get(`${name}.ffn_down.weight`)?.shape[1] === channels;
     const [up, down] = swapped ? ['ffn_down', 'ffn_up'] : ['ffn_up', 'ffn_down'];
     return {

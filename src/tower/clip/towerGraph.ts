@@ -16,7 +16,7 @@ export type ClipShape = {
   readonly patchSize: number;
   /** Patches of one frame: N. */
   readonly patches: number;
-  /** Hidden state whose tokens, without the first, are the patches, from 0 to L; LLaVA's is L-1. */
+  /** Index of the hidden state, from 0 to L, whose tokens except the first are the patches; L-1 for LLaVA. */
   readonly patchLayer: number;
   readonly activation: 'quick_gelu' | 'gelu';
   readonly layerNormEpsilon: number;
@@ -44,7 +44,7 @@ export type ClipWeights = {
   readonly layers: readonly LayerWeights[];
 };
 
-/** What the graph is made of. */
+/** Sizes, pixels and weights of the graph. */
 export type ClipTower = {
   readonly shape: ClipShape;
   readonly pixels: PixelNormalization;
@@ -55,8 +55,8 @@ export type ClipTower = {
  * The CLIP vision tower as a graph over weights in place: see {@link TowerSource.graph}. Patches are hidden state
  * `patchLayer` without its first token; summaries are the first token of each of the L+1 hidden states.
  *
- * Where the patches come from below, the last layer is computed for its first token only: nothing else of hidden state L
- * is asked for, and in that layer no other token's query or MLP reaches the first token.
+ * If the patches come from a hidden state below L, the last layer is computed for the first token only: no other token of
+ * hidden state L is an output, and within that layer the first token does not depend on other tokens' queries or MLPs.
  */
 export function buildTower({ shape, pixels, weights }: ClipTower, options: TowerGraphOptions): Promise<OnnxModel> {
   const { layers, patchLayer } = shape;
@@ -76,19 +76,19 @@ export function buildTower({ shape, pixels, weights }: ClipTower, options: Tower
   return tower.finish(patches, summaries);
 }
 
-/** A hidden state, and what the next layer's attention reads: the same, normalised; empty after the last layer. */
+/** A hidden state, and the same state normalised for the next layer's attention (empty after the last layer). */
 type State = { readonly tokens: string; readonly normalized: string };
 
 /** Tokens, each divided by its largest magnitude, and those magnitudes, [n·(N+1), 1]. */
 type Scaled = { readonly scaled: string; readonly magnitudes: string };
 
-// For a token of zeros.
+// Avoids a division by zero for a token of zeros.
 const smallestScale = 1e-30;
 
 /** Two values and the bias of the second's linear layer. */
 type Sum = readonly [string, string, Affine];
 
-// Values named `tokens` are [n·(N+1), C], as Gemm takes them; `batched` ones are [n, N+1, C].
+// Values named `tokens` are [n·(N+1), C], the shape for Gemm; `batched` ones are [n, N+1, C].
 class TowerGraph {
   readonly #shape: ClipShape;
   readonly #weights: ClipWeights;
@@ -106,7 +106,7 @@ class TowerGraph {
 
   /**
    * Hidden state 0: patch, class and position embeddings, normalised.
-   * @param normalization of pixels that come as they are; undefined for those that are normalised
+   * @param normalization for raw pixels; undefined if pixels are normalised already
    */
   embed(normalization: PixelNormalization | undefined): State {
     const { imageSize, patchSize, channels } = this.#shape;
@@ -170,7 +170,7 @@ class TowerGraph {
     return this.#flat(graph.node('MultiHeadAttention', inputs, { num_heads: this.#shape.heads }, microsoft));
   }
 
-  /** What sums up to the layer's output: two values and a bias. */
+  /** The summands of the layer's output: two values and a bias. */
   #afterAttention(tokens: string, attended: string, { out, norm2, up, down }: LayerWeights): Sum {
     const { tokens: residual, normalized } = this.#addNormalized([tokens, this.#product(attended, out), out], norm2);
     return [residual, this.#product(this.#activate(this.#linear(normalized, up)), down), down];
@@ -184,7 +184,7 @@ class TowerGraph {
     }
     const inputs = [tokens, added, ...[norm.weight, norm.bias, bias].map((weight) => graph.weight(weight))];
     const epsilon = { float: this.#shape.layerNormEpsilon };
-    // Its outputs are the normalised sum, mean, deviation, and the sum.
+    // Outputs: the normalised sum, mean, deviation, and the sum.
     const outputs = graph.nodes('SkipLayerNormalization', inputs, 4, { epsilon }, microsoft);
     return { tokens: outputs[3]!, normalized: outputs[0]! };
   }
@@ -207,8 +207,8 @@ class TowerGraph {
     return this.#graph.node('Add', [this.#product(tokens, affine), this.#graph.weight(affine.bias)]);
   }
 
-  // A linear layer without its bias, which Gemm would write into every row on one thread: what follows adds it.
-  // Weights lie [out, in]: they are taken as they are, and packed once, when the session is made.
+  // A linear layer without its bias, which the next operator adds: Gemm would write it into every row on a single thread.
+  // Weights are stored as [out, in] and used in that layout; they are packed once, when the session is created.
   #product(tokens: string, { weight }: Affine): string {
     const graph = this.#graph;
     const quantized = this.#eightBits?.get(weight.name);
@@ -218,8 +218,8 @@ class TowerGraph {
     return graph.node('Mul', [graph.node('DynamicQuantizeMatMul', inputs, {}, microsoft), magnitudes]);
   }
 
-  // DynamicQuantizeMatMul rounds all tokens by the largest number among them, and in a tower some tokens are many times as
-  // large as others, which would lose their digits. So each is divided by its own largest number.
+  // DynamicQuantizeMatMul scales all tokens by their common largest magnitude. In a tower some tokens are many times as large as
+  // others, so the small ones would lose precision. Therefore each token is first divided by its own largest magnitude.
   #inScale(tokens: string): Scaled {
     const known = this.#scaled.get(tokens);
     if (known) return known;
