@@ -3,13 +3,13 @@ import { reasonOf } from '../base/errors.js';
 import { wrongType } from '../base/validate.js';
 import type { FetchBudget } from './fetchLimits.js';
 
-/** Bytes that come piece by piece. */
+/** A source of bytes that are read in chunks. */
 export interface ByteSource {
-  /** How many they are in all; 0 where nobody knows. */
+  /** Total number of bytes; 0 if unknown. */
   readonly total: number;
-  /** The next piece; undefined at the end. */
+  /** Reads the next chunk; undefined at the end. */
   read(): Promise<Uint8Array | undefined>;
-  /** Nobody reads on. Does not wait and does not throw. */
+  /** Cancels the source. Does not wait and does not throw. */
   cancel(): void;
 }
 
@@ -29,7 +29,7 @@ export function memorySource(bytes: Uint8Array): ByteSource {
   };
 }
 
-/** A stream of the web's kind, from here on locked. @throws TypeError when it is locked already */
+/** Reads a web stream, which gets locked. @throws TypeError when it is locked already */
 export function webSource(stream: ReadableStream<Uint8Array>, total = 0): ByteSource {
   const reader = stream.getReader();
   return {
@@ -58,10 +58,10 @@ export function nodeSource(stream: AsyncIterable<unknown> & Partial<NodeJS.Reada
 }
 
 /**
- * The pieces of `source`, within the limits of `budget`.
+ * Reads the chunks of `source` within the limits of `budget`.
  *
- * @param onBytes Called after each piece with the bytes that have come, and at the end.
- * @throws LongVLMError `ERR_LONGVLM_FETCH` when the source fails or a limit is passed; `budget.signal.reason`.
+ * @param onBytes Called after each chunk and at the end, with the number of bytes received so far.
+ * @throws LongVLMError `ERR_LONGVLM_FETCH` when the source fails or a limit is exceeded; `budget.signal.reason`.
  */
 export async function* readWithin(
   source: ByteSource,

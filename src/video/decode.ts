@@ -16,14 +16,14 @@ export type DecodedStream = {
 export type Source = DecodedStream & { readonly timeBase: { readonly num: number; readonly den: number } };
 
 /**
- * The options that open `source` for decoding from `seek` on, or from the beginning. Timestamps stay as they are in
- * the file. Turning is left to us, so that only wanted frames are turned.
+ * The options that open `source` for decoding, from `seek` or from the beginning. Timestamps are those in the file. ffmpeg's
+ * automatic rotation is off: later filters rotate only the wanted frames.
  */
 export function decoderInput(source: DecodedStream, seek: SeekPoint | undefined, threads?: number): string[] {
   return [
     ...(threads === undefined ? [] : ['-threads', String(threads)]),
     '-noautorotate',
-    // Rounded up to ffmpeg's microseconds, so that a keyframe's own time is not just before it.
+    // Rounded up to microseconds, so that a seek to a keyframe's time does not land before the keyframe.
     ...(seek
       ? ['-noaccurate_seek', '-seek_timestamp', '1', '-ss', (Math.ceil(seek.seconds * 1e6) / 1e6).toFixed(6)]
       : []),
@@ -31,13 +31,13 @@ export function decoderInput(source: DecodedStream, seek: SeekPoint | undefined,
   ];
 }
 
-/** The timestamp that a line of ffmpeg's filter `showinfo` gives, NaN when it is unknown; undefined for other lines. */
+/** The timestamp in a line of ffmpeg's filter `showinfo`, NaN if unknown; undefined for other lines. */
 export function shownTime(line: string): number | undefined {
   const time = /^\[\w*showinfo[^\]]*\].*? n: *\d+ pts: *(-?\d+|NOPTS) /.exec(line)?.[1];
   return time === undefined ? undefined : Number(time);
 }
 
-/** Throws what `exit` calls for when something killed ffmpeg or it crashed. */
+/** @throws LongVLMError if ffmpeg was killed or crashed */
 export function checkNotKilled(exit: FfmpegExit, { name }: InputFile): void {
   if (exit.signal)
     throw new LongVLMError(
@@ -47,8 +47,8 @@ export function checkNotKilled(exit: FfmpegExit, { name }: InputFile): void {
 }
 
 /**
- * Decodes a stretch and returns the times of the frames that came out, in order, in ticks; NaN where unknown.
- * The pictures are cut to a corner at once, so this costs decoding alone.
+ * Decodes a stretch of a video and returns the times of its frames in order, in ticks; NaN if unknown. The pictures are
+ * cropped to a corner at once, so this costs only the decoding.
  */
 export async function decodeTimes(
   source: Source,

@@ -2,22 +2,22 @@ import { linkedController } from '../base/abort.js';
 import { LongVLMError } from '../base/errors.js';
 import { checkInteger, checkNumber, checkObject } from '../base/validate.js';
 
-/** How much is taken from a URL, bytes or a stream, in all: for a list of pictures, all of them together. */
+/** Limits for input from a URL, bytes or a stream. For a list of pictures, they apply to all pictures together. */
 export type FetchLimits = {
-  /** Bytes of content. Defaults to 8 GiB. */
+  /** Maximum size of the content in bytes. Defaults to 8 GiB. */
   readonly maxBytes?: number;
-  /** Seconds from the beginning to the last byte. Defaults to `3600`. */
+  /** Maximum time from the start to the last byte, in seconds. Defaults to `3600`. */
   readonly timeoutSeconds?: number;
-  /** Seconds in which nothing comes; for a URL at most 300, when Node itself gives up. Defaults to `30`. */
+  /** Maximum time without any data, in seconds; for a URL at most 300, Node's own timeout. Defaults to `30`. */
   readonly idleSeconds?: number;
-  /** Redirects that are followed from one URL. Defaults to `5`. */
+  /** Maximum number of redirects for one URL. Defaults to `5`. */
   readonly maxRedirects?: number;
 };
 
-/** The longest that setTimeout waits: 24 days. */
+/** The longest delay of setTimeout, in ms: 24 days. */
 const MAX_TIMER = 2 ** 31 - 1;
 
-/** `limits` with the defaults. @throws TypeError, RangeError */
+/** Checks `limits` and adds the defaults. @throws TypeError or RangeError for a wrong limit */
 export function checkLimits(limits: FetchLimits = {}): Required<FetchLimits> {
   const {
     maxBytes = 8 * 2 ** 30,
@@ -32,9 +32,9 @@ export function checkLimits(limits: FetchLimits = {}): Required<FetchLimits> {
   return { maxBytes, timeoutSeconds, idleSeconds, maxRedirects };
 }
 
-/** What is left of {@link FetchLimits} while an input is taken, piece by piece. */
+/** The rest of {@link FetchLimits} while an input is read. */
 export class FetchBudget {
-  /** Aborts with the caller's signal, or when time runs out. */
+  /** Aborts with the caller's signal, or at a timeout. */
   readonly signal: AbortSignal;
   readonly limits: Required<FetchLimits>;
   readonly #unlink: () => void;
@@ -58,27 +58,27 @@ export class FetchBudget {
     this.#idle = after(idleSeconds, `sent nothing for ${idleSeconds} s`, 'idleSeconds');
   }
 
-  /** From here on, messages speak of `name`. */
+  /** Starts an item; messages call it `name`. */
   begin(name: string): void {
     this.#name = name;
     this.#idle.refresh();
   }
 
-  /** Takes note of so many bytes that came. @throws LongVLMError `ERR_LONGVLM_FETCH` when they are too many */
+  /** Counts received bytes. @throws LongVLMError `ERR_LONGVLM_FETCH` when the limit is exceeded */
   spend(bytes: number): void {
     this.checkRoom(bytes);
     this.#bytes += bytes;
     this.#idle.refresh();
   }
 
-  /** @throws LongVLMError `ERR_LONGVLM_FETCH` when so many bytes more would be too many */
+  /** @throws LongVLMError `ERR_LONGVLM_FETCH` when `bytes` more bytes would exceed the limit */
   checkRoom(bytes: number): void {
     const { maxBytes } = this.limits;
     if (this.#bytes + bytes > maxBytes)
       throw this.error(`is larger than ${maxBytes} bytes`, 'Take a smaller video, or raise the limit maxBytes.');
   }
 
-  /** @param cause Follows the name of what is fetched. */
+  /** @param cause Follows the name of the item in the message. */
   error(cause: string, remedy: string, error?: unknown): LongVLMError {
     return new LongVLMError('ERR_LONGVLM_FETCH', `'${this.#name}' ${cause}. ${remedy}`, { cause: error });
   }

@@ -3,12 +3,12 @@ import { type ByteSource, webSource } from './byteSource.js';
 import type { FetchBudget } from './fetchLimits.js';
 
 /**
- * Asks for `url` by HTTP and follows redirects, to `http:` and `https:` alone.
+ * Requests `url` by HTTP and follows redirects, but only to `http:` and `https:` URLs.
  *
- * A user and password in the URL are sent to its own origin only, and are in no message.
+ * A user and password in the URL are sent to its own origin only, and never appear in messages.
  *
- * @throws LongVLMError `ERR_LONGVLM_FETCH` when the server cannot be reached, refuses, or redirects too often or
- * elsewhere; `budget.signal.reason`.
+ * @throws LongVLMError `ERR_LONGVLM_FETCH` when the server cannot be reached, refuses the request, redirects too often, or
+ * redirects to another protocol; `budget.signal.reason`.
  */
 export async function openUrl(url: URL, budget: FetchBudget): Promise<ByteSource> {
   const { maxRedirects } = budget.limits;
@@ -43,7 +43,7 @@ async function ask(url: URL, authorization: string | undefined, budget: FetchBud
   const plain = new URL(url);
   plain.username = '';
   plain.password = '';
-  // What is compressed says nothing about its size.
+  // No compression: the Content-Length of a compressed response is not the size of the content.
   const headers = { 'Accept-Encoding': 'identity', ...(authorization !== undefined && { authorization }) };
   try {
     return await fetch(plain, { headers, signal, redirect: 'manual' });
@@ -53,7 +53,7 @@ async function ask(url: URL, authorization: string | undefined, budget: FetchBud
   }
 }
 
-/** A URL without what may be secret: user, password, query and fragment. */
+/** A URL without components that may be secret: user, password, query and fragment. */
 export function publicName({ origin, pathname }: URL): string {
   return origin + pathname;
 }

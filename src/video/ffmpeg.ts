@@ -4,13 +4,13 @@ import { delimiter, isAbsolute, join, resolve } from 'node:path';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { checkString } from '../base/validate.js';
 
-/** An ffmpeg that was seen to run. */
+/** An ffmpeg program that was run successfully. */
 export type FfmpegBinary = {
-  /** Where it is. */
+  /** Path of the program. */
   readonly path: string;
-  /** What it calls its version, such as `5.1.9`. */
+  /** Version as it prints it, such as `5.1.9`. */
   readonly version: string;
-  /** Output options that keep every frame as it is, neither dropped nor doubled: they changed their name in 5.1. */
+  /** Output options that neither drop nor duplicate frames. Their names changed in 5.1. */
   readonly passthrough: readonly string[];
 };
 
@@ -43,7 +43,7 @@ function missing(tried: readonly string[], cause?: unknown): LongVLMError {
   );
 }
 
-/** Runs `path -version` once a path; the answer is kept, a failure is not. */
+/** Runs `path -version`. Successful results are cached for each path, failures are not. */
 function check(path: string): Promise<FfmpegBinary> {
   const known = checked.get(path);
   if (known) return known;
@@ -65,7 +65,7 @@ function check(path: string): Promise<FfmpegBinary> {
 
 /** The binary of the optional package ffmpeg-static, whose install step may have failed to download it. */
 async function staticBinary(): Promise<string | null> {
-  // Typed so that the compiler does not look the package up: it may be missing where this is built, too.
+  // Typed as string, so that the compiler does not resolve the package, which may be missing at build time.
   const name: string = 'ffmpeg-static';
   try {
     const { default: path } = (await import(name)) as { default: string | null };
@@ -77,9 +77,9 @@ async function staticBinary(): Promise<string | null> {
 
 /**
  * Finds ffmpeg: `option`, else the environment's `FFMPEG_PATH`, else the package ffmpeg-static, else `PATH`.
- * A path that was asked for and does not work is an error; no other is taken in its place.
+ * If a path was given explicitly and does not work, that is an error: no other ffmpeg is tried.
  *
- * @throws LongVLMError `ERR_LONGVLM_FFMPEG_MISSING`, with what was tried and how to install it.
+ * @throws LongVLMError `ERR_LONGVLM_FFMPEG_MISSING`, with the paths that were tried and how to install ffmpeg.
  */
 export async function findFfmpeg(option?: string): Promise<FfmpegBinary> {
   if (option !== undefined) checkString('ffmpeg', option);

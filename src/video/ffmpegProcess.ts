@@ -6,7 +6,7 @@ import type { FfmpegBinary } from './ffmpeg.js';
 const MAX_LINE = 16_384;
 const MAX_TROUBLES = 12;
 
-/** How a process ended. `signal` is set when something killed it. */
+/** How a process exited. `signal` is set when the process was killed. */
 export type FfmpegExit = { readonly code: number | null; readonly signal: NodeJS.Signals | null };
 
 const alive = new Set<ChildProcess>();
@@ -17,11 +17,11 @@ function killAll(): void {
 }
 
 /**
- * One running ffmpeg. Standard output is read only as far as it is asked for, so ffmpeg waits when nobody reads.
- * It dies at once when the signal aborts, on {@link FfmpegProcess.dispose} and when Node exits.
+ * A running ffmpeg process. Standard output is read on demand, so ffmpeg blocks when it is not read. The process is killed
+ * when the signal aborts, by {@link FfmpegProcess.dispose}, and when Node exits.
  */
 export class FfmpegProcess {
-  /** When the process has ended and all it wrote has been read. Never rejects. */
+  /** Resolves when the process has exited and its output has been read. Never rejects. */
   readonly closed: Promise<FfmpegExit>;
   readonly #child: ChildProcess | undefined;
   readonly #chunks: AsyncIterator<Buffer> | undefined;
@@ -29,7 +29,7 @@ export class FfmpegProcess {
   #rest: Buffer = Buffer.alloc(0);
   #keepsAlive = true;
 
-  /** @param onLine Receives each line of standard error, for what ffmpeg tells about streams and frames. */
+  /** @param onLine Called with each line of standard error, which describes streams and frames. */
   constructor(binary: FfmpegBinary, args: readonly string[], signal?: AbortSignal, onLine?: (line: string) => void) {
     const options = ['-nostdin', '-hide_banner', '-nostats', '-loglevel', 'repeat+level+info'];
     let child: ChildProcess;
@@ -69,13 +69,13 @@ export class FfmpegProcess {
     if (signal?.aborted) kill();
   }
 
-  /** What ffmpeg complained about first, which is the cause of the rest, on one line; empty when it did not. */
+  /** ffmpeg's first error message, as one line; empty if there is none. Later messages are usually consequences. */
   get complaint(): string {
     const cleaned = this.#troubles.map((line) => line.replace(/\[[^\]]*\] ?/g, '').trim()).filter(Boolean);
     return [...new Set(cleaned)].slice(0, 3).join('; ').slice(0, 400);
   }
 
-  /** The next piece of standard output, or undefined at its end. */
+  /** Reads the next chunk of standard output; undefined at its end. */
   async read(): Promise<Buffer | undefined> {
     if (this.#rest.length > 0) {
       const rest = this.#rest;
@@ -89,14 +89,14 @@ export class FfmpegProcess {
     }
   }
 
-  /** Waits for the next byte of standard output; false at its end. */
+  /** Waits until standard output has more data; false at its end. */
   async hasMore(): Promise<boolean> {
     const chunk = await this.read();
     if (chunk) this.#rest = chunk;
     return chunk !== undefined;
   }
 
-  /** Moves the next `length` bytes to `target` at `offset`, or nowhere. False when the output ends before. */
+  /** Reads the next `length` bytes into `target` at `offset`, or discards them without a target. False if the output ends earlier. */
   async take(length: number, target?: Uint8Array, offset = 0): Promise<boolean> {
     for (let taken = 0; taken < length; ) {
       const chunk = await this.read();
@@ -109,7 +109,7 @@ export class FfmpegProcess {
     return true;
   }
 
-  /** Whether the process keeps Node from exiting: it need not while nobody waits for what it writes. */
+  /** Sets whether the process keeps Node from exiting. It should not while nobody waits for its output. */
   keepAlive(keep: boolean): void {
     const child = this.#child;
     if (!child || keep === this.#keepsAlive || !alive.has(child)) return;
@@ -121,11 +121,11 @@ export class FfmpegProcess {
 
   kill(): void {
     this.#child?.kill('SIGKILL');
-    // Unread output would keep 'close' from coming.
+    // Unread output would prevent the event 'close'.
     this.#child?.stdout?.destroy();
   }
 
-  /** Kills the process, if it still runs, and waits until it is gone. */
+  /** Kills the process if it still runs, and waits for its exit. */
   async dispose(): Promise<void> {
     this.keepAlive(true);
     this.kill();

@@ -10,7 +10,7 @@ import { ReaderJob } from './readerJob.js';
 /** The frames of a video file. */
 export class FileFrames implements FrameSource {
   /**
-   * @param stored Size of the pictures as stored, in pixels, and their rotation for display.
+   * @param stored Stored size of the pictures in pixels, and their rotation for display.
    * @param startSeconds The first timestamp of the file.
    */
   constructor(

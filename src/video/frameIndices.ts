@@ -1,6 +1,6 @@
 import { checkInteger } from '../base/validate.js';
 
-/** `value` rounded to the nearest integer, halves to the even one, as NumPy does. */
+/** Rounds to the nearest integer, ties to even, as NumPy does. */
 function roundHalfToEven(value: number): number {
   const floor = Math.floor(value);
   const rest = value - floor;
@@ -8,14 +8,14 @@ function roundHalfToEven(value: number): number {
 }
 
 /**
- * The frames that LongVLM looks at: the middles of `frames` equal stretches of a video.
+ * The frames that LongVLM samples: the middles of `frames` equal stretches of a video.
  *
  * A video with fewer than `frames` frames repeats them.
  *
  * @param total The number of frames in the video, at least 1.
  * @param frames How many frames to take, at least 1.
- * @returns `frames` indices below `total`, in rising order.
- * @throws TypeError or RangeError where an argument is not a positive integer.
+ * @returns `frames` indices below `total`, in ascending order.
+ * @throws TypeError or RangeError if an argument is not a positive integer.
  */
 export function sampleFrameIndices(total: number, frames: number): number[] {
   checkInteger('total', total, 1);

@@ -71,10 +71,10 @@ export class FrameReader {
     this.#wake();
   }
 
-  /** The index of the next frame; undefined when no more come. */
+  /** The index of the next frame; undefined at the end. */
   async peek(): Promise<number | undefined> {
     if (this.#arrived.length === 0) {
-      // What is in the output was announced before, though its line may come to us a moment later.
+      // A frame in the output was announced earlier, but the line on standard error may arrive slightly later.
       const more = await this.#ffmpeg.hasMore();
       if (!more) await this.#ffmpeg.closed;
       while (more && this.#arrived.length === 0 && !this.#ended)
@@ -85,13 +85,13 @@ export class FrameReader {
     return this.#arrived[0];
   }
 
-  /** Reads the pixels of the frame that {@link peek} announced: RGB rows into `target`. False when they are cut off. */
+  /** Reads the pixels of the frame that {@link peek} returned: RGB rows into `target`. False if the output ends earlier. */
   read(target: Uint8Array): Promise<boolean> {
     this.#arrived.shift();
     return readPixels(this.#ffmpeg, this.#sizes, target);
   }
 
-  /** What ffmpeg complained about. */
+  /** ffmpeg's first error message; empty if there is none. */
   get complaint(): string {
     return this.#files.reduce((complaint, file) => complaintAbout(file, complaint), this.#ffmpeg.complaint);
   }
@@ -101,9 +101,9 @@ export class FrameReader {
   }
 
   /**
-   * Waits for ffmpeg to end by itself, which it does soon after the last frame.
+   * Waits for ffmpeg to exit, which it does soon after the last frame.
    *
-   * @throws LongVLMError when something ended ffmpeg from outside or it crashed.
+   * @throws LongVLMError when ffmpeg was killed or crashed.
    */
   async finish(): Promise<void> {
     while (await this.#ffmpeg.read());

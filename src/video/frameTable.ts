@@ -1,28 +1,28 @@
 import { DISCARD, KEY, type Packets } from './packets.js';
 
-/** Where a reader may start decoding to arrive at a frame. */
+/** A position from which decoding reaches a frame. */
 export type SeekPoint = {
-  /** Time to give to ffmpeg's `-ss`, in absolute seconds. */
+  /** Time for ffmpeg's `-ss`, in absolute seconds. */
   readonly seconds: number;
   /** Position of the keyframe in decoding order. */
   readonly position: number;
 };
 
 /**
- * ffmpeg moves a seek back by this much where frames are reordered, because most indices hold decoding times
- * (3/23 s, in its `-ss`); the same much later is still the right keyframe, unless the next one is nearer.
+ * ffmpeg's `-ss` moves a seek back by 3/23 s if frames are reordered, because most indices hold decoding times. Adding the same
+ * amount to the seek time compensates for this, unless the next keyframe is nearer.
  */
 const SEEK_SHIFT_SECONDS = 3 / 23;
-/** Formats whose index leads to a keyframe at or before a decoding time. */
+/** Formats with an index, which finds the keyframe at or before a decoding time. */
 const INDEXED = /\b(mov|mp4|matroska|webm|avi|flv|asf|nut|mxf)\b/;
-/** Formats searched by timestamp, which lands on any packet: aim at the keyframe itself. */
+/** Formats that are searched by timestamp. The search may end at any packet, so the seek time is the keyframe's own. */
 const SEARCHED = /\b(mpegts|mpeg)\b/;
 
-/** Every frame of a video in display order: its time, and how to get at it. */
+/** All frames of a video in display order: their times, and how to seek to them. */
 export class FrameTable {
-  /** How a frame is recognised when it comes out of the decoder: by its timestamp, or by counting. */
+  /** How a decoded frame is identified: by its timestamp, or by counting. */
   readonly by: 'time' | 'count';
-  /** Presentation times in ticks, rising. */
+  /** Presentation times in ticks, ascending. */
   readonly pts: Float64Array;
   readonly timeBase: { readonly num: number; readonly den: number };
   readonly #packets: Packets | undefined;
@@ -48,7 +48,7 @@ export class FrameTable {
     this.#keys = seekable ? placesOf(packets.flags, KEY, KEY) : new Int32Array(0);
   }
 
-  /** The frames that `packets` announce; undefined where their times cannot be relied on. */
+  /** The frames of `packets`; undefined if their times are unreliable. */
   static fromPackets(packets: Packets, container: string): FrameTable | undefined {
     if (packets.pts.some(Number.isNaN) || !isRising(packets.dts, true)) return undefined;
     const order = placesOf(packets.flags, DISCARD, 0);
@@ -58,7 +58,7 @@ export class FrameTable {
     return isRising(pts) ? new FrameTable('time', pts, packets, order, container) : undefined;
   }
 
-  /** The frames that came out when the file was decoded from end to end, at `times` (NaN where unknown). */
+  /** The frames of a file that was decoded completely, with their `times` (NaN if unknown). */
   static fromDecoded(packets: Packets, times: readonly number[], frameRate: number, container: string): FrameTable {
     const pts = Float64Array.from(times);
     if (isRising(pts)) {
@@ -104,14 +104,14 @@ export class FrameTable {
     return lastAtMost(this.pts, pts);
   }
 
-  /** Where frame `index` lies in decoding order. Without seeking, that is where it comes out of the decoder. */
+  /** Position of frame `index` in decoding order. If the file is not seekable, this is the frame's own index. */
   position(index: number): number {
     return this.#packetOf?.[index] ?? index;
   }
 
   /**
-   * The nearest point from which decoding gives frame `index`, `back` keyframes earlier; undefined for the beginning
-   * of the file, also where the file cannot be sought in.
+   * The nearest point from which decoding reaches frame `index`, moved back by `back` keyframes. Undefined means the beginning
+   * of the file, also for files that are not seekable.
    */
   seekPoint(index: number, back = 0): SeekPoint | undefined {
     const packets = this.#packets;
@@ -133,7 +133,7 @@ export class FrameTable {
   }
 }
 
-/** The places at which the bits `mask` of `flags` are `wanted`. */
+/** The indices at which the bits `mask` of `flags` equal `wanted`. */
 function placesOf(flags: Uint8Array, mask: number, wanted: number): Int32Array {
   const places = new Int32Array(flags.length);
   let count = 0;
@@ -141,7 +141,7 @@ function placesOf(flags: Uint8Array, mask: number, wanted: number): Int32Array {
   return places.slice(0, count);
 }
 
-/** Sorts packets by their times. Decoding order is nearly that, so each moves a few places; built-in sorting copies all. */
+/** Sorts packets by their times, in place. Decoding order is nearly sorted, so insertion sort is fast. */
 function sortByTime(order: Int32Array, pts: Float64Array): void {
   let moves = order.length * 64;
   for (let i = 1; i < order.length && moves > 0; i++) {
@@ -161,7 +161,7 @@ function isRising(values: Float64Array, orEqual = false): boolean {
   return true;
 }
 
-/** The last place of the rising `values` that holds at most `limit`; -1 when there is none. */
+/** The last index of the ascending `values` whose value is at most `limit`; -1 if there is none. */
 function lastAtMost(values: Float64Array | Int32Array, limit: number): number {
   let low = 0;
   let high = values.length;

@@ -14,48 +14,48 @@ import { checkSelection, type SelectFramesOptions, selectFrames } from './select
 export type FrameSegment = {
   /** Its number, from 0. */
   readonly index: number;
-  /** Pixels, red green blue from 0 to 255: row-major of shape {@link FrameSegment.dims}. They are the receiver's own. */
+  /** RGB pixels from 0 to 255, row-major, of shape {@link FrameSegment.dims}. The caller owns the memory. */
   readonly frames: Uint8Array;
   /** `[segmentFrames, height, width, 3]`. */
   readonly dims: readonly [number, number, number, number];
   /**
-   * The number in the video of each frame. Where a damaged file does not give a wanted frame, it is that of the
-   * nearest earlier one that it gives.
+   * Index in the video of each frame. If a wanted frame of a damaged file cannot be decoded, this is the index of the nearest
+   * earlier frame, which is used instead.
    */
   readonly frameIndices: readonly number[];
-  /** When each frame is shown, in seconds from the start of the file. */
+  /** Presentation time of each frame, in seconds from the start of the file. */
   readonly timestamps: readonly number[];
 };
 
 /** Options of {@link readSegments}. */
 export type ReadSegmentsOptions = SelectFramesOptions & {
-  /** The pictures that come out. */
+  /** Size and shape of the resulting pictures. */
   geometry: FrameGeometry;
   /**
-   * `seek` jumps to the keyframe before each wanted frame, `through` decodes from the beginning to the last wanted
-   * one, `auto` does what is cheaper. The frames are the same. Defaults to `auto`.
+   * `seek` jumps to the keyframe before each wanted frame, `through` decodes from the beginning to the last wanted frame, `auto`
+   * takes the cheaper way. All give the same frames. Defaults to `auto`.
    */
   strategy?: 'auto' | 'seek' | 'through';
   /** Path of the ffmpeg program. Defaults to the environment's `FFMPEG_PATH`, the package ffmpeg-static, then `PATH`. */
   ffmpeg?: string;
-  /** Ends the work: the iterator rejects with `signal.reason`, and ffmpeg is killed at once. */
+  /** Aborts the work: the iterator rejects with `signal.reason`, and ffmpeg is killed at once. */
   signal?: AbortSignal;
   /** Called after every frame, with the stage `encode` and frames as the unit. */
   onProgress?: OnProgress;
-  /** Called once, before anything is decoded, with how the frames will be read. */
+  /** Called once, before anything is decoded, with the chosen strategy and the expected number of decoded frames. */
   onPlan?: (plan: Pick<ReadPlan, 'strategy' | 'decodedFrames'>) => void;
 };
 
-/** So many ffmpeg processes run at once. */
+/** Number of ffmpeg processes that run concurrently. */
 const PARALLEL = 2;
 
 /**
- * Takes frames evenly from a video and gives them segment by segment, as they are asked for: one segment is read
- * ahead, so that memory holds two, whatever the video's length.
+ * Samples frames evenly from a video and yields them segment by segment. One segment is read ahead, so memory holds two
+ * segments, whatever the video's length.
  *
- * Leaving the loop, an error and an abort leave no ffmpeg behind.
+ * All ffmpeg processes have exited after the loop, also after `break`, an error or an abort.
  *
- * @param video A path, or what {@link probeVideo} found out.
+ * @param video A path, or the result of {@link probeVideo}.
  * @throws TypeError, RangeError at once for wrong arguments.
  * @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_VIDEO` or `ERR_LONGVLM_FFMPEG_MISSING`, when iterated.
  * @example
@@ -73,7 +73,7 @@ export function readSegments(
   return generateSegments(video, options);
 }
 
-/** @throws TypeError or RangeError where `options` are no {@link ReadSegmentsOptions}. */
+/** @throws TypeError or RangeError if `options` are not valid {@link ReadSegmentsOptions}. */
 export function checkReadOptions(options: ReadSegmentsOptions): void {
   const { geometry, strategy, ffmpeg, signal, onProgress, onPlan } = checkObject('options', options);
   checkSelection(options);
@@ -106,7 +106,7 @@ async function* generateSegments(
     for (let index = 1; ahead; index++) {
       const segment: FrameSegment = await ahead;
       ahead = index < segments ? filler.fill(index) : undefined;
-      ahead?.catch(() => {}); // Seen when it is asked for.
+      ahead?.catch(() => {}); // The error is thrown when this segment is requested.
       yield segment;
       signal?.throwIfAborted();
     }
@@ -118,15 +118,15 @@ async function* generateSegments(
   }
 }
 
-/** Fills segments from jobs, two jobs at a time. */
+/** Fills segments with frames from jobs, two jobs at a time. */
 class SegmentFiller {
   readonly #abort: AbortController;
   readonly #unlink: () => void;
-  /** Which job gives the frame of a slot. */
+  /** Index of the job for each slot. */
   readonly #jobOf: number[];
   readonly #working = new Set<Promise<unknown>>();
   #framesRead = 0;
-  /** The last frame of the segment before, for one that begins with the same. */
+  /** The last frame of the previous segment, in case the next segment starts with the same frame. */
   #carried: { index: number; given: number; pixels: Uint8Array } | undefined;
 
   constructor(
@@ -158,13 +158,13 @@ class SegmentFiller {
     const pixels = allocate(segmentFrames * size, this.info.path);
     const given: number[] = new Array(segmentFrames);
 
-    // Slots that one job gives, one after the other.
-    const parts: number[][] = [];
+    // Groups of consecutive slots that the same job fills.
+    const groups: number[][] = [];
     for (let slot = first; slot < first + segmentFrames; slot++)
-      if (slot > first && this.#jobOf[slot] === this.#jobOf[slot - 1]) parts.at(-1)!.push(slot);
-      else parts.push([slot]);
+      if (slot > first && this.#jobOf[slot] === this.#jobOf[slot - 1]) groups.at(-1)!.push(slot);
+      else groups.push([slot]);
 
-    const fillPart = async (slots: number[]) => {
+    const fillGroup = async (slots: number[]) => {
       const job = jobs[this.#jobOf[slots[0]!]!]!;
       let before = slots[0] === first ? this.#carried : undefined;
       for (const slot of slots) {
@@ -191,7 +191,7 @@ class SegmentFiller {
       else await job.finish();
     };
     const worker = async () => {
-      for (let slots = parts.shift(); slots; slots = parts.shift()) await fillPart(slots);
+      for (let slots = groups.shift(); slots; slots = groups.shift()) await fillGroup(slots);
     };
     await Promise.all(Array.from({ length: PARALLEL }, worker));
 
@@ -205,7 +205,7 @@ class SegmentFiller {
     };
   }
 
-  /** Ends all that runs and waits until it is gone. */
+  /** Kills all running processes and waits for their exit. */
   async dispose(): Promise<void> {
     this.#unlink();
     this.#abort.abort();

@@ -1,12 +1,12 @@
 import { checkInteger, checkObject, checkOneOf, wrongType, wrongValue } from '../base/validate.js';
 
 /**
- * The pictures that come out. `'source'` is the full size as displayed; otherwise a square of `size` pixels:
- * - `crop`, as CLIP does: bicubic with antialiasing to a shortest edge of `shortestEdge`, then the centre.
- * - `pad`, as LLaVA does: bars of `padColor` to a square, then bicubic to `size`.
- * - `squash`, as LongVLM's loader does: nearest neighbour, `source = floor(target * in / out)`, whatever the aspect.
+ * Size and shape of the resulting pictures. `'source'` is the full size as displayed; otherwise a square of `size` pixels:
+ * - `crop`, as CLIP does: bicubic resize with antialiasing to a shortest edge of `shortestEdge`, then a centre crop.
+ * - `pad`, as LLaVA does: padded with `padColor` to a square, then bicubic resize to `size`.
+ * - `squash`, as LongVLM's loader does: nearest neighbour, `source = floor(target * in / out)`, ignoring the aspect ratio.
  *
- * Pixels count as square, whatever the file's sample aspect ratio says, as in the reference.
+ * The file's sample aspect ratio is ignored, as in the reference implementation: pixels count as square.
  */
 export type FrameGeometry =
   | 'source'
@@ -14,19 +14,19 @@ export type FrameGeometry =
       readonly resize: 'crop' | 'squash' | 'pad';
       /** Height and width of the result, in pixels. */
       readonly size: number;
-      /** For `crop`: height or width before cropping, whichever is less. Defaults to `size`. */
+      /** For `crop`: the smaller of height and width before cropping, in pixels. Defaults to `size`. */
       readonly shortestEdge?: number;
       /** For `pad`: red, green and blue from 0 to 255. Defaults to CLIP's mean colour, `[122, 116, 104]`. */
       readonly padColor?: readonly [number, number, number];
     };
 
-/** How ffmpeg makes a picture, and what is left to do. Sizes in pixels. */
+/** How ffmpeg makes a picture, and the remaining work. Sizes in pixels. */
 export type FramePipeline = {
-  /** Filters for one chain, from a decoded frame to RGB. */
+  /** Chain of filters from a decoded frame to RGB. */
   readonly filters: readonly string[];
-  /** Size of what ffmpeg writes. */
+  /** Size of the pictures that ffmpeg writes. */
   readonly piped: { readonly width: number; readonly height: number };
-  /** Size of the result: where it differs, rows and columns are picked. */
+  /** Size of the result. If it differs from `piped`, rows and columns are picked by nearest neighbour. */
   readonly width: number;
   readonly height: number;
 };
@@ -37,7 +37,7 @@ export type FrameSizes = Omit<FramePipeline, 'filters'>;
 const MAX_SIZE = 16_384;
 const CLIP_MEAN_COLOR = [122, 116, 104] as const;
 
-/** @throws TypeError or RangeError where `value` is no {@link FrameGeometry}. */
+/** @throws TypeError or RangeError if `value` is not a {@link FrameGeometry}. */
 export function checkGeometry(value: unknown): FrameGeometry {
   if (value === 'source') return value;
   if (typeof value === 'string') wrongValue('geometry', "'source' or an object", value);
@@ -48,16 +48,16 @@ export function checkGeometry(value: unknown): FrameGeometry {
   if (padColor !== undefined) {
     if (!Array.isArray(padColor)) wrongType('geometry.padColor', 'array of 3 integers', padColor);
     if (padColor.length !== 3) wrongValue('geometry.padColor', 'array of 3 integers', padColor);
-    for (const [i, part] of padColor.entries()) checkInteger(`geometry.padColor[${i}]`, part, 0, 255);
+    for (const [i, channel] of padColor.entries()) checkInteger(`geometry.padColor[${i}]`, channel, 0, 255);
   }
   return value as FrameGeometry;
 }
 
 const TURNS = { 0: [], 90: ['transpose=clock'], 180: ['hflip', 'vflip'], 270: ['transpose=cclock'] } as const;
-/** With these flags the colours are, to the bit, those that the reference's decoder gives. */
+/** With these flags the colours are bit-exact with the reference implementation's decoder. */
 const TO_RGB = ['scale=flags=bicubic', 'format=rgb24'];
 
-/** `geometry` for pictures stored as `width` by `height` that are turned by `rotation` degrees for display. */
+/** The pipeline of `geometry` for pictures of stored size `width` by `height` with a display rotation of `rotation` degrees. */
 export function framePipeline(
   geometry: FrameGeometry,
   stored: { readonly width: number; readonly height: number; readonly rotation: 0 | 90 | 180 | 270 },
@@ -67,7 +67,7 @@ export function framePipeline(
   const height = turned ? stored.width : stored.height;
   const rgb = [...TURNS[stored.rotation], ...TO_RGB];
   if (geometry === 'source' || geometry.resize === 'squash') {
-    // Frames whose size changes in the middle of a file come out at the first one's.
+    // If the frame size changes within a file, frames are scaled to the size of the first one.
     const filters = [...rgb, `scale=${width}:${height}:flags=neighbor`];
     const size = geometry === 'source' ? { width, height } : { width: geometry.size, height: geometry.size };
     return { filters, piped: { width, height }, ...size };
@@ -78,7 +78,7 @@ export function framePipeline(
   if (geometry.resize === 'pad') {
     const side = Math.max(width, height);
     const [x, y] = [Math.floor((side - width) / 2), Math.floor((side - height) / 2)];
-    const color = padColor.map((part) => part.toString(16).padStart(2, '0')).join('');
+    const color = padColor.map((channel) => channel.toString(16).padStart(2, '0')).join('');
     return {
       filters: [...rgb, `pad=${side}:${side}:${x}:${y}:color=0x${color}`, bicubic(size, size)],
       piped: square,
@@ -91,7 +91,7 @@ export function framePipeline(
   return { filters: [...rgb, bicubic(w, h), `crop=${size}:${size}:${x}:${y}`], piped: square, ...square };
 }
 
-/** Closest to Pillow's antialiased bicubic, and only so on RGB: 0.35 of 255 off on average. */
+/** Closest to Pillow's antialiased bicubic filter, and only if applied to RGB: it differs by 0.35 of 255 on average. */
 function bicubic(width: number, height: number): string {
   return `scale=${width}:${height}:flags=bicubic+accurate_rnd`;
 }

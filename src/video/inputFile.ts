@@ -3,21 +3,21 @@ import { resolve } from 'node:path';
 /** A file that ffmpeg opens. */
 export type InputFile = {
   readonly path: string;
-  /** What messages call it. */
+  /** Name of the file in messages. */
   readonly name: string;
   /**
-   * Whether its content came from elsewhere (a URL, bytes). Then only formats that hold their own pictures are opened:
-   * a playlist would have local files of its choosing read.
+   * Whether the content is from an untrusted source (a URL, bytes). Then only self-contained formats are opened: a playlist
+   * could make ffmpeg read any local file.
    */
   readonly foreign: boolean;
 };
 
-/** A local file, called by its path. */
+/** A local file, which messages call by its path. */
 export function localFile(path: string): InputFile {
   return { path, name: path, foreign: false };
 }
 
-/** ffmpeg's names of formats with pictures whose content names no other file. */
+/** ffmpeg's names of formats with pictures that cannot refer to other files. */
 const SELF_CONTAINED = [
   ...['mov', 'mp4', 'matroska', 'webm', 'avi', 'flv', 'live_flv', 'asf', 'mpegts', 'mpeg', 'ogg', 'nut', 'mxf', 'gxf'],
   ...['rm', 'wtv', 'dv', 'swf', 'nsv', 'ivr', 'dhav', 'film_cpk', 'roq', 'bink', 'smk', 'mjpeg', 'mpjpeg', 'smjpeg'],
@@ -27,7 +27,7 @@ const SELF_CONTAINED = [
     pipe,
   ),
   ...['png', 'ppm', 'psd', 'qoi', 'sgi', 'sunrast', 'tiff', 'webp', 'xbm', 'xpm', 'xwd', 'hdr', 'phm'].map(pipe),
-  // Without pictures, but then that is what is said about them.
+  // Audio formats: allowed, so that the error says that the file has no pictures.
   ...['mp3', 'wav', 'flac', 'aac'],
 ];
 
@@ -38,8 +38,8 @@ function pipe(codec: string): string {
 const IMAGE_PATTERN = /[%*?{[].*\.(png|jpe?g|webp|bmp|tiff?)$/i;
 
 /**
- * The options that open `file` as one plain local file: neither a name like `-y` or `http:x` nor a playlist's content
- * can reach anything but local files, and `%03d` in a picture's name is no sequence.
+ * The options that open `file` as one plain local file. Neither a name like `-y` or `http:x` nor the content of a playlist can
+ * access anything except local files, and `%03d` in a picture's name is not treated as a sequence.
  */
 export function inputArguments({ path, foreign }: InputFile): string[] {
   const single = IMAGE_PATTERN.test(path) ? ['-f', 'image2', '-pattern_type', 'none'] : [];
@@ -47,7 +47,7 @@ export function inputArguments({ path, foreign }: InputFile): string[] {
   return ['-protocol_whitelist', 'file,pipe', ...formats, ...single, '-i', locator(path)];
 }
 
-/** What ffmpeg complained about, with the file called by its name. */
+/** ffmpeg's error message, with the file's name in messages instead of its path. */
 export function complaintAbout({ path, name }: InputFile, complaint: string): string {
   return complaint.replaceAll(locator(path), name);
 }

@@ -1,4 +1,4 @@
-// A video, wherever it comes from.
+// Opens videos from any source: paths, URLs, bytes, streams, lists of pictures.
 import { basename } from 'node:path';
 import { linkedController } from '../base/abort.js';
 import { LongVLMError } from '../base/errors.js';
@@ -15,45 +15,44 @@ import { checkInput, type StoredFile, type VideoInput } from './videoInput.js';
 export type OpenVideoOptions = {
   /** Path of the ffmpeg program. Defaults to the environment's `FFMPEG_PATH`, the package ffmpeg-static, then `PATH`. */
   ffmpeg?: string;
-  /** Ends the fetching: the promise rejects with `signal.reason`, and nothing is left on disk. */
+  /** Aborts the fetch: the promise rejects with `signal.reason`, and temporary files are removed. */
   signal?: AbortSignal;
-  /** Called while a URL, bytes or a stream are taken, with the stage `fetch` and bytes as the unit. */
+  /** Called while a URL, bytes or a stream are read, with the stage `fetch` and bytes as the unit. */
   onProgress?: OnProgress;
-  /** How much is taken at most. */
+  /** Limits of size, time and redirects. */
   limits?: FetchLimits;
 };
 
-/** An opened video. Dispose it: what was fetched is on disk until then. */
+/** An opened video. Dispose it to remove the fetched file from disk. */
 export interface Video {
-  /** The base name of its path or URL, without the query, or of a `File`; else `video`, or `pictures` for a list. */
+  /** The base name of the path, URL (without the query) or `File`; otherwise `video`, or `pictures` for a list. */
   readonly name: string;
-  /** What `probeVideo` finds out, found out once. @throws what `probeVideo` throws */
+  /** The result of `probeVideo`, computed once. @throws as `probeVideo` */
   probe(signal?: AbortSignal): Promise<VideoInfo>;
   /**
-   * SHA-256 of the content as 64 hexadecimal digits, the same however it was given; for a list of pictures, of their
-   * contents and times.
+   * SHA-256 of the content as 64 hexadecimal digits, independent of the kind of input; for a list of pictures, of their contents
+   * and times.
    *
    * @throws LongVLMError `ERR_LONGVLM_FILE`.
    */
   contentHash(signal?: AbortSignal): Promise<string>;
-  /** What `readSegments` gives, with this video's ffmpeg. @throws what `readSegments` throws */
+  /** Calls `readSegments` for this video, with its ffmpeg. @throws as `readSegments` */
   segments(options: ReadSegmentsOptions): AsyncGenerator<FrameSegment, void, undefined>;
-  /** Ends what is being read, with `ERR_LONGVLM_DISPOSED`, and removes what was fetched. Again does nothing. */
+  /** Aborts running reads with `ERR_LONGVLM_DISPOSED`, and removes fetched files. Safe to call twice. */
   dispose(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**
- * Opens a video of any kind. URLs are fetched at once, by Node and within limits, and bytes and streams are written
- * out: to a file in a folder of this process's own under the system's folder for temporary files. It is removed when
- * the video is disposed, and when Node exits. A path is not looked at yet.
+ * Opens a video of any kind. URLs are fetched at once, by Node and within limits. URLs, bytes and streams are written to a file
+ * in a private folder under the system's temporary folder. The file is removed when the video is disposed, and when Node exits.
+ * A path is not accessed yet.
  *
- * Addresses of a private network are fetched like any other: a server that takes URLs from strangers has to refuse
- * them itself.
+ * URLs of a private network are fetched like any other: a server that accepts URLs from untrusted users must reject those itself.
  *
  * @throws TypeError, RangeError for wrong arguments.
- * @throws LongVLMError `ERR_LONGVLM_FETCH` when it cannot be fetched, or a limit is passed; `ERR_LONGVLM_FILE` when it
- * cannot be written. Nothing is left on disk then.
+ * @throws LongVLMError `ERR_LONGVLM_FETCH` when the video cannot be fetched, or a limit is exceeded; `ERR_LONGVLM_FILE` when the
+ * temporary file cannot be written. Temporary files are removed then.
  * @example
  * const video = await openVideo('https://example.org/talk.mp4', { limits: { maxBytes: 1e9 } });
  * try {
@@ -87,7 +86,7 @@ export async function openVideo(input: VideoInput, options: OpenVideoOptions = {
 class OpenedVideo implements Video {
   readonly name: string;
   readonly #stored: readonly StoredFile[];
-  /** When each picture of a list is shown. */
+  /** Presentation times of a list's pictures. */
   readonly #timestamps: readonly number[] | undefined;
   readonly #ffmpeg: string | undefined;
   readonly #disposed = new AbortController();

@@ -1,10 +1,10 @@
-// Packets as they lie in the file, from ffmpeg's framecrc format: no picture is decoded.
+// Reads the packets of a file from ffmpeg's framecrc format, without decoding pictures.
 
-/** Flags of packets, as FFmpeg numbers them. */
+/** FFmpeg's flags of packets. */
 export const KEY = 1;
 const CORRUPT = 2;
 export const DISCARD = 4;
-/** What ffmpeg prints for a timestamp that it does not know, AV_NOPTS_VALUE, is -2^63: nothing real comes near it. */
+/** ffmpeg prints -2^63 (AV_NOPTS_VALUE) for an unknown timestamp; real timestamps are far above this limit. */
 const NO_TIME = -9e18;
 const [NEWLINE, SPACE, HASH, COMMA, MINUS, ZERO, LETTER_F] = [10, 32, 35, 44, 45, 48, 70];
 
@@ -34,17 +34,17 @@ class Column<T extends Float64Array | Uint8Array> {
   }
 }
 
-/** All packets of one stream, in the order of decoding. Times are in ticks of {@link Packets.timeBase} seconds. */
+/** All packets of one stream, in decoding order. Times are in ticks of {@link Packets.timeBase} seconds. */
 export type Packets = {
   /** A tick is `num / den` seconds. */
   readonly timeBase: { readonly num: number; readonly den: number };
   readonly pts: Float64Array;
   readonly dts: Float64Array;
-  /** {@link KEY} where decoding can begin, {@link DISCARD} where the picture is decoded but not shown, by an edit list. */
+  /** {@link KEY} if decoding can begin there, {@link DISCARD} if an edit list hides the decoded picture. */
   readonly flags: Uint8Array;
   /** The duration of the last packet shown. */
   readonly lastDuration: number;
-  /** How many packets the container calls damaged. */
+  /** How many packets the container marks as damaged. */
   readonly corrupt: number;
 };
 
@@ -81,7 +81,7 @@ class StreamPackets {
   }
 }
 
-/** The options that make ffmpeg write what {@link PacketParser} reads, of every video stream that is not cover art. */
+/** The options that make ffmpeg write input for {@link PacketParser}, for every video stream that is not cover art. */
 export const packetArguments = [
   '-copyts',
   '-map',
@@ -99,9 +99,9 @@ export const packetArguments = [
 ];
 
 /**
- * Reads framecrc text piece by piece. Streams are numbered in the order of the file.
+ * Parses framecrc text in chunks. Streams are numbered in the order of the file.
  *
- * Works on bytes: an hour of video has 90,000 lines, and as strings they would take more memory than all else here.
+ * Works on bytes, to save memory: an hour of video has 90,000 lines.
  */
 export class PacketParser {
   readonly #streams: StreamPackets[] = [];
@@ -147,7 +147,7 @@ export class PacketParser {
       at++;
     }
     if (at >= end) return;
-    // The flags are written only where they are not those of a plain key frame.
+    // The flags are omitted for a plain keyframe.
     const size = text.indexOf(COMMA, at);
     const mark = size < 0 ? -1 : text.indexOf(COMMA, size + 1) + 2;
     const flagged = mark >= 2 && mark < end && text[mark] === LETTER_F;

@@ -10,15 +10,15 @@ import { checkFile, isUneven, notVideo, type VideoInfo } from './probe.js';
 import { ReaderJob } from './readerJob.js';
 import { InputDescription, largestPicture, type StreamInfo } from './streamInfo.js';
 
-/** So many pictures are described by one ffmpeg; their paths are on its command line. */
+/** How many pictures one ffmpeg describes; limited because their paths are on its command line. */
 const DESCRIBED_AT_ONCE = 32;
 /** So many are decoded by one ffmpeg, which spares starting others. */
 const READ_AT_ONCE = 8;
 
 /**
- * What a list of pictures is as a video. The first picture is looked at, the others when they are read.
+ * Describes a list of pictures as a video. Only the first picture is probed; the others when they are read.
  *
- * @param timestamps When each picture is shown, in seconds, rising.
+ * @param timestamps Presentation times of the pictures in seconds, ascending.
  */
 export async function probePictures(
   pictures: readonly InputFile[],
@@ -129,7 +129,7 @@ class PictureJob extends ReaderJob {
   }
 }
 
-/** The picture in each file, without decoding the files: the largest where one holds several. */
+/** The picture stream in each file, found without decoding; the largest one if a file holds several. */
 async function describePictures(
   binary: FfmpegBinary,
   files: readonly InputFile[],
@@ -149,7 +149,7 @@ async function describeAtOnce(
   await Promise.all(files.map(checkFile));
   signal?.throwIfAborted();
   const descriptions: InputDescription[] = [];
-  // Without an output, ffmpeg describes its inputs and ends.
+  // Without an output, ffmpeg describes its inputs and exits.
   const ffmpeg = new FfmpegProcess(binary, files.flatMap(inputArguments), signal, (line) => {
     if (/^(\[[^\]]*\] )*Input #\d+, /.test(line)) descriptions.push(new InputDescription());
     descriptions.at(-1)?.add(line.replace(/(Input|Stream) #\d+/, '$1 #0'));
@@ -158,7 +158,7 @@ async function describeAtOnce(
     while (await ffmpeg.read());
     const exit = await ffmpeg.closed;
     signal?.throwIfAborted();
-    // The first that cannot be opened ends it.
+    // ffmpeg exits at the first file that it cannot open.
     const furthest = files[Math.min(descriptions.length, files.length - 1)]!;
     checkNotKilled(exit, furthest);
     return files.map((file, i) => {

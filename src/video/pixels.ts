@@ -1,7 +1,7 @@
 import type { FfmpegProcess } from './ffmpegProcess.js';
 import type { FrameSizes } from './geometry.js';
 
-/** The options that make ffmpeg write its pictures as bare pixels: red green blue, row after row. */
+/** The options that make ffmpeg write raw RGB pixels, row-major. */
 export const rawPixels = ['-c:v', 'rawvideo', '-pix_fmt', 'rgb24', '-f', 'rawvideo', 'pipe:1'];
 
 /** Reads one picture of `sizes` into `target`. False when the output ends before. */

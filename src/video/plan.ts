@@ -1,46 +1,46 @@
 import type { FrameTable, SeekPoint } from './frameTable.js';
 
-/** Frames that one decoder gives, one after the other. */
+/** Frames that one decoder reads in sequence. */
 export type Run = {
   /** Where decoding starts; undefined for the beginning of the file. */
   readonly seek: SeekPoint | undefined;
-  /** Distinct frame indices, rising. */
+  /** Distinct frame indices, ascending. */
   readonly frames: readonly number[];
 };
 
 /** How wanted frames are read. */
 export type ReadPlan = {
-  /** `through` decodes what lies between the first and the last wanted frame; `seek` jumps from one to the next. */
+  /** `through` decodes everything from the first to the last wanted frame; `seek` jumps from one to the next. */
   readonly strategy: 'seek' | 'through';
-  /** How many frames are decoded, estimated from where the keyframes lie. */
+  /** How many frames are decoded, estimated from the positions of keyframes. */
   readonly decodedFrames: number;
   /** The runs of each ffmpeg process, in order. */
   readonly jobs: readonly (readonly Run[])[];
 };
 
-/** Opening a file anew takes about 40 ms, of which half is a share in starting ffmpeg (Debian's loads 215 libraries). */
+/** Opening a file again takes about 40 ms. Half of this is the run's share of starting ffmpeg (Debian's loads 215 libraries). */
 const OPEN_MICROSECONDS = 40_000;
-/** Decoding a frame takes 0.1 ms and 1 µs for each 700 pixels: 1.4 ms at 720p (H.264, one core). */
+/** Decoding a frame takes 0.1 ms plus 1 µs for each 700 pixels: 1.4 ms at 720p (H.264, one core). */
 const FRAME_MICROSECONDS = 100;
 const PIXELS_PER_MICROSECOND = 700;
-/** Frames that decoders are ahead of what they give. */
+/** Number of frames that decoders read ahead before they output a frame. */
 const DELAY = 2;
-/** So many frames are named on one command line, which Windows limits to 32,767 characters. */
+/** Maximum number of frames on one command line, which Windows limits to 32,767 characters. */
 const MAX_FRAMES_PER_RUN = 1000;
 /**
- * One process opens so many runs, which spares starting ffmpeg. More gain little and take memory: 100 frames of an hour
- * of 720p take 37 s of CPU time with 1, 32 s with 2 and 31 s with 5; one ffmpeg takes 76, 91 and 150 MiB.
+ * Number of runs that one process reads, to save starts of ffmpeg. More gain little and take memory: 100 frames of an hour of
+ * 720p take 37 s of CPU time with 1, 32 s with 2 and 31 s with 5; one ffmpeg takes 76, 91 and 150 MiB.
  */
 const MAX_RUNS_PER_JOB = 2;
 
 /**
- * Finds the cheapest way to `wanted`: a run goes on to the next frame where decoding up to it costs less than
- * starting at its own keyframe.
+ * Finds the cheapest way to read `wanted`: a run continues to the next frame if decoding up to it costs less than seeking to
+ * that frame's keyframe.
  *
- * @param wanted Distinct frame indices, rising.
- * @param options.pixels Pixels of a frame: the larger, the more decoding costs against seeking.
- * @param options.framesPerJob How many frames one process shall give when runs are short.
- * @param options.strategy `seek` and `through` do what they say wherever they can, `auto` what is cheaper.
+ * @param wanted Distinct frame indices, ascending.
+ * @param options.pixels Pixels of a frame: larger frames make decoding more expensive relative to seeking.
+ * @param options.framesPerJob Preferred number of frames for one process if runs are short.
+ * @param options.strategy `seek` and `through` force a strategy wherever possible; `auto` takes the cheaper one.
  */
 export function planReads(
   table: FrameTable,
@@ -48,7 +48,7 @@ export function planReads(
   options: { pixels: number; framesPerJob: number; strategy: 'auto' | 'seek' | 'through' },
 ): ReadPlan {
   const { pixels, framesPerJob, strategy } = options;
-  // In frames decoded instead.
+  // The cost of opening a file, as a number of decoded frames.
   const openCost = strategy === 'seek' ? 0 : OPEN_MICROSECONDS / (FRAME_MICROSECONDS + pixels / PIXELS_PER_MICROSECOND);
   const runs: { seek: SeekPoint | undefined; frames: number[] }[] = [];
   let decodedFrames = 0;

@@ -12,30 +12,30 @@ import { complaintAbout, type InputFile, inputArguments, localFile } from './inp
 import { PacketParser, type Packets, packetArguments } from './packets.js';
 import { InputDescription, largestPicture, type StreamInfo } from './streamInfo.js';
 
-/** What {@link probeVideo} finds out about a video. */
+/** Properties of a video, from {@link probeVideo}. */
 export type VideoInfo = {
-  /** The path as it was given; where there is none (a URL, bytes, a list of pictures), what the video is called. */
+  /** The given path; for inputs without one (a URL, bytes, a list of pictures), the video's name. */
   readonly path: string;
-  /** Whether it moves, is a still picture, which is a video of one frame, or a list of pictures. */
+  /** A moving video, a still picture (a video of one frame), or a list of pictures. */
   readonly kind: 'video' | 'image' | 'pictures';
   /** Seconds from the first frame to the end of the last; 0 for a picture. */
   readonly durationSeconds: number;
-  /** How many frames a decoder gives. */
+  /** Number of frames that a decoder outputs. */
   readonly frameCount: number;
   /** Frames per second on average; 0 for a picture. */
   readonly frameRate: number;
-  /** Whether the frames are unevenly spaced. */
+  /** Whether frames are unevenly spaced in time. */
   readonly variableFrameRate: boolean;
-  /** Size in pixels as stored: before {@link VideoInfo.rotation}, whatever the shape of a pixel. */
+  /** Stored size in pixels: before {@link VideoInfo.rotation}, ignoring the sample aspect ratio. */
   readonly width: number;
   readonly height: number;
-  /** By how many degrees clockwise the stored picture is turned for display. */
+  /** Clockwise rotation of the stored picture for display, in degrees. */
   readonly rotation: 0 | 90 | 180 | 270;
   /** The codec by ffmpeg's name, such as `h264`. */
   readonly codec: string;
   /** The container by ffmpeg's names, such as `mov,mp4,m4a,3gp,3g2,mj2`. */
   readonly container: string;
-  /** What is wrong with the file although it can be read, in sentences. */
+  /** Problems of a file that can still be read, in sentences. */
   readonly warnings: readonly string[];
   /** @internal */
   readonly frameSource: FrameSource;
@@ -45,18 +45,18 @@ export type VideoInfo = {
 export type ProbeOptions = {
   /** Path of the ffmpeg program. Defaults to the environment's `FFMPEG_PATH`, the package ffmpeg-static, then `PATH`. */
   ffmpeg?: string;
-  /** Ends the work: the promise rejects with `signal.reason`. */
+  /** Aborts the work: the promise rejects with `signal.reason`. */
   signal?: AbortSignal;
 };
 
-/** Frames that are decoded to see whether packets and frames correspond: more than any decoder reorders. */
+/** Number of frames that are decoded to check that packets and frames correspond: more than any decoder reorders. */
 const CHECKED_FRAMES = 64;
 
 /**
- * Looks at a video or picture: its size, and the exact number and times of its frames.
+ * Probes a video or picture: its size, and the exact number and times of its frames.
  *
- * The file is read once, without decoding it, and its first frames are decoded. Only where these show that packets
- * are not frames (in VP8, or AVI with B-frames) is all of it decoded.
+ * The file is read once without decoding, and its first frames are decoded. If these show that packets do not correspond to
+ * frames (in VP8, or AVI with B-frames), the whole file is decoded.
  *
  * @throws TypeError, RangeError for wrong arguments.
  * @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_VIDEO` or `ERR_LONGVLM_FFMPEG_MISSING`.
@@ -70,7 +70,7 @@ export async function probeVideo(path: string, options: ProbeOptions = {}): Prom
   return probeFile(localFile(path), { ffmpeg, signal });
 }
 
-/** What {@link probeVideo} does, for any file. */
+/** Does the work of {@link probeVideo}, for any file. */
 export async function probeFile(file: InputFile, { ffmpeg, signal }: ProbeOptions): Promise<VideoInfo> {
   signal?.throwIfAborted();
   await checkFile(file);
@@ -146,14 +146,14 @@ async function readPackets(file: InputFile, binary: FfmpegBinary, signal: AbortS
   }
 }
 
-/** The stream with the largest picture among those that have packets; undefined when none has a picture. */
+/** Among the streams with packets, the one with the largest picture; undefined if none has a picture. */
 function largestStream(description: InputDescription, packetsOf: readonly Packets[]) {
   const packetsBy = new Map(description.copied.map((number, i) => [number, packetsOf[i]]));
   const stream = largestPicture(description.streams.filter(({ stream }) => packetsBy.get(stream)?.pts.length));
   return stream && { stream, packets: packetsBy.get(stream.stream)! };
 }
 
-/** The frames as the decoder gives them, from the packets where these can be relied on. */
+/** Finds the frames that a decoder outputs: from the packets if these are reliable, else by decoding. */
 async function findFrames(
   source: Source,
   packets: Packets,
@@ -161,14 +161,14 @@ async function findFrames(
   container: string,
   signal: AbortSignal | undefined,
 ): Promise<FrameTable> {
-  // VP8 has packets that are never shown, anywhere.
+  // Any VP8 packet may be a frame that is never shown.
   const table = stream.codec === 'vp8' ? undefined : FrameTable.fromPackets(packets, container);
   if (table) {
     const { times } = await decodeTimes(source, { maxFrames: CHECKED_FRAMES, absolute: true }, signal);
     const first = times.length > 0 ? table.indexOf(times[0]!) : -1;
     const agrees = first >= 0 && times.every((time, i) => time === table.pts[first + i]);
     const complete = times.length >= Math.min(CHECKED_FRAMES, table.length - first);
-    // A recording may begin in the middle of a group of pictures: what comes before its first keyframe is lost.
+    // A recording may start within a group of pictures: frames before its first keyframe cannot be decoded.
     if (agrees && complete) return first === 0 ? table : table.withoutFirst(first, packets, container);
   }
   const { times, complaint } = await decodeAll(source, signal);
@@ -180,14 +180,14 @@ async function findFrames(
   return FrameTable.fromDecoded(packets, times, stream.frameRate, container);
 }
 
-/** Decodes everything; where timestamps start anew in the middle, they are taken as ffmpeg mends them. */
+/** Decodes everything. If timestamps restart within the file, ffmpeg's corrected timestamps are used. */
 async function decodeAll(source: Source, signal: AbortSignal | undefined) {
   const decoded = await decodeTimes(source, { absolute: true }, signal);
   const rising = decoded.times.every((time, i, all) => i === 0 || time > all[i - 1]!);
   return rising ? decoded : { ...decoded, times: decoded.times.map(() => Number.NaN) };
 }
 
-/** Why `file` cannot be used as a video or picture. */
+/** The error for a file that cannot be used as a video or picture. */
 export function notVideo({ name }: InputFile, description: InputDescription, complaint: string): LongVLMError {
   if (/Format not on whitelist/.test(complaint))
     return new LongVLMError(
@@ -211,7 +211,7 @@ function damage(name: string, complaint: string, frames: number, seconds: number
   return `'${name}' is damaged or cut short${complaint ? ` (${complaint})` : ''}: ${frames} frames${says} are used.`;
 }
 
-/** Whether the steps between frames differ by more than `rounding` and a tenth. */
+/** Whether the intervals between frames differ by more than `rounding` plus a tenth. */
 export function isUneven(pts: Float64Array | readonly number[], rounding: number): boolean {
   let shortest = Number.POSITIVE_INFINITY;
   let longest = 0;

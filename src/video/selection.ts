@@ -2,42 +2,42 @@ import { checkInteger, checkNumber, checkObject, wrongType, wrongValue } from '.
 import { sampleFrameIndices } from './frameIndices.js';
 import type { VideoInfo } from './probe.js';
 
-/** Options of {@link selectFrames}: exactly one of `frames` and `fps` is to be given. */
+/** Options of {@link selectFrames}: give exactly one of `frames` and `fps`. */
 export type SelectFramesOptions = {
   /** How many frames to take; a multiple of `segmentFrames`. */
   frames?: number;
   /**
-   * How many frames to take for each second, above 0 and at most 1000, in place of `frames`: their number is rounded
-   * to the nearest whole number of segments, and is one segment at least.
+   * Frames per second, above 0 and at most 1000, instead of `frames`. The number of frames is rounded to whole segments, at
+   * least one.
    */
   fps?: number;
-  /** How many frames make a segment. */
+  /** Number of frames in a segment. */
   segmentFrames: number;
-  /** Where the wanted part begins, in seconds from the start of the file. Defaults to the first frame. */
+  /** Start of the part to sample, in seconds from the start of the file. Defaults to the first frame. */
   start?: number;
-  /** Where it ends: a frame shown at this time is not part of it. Defaults to the end of the video. */
+  /** End of the part to sample, exclusive, in seconds from the start of the file. Defaults to the end of the video. */
   end?: number;
 };
 
-/** What {@link selectFrames} chose. */
+/** The result of {@link selectFrames}. */
 export type FrameSelection = {
-  /** The number in the video of each frame, in rising order; a part of fewer frames than are taken repeats them. */
+  /** Index in the video of each frame, ascending. Frames are repeated if the part has fewer frames than requested. */
   readonly indices: readonly number[];
-  /** How many frames are taken: the length of `indices`. */
+  /** Number of frames: the length of `indices`. */
   readonly frames: number;
-  /** How many segments they make. */
+  /** Number of segments. */
   readonly segments: number;
-  /** Where the part that was used begins, in seconds from the start of the file: not before the first frame. */
+  /** Actual start of the part, in seconds from the start of the file: not before the first frame. */
   readonly startSeconds: number;
-  /** Where it ends: not after the end of the video. */
+  /** Actual end of the part, in seconds from the start of the file: not after the end of the video. */
   readonly endSeconds: number;
 };
 
 const MAX_FPS = 1000;
-/** ffmpeg gives the start of a file rounded to microseconds, so times of frames are off by as much. */
+/** ffmpeg rounds the start time of a file to microseconds, so times of frames have the same error. */
 const TOLERANCE = 1e-6;
 
-/** @throws TypeError or RangeError where `value` is no {@link SelectFramesOptions}. */
+/** @throws TypeError or RangeError if `value` is not valid {@link SelectFramesOptions}. */
 export function checkSelection(value: SelectFramesOptions): void {
   const { frames, fps, segmentFrames, start, end } = checkObject('options', value);
   checkInteger('segmentFrames', segmentFrames, 1);
@@ -56,11 +56,11 @@ export function checkSelection(value: SelectFramesOptions): void {
 }
 
 /**
- * Chooses frames of a video, or of a part of it: the middles of equal stretches of the frames shown at `start` or later
- * and before `end`. It reads nothing, so the number of frames is known before any is decoded.
+ * Chooses frames of a video, or of a part of it. The frames shown in [start, end) are divided into equal stretches, and the
+ * middle of each stretch is taken. Nothing is read, so the number of frames is known before decoding.
  *
- * @param video What `probeVideo` found out.
- * @throws TypeError, RangeError for wrong arguments, and where the video has no frame in the part.
+ * @param video The result of `probeVideo`.
+ * @throws TypeError, RangeError for wrong arguments, and if the part contains no frame.
  * @example selectFrames(await probeVideo('talk.mp4'), { fps: 1, segmentFrames: 10, start: 60, end: 120 }).frames // 60
  */
 export function selectFrames(video: VideoInfo, options: SelectFramesOptions): FrameSelection {
@@ -94,7 +94,7 @@ export function selectFrames(video: VideoInfo, options: SelectFramesOptions): Fr
   return { indices, frames, segments, startSeconds, endSeconds };
 }
 
-/** The first frame that is shown at `seconds` or later; the number of frames where there is none. */
+/** The first frame that is shown at `seconds` or later; the number of frames if there is none. */
 function firstFrameFrom(source: VideoInfo['frameSource'], seconds: number): number {
   let low = 0;
   let high = source.length;

@@ -1,37 +1,37 @@
-// What ffmpeg prints about its input on standard error: the same lines from version 4 on.
+// Parses ffmpeg's description of its input on standard error, whose format is the same since version 4.
 
 /** One video stream of a file. */
 export type StreamInfo = {
   /** Its number in the file, as in `0:2`. */
   readonly stream: number;
   readonly codec: string;
-  /** Size in pixels as stored: before rotation, whatever the shape of a pixel. */
+  /** Stored size in pixels: before rotation, ignoring the sample aspect ratio. */
   readonly width: number;
   readonly height: number;
   /** Nominal frames per second; 0 when unknown. */
   readonly frameRate: number;
-  /** By how many degrees clockwise the picture must be turned to be displayed. */
+  /** Clockwise rotation of the picture for display, in degrees. */
   readonly rotation: 0 | 90 | 180 | 270;
 };
 
 type Draft = { -readonly [K in keyof StreamInfo]: StreamInfo[K] };
 
-/** Reads the description of the first input from the lines of standard error. */
+/** Parses the description of the first input from the lines of standard error. */
 export class InputDescription {
-  /** Names of the format, such as `mov,mp4,m4a,3gp,3g2,mj2`; empty when there was no input. */
+  /** Names of the format, such as `mov,mp4,m4a,3gp,3g2,mj2`; empty if there is no input. */
   container = '';
   /** The first timestamp, in seconds. */
   startSeconds = 0;
-  /** The duration by the header; undefined when it does not say. */
+  /** The duration in the header; undefined if it has none. */
   durationSeconds: number | undefined;
   hasAudio = false;
   readonly streams: Draft[] = [];
-  /** The stream that each stream of the output copies. */
+  /** For each output stream, the number of the input stream that it copies. */
   readonly copied: number[] = [];
   #current: Draft | undefined;
   #ended = false;
 
-  /** Takes one line, in order. */
+  /** Parses the next line. */
   add(line: string): void {
     const text = line.replace(/^(\[[^\]]*\] )+/, '');
     const copy = /^ +Stream #0:(\d+) -> #0:\d+ \(copy\)/.exec(text);
@@ -51,7 +51,7 @@ export class InputDescription {
     }
     const stream = /^ +Stream #0:(\d+)[^ ]*: (\w+): (.*)/.exec(text);
     if (stream) this.#stream(Number(stream[1]), stream[2]!, stream[3]!);
-    // ffmpeg 4 prints `rotate` (clockwise) too; the matrix, counter-clockwise, comes after it and says the same.
+    // ffmpeg 4 also prints `rotate` (clockwise), before the matrix (counter-clockwise), which has the same meaning.
     const turn = /^ +rotate +: (-?\d+)/.exec(text)?.[1];
     const matrix = /displaymatrix: rotation of (-?[\d.]+) degrees/.exec(text)?.[1];
     if (this.#current && turn !== undefined) this.#current.rotation = quarterTurns(Number(turn));
@@ -76,7 +76,7 @@ export class InputDescription {
   }
 }
 
-/** The stream with the largest picture, the first of equal ones; undefined when none has a picture. */
+/** The stream with the largest picture, the first one on ties; undefined if none has a picture. */
 export function largestPicture(streams: readonly StreamInfo[]): StreamInfo | undefined {
   let best: StreamInfo | undefined;
   for (const stream of streams) if (stream.width * stream.height > (best ? best.width * best.height : 0)) best = stream;

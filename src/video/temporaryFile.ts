@@ -1,4 +1,4 @@
-// Files of this process's own for videos that come from a URL or as bytes.
+// Temporary files of this process for videos from URLs, bytes and streams.
 import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { open, rm } from 'node:fs/promises';
@@ -6,26 +6,26 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { LongVLMError, messageOf } from '../base/errors.js';
 
-/** A file that is removed when it is disposed, and at the latest when Node exits. */
+/** A file that is removed when it is disposed, or when Node exits. */
 export type TemporaryFile = {
   readonly path: string;
   /** SHA-256 of the content, 64 hexadecimal digits. */
   readonly contentHash: string;
-  /** Removes it. Again does nothing. */
+  /** Removes the file. Safe to call twice. */
   dispose(): Promise<void>;
 };
 
-/** The folder of this process, readable by its user alone, while it holds files. */
+/** The folder of this process, which only its user can read. It exists while it contains files. */
 let folder: string | undefined;
 let files = 0;
 let made = 0;
 let watchesExit = false;
 
 /**
- * Writes what `chunks` gives to a new file.
+ * Writes `chunks` to a new file.
  *
- * @param ending Of its name, such as `.mp4`.
- * @throws LongVLMError `ERR_LONGVLM_FILE` when it cannot be written, or what `chunks` throws; no file is left then.
+ * @param ending Extension of the file name, such as `.mp4`.
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be written; errors of `chunks`. The file is removed then.
  */
 export async function writeTemporaryFile(ending: string, chunks: AsyncIterable<Uint8Array>): Promise<TemporaryFile> {
   const path = newPath(ending);
@@ -55,7 +55,7 @@ export async function writeTemporaryFile(ending: string, chunks: AsyncIterable<U
 }
 
 function newPath(ending: string): string {
-  // All at once, so that nobody removes the folder in between.
+  // Synchronous, so that no other call removes the folder in between.
   try {
     folder ??= mkdtempSync(join(tmpdir(), 'longvlm-'));
   } catch (error) {
@@ -73,7 +73,7 @@ function newPath(ending: string): string {
 
 async function remove(path: string): Promise<void> {
   try {
-    // Windows does not remove a file that an ending process still holds: try again.
+    // On Windows, a file that an exiting process still has open cannot be removed: retry.
     await rm(path, { recursive: true, force: true, maxRetries: 5 });
   } finally {
     files--;

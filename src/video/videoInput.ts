@@ -1,4 +1,4 @@
-// What a video can be given as, and how it becomes a file.
+// The kinds of video input, and how they are stored as files.
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { OnProgress } from '../base/progress.js';
@@ -13,8 +13,8 @@ import { type TemporaryFile, writeTemporaryFile } from './temporaryFile.js';
 export type PictureInput = string | URL | Uint8Array | ArrayBuffer | Blob;
 
 /**
- * A video: what a picture may be, a stream of a video file's bytes, or a list of pictures in order with their times.
- * A string that begins with `http://`, `https://` or `file://` is a URL, any other a path.
+ * A video: any {@link PictureInput} that holds a video or picture, a stream of a file's bytes, or a list of pictures in order
+ * with their times. A string that begins with `http://`, `https://` or `file://` is a URL, any other string is a path.
  */
 export type VideoInput =
   | PictureInput
@@ -22,28 +22,28 @@ export type VideoInput =
   | ReadableStream<Uint8Array>
   | {
       readonly frames: readonly PictureInput[];
-      /** When each picture is shown, in seconds, at least 0 and rising. Defaults to one a second, from 0. */
+      /** Presentation times of the pictures in seconds, at least 0 and ascending. Defaults to one picture per second, from 0. */
       readonly timestamps?: readonly number[];
     };
 
 type PictureList = Extract<VideoInput, { frames: unknown }>;
 
-/** A video or picture that is a file now. */
+/** A video or picture that is stored as a file. */
 export type StoredFile = {
   readonly file: InputFile;
-  /** The same file where its content came from elsewhere. */
+  /** The same file if it is temporary. */
   readonly temporary?: TemporaryFile;
 };
 
-/** Makes a file of an input, or finds the one that it is. */
+/** Stores an input as a temporary file, or returns the local file that it names. */
 export type StoreInput = (budget: FetchBudget, onProgress: OnProgress | undefined) => Promise<StoredFile>;
 
 const PROGRESS_BYTES = 1 << 20;
 
 /**
- * Checks a video before anything is read.
+ * Checks a video input before anything is read.
  *
- * @returns What makes files of it: of the video or of each picture, then with the times of the pictures.
+ * @returns Functions that store the video, or each picture of a list; for a list also the times of the pictures.
  * @throws TypeError, RangeError
  */
 export function checkInput(input: VideoInput): { store: StoreInput[]; timestamps?: number[] } {
@@ -82,13 +82,13 @@ function isPicture(value: unknown): value is PictureInput {
 }
 
 /**
- * @param argument What messages about a wrong argument call the input.
- * @param unnamed What it is called where it has no name.
+ * @param argument Name of the argument in error messages.
+ * @param unnamed Name of an input that has none.
  */
 function storeInput(input: Exclude<VideoInput, PictureList>, argument: string, unnamed: string): StoreInput {
   if (typeof input === 'string') {
     checkString(argument, input);
-    // One letter is a drive of Windows.
+    // A single letter before the colon is a Windows drive.
     if (!/^[a-z][a-z0-9+.-]+:\/\//i.test(input)) return async () => ({ file: localFile(input) });
     // The string may hold a password.
     if (!URL.canParse(input)) throw new RangeError(`Expected valid URL for ${argument} but received another one`);
@@ -119,7 +119,7 @@ function storeUrl(url: URL, argument: string, unnamed: string): StoreInput {
     const path = fileURLToPath(url);
     return async () => ({ file: localFile(path) });
   }
-  // The rest of it may hold a password.
+  // Only the protocol is reported: the rest of the URL may contain a password.
   if (protocol !== 'http:' && protocol !== 'https:')
     wrongValue(argument, 'path, or URL of http:, https: or file:', protocol);
   return async (budget, onProgress) => {
@@ -136,7 +136,7 @@ function decoded(pathname: string): string {
   }
 }
 
-/** The last part of a path from elsewhere, fit to be shown. */
+/** The last component of an untrusted path, made safe to display. */
 function nameOf(path: string, unnamed: string): string {
   const last = path.split(/[/\\]/).filter(Boolean).at(-1) ?? '';
   return last.replace(/\p{C}/gu, '').slice(0, 255) || unnamed;
