@@ -59,7 +59,7 @@ export function countTokens(part: VideoPart, global: number, local: number): num
 
 /** Properties of the encoded video. */
 export type VideoSource = {
-  /** Name of the file, without its folder. Other inputs: see {@link Video.name}. */
+  /** Name of the file without its folder, or of the URL; `video` or `pictures` for inputs without a name. */
   readonly name: string;
   readonly durationSeconds: number;
   readonly frameCount: number;

@@ -108,9 +108,9 @@ const blocks: Readonly<Record<string, Block>> = {
     read: (view, at, values, to) => {
       const scales = half(view, at + 208);
       for (let i = 0; i < 256; i++) {
-        const [half, quarter, lane] = [i >> 7, (i >> 5) & 3, i & 31];
-        const low = view.getUint8(at + 64 * half + 32 * (quarter & 1) + lane);
-        const high = (view.getUint8(at + 128 + 32 * half + lane) >> (2 * quarter)) & 3;
+        const [side, quarter, lane] = [i >> 7, (i >> 5) & 3, i & 31];
+        const low = view.getUint8(at + 64 * side + 32 * (quarter & 1) + lane);
+        const high = (view.getUint8(at + 128 + 32 * side + lane) >> (2 * quarter)) & 3;
         const value = ((quarter & 2 ? low >> 4 : low & 15) | (high << 4)) - 32;
         values[to + i] = scales * view.getInt8(at + 192 + (i >> 4)) * value;
       }
