@@ -1,4 +1,4 @@
-// What the addon keeps for one environment: the main thread or a worker thread.
+// The addon's state for one environment: the main thread or a worker thread.
 #pragma once
 
 #include <memory>
@@ -13,14 +13,14 @@ class AddonState {
  public:
   static void Attach(Napi::Env env) { env.SetInstanceData(new AddonState()); }
 
-  // The kernels' threads, started at their first use and kept until the last environment ends.
+  // The kernels' threads, started on first use and kept until the last environment exits.
   static std::shared_ptr<ThreadPool> Threads(Napi::Env env) {
     AddonState* state = env.GetInstanceData<AddonState>();
     if (state->threads_ == nullptr) state->threads_ = ThreadPool::Shared();
     return state->threads_;
   }
 
-  // The memory that mergeTokens() works in.
+  // Scratch memory of mergeTokens().
   static std::shared_ptr<TokenMergerCache> Mergers(Napi::Env env) {
     return env.GetInstanceData<AddonState>()->mergers_;
   }

@@ -1,6 +1,6 @@
-// Reads the one struct that a native call gets. TypeScript has checked the arguments; here is
-// checked again what guards memory: types, and lengths against shapes. What is wrong is a
-// std::invalid_argument.
+// Reads the struct that is passed to a native call. TypeScript has checked the arguments; the
+// checks that guard memory are repeated here: types, and lengths against shapes. Wrong arguments
+// throw std::invalid_argument.
 #pragma once
 
 #include <cstddef>
@@ -26,11 +26,11 @@ class Arguments {
   // The value of a field, also undefined.
   Napi::Value Get(const char* name) const;
 
-  // [batch, rows, width], each at least 1, tokens few enough for int32 indices.
+  // [batch, rows, width], each at least 1, and small enough for int32 indices.
   Shape Shape3(const char* name) const;
 
-  // The memory of a Float32Array of exactly `length` values. It is valid while the objects of
-  // kept() live.
+  // The memory of a Float32Array of exactly `length` values. Valid as long as the objects of
+  // kept() are alive.
   float* HostFloats(const char* name, size_t length);
   // The memory of a Float32Array, Uint16Array or Int32Array of any length.
   std::span<std::byte> Bytes(const char* name);
@@ -45,7 +45,7 @@ class Arguments {
     size_t length;
   };
 
-  // The typed array `value` of the field `name`, which is kept.
+  // The typed array `value` of the field `name`, which is added to kept().
   HostArray Array(const char* name, const Napi::Value& value);
   static void CheckLength(const char* name, const HostArray& array, size_t expected);
 

@@ -1,4 +1,5 @@
-// What each file of bind/ registers. A new one is declared here and listed in addon.cc.
+// The registration functions of the files in bind/. Declare new ones here and list them in
+// addon.cc.
 #pragma once
 
 #include "napi/napi_setup.h"

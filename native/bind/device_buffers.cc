@@ -79,7 +79,7 @@ Napi::Value Free(const Napi::CallbackInfo& info) {
   });
 }
 
-// The field `buffer`, for `bytes` to be copied to or from it.
+// The field `buffer`, after a check that it has at least `bytes` bytes.
 std::shared_ptr<DeviceMemory> ReadMemory(Napi::Env env, const Arguments& arguments, size_t bytes) {
   constexpr const char* kName = "buffer";
   return MemoryOf(ToDeviceBuffer(env, kName, arguments.Get(kName)), kName, bytes);

@@ -1,4 +1,4 @@
-// GPU memory as JavaScript holds it.
+// GPU memory that JavaScript objects own.
 #pragma once
 
 #include <memory>
@@ -10,7 +10,7 @@
 
 namespace longvlm {
 
-// What allocateDeviceBuffer() gives. Without memory once it was freed.
+// The result of allocateDeviceBuffer(). Has no memory after it was freed.
 struct DeviceBuffer {
   ElementType type;
   std::shared_ptr<DeviceMemory> memory;
@@ -19,7 +19,7 @@ struct DeviceBuffer {
 // Throws std::invalid_argument when `value` is not such a buffer, or was freed.
 DeviceBuffer& ToDeviceBuffer(Napi::Env env, const char* name, const Napi::Value& value);
 
-// The memory of one of at least `bytes`. Throws std::invalid_argument otherwise.
+// The memory of a buffer. Throws std::invalid_argument unless it has at least `bytes` bytes.
 std::shared_ptr<DeviceMemory> MemoryOf(const DeviceBuffer& buffer, const char* name, size_t bytes);
 
 }  // namespace longvlm

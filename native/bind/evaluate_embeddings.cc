@@ -11,7 +11,7 @@
 namespace longvlm {
 namespace {
 
-// What napi_unwrap gives for the wrapped object in `field`.
+// The native pointer of the wrapped object in `field` (napi_unwrap).
 void* Unwrap(Napi::Env env, const Napi::Value& args, const char* field) {
   const Napi::Value value = args.As<Napi::Object>().Get(field);
   void* native = nullptr;

@@ -1,5 +1,5 @@
-// The first of the two doors where C++ exceptions stop: synchronous entry points. PromiseWorker is
-// the other.
+// Converts C++ exceptions to JavaScript errors in synchronous entry points. PromiseWorker does the
+// same for asynchronous ones.
 #pragma once
 
 #include <exception>
@@ -9,11 +9,11 @@
 
 namespace longvlm {
 
-// The JavaScript error for what `callee` threw. `code` is set when it has one;
+// The JavaScript error for an exception of `callee`. `code` is set if the exception has a code;
 // std::invalid_argument becomes a RangeError.
 Napi::Error ToJsError(Napi::Env env, const char* callee, const std::exception_ptr& exception);
 
-// Runs body() and returns its value; what it throws becomes the pending JavaScript exception.
+// Runs body() and returns its value. Exceptions become the pending JavaScript exception.
 template <typename Body>
 Napi::Value Guard(Napi::Env env, const char* callee, Body&& body) {
   try {

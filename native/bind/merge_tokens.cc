@@ -12,7 +12,7 @@
 namespace longvlm {
 namespace {
 
-// What JavaScript holds of a TokenMerger. A cache is one that survives overlapping calls.
+// The native object of a JavaScript TokenMerger. A TokenMergerCache, because calls may overlap.
 using Handle = std::shared_ptr<TokenMergerCache>;
 
 constexpr napi_type_tag kHandleTag{0x6c6f6e67766c6d00, 0x746f6b656e6d6572};
@@ -28,7 +28,7 @@ Handle& ToHandle(Napi::Env env, const Napi::Value& value) {
   return handle;
 }
 
-// The merger that a call names, or the environment's own.
+// The merger in the arguments of a call, or the environment's own.
 Handle Merger(Napi::Env env, const Arguments& arguments) {
   const Napi::Value value = arguments.Get("merger");
   return value.IsUndefined() ? AddonState::Mergers(env) : ToHandle(env, value);
@@ -52,7 +52,7 @@ MergeTokensArgs Read(Operands& operands) {
           .sizes = operands.OptionalFloat32s("sizes", shape.batch * shape.rows)};
 }
 
-// What merges on the CPU, in the merger's memory.
+// A function that merges on the CPU in the merger's memory.
 auto In(Handle merger) {
   return [merger = std::move(merger)](const MergeTokensArgs& args, const Workers& workers) {
     merger->Merge(args, workers);

@@ -44,7 +44,7 @@ Values Operands::Read(const char* name, std::initializer_list<ElementType> types
 }
 
 Values Operands::Floats(const char* name, size_t count) {
-  // A Uint16Array is the first of these that fits: float16.
+  // The first matching type wins, so a Uint16Array is float16.
   return Read(name, {ElementType::kFloat32, ElementType::kFloat16, ElementType::kBfloat16}, count);
 }
 

@@ -1,5 +1,5 @@
-// Reads what an operation on tensors gets. A tensor is a typed array or a device buffer; all of one
-// call are in one place, on the host or on one GPU, and there the operation runs.
+// Reads the operands of an operation on tensors. A tensor is a typed array or a device buffer. All
+// tensors of one call must be on the host or on the same GPU; the operation runs there.
 #pragma once
 
 #include <functional>
@@ -16,15 +16,15 @@
 
 namespace longvlm {
 
-// What is wrong is a std::invalid_argument, as with Arguments. The memory that is given is valid
-// while the objects of kept() and memory() live.
+// Wrong operands throw std::invalid_argument, as in Arguments. The returned memory is valid as long
+// as the objects of kept() and memory() are alive.
 class Operands : public Arguments {
  public:
   explicit Operands(const Napi::CallbackInfo& info) : Arguments(info), env_(info.Env()) {}
 
   // `count` floats: a Float32Array, a Uint16Array (float16), or a buffer of a float type.
   Values Floats(const char* name, size_t count);
-  // The same, of the type that `like` has.
+  // The same, with the type of `like`.
   Values FloatsLike(const char* name, const ConstValues& like, size_t count);
   float* Float32s(const char* name, size_t count);
   // Null when the field is undefined.
@@ -32,11 +32,11 @@ class Operands : public Arguments {
   // Null when `count` is 0; the field may then be undefined.
   int32_t* Int32s(const char* name, size_t count);
 
-  // Numbers that several operations get: at most the tokens; a divisor of the channels.
+  // Numbers that several operations use: at most the tokens; a divisor of the channels.
   size_t Protect(const Shape& shape) const;
   size_t Heads(const Shape& shape) const;
 
-  // The GPU that the tensors are on; null for the host.
+  // The GPU that holds the tensors; null for the host.
   CudaDevice* device() const { return memory_.empty() ? nullptr : &memory_.front()->device(); }
   const std::vector<std::shared_ptr<DeviceMemory>>& memory() const { return memory_; }
 
@@ -47,11 +47,11 @@ class Operands : public Arguments {
   std::vector<std::shared_ptr<DeviceMemory>> memory_;
 };
 
-// An operation that is ready to run, on any thread.
+// An operation that is ready to run on any thread.
 using Operation = std::function<void(const std::atomic<bool>* cancelled)>;
 
-// The operation of `args`, which were read from `operands`: compute(args, workers) on the host, the
-// same on the GPU that the operands are on.
+// Makes the operation for `args`, which were read from `operands`: compute(args, workers) on the
+// host, or the same on the GPU that holds the operands.
 template <typename Args, typename Compute>
 Operation MakeOperation(Napi::Env env, const Operands& operands, const Args& args,
                         Compute compute) {
@@ -65,7 +65,7 @@ Operation MakeOperation(Napi::Env env, const Operands& operands, const Args& arg
   };
 }
 
-// Starts what MakeOperation gives: a NativeTask.
+// Starts the operation of MakeOperation and returns a NativeTask.
 template <typename Args, typename Compute>
 Napi::Value StartOperation(Napi::Env env, const char* callee, const Operands& operands,
                            const Args& args, Compute compute) {

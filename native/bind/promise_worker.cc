@@ -29,7 +29,7 @@ Napi::Object PromiseWorker::Start(std::unique_ptr<PromiseWorker> worker) {
 void PromiseWorker::Execute() {
   try {
     if (cancelled_->load(std::memory_order_relaxed)) throw Cancelled();
-    // Woken from the JavaScript thread, it would else take that one's core at once.
+    // Otherwise this thread would preempt the JavaScript thread, which woke it, on its core.
     [[maybe_unused]] const BatchScheduling batch;
     Run(*cancelled_);
   } catch (...) {

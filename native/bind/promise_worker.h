@@ -1,4 +1,4 @@
-// Work off the JavaScript thread that settles a promise and can be cancelled.
+// Cancellable work on another thread, which settles a promise.
 #pragma once
 
 #include <atomic>
@@ -11,25 +11,26 @@
 
 namespace longvlm {
 
-// A subclass writes Run(), and Result() when the promise has a value. It deletes itself.
+// A subclass overrides Run(), and Result() if the promise has a value. The object deletes itself.
 class PromiseWorker : public Napi::AsyncWorker {
  public:
-  // Queues `worker`. Returns { promise, cancel }: cancel() raises the flag that Run() polls, any
-  // number of times, also after the end.
+  // Queues `worker`. Returns { promise, cancel }: cancel() sets the flag that Run() polls. It may
+  // be called several times, also after the end.
   static Napi::Object Start(std::unique_ptr<PromiseWorker> worker);
 
  protected:
-  // `callee` names the JavaScript function in messages and must be a literal.
+  // `callee` is the name of the JavaScript function for messages; must be a string literal.
   PromiseWorker(Napi::Env env, const char* callee);
 
   // Keeps an object, such as a typed array that Run() reads or writes, alive until the promise is
   // settled.
   void Keep(const Napi::Object& object) { kept_.push_back(Napi::Persistent(object)); }
 
-  // On another thread: touches plain data only. Throws Cancelled soon after `cancelled` is true.
+  // Runs on another thread, and must access plain data only. Throws Cancelled soon after
+  // `cancelled` is set.
   virtual void Run(const std::atomic<bool>& cancelled) = 0;
 
-  // On the JavaScript thread, after Run(): what the promise is fulfilled with.
+  // Runs on the JavaScript thread after Run(): the value of the promise.
   virtual Napi::Value Result(Napi::Env env) { return env.Undefined(); }
 
  private:
@@ -44,7 +45,7 @@ class PromiseWorker : public Napi::AsyncWorker {
   std::vector<Napi::ObjectReference> kept_;
 };
 
-// Starts `run` as a PromiseWorker without a value, `kept` alive meanwhile.
+// Starts `run` as a PromiseWorker without a value. `kept` stays alive until it is done.
 Napi::Object StartTask(Napi::Env env, const char* callee, const std::vector<Napi::Object>& kept,
                        std::function<void(const std::atomic<bool>& cancelled)> run);
 

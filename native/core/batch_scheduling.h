@@ -1,5 +1,5 @@
-// Tells the scheduler that a thread computes for long: the event loop, which wakes often and
-// briefly, then need not wait for it.
+// Tells the scheduler that a thread computes for a long time, so that the event loop, which wakes
+// often and briefly, need not wait for it.
 #pragma once
 
 #if defined(__linux__)
@@ -8,8 +8,8 @@
 
 namespace longvlm {
 
-// While it lives, the calling thread is not preferred when it wakes up. It has no effect on a
-// thread that was given a policy of its own, nor outside Linux.
+// During the lifetime of this object, the calling thread gets no wake-up preference. No effect on
+// threads that already have another scheduling policy, nor outside Linux.
 class BatchScheduling {
  public:
 #if defined(__linux__)

@@ -1,4 +1,4 @@
-// A single step of token merging over any metric: what ToMe calls bipartite soft matching.
+// A single step of token merging over any metric (ToMe's bipartite soft matching).
 #pragma once
 
 #include <cstddef>
@@ -27,7 +27,7 @@ struct BipartiteSoftMatchingArgs {
 // The number of tokens in A.
 size_t CountA(size_t tokens, size_t protected_tokens);
 
-// With r = 0 nothing moves: the unmerged are A in its own order, and each token is assigned its own
+// With r = 0 no token moves: `unmerged` is A in original order, and each token is assigned its own
 // number. Throws Error ERR_LONGVLM_NOT_FINITE, and Cancelled.
 void BipartiteSoftMatching(const BipartiteSoftMatchingArgs& args, const Workers& workers);
 

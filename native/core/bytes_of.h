@@ -1,4 +1,4 @@
-// How much memory vectors hold.
+// The memory that vectors take.
 #pragma once
 
 #include <cstddef>

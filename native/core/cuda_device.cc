@@ -57,7 +57,7 @@ void CudaDevice::Copy(size_t bytes, const std::atomic<bool>& cancelled, bool up,
   const auto wait = [&](size_t half) {
     CheckCuda(cuda_, cuda_.stream_synchronize(index_, copy_streams_[half]));
   };
-  // Where each half of the staging memory stands: what it is bringing down.
+  // For each half of the staging memory: the chunk that is being copied to the host.
   struct Pending {
     char* to = nullptr;
     size_t bytes = 0;
@@ -123,8 +123,8 @@ void CudaDevice::Grow(Queue& queue, size_t bytes) {
   if (bytes <= queue.workspace_bytes) return;
   queue.workspace_bytes = 0;
   if (queue.workspace != nullptr) queue.outgrown.push_back(std::exchange(queue.workspace, nullptr));
-  // The last operation of `pending` is the one to come: with others before it, the smaller
-  // workspace may be in use, and to free it would be to wait for them.
+  // The last entry of `pending` is the operation to start. Earlier entries may still use the
+  // smaller workspace, and freeing it would wait for them.
   if (queue.pending.size() == 1) FreeOutgrown(queue);
   CheckCuda(cuda_, cuda_.device_alloc(index_, bytes, &queue.workspace));
   queue.workspace_bytes = bytes;
@@ -185,7 +185,7 @@ void CudaDevice::Finish(lv_stream stream) {
   } catch (...) {
     failure = std::current_exception();
   }
-  // Destroyed last: it may hold the last use of memory.
+  // Destroyed last: it may hold the last reference to memory.
   std::vector<Pending> done;
   if (queue != nullptr) {
     done = std::exchange(queue->pending, {});

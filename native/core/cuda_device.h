@@ -18,7 +18,7 @@ namespace longvlm {
 
 class DeviceMemory;
 
-// What an operation is called with: where it runs, and what it writes its findings to.
+// Arguments of an operation's call: the stream, the workspace and the report.
 struct CudaCall {
   int32_t device;
   lv_report* report;
@@ -28,19 +28,19 @@ struct CudaCall {
 };
 
 struct CudaOperation {
-  // Calls one function of longvlm_cuda.h. Called twice, first without a workspace for its size.
+  // Calls one function of longvlm_cuda.h. Called twice; first without a workspace, to get its size.
   std::function<lv_status(const CudaFunctions&, const CudaCall&)> call;
-  // Of the tensor that is read: for the message when something in it is not finite.
+  // Shape of the input tensor, for the error message if a value is not finite.
   Shape shape;
   TensorNames names;
-  // What is read and written: not freed before the operation is done.
+  // The memory that is read and written; not freed before the operation is done.
   std::vector<std::shared_ptr<DeviceMemory>> kept = {};
 };
 
 class CudaDevice {
  public:
-  // GPU number `index` of the library in the file `path`, the same object for all who ask while one
-  // has it. Throws Error ERR_LONGVLM_CUDA.
+  // GPU number `index` of the library in the file `path`. All callers share one object as long as
+  // any of them holds it. Throws Error ERR_LONGVLM_CUDA.
   static std::shared_ptr<CudaDevice> Get(const std::string& path, int32_t index);
 
   CudaDevice(const CudaFunctions& cuda, int32_t index);
@@ -51,37 +51,36 @@ class CudaDevice {
   int32_t index() const { return index_; }
   const CudaFunctions& cuda() const { return cuda_; }
 
-  // Copies through page-locked memory, one half on its way while the other is filled. Throws Error,
-  // and Cancelled between two halves.
+  // Copies through page-locked memory: one half is transferred while the other is filled. Throws
+  // Error, and Cancelled between two halves.
   void Upload(void* to, const void* from_host, size_t bytes, const std::atomic<bool>& cancelled);
   void Download(void* to_host, const void* from, size_t bytes, const std::atomic<bool>& cancelled);
 
-  // Puts an operation on a stream of the caller's, behind what is there already, and does not wait
-  // for it. Each stream with operations on it needs a Finish, also after an Enqueue that failed;
-  // calls for one stream come from one thread at a time, those for different streams may overlap.
-  // Throws Error when the operation cannot be started.
+  // Adds an operation to a stream of the caller, without waiting for it. Each stream with
+  // operations needs a Finish, also after a failed Enqueue. Calls for the same stream must not
+  // overlap; calls for different streams may. Throws Error when the operation cannot be started.
   void Enqueue(CudaOperation operation, lv_stream stream);
 
-  // Waits for the stream. Throws Error for what failed on it, and Error ERR_LONGVLM_NOT_FINITE or
-  // std::invalid_argument for what the first operation with something wrong in its data found; in
-  // any case the stream is empty afterwards and what its operations kept is let go of.
+  // Waits for the stream. Throws Error if an operation failed, and Error ERR_LONGVLM_NOT_FINITE or
+  // std::invalid_argument for the first operation that found wrong data. In any case the stream is
+  // empty afterwards, and the memory that its operations kept is released.
   void Finish(lv_stream stream);
 
-  // Enqueue and Finish on a stream of the device's own: when it returns, the result is there. Any
-  // number of threads may call it at once; they wait for each other.
+  // Enqueue and Finish on the device's own stream: the result is complete when it returns. Thread
+  // safe; concurrent calls wait for each other.
   void Run(CudaOperation operation);
 
  private:
   static constexpr size_t kStagingBytes = size_t{4} << 20;
   static constexpr size_t kReportsAtOnce = 64;
 
-  // An operation on a stream, and what it will have found: null when it could not be started.
+  // An operation on a stream, and its report; null if the operation could not be started.
   struct Pending {
     CudaOperation operation;
     const lv_report* found = nullptr;
   };
 
-  // What the operations of one stream work in, each after the other.
+  // The workspace that the operations of one stream share.
   struct Queue {
     void* report = nullptr;      // on the GPU, of the operation that runs
     std::vector<void*> reports;  // page-locked, kReportsAtOnce each, copies of `report`
@@ -116,10 +115,11 @@ class CudaDevice {
 
 class DeviceMemory {
  public:
-  // Memory of its own, freed at the end. Throws Error ERR_LONGVLM_CUDA_OOM or ERR_LONGVLM_CUDA.
+  // Allocates memory, which the destructor frees. Throws Error ERR_LONGVLM_CUDA_OOM or
+  // ERR_LONGVLM_CUDA.
   DeviceMemory(std::shared_ptr<CudaDevice> device, size_t bytes);
-  // Borrows memory at `address` of the device, which is not freed. `owner` is held as long; null
-  // when the caller sees to it that the memory stays.
+  // Borrows memory at `address` of the device, which is not freed. `owner` is kept alive meanwhile;
+  // null if the caller guarantees the lifetime.
   DeviceMemory(std::shared_ptr<CudaDevice> device, void* address, size_t bytes,
                std::shared_ptr<const void> owner);
   ~DeviceMemory();
@@ -138,8 +138,8 @@ class DeviceMemory {
   std::shared_ptr<const void> owner_;
 };
 
-// Throws Error ERR_LONGVLM_NOT_FINITE, or std::invalid_argument, when something was found in a
-// tensor of `shape`.
+// Throws Error ERR_LONGVLM_NOT_FINITE, or std::invalid_argument, if the report for a tensor of
+// `shape` contains a problem.
 void CheckReport(const lv_report& report, const Shape& shape, const TensorNames& names);
 
 }  // namespace longvlm

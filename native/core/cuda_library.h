@@ -1,4 +1,4 @@
-// The GPU kernels: liblongvlm_cuda, opened at run time, since most machines have no use for it.
+// The GPU kernels: liblongvlm_cuda, opened at run time, because most machines do not need it.
 #pragma once
 
 #include <memory>
@@ -35,8 +35,8 @@ struct CudaFunctions {
 #undef LONGVLM_CUDA_MEMBER
 };
 
-// The library in the file `path`, opened once in the process and kept. Throws Error
-// ERR_LONGVLM_CUDA when it cannot be opened, or is of another version than this addon.
+// The library in the file `path`, opened once per process and never closed. Throws Error
+// ERR_LONGVLM_CUDA when it cannot be opened, or its version is not this addon's.
 const CudaFunctions& OpenCudaLibrary(const std::string& path);
 
 // Whether this machine has NVIDIA's driver.

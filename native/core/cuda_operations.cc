@@ -18,7 +18,7 @@ lv_type ToCudaType(ElementType type) {
   }
 }
 
-// For functions without a workspace: there is nothing to do when only its size is asked for.
+// For functions without a workspace: answers the call that asks for its size.
 template <typename Function>
 lv_status WithoutWorkspace(const CudaCall& call, Function function) {
   if (call.workspace != nullptr) return function();

@@ -1,4 +1,4 @@
-// The operations for a GPU: the same arguments as on the CPU, their pointers in the GPU's memory.
+// The operations on a GPU: the same arguments as on the CPU, with pointers to GPU memory.
 #pragma once
 
 #include "core/bipartite_soft_matching.h"
@@ -10,7 +10,7 @@
 
 namespace longvlm {
 
-// Each is for CudaDevice::Run or Enqueue; `kept` is left to the caller.
+// Each is for CudaDevice::Run or Enqueue; the caller fills in `kept`.
 CudaOperation ToCuda(const MergeTokensArgs& args);
 CudaOperation ToCuda(const BipartiteSoftMatchingArgs& args);
 CudaOperation ToCuda(const MergeByAssignmentArgs& args);

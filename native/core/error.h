@@ -1,5 +1,5 @@
-// Errors that carry a code of LongVLMError, and the end of a cancelled operation. Wrong arguments
-// are std::invalid_argument, which JavaScript sees as a RangeError.
+// Errors with a code of LongVLMError, and the exception of a cancelled operation. Wrong arguments
+// are std::invalid_argument, which becomes a RangeError in JavaScript.
 #pragma once
 
 #include <exception>

@@ -1,5 +1,4 @@
-// A reference to something callable, for as long as a call lasts: what std::function is without
-// owning, hence without memory of its own.
+// A non-owning reference to a callable, valid during a call: std::function without allocation.
 #pragma once
 
 #include <concepts>

@@ -1,4 +1,4 @@
-// Which kernels are in use.
+// Queries and limits the instruction set of the kernels.
 #pragma once
 
 #include <string>
@@ -9,11 +9,11 @@ namespace longvlm {
 // Throws std::invalid_argument when LONGVLM_MAX_ISA names no instruction set.
 std::string InstructionSetInUse();
 
-// Those that this CPU has kernels for, the plainest first.
+// The instruction sets that this CPU supports and that have kernels, `portable` first.
 std::vector<std::string> KnownInstructionSets();
 
-// Uses at most `name` from the next operation on, in the whole process. Throws
-// std::invalid_argument for another name.
+// Limits the instruction set to `name` from the next operation on, in the whole process. Throws
+// std::invalid_argument for an unknown name.
 void LimitInstructionSet(const std::string& name);
 
 }  // namespace longvlm

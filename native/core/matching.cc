@@ -13,22 +13,22 @@ namespace {
 
 constexpr size_t kPanelsPerBlock = 4;
 constexpr size_t kSlotsPerBlock = 128;
-// Pairs that ScreenMatches may leave of a panel of A, for each panel of B and for each row of A:
-// above that, BestMatch on all of them is less work.
+// Limits on the pairs that ScreenMatches may return for a panel of A, for each panel of B and for
+// each row of A: above these, BestMatch on all pairs is less work.
 constexpr size_t kPairsPerPanel = 4;
 constexpr size_t kMostColumns = 32;
 constexpr size_t kMaxPairs = kPairsPerPanel * (kScreenMaxPanels + kMostColumns);
 
 size_t CeilDiv(size_t value, size_t by) { return (value + by - 1) / by; }
 
-// Unsigned integers in the order of falling floats.
+// Maps floats to unsigned integers in descending order.
 uint32_t FallingKey(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value + 0.0f);  // -0 equals 0
   const uint32_t rising = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
   return ~rising;
 }
 
-// How far below the highest 16-bit product that of the most similar row can be.
+// How far the 16-bit product of the most similar row can be below the highest 16-bit product.
 //
 // Let a and b be rows of length 1 (within 2^-22), q_a and q_b the integers nearest to s a and s b,
 // s = kScreenScale. No value of a - q_a / s is beyond 0.51 / s (0.5, and the rounding of s a in
@@ -59,7 +59,7 @@ void Matching::Start(size_t tokens, size_t dims, size_t protected_tokens, const 
   const double margin = ScreenMargin(dims);
   screens_ = kernels.screen_matches != nullptr && margin < 0x1p30;
   margin_ = screens_ ? static_cast<int32_t>(std::ceil(margin)) : 0;
-  // Lower than what rounding can make of the product of equal rows.
+  // Below any rounded product of equal rows.
   might_be_equal_ = 1 - 0x1p-22f * (static_cast<float>(dims) + 4);
 
   metric_.resize(tokens * dims);
@@ -136,7 +136,7 @@ void Matching::ScreenPanel(size_t panel) {
       return;
     }
     const size_t first_b = first * width_b;
-    // Without the rows that pad the last panel.
+    // Excludes the rows that pad the last panel.
     const size_t rows = num_b() - first_b;
     found = static_cast<size_t>(
         std::remove_if(pairs, pairs + found,
@@ -247,7 +247,7 @@ void Matching::Select(size_t r, bool more) {
         static_cast<int32_t>(protected_ + stay) + matches_[row].row_of_b;
   }
   if (stay > 0) {
-    // Only of those that stay does the order matter.
+    // Only the order of the remaining rows matters.
     SetKeys();
     const auto first_staying = keys_.begin() + static_cast<std::ptrdiff_t>(r);
     std::nth_element(keys_.begin(), first_staying, keys_.end());
@@ -291,7 +291,7 @@ void Matching::Combine(size_t first_slot, size_t last_slot) {
                              dims_, sum);
     }
     if (slot < protected_) continue;
-    // A and B of the next level: what matching needed of this one is done.
+    // Overwrites A and B with those of the next level; this level's matching is done.
     if (slot % 2 == 0) {
       a_.SetMean((slot - first_a()) / 2, sum, next_sizes_[slot], *kernels_);
     } else {

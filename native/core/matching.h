@@ -1,5 +1,5 @@
-// Token merging of one segment, decided on its metric alone: who is most similar to whom, level by
-// level, and where each token ends up.
+// Token merging of one segment, decided on its metric alone: which tokens merge at each level, and
+// the final position of each token.
 //
 // The metric of a merged token is the size-weighted mean of the metrics merged into it, so levels
 // follow each other on the metric and the tokens themselves are not touched. Sums are kept instead
@@ -17,52 +17,53 @@
 
 namespace longvlm {
 
-// The most similar token of B of a token of A: the lowest row that is equal to it, else the lowest
-// of those with the highest cosine.
+// For a token of A, its most similar token of B: the lowest row that is equal to it, else the
+// lowest row with the highest cosine.
 struct Match {
   float similarity;  // 1 when the two are equal, else less
   int32_t row_of_b;
 };
 
-// At each level the tokens at even places are A, those at odd places B; the first
-// `protected_tokens` places are counted, but take no part. Row i of A is the i-th token of A, and
-// so for B.
+// At each level the tokens at even positions are A, those at odd positions B. The first
+// `protected_tokens` positions count, but are not merged. Row i of A is the i-th token of A; the
+// same for B.
 class Matching {
  public:
-  // Begins a segment of `tokens` of `dims` metric values each, in the memory of earlier ones.
-  // `sizes` [tokens] is how many tokens each stands for; null for 1.
+  // Begins a segment of `tokens` of `dims` metric values each, reusing the memory of earlier
+  // segments. `sizes` [tokens] is how many tokens each token represents; null for 1.
   void Start(size_t tokens, size_t dims, size_t protected_tokens, const float* sizes,
              const Kernels& kernels);
 
-  // The metric of one token, to be filled; then Prepare for all tokens, in any number of calls.
+  // The metric of one token, for the caller to fill. Then call Prepare for all tokens, in one or
+  // more calls.
   float* metric(size_t token) { return metric_.data() + token * dims_; }
   void Prepare(size_t first, size_t last);
 
-  // How many tokens are left, and how many of them take part.
+  // How many tokens remain, and how many of them are not protected.
   size_t tokens() const { return tokens_; }
   size_t num_a() const { return (tokens_ - protected_ + 1 - protected_ % 2) / 2; }
   size_t num_b() const { return (tokens_ - protected_ + protected_ % 2) / 2; }
-  // The places of the first tokens of A and of B.
+  // The positions of the first tokens of A and of B.
   size_t first_a() const { return protected_ + protected_ % 2; }
   size_t first_b() const { return protected_ + 1 - protected_ % 2; }
-  // The most that a level merges.
+  // The maximum number of tokens that a level can merge.
   size_t max_r() const { return (tokens_ - protected_) / 2; }
 
-  // A level is MatchAll, then MergeAll; levels of several segments of the same shape advance
-  // together. max_r() >= 1.
+  // A level is MatchAll, then MergeAll. Several segments of the same shape advance together.
+  // Requires max_r() >= 1.
   static void MatchAll(std::span<Matching> segments, const Workers& workers);
   // 1 <= r <= max_r(). `more`: whether another level follows.
   static void MergeAll(std::span<Matching> segments, size_t r, bool more, const Workers& workers);
 
   // After MatchAll.
   const Match& match(size_t row_of_a) const { return matches_[row_of_a]; }
-  // All rows of A, most similar first, equal ones in their own order.
+  // All rows of A, most similar first; ties in original order.
   std::span<const uint32_t> SortedRows();
 
-  // For each token given at first, where it is now.
+  // For each input token, its current position.
   std::span<const int32_t> assignment() const { return assignment_; }
 
-  // How many bytes it keeps from segment to segment.
+  // Number of bytes that are kept between segments.
   size_t memory() const;
 
  private:
@@ -86,7 +87,7 @@ class Matching {
   int32_t margin_ = 0;
   float might_be_equal_ = 0;
 
-  // What the tokens that are left hold: their metric while none is merged, then metric times size.
+  // The metric of the remaining tokens; after the first merge, metric times size.
   bool merged_ = false;
   std::vector<float> metric_;
   std::vector<float> weights_;  // of the tokens given at first; empty for 1

@@ -25,7 +25,7 @@ void GroupBySlot(const MergeByAssignmentArgs& args, size_t entry, SlotRows& out)
   const int32_t* assignment = args.assignment + entry * rows;
   CheckAssignment(assignment, rows, args.slots);
   const auto slot_of = [assignment](size_t row) { return static_cast<size_t>(assignment[row]); };
-  // While rows are placed, first[slot + 1] is where the next of `slot` goes.
+  // While rows are placed, first[slot + 1] is the position of the next row of `slot`.
   out.first.assign(args.slots + 2, 0);
   out.offsets.resize(rows);
   out.total.assign(args.slots, 0.0);
@@ -45,8 +45,8 @@ void GroupBySlot(const MergeByAssignmentArgs& args, size_t entry, SlotRows& out)
   }
 }
 
-// Columns that one block of work takes: all when there are batch entries enough for the threads,
-// else fewer, down to a stretch that memory still delivers at full speed.
+// Columns of one block of work: all if there are enough batch entries for the threads, else fewer,
+// but enough to read memory at full speed.
 size_t ColumnsPerBlock(const Shape& shape, size_t threads) {
   constexpr size_t kLeast = 128;
   size_t columns = shape.width;

@@ -1,4 +1,4 @@
-// Means or sums of the rows that share a slot, and the way back.
+// Means or sums of the rows that share a slot, and the inverse operation.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +25,7 @@ struct MergeByAssignmentArgs {
   float* out_sums;  // [batch, slots], the sums of weights; null when they are not wanted
 };
 
-// The rows of one batch entry, ordered by slot: memory that MergeByAssignment works in.
+// Scratch memory of MergeByAssignment: the rows of one batch entry, ordered by slot.
 struct SlotRows {
   std::vector<size_t> first;    // [slots + 1], into `offsets`
   std::vector<size_t> offsets;  // of the rows, in values from the entry's first
@@ -33,9 +33,9 @@ struct SlotRows {
   std::vector<double> total;    // [slots], the sums of weights
 };
 
-// Every slot gets the weighted mean, or the weighted sum, of its rows; a slot without rows gets
-// zeros. Reads `rows` once. Throws NotFinite, std::invalid_argument when an assignment lies outside
-// the slots, and Cancelled. `scratch` keeps its memory for the next call.
+// Writes to every slot the weighted mean, or the weighted sum, of its rows; zeros to a slot without
+// rows. Reads `rows` once. Throws NotFinite, std::invalid_argument when an assignment is out of
+// range, and Cancelled. `scratch` keeps its memory for the next call.
 void MergeByAssignment(const MergeByAssignmentArgs& args, const Workers& workers,
                        std::vector<SlotRows>& scratch);
 
@@ -49,8 +49,8 @@ struct SpreadByAssignmentArgs {
   Values out;                 // [batch, rows, width], of the type of `slots`
 };
 
-// Every row gets a copy of its slot. Throws std::invalid_argument when an assignment lies outside
-// the slots, and Cancelled.
+// Copies to every row its slot. Throws std::invalid_argument when an assignment is out of range,
+// and Cancelled.
 void SpreadByAssignment(const SpreadByAssignmentArgs& args, const Workers& workers);
 
 }  // namespace longvlm

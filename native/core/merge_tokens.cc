@@ -10,8 +10,8 @@
 namespace longvlm {
 namespace {
 
-// Whether threads that take a whole segment each are busy most of the time. A segment's second read
-// then comes from cache.
+// Whether all threads are busy most of the time if each takes whole segments. Then a segment's
+// second read comes from cache.
 bool SegmentsFillThreads(size_t segments, size_t threads) {
   const size_t rounds = (segments + threads - 1) / threads;
   return segments * 10 >= rounds * threads * 9;

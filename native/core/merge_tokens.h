@@ -1,5 +1,5 @@
 // LongVLM's hierarchical token merging, decided on the metric alone: the tokens are read once for
-// it and once for the means.
+// the metric and once for the means.
 #pragma once
 
 #include <cstddef>
@@ -27,20 +27,20 @@ struct MergeTokensArgs {
   const float* sizes = nullptr;    // [segments, tokens], above 0: how many each is the mean of
 };
 
-// The tokens that a schedule leaves of `tokens`.
+// The number of tokens that remain of `tokens` after a schedule.
 size_t KeptTokens(size_t tokens, size_t protected_tokens, const std::vector<uint32_t>& schedule);
 
-// Merges, and keeps the memory it needed for the next time. One call at a time.
+// Merges tokens, and keeps its memory for the next call. Calls must not overlap.
 class TokenMerger {
  public:
   // Throws Error ERR_LONGVLM_NOT_FINITE, and Cancelled.
   void Merge(const MergeTokensArgs& args, const Workers& workers);
 
-  // How many bytes it keeps.
+  // Number of bytes that are kept.
   size_t memory() const;
 
  private:
-  // What merging some segments in step needs.
+  // Memory to merge some segments in step.
   struct Lane {
     std::vector<Matching> segments;
     std::vector<SlotRows> slot_rows;
@@ -52,7 +52,7 @@ class TokenMerger {
   std::vector<Lane> lanes_;
 };
 
-// TokenMerger::Merge in memory of its own.
+// TokenMerger::Merge with newly allocated memory.
 void MergeTokens(const MergeTokensArgs& args, const Workers& workers);
 
 }  // namespace longvlm

@@ -9,8 +9,8 @@
 
 namespace longvlm {
 
-// Fills and prepares `segments`, which have been started, one for every batch entry of `tokens`
-// ([batch, rows, width], width divisible by heads). Throws NotFinite, and Cancelled.
+// Fills and prepares `segments`, one for every batch entry of `tokens` ([batch, rows, width], width
+// divisible by heads). The segments must have been begun. Throws NotFinite, and Cancelled.
 void ReadMetric(ConstValues tokens, const Shape& shape, size_t heads, const Kernels& kernels,
                 const Workers& workers, std::span<Matching> segments);
 
@@ -23,7 +23,7 @@ struct TokenMetricArgs {
   float* out;          // [batch, rows, width / heads]
 };
 
-// The metric itself. Throws Error ERR_LONGVLM_NOT_FINITE, and Cancelled.
+// Computes only the metric. Throws Error ERR_LONGVLM_NOT_FINITE, and Cancelled.
 void TokenMetric(const TokenMetricArgs& args, const Workers& workers);
 
 }  // namespace longvlm

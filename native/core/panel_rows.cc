@@ -6,8 +6,8 @@
 namespace longvlm {
 namespace {
 
-// To the nearest integer. Adding 1.5 * 2^23 leaves it in the lowest bits; compilers make vectors of
-// this, but not of std::lrint.
+// Rounds to the nearest integer. Adding 1.5 * 2^23 leaves it in the lowest bits; compilers can
+// vectorise this, but not std::lrint.
 uint32_t ToInteger(float value) {
   return std::bit_cast<uint32_t>(value * kScreenScale + 0x1.8p23f) & 0xffffu;
 }
@@ -22,7 +22,7 @@ void PanelRows::Resize(size_t rows, size_t dims, size_t width, bool screen) {
   const size_t padded = (rows + width - 1) / width * width;
   rows_.resize(rows * dims);
   is_zero_.resize(rows);
-  // Kernels may read a vector that begins in the last panel.
+  // Kernels may read a whole vector that begins in the last panel.
   screen_.resize(screen ? padded * pairs_ + 8 : 0);
   panels_.resize(padded * dims);
 }

@@ -1,4 +1,4 @@
-// The rows of A or of B, as the kernels of the product take them.
+// The rows of A or of B, in the layout of the product kernels.
 #pragma once
 
 #include <cstddef>
@@ -12,16 +12,16 @@ namespace longvlm {
 
 class PanelRows {
  public:
-  // Makes room for `rows` rows in panels of `width`, and for `screen` (16-bit panels) on demand.
+  // Allocates `rows` rows in panels of `width`, and the 16-bit panels if `screen`.
   void Resize(size_t rows, size_t dims, size_t width, bool screen);
 
-  // Row `index` becomes `mean` scaled to length 1. Different rows may be set at once.
+  // Sets row `index` to `mean` scaled to length 1. Different rows may be set concurrently.
   void Set(size_t index, const float* mean, const Kernels& kernels);
-  // The same with sum / divisor as the mean, rounded to float32: rows that are merged from equal
-  // rows, however many, stay equal.
+  // The same with the mean sum / divisor, rounded to float32, so that a merge of any number of
+  // equal rows equals those rows.
   void SetMean(size_t index, const double* sum, double divisor, const Kernels& kernels);
 
-  // Fills what is beyond `rows` in the last 16-bit panel: with the last row, or zeros.
+  // Pads the last 16-bit panel beyond `rows` with the last row, or with zeros.
   void PadScreen(size_t rows, bool with_last);
 
   // Writes the float32 panel `panel` of the first `rows` rows.

@@ -1,4 +1,4 @@
-// The row-sum kernels behind one name for both element types.
+// Overloads of the row-sum kernels for both element types.
 #pragma once
 
 #include <cstddef>

@@ -55,7 +55,7 @@ void ThrowNotFinite(ConstValues values, const Shape& shape, const TensorNames& n
   size_t first = 0;
   while (first < size && std::isfinite(at(first))) ++first;
   if (first == size) {
-    // Only if the caller wrote to the tensor meanwhile.
+    // Happens only if the caller wrote to the tensor meanwhile.
     throw Error(kCode, std::string(names.tensor) +
                            " changed while it was read, and held a value that is not finite.");
   }

@@ -1,4 +1,4 @@
-// What the operations read and write: values in row-major order, [batch, rows, width].
+// Tensors of the operations: row-major values, [batch, rows, width].
 #pragma once
 
 #include <array>
@@ -8,15 +8,15 @@
 
 namespace longvlm {
 
-// float16 are the bits of IEEE 754 half precision; bfloat16 and int32 tensors are on GPUs only.
+// float16 values are IEEE 754 half-precision bits; bfloat16 and int32 tensors exist on GPUs only.
 enum class ElementType { kFloat32, kFloat16, kBfloat16, kInt32 };
 
 constexpr size_t SizeOf(ElementType type) {
   return type == ElementType::kFloat32 || type == ElementType::kInt32 ? 4 : 2;
 }
 
-// Floats of one type that an operation writes. Whether `data` is memory of the host or of a GPU is
-// known to who calls the operation.
+// Floats of one type that an operation writes. The caller knows whether `data` is host or GPU
+// memory.
 struct Values {
   ElementType type = ElementType::kFloat32;
   void* data = nullptr;
@@ -75,29 +75,29 @@ struct Shape {
   size_t size() const { return batch * rows * width; }
 };
 
-// How an error message names a tensor and its axes.
+// Names of a tensor and its axes in error messages.
 struct TensorNames {
   const char* tensor;
   std::array<const char*, 3> axes;
 };
 
-// Thrown by a block of work that met NaN or infinity.
+// Thrown by a block of work that found NaN or infinity.
 struct NotFinite {};
 
 // Throws NotFinite unless all of `values` are finite.
 void CheckFinite(const float* values, size_t count);
 void CheckFinite(const double* values, size_t count);
 
-// Throws Error ERR_LONGVLM_NOT_FINITE naming the first NaN or infinity of `values`. For when one is
-// known to be there.
+// Throws Error ERR_LONGVLM_NOT_FINITE that names the first NaN or infinity of `values`, which must
+// contain one.
 [[noreturn]] void ThrowNotFinite(ConstValues values, const Shape& shape, const TensorNames& names);
 
-// The same where the place is known; `what` is there.
+// The same for a known position, which holds `what`.
 [[noreturn]] void ThrowNotFiniteAt(const char* what, size_t index, const Shape& shape,
                                    const TensorNames& names);
 
-// Calls work(), and says where in `values` the first value is that is not finite when that is what
-// stops it.
+// Calls work(). If it throws NotFinite, throws an Error that names the position of the first such
+// value in `values`.
 template <typename Work>
 void LocateNotFinite(ConstValues values, const Shape& shape, const TensorNames& names, Work work) {
   try {

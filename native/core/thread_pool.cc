@@ -35,7 +35,7 @@ struct ThreadPool::Job {
   size_t helpers = 0;  // guarded by the pool's mutex, as is `error`
   std::exception_ptr error = {};
 
-  // Takes calls until none are left. Returns what one of them threw.
+  // Runs calls until none are left. Returns the exception of one of them, if any.
   std::exception_ptr Run() {
     try {
       for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) body(i);
@@ -89,7 +89,7 @@ void ThreadPool::Help() {
     lock.unlock();
     const std::exception_ptr error = job.Run();
     lock.lock();
-    // No call is left to start; the caller may have noticed first.
+    // All calls have been started; the caller may have noticed this first.
     std::erase(jobs_, &job);
     if (error && !job.error) job.error = error;
     if (--job.helpers == 0) done_.notify_all();

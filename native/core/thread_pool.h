@@ -1,4 +1,4 @@
-// The threads that the kernels share: one pool in the process, alive while any environment uses it.
+// The kernels' threads: one pool per process, which exists as long as any environment uses it.
 #pragma once
 
 #include <atomic>
@@ -15,12 +15,12 @@ namespace longvlm {
 
 class ThreadPool {
  public:
-  // The pool in use, or a new one with LONGVLM_NUM_THREADS threads, all the machine's cores by
-  // default. It ends with its last owner, so that no thread outlives the addon's code. Throws
+  // The existing pool, or a new one with LONGVLM_NUM_THREADS threads (default: all cores). Its
+  // threads exit with its last owner, so that no thread outlives the addon's code. Throws
   // std::invalid_argument when LONGVLM_NUM_THREADS is not a positive integer.
   static std::shared_ptr<ThreadPool> Shared();
 
-  // The caller of For is one of the `threads`.
+  // `threads` includes the caller of For.
   explicit ThreadPool(size_t threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -29,8 +29,7 @@ class ThreadPool {
   size_t threads() const { return helpers_.size() + 1; }
 
   // Calls body(0) … body(count - 1) on all threads, in any order, and returns when all are done.
-  // After an exception no further call starts, and the first exception is rethrown. Any number of
-  // threads may call it at once.
+  // After an exception no further call starts, and the first exception is rethrown. Thread safe.
   void For(size_t count, FunctionRef<void(size_t)> body);
 
  private:
@@ -46,7 +45,7 @@ class ThreadPool {
   std::vector<std::thread> helpers_;
 };
 
-// Where an operation runs its blocks, and how it hears that it is no longer wanted.
+// The threads that run an operation's blocks, and the operation's cancellation flag.
 struct Workers {
   ThreadPool* pool;                    // null: on the calling thread alone
   const std::atomic<bool>* cancelled;  // null: never

@@ -1,5 +1,4 @@
-// A TokenMerger that calls share when they come one after the other; a call that finds it in use
-// works in memory of its own.
+// A TokenMerger that consecutive calls share. A call that finds it in use allocates its own memory.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +19,7 @@ class TokenMergerCache {
   }
 
  private:
-  // What is kept between calls is at most this large.
+  // Maximum size of the memory that is kept between calls.
   static constexpr size_t kMostBytes = size_t{256} << 20;
 
   std::unique_ptr<TokenMerger> Take() {

@@ -11,7 +11,7 @@ namespace {
 constexpr size_t kA = kPanelWidthAPortable;
 constexpr size_t kB = kPanelWidthBPortable;
 
-// One step of all chains. False when one of them would round twice; `similarity` is then half done.
+// One step of all chains. False if one of them would round twice; `similarity` is then incomplete.
 bool StepRoundingOnce(const float* a, const float* b, float (*similarity)[kA]) {
   uint32_t twice = 0;
   for (size_t j = 0; j < kB; ++j) {

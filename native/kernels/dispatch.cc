@@ -1,4 +1,4 @@
-// The only file that asks what the CPU can do.
+// The only file that queries the CPU's features.
 #include "kernels/dispatch.h"
 
 #include <array>
@@ -21,7 +21,7 @@
 namespace longvlm {
 namespace {
 
-// From the plainest up; each CPU has the first few.
+// In ascending order; a CPU supports the first rows up to some row.
 constexpr Kernels kTable[] = {
     {"portable", kPanelWidthAPortable, kPanelWidthBPortable, TokenMetricF32_portable,
      TokenMetricF16_portable, NormalizeRow_portable, ScreenMatches_portable, Similarities_portable,
@@ -31,21 +31,21 @@ constexpr Kernels kTable[] = {
     {"avx2", kPanelWidthAAvx2, kPanelWidthBAvx2, TokenMetricF32_avx2, TokenMetricF16_avx2,
      NormalizeRow_avx2, ScreenMatches_avx2, Similarities_avx2, BestMatch_avx2, SumRowsF32_avx2,
      SumRowsF16_avx2, SumRowsF64_avx2, StoreMeansF32_avx2, StoreMeansF16_avx2},
-    // What memory bounds is no faster with wider registers.
+    // Memory-bound kernels are no faster with wider registers.
     {"avx512", kPanelWidthAAvx512, kPanelWidthBAvx512, TokenMetricF32_avx2, TokenMetricF16_avx2,
      NormalizeRow_avx2, ScreenMatches_avx512, Similarities_avx2, BestMatch_avx512, SumRowsF32_avx2,
      SumRowsF16_avx2, SumRowsF64_avx2, StoreMeansF32_avx2, StoreMeansF16_avx2},
 #elif defined(LONGVLM_ARM64)
-    // As many 16-bit products as float32 ones an instruction: nothing to screen with. Plain code is
-    // compiled to fused multiply-adds here.
+    // 16-bit products are no faster than float32 ones, so there is no screening. Here the compiler
+    // makes fused multiply-adds of the portable code.
     {"neon", kPanelWidthANeon, kPanelWidthBNeon, TokenMetricF32_neon, TokenMetricF16_neon,
      NormalizeRow_neon, nullptr, Similarities_portable, BestMatch_neon, SumRowsF32_neon,
      SumRowsF16_neon, SumRowsF64_neon, StoreMeansF32_neon, StoreMeansF16_neon},
 #endif
 };
 
-// Every name that LONGVLM_MAX_ISA may have, on any machine: one that this machine lacks lowers
-// nothing.
+// All valid values of LONGVLM_MAX_ISA, on any machine: an instruction set that this machine lacks
+// has no effect.
 constexpr std::string_view kNames[] = {"portable", "avx2", "avx512", "neon"};
 
 #if defined(LONGVLM_X86)
@@ -98,7 +98,7 @@ bool HasAvx512() {
 }
 #endif
 
-// How many rows of the table this CPU has.
+// How many rows of the table this CPU supports.
 size_t CountOfCpu() {
 #if defined(LONGVLM_X86)
   if (!HasAvx2()) return 1;

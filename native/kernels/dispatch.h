@@ -1,4 +1,4 @@
-// The kernels for the instruction set that is in use.
+// Selects the kernels of the current instruction set.
 #pragma once
 
 #include <cstddef>
@@ -19,8 +19,8 @@
 #define LONGVLM_ARM64 1
 #endif
 
-// Marks a function of an _avx2 or _avx512 file. As an attribute of the function and not a flag of
-// the file, it cannot leak into the inline functions of headers, of which the linker keeps one copy
+// Marks a function of an _avx2 or _avx512 file. An attribute of the function, unlike a compiler
+// flag of the file, does not affect inline functions of headers, of which the linker keeps one copy
 // for all files.
 #if defined(LONGVLM_X86) && defined(__GNUC__)
 #define LONGVLM_TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
@@ -42,7 +42,7 @@ struct Kernels {
   decltype(&TokenMetricF32_portable) token_metric_f32;
   decltype(&TokenMetricF16_portable) token_metric_f16;
   decltype(&NormalizeRow_portable) normalize_row;
-  // Null where 16-bit products are no faster than those of float32.
+  // Null if 16-bit products are no faster than float32 products.
   decltype(&ScreenMatches_portable) screen_matches;
   decltype(&Similarities_portable) similarities;
   decltype(&BestMatch_portable) best_match;
@@ -53,15 +53,15 @@ struct Kernels {
   decltype(&StoreMeansF16_portable) store_means_f16;
 };
 
-// The best that this CPU has, at most LONGVLM_MAX_ISA. Throws std::invalid_argument when that names
-// no instruction set.
+// The best instruction set that this CPU supports, limited by LONGVLM_MAX_ISA. Throws
+// std::invalid_argument if that is not the name of one.
 const Kernels& ActiveKernels();
 
-// Uses at most the instruction set `name`, in the whole process, from the next operation on. Throws
-// std::invalid_argument when no instruction set has that name.
+// Limits the instruction set to `name`, in the whole process, from the next operation on. Throws
+// std::invalid_argument for an unknown name.
 void SetMaxInstructionSet(std::string_view name);
 
-// The names that this CPU has kernels for, the plainest first.
+// The names of the instruction sets that this CPU supports, `portable` first.
 std::vector<std::string_view> InstructionSets();
 
 }  // namespace longvlm

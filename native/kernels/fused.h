@@ -1,4 +1,4 @@
-// float32 multiply-add with a single rounding by plain arithmetic: what FMA instructions compute.
+// float32 multiply-add with a single rounding, as FMA instructions compute, in plain arithmetic.
 #pragma once
 
 #include <bit>
@@ -7,9 +7,9 @@
 
 namespace longvlm {
 
-// float64 holds the product exactly. Rounding the sum to float64 and then to float32 is rounding
-// once, unless the first rounding lands halfway between two float32 (or the result is subnormal,
-// where they lie elsewhere).
+// float64 holds the product exactly. Rounding the sum to float64 and then to float32 equals a
+// single rounding, unless the first rounding lands halfway between two float32 (or the result is
+// subnormal, where the halfway points differ).
 inline bool RoundsTwice(double sum) {
   constexpr uint64_t kBelowFloat = 0x1fffffffu;
   constexpr uint64_t kHalfway = 0x10000000u;

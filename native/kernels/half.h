@@ -1,4 +1,4 @@
-// IEEE 754 half precision by integer arithmetic, for machines and tails that have no instruction
+// IEEE 754 half precision by integer arithmetic, for machines and loop tails without an instruction
 // for it.
 #pragma once
 
@@ -19,7 +19,7 @@ inline float HalfToFloat(uint16_t half) {
   return std::bit_cast<float>(sign | ((magnitude << 13) + bias));
 }
 
-// Rounds to nearest, ties to even, as F16C does; beyond 65504 becomes infinity.
+// Rounds to nearest, ties to even, as F16C does; values beyond 65504 become infinity.
 inline uint16_t FloatToHalf(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const uint32_t sign = (bits >> 16) & 0x8000u;

@@ -1,11 +1,12 @@
-// A row scaled to length 1.
+// Scales a row to length 1.
 //   mean [dims] float32; row [dims] float32, out; may be the same memory; no alignment
-// Returns whether the row has a direction: a zero row stays zero.
+// Returns false for a zero row, which stays zero.
 // Range: dims >= 1, values finite. No value of row is -0, so that rows are equal when their bits
 // are.   Ties: none.   Work: two passes over the row; no workspace. Error: none between instruction
 // sets: squares are added in float64 in four sums, value k to sum k % 4 (what is beyond the last
 // multiple of 4 to sum 0), then (s0 + s1) + (s2 + s3); each value is multiplied by 1 / sqrt of that
-// in float64 and rounded to float32. Source: Bolya et al. 2023 (ToMe) section 3, cosine similarity.
+// sum in float64 and rounded to float32. Source: Bolya et al. 2023 (ToMe) section 3, cosine
+// similarity.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// How rows lie for the products of A and B: in panels of a few rows, value by value, so that a
-// kernel reads one value of all of them at once.
+// The layout of rows for the products of A and B: panels of a few rows, interleaved value by value,
+// so that a kernel reads the same value of all rows of a panel at once.
 //   A  [ceil(rows / width_a), dims, width_a]      B  [ceil(rows / width_b), dims, width_b]
 // The widths are an instruction set's own: width_a * width_b sums fill its registers.
 #pragma once

@@ -32,8 +32,8 @@ LONGVLM_TARGET_AVX2 inline void Store4(__m256d value, uint16_t* to) {
 
 constexpr size_t kRowsAtOnce = 4;
 
-// kRows rows at a time: the sum is loaded and stored once for all of them. Rows lie anywhere, and
-// the processor does not foresee the next page: it is asked for the `next_rows` rows after these.
+// kRows rows at a time: the sum is loaded and stored once for all of them. Rows are at arbitrary
+// addresses, which the hardware prefetcher cannot predict, so the `next_rows` rows are prefetched.
 template <size_t kRows, typename T>
 LONGVLM_TARGET_AVX2 void AddRows(const T* base, const size_t* offsets, const float* weights,
                                  size_t width, size_t next_rows, double* sum) {

@@ -1,5 +1,5 @@
-// Which tokens of B can be the most similar to tokens of A, by 16-bit arithmetic: a fraction of the
-// work of the float32 product, of which only the few pairs named here then remain.
+// Selects by 16-bit arithmetic which tokens of B can be the most similar to tokens of A. This is a
+// fraction of the work of the float32 product, which is then computed only for the selected pairs.
 //   a      one panel of A, [ceil(dims / 2), width_a]: values 2k and 2k + 1 of a row, scaled by
 //          kScreenScale and rounded, as the low and the high 16 bits (an odd dims is padded by 0)
 //   b      panels of B, [panels, ceil(dims / 2), width_b], likewise
@@ -12,10 +12,9 @@
 // values beyond b may be read.   Ties: all of them are given.   Work: panels width_a width_b dims
 // multiply-adds, and few more for each pair; workspace of kScreenMaxPanels width_a 4 bytes on the
 // stack.
-// Error: none, integers. A sum of products of two rows q and p is at most |q| |p|, and so is that
-// of any part of them; with rows of length 1 each is at most kScreenScale + sqrt(dims) / 2 long, so
-// 32 bits hold it for every dims below 10^8. Source: ours. See core/matching.cc for the margin that
-// makes it exact.
+// Error: none, integers. A sum of products of two rows q and p is at most |q| |p|, and so is every
+// partial sum; scaled rows are at most kScreenScale + sqrt(dims) / 2 long, so 32 bits are enough
+// for every dims below 10^8. Source: ours. See core/matching.cc for the margin that makes it exact.
 #pragma once
 
 #include <cstddef>

@@ -15,8 +15,8 @@ namespace {
 LONGVLM_TARGET_AVX2 inline void AddProducts(__m256i a, __m256i b, __m256i& sum) {
   const __m256i products = _mm256_madd_epi16(a, b);
 #if defined(__GNUC__)
-  // Volatile keeps the order: else GCC multiplies all before it adds any, and runs out of
-  // registers.
+  // Volatile keeps the order: otherwise GCC does all multiplications before the additions, and runs
+  // out of registers.
   __asm__ volatile("vpaddd %1, %0, %0" : "+x"(sum) : "x"(products));
 #else
   sum = _mm256_add_epi32(sum, products);

@@ -12,7 +12,7 @@
 namespace longvlm {
 namespace {
 
-// GCC 12 warns of its own header in _mm512_max_epi32.
+// GCC 12 warns about its own header in _mm512_max_epi32.
 LONGVLM_TARGET_AVX512 inline __m512i Highest(__m512i a, __m512i b) {
   return _mm512_maskz_max_epi32(0xffff, a, b);
 }

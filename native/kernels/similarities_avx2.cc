@@ -8,7 +8,7 @@
 namespace longvlm {
 namespace {
 
-// A chain cannot be split, so several chains side by side hide each other's latency.
+// A chain cannot be split, so several chains are interleaved to hide the latency.
 template <size_t kChains>
 LONGVLM_TARGET_AVX2 inline void Chains(const float* a, const float* b, const RowPair* pairs,
                                        size_t dims, float* similarity) {

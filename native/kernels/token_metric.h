@@ -1,8 +1,8 @@
 // The metric of tokens: the mean of each over its heads.
 //   tokens [count, heads * dims] float32 or float16 bits; no alignment
 //   metric [count, dims] float32, out; does not overlap tokens; no alignment
-// Range: heads >= 1, dims >= 1; count may be 0. NaN and infinity in a token give a metric value
-// that is not finite, and nothing else does.   Ties: none.   Work: one read of the tokens; no
+// Range: heads >= 1, dims >= 1; count may be 0. A metric value is not finite if and only if the
+// token contains NaN or infinity.   Ties: none.   Work: one read of the tokens; no
 // workspace. Error: none between instruction sets: heads are added in ascending order in float64,
 // divided, and rounded to float32 once. Source: LongVLM (arXiv 2404.03384) section 3.2: tokens are
 // compared by their mean over the heads.

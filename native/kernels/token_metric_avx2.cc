@@ -39,7 +39,7 @@ LONGVLM_TARGET_AVX2 void TokenMetric(const T* tokens, size_t count, size_t heads
   constexpr size_t kTokensAhead = 2;
   const size_t channels = heads * dims;
   for (size_t token = 0; token < count; ++token, tokens += channels, metric += dims) {
-    // The processor does not foresee the next page.
+    // The hardware prefetcher does not cross pages.
     if (token + kTokensAhead < count) {
       const char* ahead = reinterpret_cast<const char*>(tokens + kTokensAhead * channels);
       for (size_t byte = 0; byte < channels * sizeof(T); byte += 64) {

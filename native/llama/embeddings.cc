@@ -12,7 +12,8 @@
 namespace longvlm::llama {
 namespace {
 
-// Removes what was evaluated, unless Keep() is called: a failed call leaves the sequence as it was.
+// Removes the evaluated embeddings unless Keep() is called, so that a failed call does not change
+// the sequence.
 class Rollback {
  public:
   Rollback(const Target& target, SequenceId sequence, Position first)
@@ -64,9 +65,9 @@ Library Library::Of(const void*) {
 #else
 
 Library Library::Of(const void* addon_object) {
-  // The object's vtable lies in llama-addon.node: looking symbols up through that file's handle
-  // finds the libllama it is linked with, even when several variants (CPU, CUDA, Vulkan) are
-  // loaded.
+  // The object's vtable is in llama-addon.node. Symbols are looked up through that file's handle,
+  // which finds the libllama that it is linked with, even if several variants (CPU, CUDA, Vulkan)
+  // are loaded.
   const void* vtable = *static_cast<const void* const*>(addon_object);
   Dl_info info;
   if (vtable == nullptr || dladdr(vtable, &info) == 0 || info.dli_fname == nullptr ||

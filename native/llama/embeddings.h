@@ -1,5 +1,5 @@
-// Puts embeddings into a sequence of a llama.cpp context that node-llama-cpp has loaded into this
-// process.
+// Evaluates embeddings in a sequence of a llama.cpp context that node-llama-cpp has loaded into
+// this process.
 #pragma once
 
 #include <atomic>
@@ -31,13 +31,13 @@ struct Library {
   static Library Of(const void* addon_object);
 };
 
-// A live context and the library that made it.
+// A live context and the library that created it.
 struct Target {
   Library library;
   Context* context;
 
-  // Throws std::runtime_error unless the context's size is `expected_context_size`: the proof that
-  // the object has the layout that llama_abi.h states.
+  // Throws std::runtime_error unless the context's size is `expected_context_size`: this checks
+  // that the object has the layout in llama_abi.h.
   static Target Of(void* addon_object, uint32_t expected_context_size);
 
   // Width of an input embedding.
@@ -50,9 +50,9 @@ enum class Outcome { kDone, kCancelled, kNoSpace };
 // … of `sequence`, in batches of at most the context's batch size, without computing logits.
 //   embeddings  read in place, not written; must outlive the call
 //   cancelled   polled between graph nodes (CPU) and between batches; when set, the call ends early
-// Unless the outcome is kDone, whatever was evaluated is removed from the sequence again.
-// Throws std::runtime_error when llama.cpp fails. Blocks; the caller holds node-llama-cpp's lock of
-// the context.
+// Unless the outcome is kDone, all evaluated embeddings are removed from the sequence again.
+// Throws std::runtime_error when llama.cpp fails. Blocks; the caller must hold node-llama-cpp's
+// lock of the context.
 Outcome EvaluateEmbeddings(const Target& target, SequenceId sequence, Position first,
                            std::span<const float> embeddings, const std::atomic<bool>& cancelled);
 

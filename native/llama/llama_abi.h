@@ -1,5 +1,5 @@
-// The few declarations of llama.cpp and node-llama-cpp that embeddings need, for the one release
-// that package.json pins.
+// The declarations of llama.cpp and node-llama-cpp that embeddings need, for the release that
+// package.json pins.
 //
 // They are restated here, instead of included, because llama.h ships only inside a git bundle of
 // node-llama-cpp, and a user's machine may have no git. scripts/check-llama-abi.mjs compiles them
