@@ -1,17 +1,17 @@
-// Token merging on NVIDIA GPUs, as a plain C interface of its own shared library: liblongvlm_cuda.
+// Token merging on NVIDIA GPUs: the plain C interface of the shared library liblongvlm_cuda.
 //
-// What is computed is what native/core computes on the CPU: assignments, partners and orders are
-// bitwise the same; means agree within 1 ULP of float32.
+// The results are those of native/core on the CPU: assignments, partners and orders are bitwise the
+// same; means agree within 1 ULP of float32.
 //
-// The caller owns every buffer. Pointers are device memory of the device that the arguments name
-// unless "host" is said; tensors are row-major. Everything runs in order on the stream that is
-// given, without waiting for it: inputs, outputs and workspace stay valid until the stream has got
-// there. A null stream is the device's default stream. A workspace belongs to one call at a time;
-// calls of several threads on streams of their own may overlap.
+// The caller owns every buffer. Pointers are memory of the device in the arguments, unless "host"
+// is stated; tensors are row-major. Operations run asynchronously and in order on the given stream:
+// inputs, outputs and workspace must stay valid until the stream has executed the operation. A null
+// stream is the device's default stream. Calls must not share a workspace at the same time. Calls
+// from several threads may overlap if they use different streams.
 //
-// An operation with a workspace is called twice: with a null `workspace` it only checks its
-// arguments and writes to *workspace_bytes what it needs (at least 1); its device pointers may be
-// null then. A workspace is aligned to 256 bytes, as lv_device_alloc gives it.
+// An operation with a workspace is called twice. With a null `workspace` it only checks its
+// arguments and writes the required size (at least 1) to *workspace_bytes; device pointers may be
+// null then. A workspace must be aligned to 256 bytes, as memory of lv_device_alloc is.
 #ifndef LONGVLM_CUDA_H_
 #define LONGVLM_CUDA_H_
 
@@ -38,7 +38,7 @@ typedef int32_t lv_status;
 enum {
   LV_OK = 0,
   LV_ERROR_INVALID_ARGUMENT = 1,
-  LV_ERROR_NO_DEVICE = 2,      // no driver, no GPU, or none of that number
+  LV_ERROR_NO_DEVICE = 2,      // no driver, no GPU, or no GPU with that number
   LV_ERROR_OUT_OF_MEMORY = 3,  // of the device, or page-locked memory of the host
   LV_ERROR_CUDA = 4            // anything else that CUDA reports
 };
@@ -49,20 +49,20 @@ enum { LV_FLOAT32 = 0, LV_FLOAT16 = 1, LV_BFLOAT16 = 2 };
 typedef struct lv_stream_opaque* lv_stream;
 typedef struct lv_event_opaque* lv_event;
 
-// What an operation found wrong in its data, in device memory. It sets both words itself, to
-// LV_NOTHING_FOUND where all is well; the caller copies them to the host behind the operation.
-// With either one found, the outputs are written but mean nothing.
+// Problems in an operation's data, in device memory. The operation sets both words, to
+// LV_NOTHING_FOUND if there is no problem; the caller copies them to the host after the operation.
+// If either one is set, the outputs are written but meaningless.
 #define LV_NOTHING_FOUND UINT64_MAX
 typedef struct lv_report {
   uint64_t not_finite;      // the lowest index of a NaN or infinity in the input, counted in values
   uint64_t bad_assignment;  // the lowest index of an assignment outside [0, slots)
 } lv_report;
 
-// Compared once, right after the library was opened, with LV_ABI_VERSION.
+// To be compared with LV_ABI_VERSION once, right after the library is opened.
 LV_API uint32_t lv_abi_version(void);
 
-// Why the last call of this thread that did not return LV_OK failed: message, device, file, line
-// and statement. Never null; valid until this thread's next failure.
+// Describes this thread's last failure (a status other than LV_OK): message, device, file, line and
+// statement. Never null; valid until this thread's next failure.
 LV_API const char* lv_last_error(void);
 
 // ---------------------------------------------------------------------------------------------
@@ -76,28 +76,28 @@ typedef struct lv_device_info {
   int32_t compute_major;
   int32_t compute_minor;
   int32_t multiprocessors;
-  int32_t driver_version;    // the newest CUDA it can run: 13000 is 13.0
-  int32_t runtime_version;   // the CUDA that this library was built with
-  int32_t memory_clock_khz;  // 0 when the driver does not tell
-  int32_t memory_bus_bits;   // 0 when the driver does not tell
+  int32_t driver_version;    // the newest CUDA version it supports: 13000 is 13.0
+  int32_t runtime_version;   // the CUDA version that this library was built with
+  int32_t memory_clock_khz;  // 0 if the driver does not report it
+  int32_t memory_bus_bits;   // 0 if the driver does not report it
   int32_t reserved;
-  double memory_bytes_per_second;  // the theoretical one, from clock and bus; 0 when unknown
+  double memory_bytes_per_second;  // theoretical bandwidth, from clock and bus; 0 if unknown
 } lv_device_info;
 
-// How many GPUs can be used. LV_ERROR_NO_DEVICE with *count = 0 where there is no driver or no GPU.
+// Number of usable GPUs. LV_ERROR_NO_DEVICE and *count = 0 if there is no driver or no GPU.
 LV_API lv_status lv_device_count(int32_t* count);
 LV_API lv_status lv_get_device_info(int32_t device, lv_device_info* info);
 
-// No function leaves the calling thread with another current device than it had.
+// No function changes the current device of the calling thread.
 LV_API lv_status lv_stream_create(int32_t device, lv_stream* stream);
 LV_API lv_status lv_stream_destroy(int32_t device, lv_stream stream);  // null: nothing
-// Waits; says too what failed on the stream since.
+// Waits for the stream; also reports asynchronous failures on it.
 LV_API lv_status lv_stream_synchronize(int32_t device, lv_stream stream);
 
 // bytes = 0 gives null. Freeing null does nothing; freeing waits for the device.
 LV_API lv_status lv_device_alloc(int32_t device, size_t bytes, void** pointer);
 LV_API lv_status lv_device_free(int32_t device, void* pointer);
-// Page-locked host memory: only from and to it do copies run beside the host.
+// Page-locked host memory: only copies from and to it are asynchronous.
 LV_API lv_status lv_host_alloc(int32_t device, size_t bytes, void** pointer);
 LV_API lv_status lv_host_free(int32_t device, void* pointer);
 
@@ -112,7 +112,7 @@ LV_API lv_status lv_memset(int32_t device, void* to, int32_t byte, size_t bytes,
 LV_API lv_status lv_event_create(int32_t device, lv_event* event);
 LV_API lv_status lv_event_destroy(int32_t device, lv_event event);  // null: nothing
 LV_API lv_status lv_event_record(int32_t device, lv_event event, lv_stream stream);
-// Waits for `end`; both have been recorded on one device.
+// Waits for `end`. Both events must have been recorded on the same device.
 LV_API lv_status lv_event_elapsed(int32_t device, lv_event begin, lv_event end,
                                   float* milliseconds);
 
@@ -120,18 +120,18 @@ LV_API lv_status lv_event_elapsed(int32_t device, lv_event begin, lv_event end,
 // Operations
 // ---------------------------------------------------------------------------------------------
 
-// LongVLM's hierarchical token merging of every segment, the whole schedule in one call.
+// LongVLM's hierarchical token merging of all segments, the whole schedule in one call.
 //   tokens [segments, tokens, channels] of `type`, aligned to its values (16 bytes are faster)
-//   sizes  [segments, tokens] float32, how many tokens each one stands for; null for 1
+//   sizes  [segments, tokens] float32, how many tokens each token represents; null for 1
 //   schedule [levels] on the host, how many tokens each level merges away; read before the call
-//            returns; each is limited to half of the unprotected tokens that are left
+//            returns; each is limited to half of the remaining unprotected tokens
 //   out_tokens [segments, kept, channels] of `type`, kept = lv_kept_tokens; overlaps nothing
 //   out_sizes [segments, kept] float32; out_assignment [segments, tokens] int32: input token to row
-//   report  see lv_report; only not_finite can be found
+//   report  see lv_report; only not_finite can be set
 // Range: segments, tokens, channels >= 1, heads a divisor of channels, tokens <= 2^26, tokens *
 // channels / heads <= 2^32, values finite, sizes above 0, protected_tokens <= tokens.
-// Ties: the lowest index wins, in the partner and in the order; rows that are equal have similarity
-// 1 and no others; a zero row has similarity 0 to all.
+// Ties: the lowest index wins, for the partner and in the order. Rows have similarity 1 if and only
+// if they are equal; a zero row has similarity 0 to all others.
 // Work: the tokens are read twice; 2 (P/2)^2 channels/heads flops for each level of P tokens;
 // workspace about 14 bytes for each of segments * tokens * channels/heads, and for the means 16
 // bytes for each 64th of segments * tokens * channels.
@@ -158,17 +158,18 @@ typedef struct lv_merge_tokens_args {
 LV_API lv_status lv_merge_tokens(const lv_merge_tokens_args* args, void* workspace,
                                  size_t* workspace_bytes, lv_stream stream);
 
-// The tokens that a schedule leaves of one segment. Needs no device.
+// The number of tokens that remain of one segment after a schedule. Needs no device.
 LV_API uint64_t lv_kept_tokens(uint64_t tokens, uint64_t protected_tokens, const uint32_t* schedule,
                                uint64_t levels);
 
-// One step of token merging over a metric of the caller's own: who goes where.
+// One step of token merging over the caller's metric: which tokens merge into which.
 //   metric [batch, tokens, dims] of `type`
 //   A are the even tokens, B the odd ones, both from protected_tokens on, both as token numbers:
 //   out_unmerged [batch, |A| - r] most similar to B first; out_source [batch, r] likewise;
-//   out_destination [batch, r] where each source goes; out_assignment [batch, tokens] each token's
-//   row after the step: the protected, the unmerged, then B. All int32. Outputs without values may
-//   be null. With r = 0 nothing moves: the unmerged are A in its own order.
+//   out_destination [batch, r] the token that each source merges into; out_assignment [batch,
+//   tokens] each token's row after the step: the protected, the unmerged, then B. All int32.
+//   Outputs without values may be null. With r = 0 no token moves: out_unmerged is A in original
+//   order.
 // Range: batch, tokens, dims >= 1, tokens <= 2^26, tokens * dims <= 2^32, r <= (tokens -
 // protected_tokens) / 2, values finite.   Ties: as lv_merge_tokens.
 // Work: 2 (tokens/2)^2 dims flops a batch entry; workspace about 4 bytes a value and 6 a token.
@@ -199,9 +200,9 @@ enum { LV_MERGE_MEAN = 0, LV_MERGE_SUM = 1 };
 //   rows [batch, rows, width] of `type`; assignment [batch, rows] int32, each in [0, slots)
 //   weights [batch, rows] float32; null for 1
 //   out [batch, slots, width] of `type`; a slot without rows gets zeros; overlaps nothing
-//   out_weights [batch, slots] float32, the sums of weights; null when not wanted
+//   out_weights [batch, slots] float32, the sums of weights; may be null
 // Range: batch, rows, slots, width >= 1, rows and slots <= 2^26, values finite, weights above 0.
-// A row with a bad assignment goes nowhere and is reported.   Ties: none.
+// A row with a bad assignment is ignored and reported.   Ties: none.
 // Work: one read of the rows, one write of out; workspace 8 bytes a row, 12 a slot and 16 bytes for
 // each 64th of the rows' values.
 // Error: float64 sums of at most 64 rows in ascending order, those added in ascending order; within
@@ -226,11 +227,11 @@ typedef struct lv_merge_by_assignment_args {
 LV_API lv_status lv_merge_by_assignment(const lv_merge_by_assignment_args* args, void* workspace,
                                         size_t* workspace_bytes, lv_stream stream);
 
-// The way back: every row gets a copy of its slot.
+// The inverse operation: copies to every row its slot.
 //   slots_in [batch, slots, width] of `type`; assignment [batch, rows] int32, each in [0, slots)
 //   out [batch, rows, width] of `type`, overlaps nothing
 // Range: batch, rows, slots, width >= 1. A row with a bad assignment is not written, and reported;
-// values may be anything.   Ties: none.   Work: one read of each row's slot, one write; no
+// any values are allowed.   Ties: none.   Work: one read of each row's slot, one write; no
 // workspace.   Error: none, the bits are copied.   Source: ToMe's unmerge.
 typedef struct lv_spread_by_assignment_args {
   int32_t device;

@@ -1,4 +1,5 @@
-// One step of token merging over a caller's own metric: who goes where, as token numbers.
+// One step of token merging over the caller's metric: which tokens merge into which, as token
+// numbers.
 #include "levels.cuh"
 #include "tuning.h"
 

@@ -1,4 +1,4 @@
-// What the exported functions share: error texts, argument checks, the current device.
+// Helpers of the exported functions: error texts, argument checks, the current device.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -14,7 +14,7 @@
 
 namespace longvlm::cuda {
 
-// Keep the text for lv_last_error and return the status that fits.
+// Store the text for lv_last_error and return the matching status.
 lv_status Fail(lv_status status, const char* format, ...) __attribute__((format(printf, 2, 3)));
 lv_status CudaFailure(cudaError_t error, const char* statement, const char* file, int line);
 
@@ -32,13 +32,13 @@ lv_status CudaFailure(cudaError_t error, const char* statement, const char* file
     if (lv_result != LV_OK) return lv_result; \
   } while (false)
 
-// `what` is a condition that the arguments of a function have to meet.
+// `what` is a condition on the arguments of a function.
 #define LV_EXPECT(condition, ...)                                                           \
   do {                                                                                      \
     if (!(condition)) return ::longvlm::cuda::Fail(LV_ERROR_INVALID_ARGUMENT, __VA_ARGS__); \
   } while (false)
 
-// Makes a device current, and the one before again at the end.
+// Makes a device current, and restores the previous one at the end.
 class DeviceScope {
  public:
   explicit DeviceScope(int32_t device);
@@ -61,7 +61,7 @@ inline cudaStream_t ToCuda(lv_stream stream) { return reinterpret_cast<cudaStrea
 
 inline size_t CeilDiv(size_t value, size_t by) { return (value + by - 1) / by; }
 
-// Cuts a workspace into arrays; with a null base it only adds up.
+// Divides a workspace into arrays; with a null base it only computes the size.
 class Arena {
  public:
   explicit Arena(void* base) : base_(static_cast<char*>(base)) {}
@@ -73,7 +73,7 @@ class Arena {
     [[maybe_unused]] const size_t begin = bytes_;
     bytes_ += CeilDiv(count * sizeof(T), kAlign) * kAlign;
 #if defined(__SANITIZE_ADDRESS__)
-    // The tests' emulation: what lies between two arrays belongs to neither.
+    // In the tests' emulation, gaps between arrays are not accessible.
     bytes_ += kAlign;
     if (base_ != nullptr) {
       __asan_unpoison_memory_region(base_ + begin, bytes_ - begin);
@@ -95,11 +95,11 @@ inline size_t TypeBytes(lv_type type) { return type == LV_FLOAT32 ? 4 : 2; }
 
 lv_status CheckType(lv_type type);
 lv_status CheckWorkspace(const void* workspace, size_t given, size_t needed);
-// That batch * rows * width values of 8 bytes can be counted in 63 bits.
+// Checks that the size of batch * rows * width values of 8 bytes fits into 63 bits.
 lv_status CheckVolume(uint64_t batch, uint64_t rows, uint64_t width);
-// That a segment's metric has no more values than its kernels count.
+// Checks that a segment's metric does not exceed the kernels' index range.
 lv_status CheckMetric(uint64_t tokens, uint64_t dims);
-// Sets a report to nothing found.
+// Clears a report.
 lv_status ClearReport(lv_report* report, cudaStream_t stream);
 
 inline constexpr uint64_t kMaxTokens = uint64_t{1} << 26;

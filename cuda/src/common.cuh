@@ -1,4 +1,4 @@
-// What the kernels share: launching, number formats, vector loads, exact arithmetic, keys.
+// Helpers of the kernels: launching, number formats, vector loads, exact arithmetic, keys.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -12,7 +12,7 @@
 
 #include "check.h"
 
-// The CPU emulator of the tests defines both by its own cuda_runtime.h.
+// The tests' CPU emulator defines both in its own cuda_runtime.h.
 #ifndef LV_EMULATED
 #define LV_SHARED(Type, name) __shared__ Type name
 #define LV_DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
@@ -75,8 +75,8 @@ lv_status ForType(lv_type type, Work work) {
 template <typename T>
 inline constexpr int kVector = 16 / sizeof(T);
 
-// Calls work(integral_constant V) with as many values as one load can take: 16 bytes of them where
-// every row begins at a multiple of 16 bytes and has a multiple of them, else 1.
+// Calls work(integral_constant V), where V is the number of values of one load: 16 bytes if all
+// rows begin at a multiple of 16 bytes and have a size of such a multiple, else 1 value.
 template <typename T, typename Work>
 lv_status ForVector(const void* first, const void* second, size_t width, Work work) {
   const auto address = reinterpret_cast<uintptr_t>(first) | reinterpret_cast<uintptr_t>(second);
@@ -124,7 +124,7 @@ __device__ inline void ReportLowest(uint64_t* word, size_t index) {
   atomicMin(reinterpret_cast<unsigned long long*>(word), static_cast<unsigned long long>(index));
 }
 
-// Unsigned integers in the order of floats; -0 equals 0.
+// Maps floats to unsigned integers in the same order; -0 equals 0.
 __device__ inline uint32_t RisingKey(float value) {
   const uint32_t bits = __float_as_uint(__fadd_rn(value, 0.0f));
   return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
@@ -133,8 +133,9 @@ __device__ inline float FromRisingKey(uint32_t key) {
   return __uint_as_float((key & 0x80000000u) != 0 ? key & 0x7fffffffu : ~key);
 }
 
-// How similar a row of A is to a row of B, as an integer: the highest over B is what a row's
-// partner has, the lowest row of B first among equals. Equal rows are above all others.
+// The similarity of a row of A to a row of B as an integer key. The highest key over all rows of B
+// gives a row's partner; on ties the lowest row of B has the highest key. Equal rows rank above all
+// others.
 using MatchKey = unsigned long long;
 inline constexpr uint32_t kEqualRows = 0xffffffffu;
 
@@ -144,7 +145,7 @@ __device__ inline MatchKey ToMatchKey(uint32_t similarity, uint32_t row_of_b) {
 __device__ inline uint32_t SimilarityOf(MatchKey key) { return static_cast<uint32_t>(key >> 32); }
 __device__ inline uint32_t PartnerOf(MatchKey key) { return ~static_cast<uint32_t>(key); }
 
-// Of a row of A: the lower, the earlier in the order. Similarity 1 is that of equal rows alone.
+// The sort key of a row of A: lower keys come first. Only equal rows have similarity 1.
 __device__ inline uint64_t OrderKey(MatchKey key, uint32_t row_of_a) {
   const uint32_t similarity = SimilarityOf(key);
   const float almost_one = 1.0f - 0x1p-24f;

@@ -1,4 +1,5 @@
-// One level of token merging: who takes part, who goes where; and what its kernels are given.
+// One level of token merging: which tokens are merged, their new positions, and the arguments of
+// the kernels.
 #pragma once
 
 #include "common.cuh"
@@ -6,7 +7,7 @@
 
 namespace longvlm::cuda {
 
-// The tokens at even places are A, those at odd places B, both from `protect` on.
+// The tokens at even positions are A, those at odd positions B, both from `protect` on.
 struct Level {
   uint32_t tokens;
   uint32_t protect;
@@ -20,8 +21,8 @@ struct Level {
   __host__ __device__ uint32_t stay() const { return num_a() - r; }
   __host__ __device__ uint32_t kept() const { return tokens - r; }
 
-  // Where a token is after the level. `keys` and `ranks` are those of the rows of A; ranks are not
-  // looked at when all of A is merged.
+  // The position of a token after the level. `keys` and `ranks` are those of the rows of A; ranks
+  // are not read if all of A is merged.
   __device__ uint32_t SlotOf(uint32_t token, const MatchKey* keys, const uint32_t* ranks) const {
     if (token < protect || r == 0) return token;
     if (token % 2 != 0) return protect + stay() + (token - first_b()) / 2;
@@ -48,7 +49,7 @@ struct MetricState {
   int32_t* assignment;    // [segments, all_tokens]
 };
 
-// What the tokens of one level hold.
+// Sums and keys of the tokens of one level.
 struct LevelSums {
   double* sums;     // [segments, stride, dims], metric times size; null at the first level,
   double* sizes;    // [segments, stride]        where they are the metric and the input's sizes
@@ -56,7 +57,7 @@ struct LevelSums {
   MatchKey* keys;   // [segments, key_stride]
 };
 
-// Of one token of a level.
+// Size and sums of one token of a level.
 __device__ inline double SizeAt(const MetricState& state, const LevelSums& in, size_t segment,
                                 uint32_t token) {
   if (in.sums != nullptr) return in.sizes[segment * in.stride + token];
@@ -74,8 +75,9 @@ __device__ inline double SumAt(const MetricState& state, const LevelSums& in, si
                                    : __dmul_rn(value, static_cast<double>(state.in_sizes[row]));
 }
 
-// Two rows can be equal only where their chain of multiply-adds is above this: rounding takes no
-// more from 1. Not below 0, so that a zero row, whose chains are 0, is never equal to one.
+// Two rows can be equal only if their chain of multiply-adds is above this bound, because rounding
+// lowers 1 by no more. The bound is not below 0, so that a zero row, whose chains are 0, is never
+// equal to another.
 inline float EqualAbove(uint32_t dims) {
   const float bound = 1.0f - 0x1p-22f * (static_cast<float>(dims) + 4.0f);
   return bound > 0 ? bound : 0.0f;
@@ -105,13 +107,13 @@ lv_status LaunchMatch(const MetricState& state, const Level& level, MatchKey* ke
 lv_status LaunchRank(const MetricState& state, const Level& level, const MatchKey* keys,
                      cudaStream_t stream);
 
-// merge_level.cu. The next level's sums, sizes, rows and cleared keys; `identity` where no level
-// has written to the assignment yet. With `out` null the assignment alone.
+// merge_level.cu. The next level's sums, sizes, rows and cleared keys; `identity` if no level has
+// written to the assignment yet. With a null `out`, only the assignment.
 lv_status LaunchMergeLevel(const MetricState& state, const Level& level, const LevelSums& in,
                            const LevelSums* out, bool identity, cudaStream_t stream);
 
-// merge_small_levels.cu. Several levels in one launch; `other` has memory for the level after the
-// next, `in` is overwritten but at the first level. Rows are taken from `state`.
+// merge_small_levels.cu. Several levels in one launch. `other` is memory for the level after the
+// next; `in` is overwritten, except at the first level. Rows are read from `state`.
 struct SmallLevels {
   Level level[kSmallLevels];
   int count;

@@ -1,5 +1,5 @@
-// Who is most similar to whom: the product of A and B-transposed in float32 with the arg-max folded
-// in, so that the similarity matrix is never stored; and the order of A by it.
+// The most similar tokens: the product of A and B-transposed in float32, fused with the arg-max, so
+// that the similarity matrix is never stored; and the order of A by similarity.
 #include "levels.cuh"
 #include "tuning.h"
 
@@ -11,7 +11,7 @@ static_assert(kGroups * kGroups == kMatchThreads);
 
 template <int kSums>
 constexpr int kTile = kGroups * kSums;
-// 4 more columns: 4 threads that store one row's values then meet in 2 banks, not in 1.
+// 4 columns of padding: 4 threads that store values of one row then use 2 banks instead of 1.
 template <int kSums>
 constexpr int kPaddedTile = kTile<kSums> + 4;
 
@@ -30,7 +30,7 @@ class TileLoader {
       : rows_(rows), row_stride_(row_stride) {
 #pragma unroll
     for (int i = 0; i < kLoads; ++i) {
-      // Rows beyond the last are not looked at: any will do.
+      // Results of rows beyond the last are ignored, so any row can be loaded.
       const uint32_t row = Smaller(first_row + Row(i), num_rows - 1);
       from_[i] = (first_token + 2 * row) * (row_stride / 4);
     }
@@ -66,7 +66,7 @@ class TileLoader {
 
   const float* rows_;
   uint32_t row_stride_;
-  // 32 bits: pointers would cost the registers that the sums need.
+  // 32-bit offsets: pointers would take registers that the sums need.
   uint32_t from_[kLoads];
   float4 values_[kLoads];
 };
@@ -151,7 +151,7 @@ __global__ void __launch_bounds__(kMatchThreads, 2) match_tokens_kernel(MatchWor
     }
   }
 
-  // Columns beyond the last hold the last row of B again, at higher places: they never win.
+  // Columns beyond the last repeat the last row of B at higher indices, so they never win.
   MatchKey* const keys = work.keys + segment * work.key_stride;
 #pragma unroll
   for (int i = 0; i < kSums; ++i) {
@@ -169,7 +169,7 @@ __global__ void __launch_bounds__(kMatchThreads, 2) match_tokens_kernel(MatchWor
     for (; candidates != 0; candidates &= candidates - 1) {
       const int j = __ffs(static_cast<int>(candidates)) - 1;
       const uint32_t row_of_b = first_b + PlaceOf(column, j);
-      // A still picture: most blocks find that an equal row lower than theirs is already known.
+      // In a still picture most blocks find that a lower equal row is already known.
       const MatchKey equal = ToMatchKey(kEqualRows, row_of_b);
       if (row_of_b >= num_b || *static_cast<volatile MatchKey*>(&keys[row_of_a]) >= equal) break;
       const uint32_t token_a = work.level.first_a() + 2 * row_of_a;

@@ -1,8 +1,8 @@
-// Means or sums of the rows that share a slot, and the way back.
+// Means or sums of the rows that share a slot, and the inverse operation.
 //
-// The rows of each slot are listed, in ascending order. A block then sums a window of the list:
-// most slots end within it, the others leave a partial sum at its beginning or its end, and these
-// are added in order at last.
+// First the rows of each slot are listed in ascending order. Then each block sums a window of the
+// list: most slots are complete within it; the others leave a partial sum at its beginning or end.
+// Finally the partial sums are added in order.
 #include <algorithm>
 
 #include "levels.cuh"
@@ -26,8 +26,8 @@ struct ListWork {
   lv_report* report;  // null: the assignment is known to be good
 };
 
-// A warp takes a slot, and one more warp of each batch entry the end of the list. What lies before
-// a slot is what is assigned to lower ones.
+// One warp for each slot, and one more for each batch entry for the end of the list. The start of a
+// slot is the number of rows that are assigned to lower slots.
 __global__ void __launch_bounds__(kListThreads) list_rows_kernel(ListWork work) {
   const uint32_t lane = threadIdx.x % kWarp;
   const size_t warp = static_cast<size_t>(blockIdx.x) * kListWarps + threadIdx.x / kWarp;
@@ -90,7 +90,7 @@ struct SumShared {
   float weight[kRowsPerWindow];
 };
 
-// A slot's sum as its mean, rounded once to float32 and then to T.
+// Converts a slot's sum to its mean, rounded once to float32 and then to T.
 template <typename T>
 __device__ inline T Finish(double sum, double total, bool divide) {
   return FromFloat<T>(__double2float_rn(divide ? __ddiv_rn(sum, total) : sum));
@@ -179,7 +179,8 @@ __global__ void __launch_bounds__(kMeanThreads) sum_windows_kernel(SumWork work)
   WriteSum<T, V>(work, entry, window, slot, column, sum);
 }
 
-// The slots that no single window holds: those of several windows, and those without rows.
+// The slots that are not complete in a single window: those in several windows, and those without
+// rows.
 template <typename T>
 __global__ void __launch_bounds__(kMeanThreads) add_partials_kernel(SumWork work) {
   const MeanWork& mean = work.mean;

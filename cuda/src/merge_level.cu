@@ -1,5 +1,5 @@
-// One level's merge on the metric: the sums, sizes and rows of the tokens that are left, and where
-// each input token is now.
+// One level's merge on the metric: the sums, sizes and rows of the remaining tokens, and the
+// current position of each input token.
 #include "levels.cuh"
 #include "normalize_rows.cuh"
 #include "tuning.h"
@@ -17,7 +17,7 @@ struct MergeShared {
   double sum[kCombineSlots][kCombineDims];
   float mean[kCombineSlots][kCombineDims];  // where all dims fit
   double size[kCombineSlots];
-  // Tokens that go to the block's slots, ascending: the token, times kCombineSlots, plus the slot.
+  // Tokens that merge into the block's slots, ascending: token * kCombineSlots + slot.
   uint32_t list[kListed];
   uint32_t counts[kCombineScan][kWarps];
   NormalizeScratch normalize;
@@ -44,7 +44,7 @@ __device__ void Assign(const MergeWork& work, size_t segment, uint32_t first) {
       static_cast<int32_t>(work.level.SlotOf(place, work.in.keys + keys, work.state.ranks + keys));
 }
 
-// Adds what is listed for this warp's slots, in the list's order, to the sums of dims from
+// Adds the listed tokens of this warp's slots, in the list's order, to the sums of dims from
 // `first_dim` on. Lane l has the dims first_dim + l, + l + 32, ...
 __device__ void AddListed(const MergeWork& work, size_t segment, uint32_t listed,
                           uint32_t first_dim, MergeShared& shared) {
@@ -92,7 +92,7 @@ __device__ void AddListed(const MergeWork& work, size_t segment, uint32_t listed
   }
 }
 
-// Lists the tokens of one scan behind those already listed. Returns how many there are now.
+// Appends the tokens of one scan to the list. Returns the new length.
 __device__ uint32_t ListScanned(const MergeWork& work, size_t segment, uint32_t first_token,
                                 uint32_t first_slot, uint32_t listed, MergeShared& shared) {
   const uint32_t warp = threadIdx.x / kWarp;

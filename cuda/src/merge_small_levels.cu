@@ -1,5 +1,5 @@
-// The last levels of token merging: a segment has few tokens then, and one block takes it through
-// several levels in one launch.
+// The last levels of token merging: a segment then has few tokens, and one block runs several
+// levels in one launch.
 #include "levels.cuh"
 #include "normalize_rows.cuh"
 #include "tuning.h"
@@ -29,7 +29,8 @@ struct SmallWork {
   bool more;
 };
 
-// 4 more values a row: 8 threads that load 16 bytes of neighbouring rows then meet in no bank.
+// 4 values of padding per row: 8 threads that load 16 bytes of neighbouring rows then have no bank
+// conflicts.
 uint32_t SharedStride(uint32_t dims) { return static_cast<uint32_t>(CeilDiv(dims, 4)) * 4 + 4; }
 
 __device__ bool EqualRows(const float* a, const float* b, uint32_t dims) {
@@ -39,7 +40,7 @@ __device__ bool EqualRows(const float* a, const float* b, uint32_t dims) {
   return true;
 }
 
-// A warp takes kSmallRowsOfA rows of A, a lane every 32nd row of B.
+// Each warp has kSmallRowsOfA rows of A; each lane has every 32nd row of B.
 __device__ void MatchRows(const SmallWork& work, const Level& level, const float* rows,
                           SmallShared& shared) {
   const uint32_t stride = work.shared_stride;
@@ -103,7 +104,7 @@ __device__ void RankRows(uint32_t num_a, SmallShared& shared) {
   __syncthreads();
 }
 
-// A warp takes a slot. The rows' means go where the level's rows were.
+// One warp for each slot. The means overwrite the level's rows.
 __device__ void MergeRows(const SmallWork& work, const Level& level, const LevelSums& in,
                           const LevelSums& out, size_t segment, float* rows,
                           const SmallShared& shared) {

@@ -1,5 +1,5 @@
-// The whole hierarchy of token merging on one stream: metric, levels, means. What each level does
-// is known beforehand, so the host waits for nothing.
+// The whole hierarchy of token merging on one stream: metric, levels, means. The sizes of all
+// levels are known in advance, so the host does not wait.
 #include <algorithm>
 
 #include "levels.cuh"
@@ -11,13 +11,13 @@ namespace {
 struct Memory {
   float* metric;
   float* rows;
-  LevelSums sums[2];  // of the levels in turn; without keys
-  MatchKey* keys[2];  // of the levels in turn
+  LevelSums sums[2];  // double buffer of the levels; without keys
+  MatchKey* keys[2];  // double buffer of the levels
   uint32_t* ranks;
   MeanScratch means;
 };
 
-// The levels that merge something, each limited to what is left.
+// The levels that merge at least one token, each limited by the remaining tokens.
 template <typename Visit>
 void ForLevels(uint64_t tokens, uint64_t protect, const uint32_t* schedule, uint64_t levels,
                Visit visit) {
@@ -63,7 +63,8 @@ Memory TakeMemory(const lv_merge_tokens_args& args, Arena& arena) {
     memory.metric = arena.Take<float>(all * dims);
     memory.rows = arena.Take<float>(all * CeilDiv(dims, 4) * 4);
     for (LevelSums& sums : memory.sums) {
-      // What the last level leaves is not summed, but the small levels alternate between the two.
+      // The last level's result is not summed, but the small levels alternate between the two
+      // buffers.
       sums.sums = arena.Take<double>(args.segments * sums.stride * dims);
       sums.sizes = arena.Take<double>(args.segments * sums.stride);
     }

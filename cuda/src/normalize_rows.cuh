@@ -1,4 +1,4 @@
-// Rows scaled to length 1, by a whole block.
+// Scales rows to length 1, by a whole block.
 #pragma once
 
 #include "common.cuh"
@@ -13,7 +13,7 @@ struct NormalizeScratch {
   double scale[kNormalizeRows];
 };
 
-// Called by all threads of a block.
+// All threads of a block must call this.
 //   mean [count, mean_stride] float32, shared or global; rows [count, row_stride] float32; may be
 //   the
 //        same memory when the strides are; values from dims to row_stride become 0

@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kThreads) pool_cls_tokens_kernel(PoolWork work
       if (!IsFinite(value[i])) {
         ReportLowest(&work.report->not_finite, (first + i) * work.width + column);
       }
-      // What stands for frames beyond the last is 0.
+      // Frames beyond the last count as 0.
       sum = __dadd_rn(sum, static_cast<double>(value[i]));
     }
   }

@@ -10,7 +10,7 @@
 namespace longvlm::cuda {
 namespace {
 
-// A plain array: nothing to destroy when a thread or the library ends.
+// A plain array: no destructor when a thread exits or the library is closed.
 thread_local char last_error[1024] = "";
 
 }  // namespace
@@ -25,7 +25,7 @@ lv_status Fail(lv_status status, const char* format, ...) {
 
 lv_status CudaFailure(cudaError_t error, const char* statement, const char* file, int line) {
   int device = -1;
-  // Both calls may fail as well; and an error that is not fatal must not come up again later.
+  // Both calls may fail as well. Clear non-fatal errors, so that a later call does not report them.
   if (cudaGetDevice(&device) != cudaSuccess) device = -1;
   (void)cudaGetLastError();
   const char* const slash = std::strrchr(file, '/');
@@ -145,7 +145,7 @@ lv_status lv_get_device_info(int32_t device, lv_device_info* info) {
   LV_CUDA(cudaRuntimeGetVersion(&info->runtime_version));
   int clock = 0;
   int bits = 0;
-  // Not every driver tells these.
+  // Not every driver reports these.
   const bool told =
       cudaDeviceGetAttribute(&clock, cudaDevAttrMemoryClockRate, device) == cudaSuccess &&
       cudaDeviceGetAttribute(&bits, cudaDevAttrGlobalMemoryBusWidth, device) == cudaSuccess;
@@ -153,7 +153,7 @@ lv_status lv_get_device_info(int32_t device, lv_device_info* info) {
   if (told) {
     info->memory_clock_khz = clock;
     info->memory_bus_bits = bits;
-    // Two transfers a clock.
+    // Two transfers per clock cycle.
     info->memory_bytes_per_second = 2.0 * 1000.0 * clock * (bits / 8.0);
   }
   return LV_OK;
@@ -163,7 +163,7 @@ lv_status lv_stream_create(int32_t device, lv_stream* stream) {
   LV_EXPECT(stream != nullptr, "Expected stream but received null");
   LV_ON_DEVICE(device);
   cudaStream_t created = nullptr;
-  // Not held up by what others do on the default stream.
+  // Non-blocking: does not wait for work on the default stream.
   LV_CUDA(cudaStreamCreateWithFlags(&created, cudaStreamNonBlocking));
   *stream = reinterpret_cast<lv_stream>(created);
   return LV_OK;

@@ -1,4 +1,4 @@
-// The metric of tokens: the mean of each over its heads; and its rows of length 1.
+// The metric of tokens (the mean of each over its heads), and its rows scaled to length 1.
 #include "levels.cuh"
 #include "normalize_rows.cuh"
 #include "tuning.h"
@@ -39,7 +39,7 @@ __device__ void MeanOverHeads(const T* token, uint32_t heads, uint32_t dims, siz
     finite = finite && IsFinite(mean[v]);
   }
   if (finite) return;
-  // Finite float32 have a finite mean: one of these is not.
+  // Finite float32 values have a finite mean, so one of these values is not finite.
   for (uint32_t head = 0; head < heads; ++head) {
     const size_t offset = static_cast<size_t>(head) * dims;
     const Values<T, V> values = Load<T, V>(token + offset);

@@ -1,6 +1,6 @@
-// Numbers that shape the kernels' work and not their results (but for kRowsPerWindow, see there).
-// All are chosen by arithmetic, from registers, shared memory and occupancy as `nvcc
-// --ptxas-options=-v` reports them. None has been measured on a GPU yet.
+// Tuning numbers. Except for kRowsPerWindow (see there) they do not affect results. All were chosen
+// by arithmetic, from registers, shared memory and occupancy as reported by `nvcc
+// --ptxas-options=-v`. None has been measured on a GPU yet.
 #pragma once
 
 namespace longvlm::cuda {
@@ -8,31 +8,31 @@ namespace longvlm::cuda {
 // Token metric: 32 tokens of 64 dims are 256 loads of 16 bytes for each head, one a thread.
 inline constexpr int kMetricThreads = 256;
 inline constexpr int kMetricTokens = 32;
-// Heads loaded before the first is added: 8 * 16 bytes a thread * 2048 threads is far above the
-// 40 KiB in flight that an H100's SM needs; more only costs registers.
+// Heads that are loaded before the first is added: 8 * 16 bytes a thread * 2048 threads is far
+// above the 40 KiB in flight that an H100's SM needs; more would only take registers.
 inline constexpr int kMetricLoads = 8;
-// A block's means are kept in shared memory up to here, beyond it in global memory: 4 blocks an SM.
+// Up to this size a block's means are in shared memory, above it in global memory: 4 blocks per SM.
 inline constexpr int kMetricSharedBytes = 32 * 1024;
 
 // Similarity: 256 threads of 8 x 8 sums make a tile of 128 x 128 at 128 registers, 2 blocks an SM.
-// Where such tiles do not fill the GPU, 4 x 4 sums and tiles of 64 x 64.
+// If such tiles do not fill the GPU: 4 x 4 sums and tiles of 64 x 64.
 inline constexpr int kMatchThreads = 256;
 inline constexpr int kMatchDepth = 16;
 inline constexpr int kMatchSumsLarge = 8;
 inline constexpr int kMatchSumsSmall = 4;
 
-// Ranks by counting: one thread a row, every key read once by each block.
+// Ranks by counting: one thread per row; each block reads every key once.
 inline constexpr int kRankThreads = 128;
 
-// Merging the metric: a block takes 32 slots, and this many dims of them at a time.
+// Merging the metric: a block has 32 slots, and processes this many dims of them at a time.
 inline constexpr int kCombineThreads = 256;
 inline constexpr int kCombineSlots = 32;
 inline constexpr int kCombineDims = 64;
-// Tokens that a thread looks at between two barriers, and members loaded before the first is added.
+// Tokens that a thread reads between two barriers, and members loaded before the first is added.
 inline constexpr int kCombineScan = 4;
 inline constexpr int kCombineLoads = 4;
 
-// Levels that one block takes a segment through: from here on a launch costs more than the level.
+// Levels of at most this many tokens run in one block: below it a launch costs more than the level.
 // 44 KiB of rows and the kernel's own arrays stay below the 48 KiB that need no opt-in; at 64 dims
 // that is 165 tokens.
 inline constexpr int kSmallThreads = 512;
@@ -41,8 +41,8 @@ inline constexpr int kSmallRowBytes = 44 * 1024;
 inline constexpr int kSmallRowsOfA = 4;
 inline constexpr int kSmallLevels = 16;
 
-// Means: float64 sums of at most 64 rows, so that a slot with thousands of them does not wait for
-// one block. This one decides how sums round: they are those of the windows, added in order.
+// Means: float64 sums of at most 64 rows, so that a slot with thousands of rows is not summed by a
+// single block. This number affects rounding: the sums of the windows are added in order.
 inline constexpr int kRowsPerWindow = 64;
 inline constexpr int kMeanThreads = 256;
 inline constexpr int kMeanLoads = 4;
