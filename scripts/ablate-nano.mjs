@@ -1,6 +1,6 @@
-// What the parts of the method are worth to nano, as a Markdown table.
+// Ablations of nano: the score without single steps of the method, as a Markdown table.
 //   node scripts/ablate-nano.mjs                          both, local only, global only, on the tests' first 20 videos: a minute
-//   node scripts/ablate-nano.mjs --all DATASET.jsonl …    everything; each cell the mean over the data sets ± half their range
+//   node scripts/ablate-nano.mjs --all DATASET.jsonl …    everything; each cell is the mean over the data sets ± half their range
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
@@ -62,7 +62,7 @@ function tell(name, results) {
   console.log(`| ${name} | ${percent(results.map(({ overall }) => overall.score))} | ${cells.join(' | ')} |`);
 }
 
-// As many evaluations at once as there are cores; rows come in order, each when all before it have come.
+// Runs as many evaluations at once as there are cores. Rows are printed in order.
 const results = new Map();
 let next = 0;
 async function work(jobs) {
@@ -78,6 +78,6 @@ async function work(jobs) {
 }
 const run = (jobs) => Promise.all(Array.from({ length: availableParallelism() }, () => work(jobs)));
 const jobs = cases.flatMap(([name, ...flags]) => datasets.map((dataset) => ({ name, dataset, flags })));
-// The first case's features serve the next two.
+// The next two cases reuse the first case's features.
 await run(jobs.splice(0, datasets.length));
 await run(jobs);

@@ -1,9 +1,9 @@
-// Builds the native addon; npm runs it at install. With cmake-js where CMake is, else with the node-gyp that npm brings.
+// Builds the native addon; npm runs this script at install. Uses cmake-js if CMake is installed, else the node-gyp of npm.
 //
 //   node scripts/build-addon.mjs [--force] [--tool cmake-js|node-gyp] [--out DIR] [--verbose]
 //
-// The addon comes to DIR/Release/longvlm.node; DIR is `build`. Nothing is built when what is there was made from the
-// same sources. LONGVLM_WERROR=1 turns compiler warnings into errors. Quiet, unless the build fails.
+// The output is DIR/Release/longvlm.node; DIR defaults to `build`. Nothing is built if the output is up to date.
+// LONGVLM_WERROR=1 turns compiler warnings into errors. Quiet, unless the build fails.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -37,7 +37,7 @@ function runs(command, args = ['--version']) {
   return spawnSync(command, args, { stdio: 'ignore', shell: windows }).status === 0;
 }
 
-/** What the addon is made from, as one hash: the sources, the build files, the compiler's options, the machine. */
+/** A hash of everything that the addon depends on: sources, build files, compiler options, the machine. */
 function fingerprint(tool) {
   const hash = createHash('sha256');
   hash.update(`${tool} ${process.platform} ${process.arch} ${process.env.CXX ?? ''}`);
@@ -81,7 +81,7 @@ function compilerRemedy() {
 function buildWithCmakeJs({ out, verbose }) {
   const cmakeJs = require.resolve('cmake-js/bin/cmake-js');
   const common = ['--directory', root, '--out', out, '--log-level', 'warn'];
-  // Without a cache CMake configures afresh: what an older run found (a compiler, a moved folder) cannot mislead it.
+  // Without its cache, CMake configures from scratch: stale results (a compiler, a moved folder) are not used.
   rmSync(join(out, 'CMakeCache.txt'), { force: true });
   const warnings = `--CDLONGVLM_WERROR=${process.env.LONGVLM_WERROR === '1' ? 'ON' : 'OFF'}`;
   runNode(cmakeJs, ['configure', ...common, warnings], { cwd: root, verbose });
@@ -113,7 +113,7 @@ function findNodeGyp() {
 }
 
 function buildWithNodeGyp({ out, verbose }) {
-  // node-gyp builds into `build` beside binding.gyp and nowhere else: a copy keeps it out of the other tool's way.
+  // node-gyp always builds into `build` next to binding.gyp: a copy of the sources avoids conflicts with the other tool.
   const copy = join(out, 'gyp');
   for (const part of ['native', 'cuda']) rmSync(join(copy, part), { recursive: true, force: true });
   for (const part of ['binding.gyp', 'native', 'cuda/include'])
@@ -121,12 +121,12 @@ function buildWithNodeGyp({ out, verbose }) {
   const headers = resolve(dirname(process.execPath), '..');
   const nodedir = existsSync(join(headers, 'include/node/node_api.h')) ? [`--nodedir=${headers}`] : [];
   const args = ['--release', `--jobs=${availableParallelism()}`, ...nodedir];
-  // node-gyp resolves node-addon-api from the copy's folder, which may lie outside the package.
+  // node-gyp resolves node-addon-api from the copy's folder, which may be outside the package.
   const env = { NODE_PATH: [resolve(require.resolve('node-addon-api/package.json'), '../..')].join() };
   runNode(findNodeGyp(), ['configure', ...args], { cwd: copy, verbose, env });
   runNode(findNodeGyp(), ['build', ...args], { cwd: copy, verbose, env });
   mkdirSync(join(out, 'Release'), { recursive: true });
-  // A process that has the old one loaded keeps it: the file is replaced, not written over.
+  // The file is replaced, not overwritten, so that a process that has loaded the old one can go on using it.
   rmSync(join(out, 'Release/longvlm.node'), { force: true });
   cpSync(join(copy, 'build/Release/longvlm.node'), join(out, 'Release/longvlm.node'));
 }

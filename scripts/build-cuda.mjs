@@ -1,13 +1,13 @@
-// Builds the CUDA library with its test and benchmark, or, with --emulated, the same kernels for the CPU, for tests.
+// Builds the CUDA library with its test and benchmark; with --emulated, the same kernels for the CPU, for tests.
 //
 //   node scripts/build-cuda.mjs [--arch LIST] [--out DIR] [--if-possible] [--force] [--verbose]
 //   node scripts/build-cuda.mjs --emulated [--sanitize] [--out DIR] [--if-possible] [--force] [--verbose]
 //
-// --arch is `all` (by default), `native` (this machine's GPU) or CMake's list, such as 80-real;90. DIR is build/cuda,
-// with --sanitize build/cuda-sanitized; liblongvlm_cuda.so, cuda_test and cuda_bench come there, or
-// liblongvlm_cuda_emulated.so, cuda_test_emulated and cuda_bench_emulated. Nothing is built when what is there was made
-// from the same sources. Without nvcc or CMake it says so and exits with 1, with --if-possible with 0. LONGVLM_WERROR=1
-// turns compiler warnings into errors.
+// --arch is `all` (default), `native` (this machine's GPU) or CMake's list, such as 80-real;90. DIR defaults to build/cuda,
+// with --sanitize to build/cuda-sanitized. The outputs are liblongvlm_cuda.so, cuda_test and cuda_bench, or
+// liblongvlm_cuda_emulated.so, cuda_test_emulated and cuda_bench_emulated. Nothing is built if the outputs are up to date.
+// Without nvcc or CMake it prints a message and exits with 1, with --if-possible with 0. LONGVLM_WERROR=1 turns compiler
+// warnings into errors.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
@@ -30,7 +30,7 @@ const usage =
   'usage: build-cuda.mjs [--arch all|native|LIST] [--emulated [--sanitize]] [--out DIR] [--if-possible] [--force] [--verbose]';
 
 class BuildError extends Error {}
-/** What this machine lacks. */
+/** The tools that this machine lacks. */
 class NotPossible extends Error {}
 
 function options() {
@@ -84,7 +84,7 @@ function filesIn(folder) {
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
 }
 
-/** What everything is made from, as one hash: the sources, the compilers, the options. */
+/** A hash of everything that the outputs depend on: sources, compilers, options. */
 function fingerprint({ arch, emulated, sanitize }, compiler) {
   const hash = createHash('sha256');
   hash.update(JSON.stringify([arch, emulated, sanitize, compiler, process.arch]));
@@ -119,7 +119,7 @@ function build(chosen, nvcc) {
   const work = join(out, emulated ? 'cmake-emulated' : 'cmake');
   const onOff = (value) => (value ? 'ON' : 'OFF');
   const architectures = arch === 'all' ? '75-real;80-real;86-real;89-real;90' : arch;
-  // A cache from another compiler or place would mislead.
+  // A cache of another compiler or folder would be stale.
   rmSync(join(work, 'CMakeCache.txt'), { force: true });
   const settings = [
     '-DCMAKE_BUILD_TYPE=Release',
@@ -131,7 +131,7 @@ function build(chosen, nvcc) {
   run('cmake', ['-S', join(root, 'cuda'), '-B', work, ...settings], verbose);
   run('cmake', ['--build', work, '--parallel', String(availableParallelism())], verbose);
   for (const name of outputs(chosen)) {
-    // A process that has the old one loaded keeps it: the file is replaced, not written over.
+    // The file is replaced, not overwritten, so that a process that has loaded the old one can go on using it.
     copyFileSync(join(work, 'out', name), join(out, `${name}.new`));
     renameSync(join(out, `${name}.new`), join(out, name));
   }

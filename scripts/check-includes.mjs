@@ -1,22 +1,22 @@
-// Holds the order of the folders of the C++ sources: an #include points into its own folder or down the list, never up.
+// Checks the order of the folders of the C++ sources: an #include points into its own folder or down the list, never up.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
-/** The folders of `native`, the uppermost first; '' is `native` itself. Below all lies `cuda/include`. */
+/** The folders of `native`, the uppermost first; '' is `native` itself. `cuda/include` is below all of them. */
 const order = ['', 'bind', 'llama', 'napi', 'core', 'kernels'];
 const cudaHeader = 'longvlm_cuda.h';
 
-/** What other folders may see of the kernels: how one is chosen, and plain number formats. */
+/** The headers of the kernels that other folders may include: the dispatch, and number formats. */
 const kernelDoors = ['kernels/dispatch.h', 'kernels/half.h'];
-/** The one file that includes Node-API, so that what configures it always comes first. */
+/** The only file that includes Node-API, so that the macros that configure it always come first. */
 const napiDoor = 'napi/napi_setup.h';
 
 const napiHeader = /^(napi|node_api|js_native_api)(-inl)?\.h$/;
 
 const folderOf = (path) => (path.includes('/') ? path.slice(0, path.indexOf('/')) : '');
 
-/** What is wrong with an `#include` of `target` in the file `path`; undefined when it is fine. */
+/** The problem of an `#include` of `target` in the file `path`; undefined if it is allowed. */
 function problemOf(path, target) {
   if (napiHeader.test(target)) return path === napiDoor ? undefined : `which only ${napiDoor} may`;
   if (target === cudaHeader) return undefined;
@@ -42,7 +42,7 @@ export function wrongIncludes(folder) {
     for (const [, bracket, target] of readFileSync(join(folder, entry), 'utf8').matchAll(
       /^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]/gm,
     )) {
-      // In brackets are the headers of C++ and the system; but ours are found there, too.
+      // Includes in angle brackets are usually headers of C++ and the system, but can also be our own.
       const system = bracket === '<' && !napiHeader.test(target) && !order.slice(1).includes(folderOf(target));
       const problem = system ? undefined : problemOf(path, target);
       if (problem !== undefined) wrong.push(`${path} includes ${target}, ${problem}`);

@@ -2,7 +2,7 @@
 //
 //   node scripts/check-python.mjs [--write] [root of a repository]
 //
-// --write formats the files in place; what the linter finds is mended by hand.
+// --write formats the files in place; findings of the linter must be fixed by hand.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -17,14 +17,14 @@ const { PositionEncoding, Workspace } = await import('@astral-sh/ruff-wasm-nodej
 const { values, positionals } = parseArgs({ options: { write: { type: 'boolean' } }, allowPositionals: true });
 const root = resolve(positionals[0] ?? fileURLToPath(new URL('..', import.meta.url)));
 
-// New files count before they are committed, deleted ones no more.
+// Includes new files that are not committed yet, and excludes deleted ones.
 const listed = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard', '*.py'], {
   cwd: root,
   encoding: 'utf8',
 });
 const files = listed.split('\0').filter((name) => name && existsSync(join(root, name)));
 
-// Ruff has no file system here, so it is told which modules are ours: these are imported in a group of their own.
+// Ruff has no access to the file system here, so it gets a list of our own modules, whose imports form a separate group.
 const ourModules = new Set(files.flatMap((name) => [basename(name, '.py'), basename(dirname(name))]));
 
 const ruff = new Workspace(
@@ -43,7 +43,7 @@ const wrong = [];
 for (const name of files) {
   const text = readFileSync(join(root, name), 'utf8');
   let found = ruff.check(text);
-  // What does not parse cannot be formatted.
+  // A file with syntax errors cannot be formatted.
   const formatted = found.some(({ code }) => code === 'invalid-syntax') ? text : ruff.format(text);
   if (formatted !== text && values.write) {
     writeFileSync(join(root, name), formatted);

@@ -1,5 +1,5 @@
-// Compares the functions that native/bind registers with those that src/binding.ts declares, and each with the comment
-// above it: `// name(args: NameArgs): NativeTask`.
+// Compares the functions that native/bind registers with those that src/binding.ts declares, and with the comment above
+// each function: `// name(args: NameArgs): NativeTask`.
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 

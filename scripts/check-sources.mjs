@@ -1,4 +1,4 @@
-// Checks that no source has more than 400 lines, and that src/index.ts does nothing but re-export.
+// Checks that no source file has more than 400 lines, and that src/index.ts contains only re-exports.
 //
 //   node scripts/check-sources.mjs [root of a repository]
 import { existsSync, readdirSync, readFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// Asks the embedded model about the video that comes with it, through the real command line.
+// Asks the embedded model questions about its demo video, through the command line.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -10,7 +10,7 @@ const questions = ['What comes right after the red hearts?', 'Where is the yello
 console.error('\nlongvlm chat models/nano/demo.mp4');
 const command = [file('dist/cli/main.js'), 'chat', file('models/nano/demo.mp4'), ...process.argv.slice(2)];
 const child = spawn(process.execPath, command, { stdio: ['pipe', 'pipe', 'inherit'] });
-// It ends early when it fails, and says so itself.
+// Stops at the first failure; the command itself prints the error.
 child.stdin.on('error', () => {});
 const ended = once(child, 'close');
 const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();

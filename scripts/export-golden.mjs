@@ -1,6 +1,6 @@
-// Writes what the reference implementation computed (test/fixtures/merge) as flat binaries for cuda_test.
+// Converts the reference implementation's results (test/fixtures/merge) to flat binaries for cuda_test.
 //
-//   node scripts/export-golden.mjs [DIR]      DIR is build/golden
+//   node scripts/export-golden.mjs [DIR]      DIR defaults to build/golden
 //
 // A file NAME.bin, little-endian, without padding: 8 bytes 'LVGOLD01'; uint64 segments, tokens, channels, heads,
 // levels, kept; uint32 schedule[levels]; float32 tokens[segments, tokens, channels]; float32 merged[segments, kept,

@@ -1,5 +1,6 @@
-// Makes sure that there is an ffmpeg, in the library's order of search: FFMPEG_PATH, the package ffmpeg-static, PATH.
-// Runs before the library is built, on Node alone. Installs Debian's where it may; elsewhere says what to type.
+// Makes sure that an ffmpeg is installed, in the library's order of search: FFMPEG_PATH, the package ffmpeg-static, PATH.
+// Runs before the library is built, so it uses only Node. As root on Debian it installs Debian's ffmpeg; elsewhere it prints
+// the command to type.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -40,7 +41,7 @@ function isDebian() {
 let found = find();
 if (!found && !process.env.FFMPEG_PATH && isDebian() && process.getuid?.() === 0) {
   console.error(`No ffmpeg was found. Installing it: ${APT}`);
-  // Its output is diagnostics: standard output stays free.
+  // The installer's output goes to stderr, as diagnostics.
   spawnSync('sh', ['-c', APT], { stdio: ['ignore', 2, 2], env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } });
   found = find();
 }

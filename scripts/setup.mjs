@@ -1,4 +1,4 @@
-// Brings a fresh clone to where it runs: packages, addon, TypeScript, ffmpeg. Does only what is missing or stale.
+// Sets up a fresh clone: packages, addon, TypeScript, ffmpeg. Does only what is missing or stale.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -27,7 +27,7 @@ function step(what, command, args) {
   process.exit(1);
 }
 
-/** Whether what is installed is what package-lock.json names, optional packages aside. */
+/** Whether the installed packages match package-lock.json, except for optional ones. */
 function packagesAreCurrent() {
   const installed = join(root, 'node_modules/.package-lock.json');
   if (!existsSync(installed)) return false;

@@ -1,5 +1,4 @@
-// Compiles the GPU kernels where there is an nvcc, and tests them: on the CPU under their emulation, and on a GPU where
-// there is one.
+// Compiles the GPU kernels if nvcc is installed, and tests them: on the CPU by emulation, and on a GPU if there is one.
 //
 //   node scripts/test-cuda.mjs
 import { spawnSync } from 'node:child_process';
@@ -10,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 const root = resolve(fileURLToPath(new URL('..', import.meta.url)));
 const noDevice = 2;
 
-/** Runs a program in the repository; its output is shown when it fails, and that ends this one. */
+/** Runs a program in the repository. If it fails, prints its output and exits. */
 function run(command, args, accepted = [0]) {
   const { status, stdout, stderr, error } = spawnSync(command, args, {
     cwd: root,

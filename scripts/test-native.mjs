@@ -1,9 +1,9 @@
-// Builds the kernels' C++ tests (test/native) and runs them, with every instruction set that the processor has.
+// Builds the kernels' C++ tests (test/native) and runs them with every instruction set that the CPU supports.
 //
 //   node scripts/test-native.mjs [--sanitize address|thread|all] [--cxx COMPILER] [--run COMMAND]
 //
-// address: AddressSanitizer and UndefinedBehaviorSanitizer. thread: ThreadSanitizer, over what runs on several threads.
-// For another processor, a cross compiler and what runs its programs:
+// address: AddressSanitizer and UndefinedBehaviorSanitizer. thread: ThreadSanitizer, for the multithreaded tests.
+// For another processor, give a cross compiler and an emulator:
 //   node scripts/test-native.mjs --cxx aarch64-linux-gnu-g++ --run 'qemu-aarch64 -L /usr/aarch64-linux-gnu'
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -32,7 +32,7 @@ function options() {
   }
 }
 
-/** Runs a program; its output is shown when it fails. */
+/** Runs a program. If it fails, prints its output. */
 function run(command, args, failure) {
   const result = spawnSync(command, args, { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28 });
   if (result.status === 0) return result.stdout;
