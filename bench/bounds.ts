@@ -5,7 +5,7 @@ import { type Measurement, median, rates, summarize } from './results.js';
 
 type BoundTimes = { readonly read: number[][]; readonly product?: number[][] };
 
-/** What ours is held against: reading the input, and float32 products at the rate that the machine is known to reach. */
+/** The bounds of our times: reading the input, and float32 products at the highest rate that was measured on this machine. */
 export class Bounds {
   readonly #reader: MemoryReader;
   readonly #product: MatrixProduct | undefined;
@@ -15,20 +15,20 @@ export class Bounds {
     this.#product = product;
   }
 
-  /** Of work on each of `inputs`, with matrix products or without. */
+  /** Bounds for work on each of `inputs`, with or without matrix products. */
   static async create(inputs: readonly Tensor[], threads: number, flops: number): Promise<Bounds> {
     const product = flops > 0 ? await MatrixProduct.fastest(threads) : undefined;
     const buffers = inputs.map(({ data }) => data.buffer as SharedArrayBuffer);
     return new Bounds(await MemoryReader.create(buffers, threads), product);
   }
 
-  /** To be called in turn with the work that they bound. */
+  /** The work of the bounds, to be called in turn with our own. */
   get works(): { read: () => void; product?: () => Promise<void> } {
     const product = this.#product;
     return { read: () => this.#reader.read(), ...(product && { product: () => product.run() }) };
   }
 
-  /** The time of `ours` over that of `reads` reads and `flops` of products, in each round; their median. */
+  /** The median over the rounds of the time of `ours` divided by the time of `reads` reads and `flops` of products. */
   compare(
     { ours, read, product }: BoundTimes & { readonly ours: number[][] },
     { reads, flops }: { readonly reads: number; readonly flops: number },
@@ -41,7 +41,7 @@ export class Bounds {
     return { name: names.filter(Boolean).join(' + '), ratio: median(ratios) };
   }
 
-  /** The bounds themselves. */
+  /** The measurements of the bounds. */
   measurements({ read, product }: BoundTimes, bytes: number, flops: number): Measurement[] {
     const once = summarize(read.flat().map((milliseconds) => this.#once(milliseconds)));
     const measurements: Measurement[] = [{ what: 'one read', unit: 'ms', ...once, ...rates(once.median, bytes, 0) }];
@@ -51,7 +51,7 @@ export class Bounds {
     return [...measurements, { what: 'products', unit: 'ms', ...products, ...rates(products.median, 0, flops), note }];
   }
 
-  /** Of one input, where several were read at a time. */
+  /** Times for one input, if several were read at a time. */
   #once(milliseconds: number): number {
     return milliseconds / this.#reader.buffersAtOnce;
   }

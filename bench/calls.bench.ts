@@ -1,4 +1,4 @@
-// What a call costs beyond its work, and how long a long one keeps the main thread from other work.
+// The overhead of a call, and how long a long call blocks the main thread.
 import { mergeTokens, mergeTokensSync, TokenMerger } from 'longvlm/kernels';
 import { type MergeTokensCase, tinyCase } from './cases.js';
 import { inputRing, inTurn, randomTensor } from './inputs.js';
@@ -8,7 +8,7 @@ import { type Measurement, summarize } from './results.js';
 const callsInSample = 320;
 const atOnce = 16;
 
-/** Calls per second on an input so small that the call itself is what takes time. */
+/** Calls per second on an input so small that the overhead of the call dominates. */
 export async function benchCalls(quick: boolean): Promise<Measurement[]> {
   const { dims, heads, keep } = tinyCase;
   const tokens = randomTensor('float32', dims);
@@ -41,7 +41,7 @@ export async function benchCalls(quick: boolean): Promise<Measurement[]> {
   }));
 }
 
-/** The longest time between two turns of the event loop while mergeTokens() works, and while nothing does. */
+/** The longest time between two turns of the event loop, with and without mergeTokens() running. */
 export async function benchBlocking(
   { type, segments, tokens, channels, heads, keep }: MergeTokensCase,
   quick: boolean,
@@ -71,7 +71,7 @@ export async function benchBlocking(
   ];
 }
 
-/** Milliseconds between two turns of the event loop, the turn that starts the work included. */
+/** Milliseconds between two turns of the event loop, including the turn that starts the work. */
 async function longestGap(start: () => Promise<unknown>): Promise<number> {
   let done = false;
   let longest = 0;

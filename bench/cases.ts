@@ -1,4 +1,4 @@
-// What is timed; test/kernels checks the same cases.
+// The cases that are timed; test/kernels checks the results of the same cases.
 import type { TensorType } from 'longvlm';
 
 export type MergeTokensCase = {
@@ -9,9 +9,9 @@ export type MergeTokensCase = {
   readonly channels: number;
   readonly heads: number;
   readonly keep: number;
-  /** Small enough for plain loops over the whole of it. */
+  /** Small enough for a check of all segments by plain loops. */
   readonly plain: boolean;
-  /** Among those of `--quick`. */
+  /** Included in `--quick`. */
   readonly quick: boolean;
 };
 
@@ -21,7 +21,7 @@ const video = { name: '100 frames at 224 px', segments: 10, tokens: 2560, ...vit
 const largeFrames = { name: '100 frames at 336 px', segments: 10, tokens: 5760, ...vitL };
 const longVideo = { name: '1000 frames at 224 px', segments: 100, tokens: 2560, ...vitL };
 
-/** Of those with several segments, and of the plain ones, test/kernels checks a segment. */
+/** Of cases with several segments, and of those for the plain version, test/kernels checks one segment. */
 export const mergeTokensCases: readonly MergeTokensCase[] = [
   { ...video, type: 'float32', quick: true },
   { ...video, type: 'float16' },
@@ -31,14 +31,14 @@ export const mergeTokensCases: readonly MergeTokensCase[] = [
   { name: '2 frames at 224 px', type: 'float32', segments: 1, tokens: 512, ...vitL, plain: true },
 ];
 
-/** Timed, too, but not checked again: their segments are those of the above, and checking one takes seconds. */
+/** Timed but not checked: they have the same segments as the cases above, and checking one takes seconds. */
 export const moreMergeTokensCases: readonly MergeTokensCase[] = [
   { ...largeFrames, type: 'float16' },
   { ...longVideo, type: 'float32' },
   { ...longVideo, type: 'float16' },
 ];
 
-/** A call of one kernel on a tensor of three axes; `r` and `heads` where it takes them. */
+/** A call of one kernel on a tensor of three axes, with `r` and `heads` if the kernel takes them. */
 export type KernelCase = {
   readonly kernel: 'tokenMetric' | 'bipartiteSoftMatching' | 'Matching.merge' | 'poolClsTokens';
   readonly type: TensorType;
@@ -58,10 +58,10 @@ export const kernelCases: readonly KernelCase[] = [
   { kernel: 'poolClsTokens', type: 'float32', dims: [100, 257, 1024], quick: false },
 ];
 
-/** What the overhead of a call is measured on. */
+/** The input for the overhead of a call. */
 export const tinyCase = { dims: [1, 4, 16], heads: 1, keep: 2 } as const;
 
-/** Segments of `[segments, 2560, 1024]` that threads, blocking and memory are measured on; the first is the quick one. */
+/** Numbers of segments in `[segments, 2560, 1024]` for the benches of threads, blocking and memory; `--quick` uses the first. */
 export const segmentsMeasured = {
   scaling: [1, 10],
   blocking: [10],
@@ -74,7 +74,7 @@ export function mergeTokensCase(type: TensorType, segments: number): MergeTokens
   return mergeTokensCases.find((entry) => entry.type === type && entry.segments === segments && entry.tokens === 2560)!;
 }
 
-/** Multiply-adds of the similarity products, twice, over all levels. */
+/** Flops of the similarity products over all levels: two for each multiply-add. */
 export function similarityFlops({ segments, tokens, channels, heads, keep }: Omit<MergeTokensCase, 'type'>): number {
   let flops = 0;
   for (let left = tokens; left > keep; left = Math.max(left - Math.floor(left / 2), keep))
@@ -82,7 +82,7 @@ export function similarityFlops({ segments, tokens, channels, heads, keep }: Omi
   return segments * flops;
 }
 
-/** The same of a single level. */
+/** The same for a single level. */
 export function matchingFlops(tokens: number, dims: number): number {
   return 2 * Math.ceil(tokens / 2) * Math.floor(tokens / 2) * dims;
 }

@@ -1,4 +1,4 @@
-/** How alike two lists of numbers are: 1 when they point the same way. */
+/** The cosine similarity of two vectors. */
 export function cosine(a, b) {
   let [ab, aa, bb] = [0, 0, 0];
   for (let i = 0; i < a.length; i++) {

@@ -30,7 +30,7 @@ export function inputRing(type: TensorType, dims: readonly number[]): Tensor[] {
   return [first, ...Array.from({ length: count - 1 }, (_, index) => randomTensor(type, dims, index + 2))];
 }
 
-/** Takes one after the other, over and over. */
+/** Cycles through the inputs. */
 export function inTurn<T>(values: readonly T[]): () => T {
   let index = 0;
   return () => values[index++ % values.length]!;

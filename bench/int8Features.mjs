@@ -1,4 +1,4 @@
-// How alike the features of videos are when the tower runs in eight bits, with nano or with models of one's own.
+// How similar features of videos in int8 are to those in float32, with nano or with other models.
 //
 //   node bench/int8Features.mjs test/fixtures/world/*.{avi,mkv,mp4,webm} [--model nano]
 import { parseArgs } from 'node:util';

@@ -1,6 +1,6 @@
 import Benchmark from 'benchmark';
 
-/** Milliseconds of each call of `work`, a call a sample, measured by Benchmark. */
+/** Milliseconds of each call of `work`, measured by Benchmark with one call per sample. */
 function sample(name: string, work: () => unknown, samples: number): Promise<number[]> {
   return new Promise((resolve, reject) => {
     const benchmark = new Benchmark(name, {
@@ -8,7 +8,7 @@ function sample(name: string, work: () => unknown, samples: number): Promise<num
       delay: 0,
       minSamples: samples,
       maxTime: 0,
-      // Below one call, so that no sample is a mean over several.
+      // Shorter than one call, so that no sample is a mean over several calls.
       minTime: 1e-6,
       fn: (deferred: { resolve(): void }) => {
         Promise.resolve(work()).then(() => deferred.resolve(), reject);
@@ -23,8 +23,8 @@ function sample(name: string, work: () => unknown, samples: number): Promise<num
 export type Rounds = { readonly rounds: number; readonly samples: number };
 
 /**
- * Calls each of `works` in turn, `samples` times a round: what slows the machine for a while slows all of them.
- * A first round is not counted.
+ * Calls each of `works` in turn, `samples` times a round, so that a temporary slowdown of the machine affects all of them.
+ * The first round is a warm-up and not counted.
  *
  * @returns for each work the milliseconds, `[rounds][samples]`
  */

@@ -1,4 +1,4 @@
-// The kernels one by one, each beside what bounds it.
+// Single kernels, each compared with its bounds.
 import { bipartiteSoftMatching, poolClsTokens, type Tensor, tokenMetric } from 'longvlm/kernels';
 import { Bounds } from './bounds.js';
 import { type KernelCase, matchingFlops } from './cases.js';

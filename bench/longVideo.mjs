@@ -1,9 +1,9 @@
-// What reading 100 frames of a long video costs: how many frames are decoded, and memory that must not grow with length.
+// The cost of reading 100 frames of a long video: the number of decoded frames, and memory, which must not grow with length.
 //
 //   node bench/longVideo.mjs                        readSegments() alone
 //   node bench/longVideo.mjs -- COMMAND ... {} ...  any command that reads the file named for {}
 //
-// Linux only: memory is read from /proc. The films are made once, in the folder for temporary files.
+// Linux only: memory is read from /proc. The videos are generated once, in the system's temporary folder.
 import { execFileSync, spawn } from 'node:child_process';
 import {
   chmodSync,
@@ -27,7 +27,7 @@ const FRAME_RATE = 25;
 const MINUTES = [5, 60];
 const SAMPLE_MS = 10;
 
-/** The film that lasts `minutes`: 720p H.264 with a keyframe every 250 frames, one minute of moving content repeated. */
+/** A video of `minutes`: 720p H.264 with a keyframe every 250 frames, one minute of moving content repeated. */
 function film(ffmpeg, minutes) {
   const folder = join(tmpdir(), 'longvlm-bench');
   mkdirSync(folder, { recursive: true });
@@ -57,7 +57,7 @@ function film(ffmpeg, minutes) {
   return make(`${minutes}min.mp4`, '-stream_loop', String(minutes - 1), '-i', minute, '-c', 'copy');
 }
 
-/** Processes below `pid`, with their names and the most memory that each has held, in bytes. */
+/** Child processes of `pid`, with their names and peak memory in bytes. */
 function descendants(pid) {
   try {
     const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
@@ -81,11 +81,11 @@ function peakOf(pid) {
 }
 
 /**
- * Runs `command` twice, each time in a process of its own: for time and memory, and with every ffmpeg reporting what it
- * decodes, which slows it.
+ * Runs `command` in two processes: one measures time and memory; in the other every ffmpeg reports the frames it decodes,
+ * which slows it down.
  *
- * @returns Seconds, frames decoded, and the most memory, in bytes: of the command's own process, of one ffmpeg, and of
- * all ffmpegs at one time.
+ * @returns Seconds, decoded frames, and peak memory in bytes: of the command's own process, of one ffmpeg, and of all
+ * concurrent ffmpegs.
  */
 export async function measure(ffmpeg, command) {
   const result = { seconds: 0, decoded: 0, own: 0, ffmpeg: 0, ffmpegs: 0 };
@@ -114,7 +114,7 @@ export async function measure(ffmpeg, command) {
   return result;
 }
 
-/** Runs `command` with `ffmpeg`; `sample` is called all the while with its process id. */
+/** Runs `command` with `ffmpeg`; `sample` is called repeatedly with its process id. */
 async function run(command, ffmpeg, sample = () => {}) {
   const env = { ...process.env, FFMPEG_PATH: ffmpeg };
   const child = spawn(command[0], command.slice(1), { stdio: ['ignore', 'inherit', 'inherit'], env });
@@ -162,7 +162,7 @@ async function main(command) {
       'decodes at most a fifth of the long film',
       long.decoded > 0 && long.decoded <= (MINUTES[1] * 60 * FRAME_RATE) / 5,
     ],
-    // A twelfth of slack is sampling; the index of the long file itself takes a few MiB.
+    // A tolerance of a twelfth for sampling; the index of the long file takes a few MiB.
     ['holds no more memory for the long film', long.own <= short.own * 1.2 && long.ffmpegs <= short.ffmpegs * 1.2],
   ];
   for (const [what, passed] of checks) console.log(`${passed ? 'yes' : 'NO '}  ${what}`);
@@ -171,6 +171,6 @@ async function main(command) {
 
 const [mode, ...rest] = process.argv.slice(2);
 if (process.argv[1] !== SELF) {
-  // Imported, for measure().
+  // This file is also imported, for measure().
 } else if (mode === '--read') await read(rest[0]);
 else await main(mode === '--' ? rest : [process.execPath, SELF, '--read', '{}']);

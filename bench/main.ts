@@ -1,4 +1,4 @@
-// npm run bench: chooses the cases, runs each in a fresh process, and prints and saves what they measured.
+// npm run bench: selects the cases, runs each in a fresh process, and prints and saves the measurements.
 import { execFile, execFileSync } from 'node:child_process';
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
@@ -41,7 +41,7 @@ type Case = {
 
 type Context = BenchOptions & { readonly pytorch: Pytorch | undefined };
 
-/** A job as CaseJob has it, less what every job gets. */
+/** A CaseJob without the fields that all jobs share. */
 type JobOf<Job> = Job extends unknown ? Omit<Job, 'threads' | 'quick'> : never;
 
 async function inFreshProcess(job: JobOf<CaseJob>, threads: number, quick: boolean): Promise<CaseOutcome> {
@@ -76,7 +76,7 @@ async function besidePytorch(entry: MergeTokensCase, { threads, quick, pytorch }
   const baselines = pytorchMeasurements(pytorch, runs, bytes, similarityFlops(entry));
   const { instructionSet } = pytorch;
   const ourMedian = outcome.measurements[0]!.median;
-  // As the method's authors call it, and the fastest there is.
+  // The way in which the method's authors call it, and the fastest way.
   const compared = [baselines.find(({ what }) => what.endsWith(asPublished))!, baselines[0]!];
   const result = withFaster(
     outcome,
@@ -88,7 +88,7 @@ async function besidePytorch(entry: MergeTokensCase, { threads, quick, pytorch }
   };
 }
 
-/** Up and then down again, so that a machine that slows meanwhile slows all counts alike. */
+/** Ascending, then descending, so that a gradual slowdown of the machine affects all counts alike. */
 async function overThreads(entry: MergeTokensCase, { threads: most, quick }: Context): Promise<Outcome> {
   const counts = threadCounts(most);
   const times = new Map<number, number[]>(counts.map((count) => [count, []]));
@@ -163,7 +163,7 @@ function commit(): string {
   }
 }
 
-/** A file that is written under another name first: a run that is cut off leaves no half of one. */
+/** Writes a file atomically, so that an interrupted run leaves no incomplete file. */
 function prepareSave(file: string): { save(content: string): void } {
   const part = `${file}.part`;
   writeFileSync(part, '');

@@ -1,9 +1,9 @@
-// The rate of float32 matrix products that the machine is known to reach: ONNX Runtime's MatMul.
+// The reference rate of float32 matrix products on this machine: ONNX Runtime's MatMul.
 import ort from 'onnxruntime-node';
 import { randomTensor } from './inputs.js';
 import { dataTypes, encodeModel } from './packageFiles.js';
 
-// From small to large, as more threads want more work; a larger one is not tried once the last took this long.
+// From small to large, because more threads need more work. Larger sizes are skipped once a product takes this long.
 const sizes = [512, 768, 1024, 2048, 4096];
 const longEnoughMs = 25;
 const callsOfEach = 8;
@@ -29,7 +29,7 @@ export class MatrixProduct {
       executionProviders: ['cpu'],
       intraOpNumThreads: threads,
       interOpNumThreads: 1,
-      // Threads that spin after the product would take the cores from what is measured next.
+      // Threads that spin after the product would take the cores from the next measurement.
       extra: { session: { intra_op: { allow_spinning: '0' } } },
     });
     return new MatrixProduct(size, session);
@@ -63,7 +63,7 @@ function matrix(size: number): Float32Array {
   return (randomTensor('float32', [size, size]).data as Float32Array).slice();
 }
 
-/** `a` times a constant, which ONNX Runtime packs once. */
+/** `a` times a constant matrix, which ONNX Runtime packs once. */
 function model(size: number): Uint8Array {
   const value = (name: string) => ({
     name,

@@ -1,4 +1,4 @@
-// Memory that mergeTokens() takes beyond its input and output, and what it leaves behind.
+// Memory that mergeTokens() takes in addition to its input and output, and memory growth over many calls.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { mergeTokens } from 'longvlm/kernels';
 import { type MergeTokensCase, tinyCase } from './cases.js';
@@ -7,7 +7,7 @@ import { type Measurement, notMeasured, summarize } from './results.js';
 
 const mebibyte = 2 ** 20;
 
-/** The most that was resident so far, or what is now; undefined where there is no /proc. */
+/** Peak or current resident memory; undefined without /proc. */
 function residentBytes(field: 'VmHWM' | 'VmRSS'): number | undefined {
   try {
     const kilobytes = new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
@@ -17,7 +17,7 @@ function residentBytes(field: 'VmHWM' | 'VmRSS'): number | undefined {
   }
 }
 
-/** Lowers the peak to what is resident now, where the system allows it. */
+/** Resets the peak to the current resident memory, if the system allows it. */
 function resetPeak(): boolean {
   try {
     writeFileSync('/proc/self/clear_refs', '5');
@@ -29,7 +29,7 @@ function resetPeak(): boolean {
 
 const collectGarbage = () => (globalThis as { gc?: () => void }).gc?.();
 
-/** The first call of a fresh process, whose threads have been started by a tiny one. */
+/** The first large call of a fresh process; a tiny call has started its threads before. */
 export async function benchPeakMemory({
   type,
   segments,
@@ -58,7 +58,7 @@ const callsBetweenCollections = 20;
 const warmUpCalls = 40;
 const steadyCalls = 200;
 
-/** How much more is resident after many calls than before them, and how often they touched memory anew. */
+/** Growth of resident memory over many calls, and their page faults. */
 export async function benchSteadyMemory({
   type,
   segments,
@@ -68,7 +68,7 @@ export async function benchSteadyMemory({
   keep,
 }: MergeTokensCase): Promise<Measurement[]> {
   const input = randomTensor(type, [segments, tokens, channels]);
-  // The outputs are garbage, and would count until they are collected.
+  // Collect the outputs, which would count as growth otherwise.
   const run = async (calls: number) => {
     for (let call = 1; call <= calls; call++) {
       await mergeTokens(input, { heads, keep });

@@ -1,12 +1,12 @@
-// Reads memory once, with several threads, as fast as the C library can: Buffer.compare() of bytes with themselves is a
-// memcmp() whose second operand comes from the first level of cache.
+// Reads memory once with several threads, at the speed of the C library: Buffer.compare() of bytes with themselves is a
+// memcmp() whose second operand comes from the first-level cache.
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 
 const chunkBytes = 2 ** 20;
-/** At least as much is read at a time, as waking the threads takes longer than they need for a few megabytes. */
+/** Minimum size of one read, because waking the threads takes longer than reading a few megabytes. */
 const leastBytes = 64 * 2 ** 20;
 
-/** Places in the control block. */
+/** Indices in the control block. */
 const generation = 0;
 const firstBuffer = 1;
 const nextChunk = 2;
@@ -14,7 +14,7 @@ const busy = 3;
 
 type Shared = { readonly buffers: readonly SharedArrayBuffer[]; readonly control: Int32Array };
 
-/** Two views of the same bytes, as comparing an object with itself reads nothing. */
+/** Two views of the same bytes, because comparing an object with itself reads nothing. */
 type Twins = readonly [Buffer, Buffer];
 
 const twinsOf = ({ buffers }: Shared): Twins[] =>
@@ -62,7 +62,7 @@ export class MemoryReader {
       () => new Worker(new URL(import.meta.url), { workerData: shared }),
     );
     await Promise.all(workers.map((worker) => new Promise((resolve) => worker.once('message', resolve))));
-    // They wait for the next read without end: a process that is done, or has failed, does not wait for them.
+    // The threads wait endlessly for the next read, so they must not keep the process alive.
     for (const worker of workers) worker.unref();
     return new MemoryReader(shared, workers.length);
   }

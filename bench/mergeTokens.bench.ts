@@ -1,4 +1,4 @@
-// mergeTokens() beside its two bounds and the plain TypeScript version.
+// mergeTokens() compared with its two bounds and the plain TypeScript version.
 import { mergeSchedule, mergeTokens, mergeTokensSync, type Tensor } from 'longvlm/kernels';
 import { Bounds } from './bounds.js';
 import { type MergeTokensCase, similarityFlops } from './cases.js';
@@ -7,7 +7,7 @@ import { interleave } from './interleave.js';
 import { plainMergeTokens } from './plain.js';
 import { type Measurement, rates, summarize } from './results.js';
 
-/** Runs in a process of its own; PyTorch's measurements are added by the one that started it. */
+/** Runs in a separate process; the parent process adds PyTorch's measurements. */
 export async function benchMergeTokens(
   { type, segments, tokens, channels, heads, keep, ...rest }: MergeTokensCase,
   threads: number,
@@ -58,7 +58,7 @@ function timePlain({ type, data, dims }: Tensor, heads: number, keep: number, sa
   });
 }
 
-/** Both must merge alike; on a small case, where rounding cannot swap two near-equal similarities. It warms up, too. */
+/** Checks that both merge alike, on a small case where rounding cannot swap two near-equal similarities. Also a warm-up. */
 function checkPlain(): void {
   const heads = 4;
   const keep = 7;

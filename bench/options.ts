@@ -25,7 +25,7 @@ export type BenchOptions = {
   readonly threads: number;
 };
 
-/** That the command line or the environment is wrong, in one line. */
+/** Error for a wrong command line or environment; the message is one line. */
 export class UsageError extends Error {}
 
 export function parseOptions(args: readonly string[], env: NodeJS.ProcessEnv): BenchOptions {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 
 type Ticks = { readonly all: number; readonly busy: number; readonly own: number };
 
-/** Of all cores since the start, and of this process and the ones that it has waited for; undefined without /proc. */
+/** CPU time of all cores since boot, and of this process with its awaited children; undefined without /proc. */
 function ticks(): Ticks | undefined {
   try {
     const [user, nice, system, idle, waiting, irq, softirq, stolen] = readFileSync('/proc/stat', 'utf8')
@@ -20,9 +20,9 @@ function ticks(): Ticks | undefined {
 }
 
 /**
- * Starts to watch what other processes, or other machines on the same hardware, take of the cores.
+ * Starts measuring the CPU time of other processes, and of other virtual machines on the same hardware.
  *
- * @returns tells which share of the cores that was until now, between 0 and 1; undefined where the system does not tell
+ * @returns a function that returns their share of the cores so far, from 0 to 1; undefined if the system does not report it
  */
 export function watchOtherLoad(): () => number | undefined {
   const before = ticks();

@@ -1,4 +1,4 @@
-// This folder is compiled into build/: the package's own files are found from its package.json.
+// Finds the package's files relative to its package.json, because this folder is compiled into build/.
 import { fileURLToPath } from 'node:url';
 
 const root = new URL('.', import.meta.resolve('longvlm/package.json'));

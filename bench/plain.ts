@@ -1,4 +1,4 @@
-// Token merging as one would write it in TypeScript without an addon: whole tokens, level by level, in typed arrays.
+// A plain implementation of token merging in TypeScript: whole tokens, level by level, in typed arrays.
 import type { Tensor } from 'longvlm';
 import { toFloat32 } from './packageFiles.js';
 
@@ -67,7 +67,7 @@ function dotProduct(values: Float32Array, first: number, second: number, length:
   return sum;
 }
 
-/** For each even row the odd row most similar to it, and the even rows with the most similar first. */
+/** For each even row its most similar odd row, and the even rows in order of similarity, most similar first. */
 function match(metric: Float32Array, count: number, dims: number): { partner: Int32Array; order: Int32Array } {
   const numA = (count + 1) >> 1;
   const numB = count >> 1;
@@ -92,7 +92,7 @@ function match(metric: Float32Array, count: number, dims: number): { partner: In
   return { partner, order };
 }
 
-/** Where each token goes: the even ones that stay come first, then all odd ones. */
+/** The position of each token after the level: first the remaining even tokens, then all odd ones. */
 function slotsAfter(partner: Int32Array, order: Int32Array, r: number, count: number): Int32Array {
   const stay = order.length - r;
   const slots = new Int32Array(count);

@@ -1,4 +1,4 @@
-// The baseline in PyTorch, where a Python has it: merge_tokens.py in a process of its own.
+// The PyTorch baseline, if it is installed: merge_tokens.py in a separate process.
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import type { MergeTokensCase } from './cases.js';
@@ -9,22 +9,22 @@ const execute = promisify(execFile);
 
 export type Pytorch = { readonly python: string; readonly version: string; readonly instructionSet: string };
 
-/** Milliseconds of each call, by the way of calling it. */
+/** Milliseconds of each call, by calling mode. */
 export type PytorchTimes = ReadonlyMap<string, readonly number[]>;
 
-/** That a Python that was asked for is of no use. */
+/** Error for a given Python that cannot be used. */
 export class PythonError extends Error {}
 
 class NoPytorchError extends Error {}
 
-/** merge_tokens.py's exit code where torch cannot be imported. */
+/** merge_tokens.py's exit code if torch cannot be imported. */
 const noPytorch = 3;
 
 /**
- * The Python at `path`, else `python3`, and its PyTorch, whose results have been checked against the golden data.
+ * Finds the Python at `path`, else `python3`, and checks its PyTorch's results against the golden data.
  *
  * @returns undefined when `path` is undefined and `python3` has no PyTorch
- * @throws PythonError when `path` has none, or when its results are wrong
+ * @throws PythonError when `path` has no PyTorch, or when its results are wrong
  */
 export async function findPytorch(path: string | undefined): Promise<Pytorch | undefined> {
   const python = path ?? 'python3';
@@ -42,22 +42,22 @@ export async function findPytorch(path: string | undefined): Promise<Pytorch | u
 
 /**
  * How PyTorch is used. `as written`: rows are moved by gather and scatter_add over the batch, as the method's authors do,
- * and memory is glibc's as it comes. `tuned`: by index_select and index_add_, and glibc is told to keep freed memory.
+ * with glibc's default settings. `tuned`: by index_select and index_add_, and glibc is set to keep freed memory.
  */
 const variants = {
   'as written': { rows: 'gather', env: {} },
   tuned: {
     rows: 'index',
-    // glibc gives large blocks back to the system at once, and the page faults of taking them again cost PyTorch more
-    // than the work does.
+    // By default glibc returns large blocks to the system at once, and the page faults of allocating them again take more
+    // time than the work.
     env: { MALLOC_MMAP_THRESHOLD_: '68719476736', MALLOC_TRIM_THRESHOLD_: '68719476736' },
   },
 } as const;
 
-/** How the method's authors call it. */
+/** The calling mode of the method's authors. */
 export const asPublished = 'as written, all segments at once';
 
-/** Times a case for `seconds` in each variant and way to call it. */
+/** Times a case for `seconds` in each variant and calling mode. */
 export async function timePytorch(
   { python }: Pytorch,
   { segments, tokens, channels, type, heads, keep }: MergeTokensCase,
@@ -75,8 +75,8 @@ export async function timePytorch(
 }
 
 /**
- * A measurement for each way to call it, the fastest first: of the fastest of the runs, before ours and after, as its
- * threads slow each other many times over when another process takes a core for a while.
+ * A measurement for each calling mode, the fastest first. Each is the faster of the runs before and after ours, because
+ * PyTorch's threads slow each other down many times when another process takes a core for a while.
  */
 export function pytorchMeasurements(
   { version }: Pytorch,

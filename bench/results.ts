@@ -1,6 +1,6 @@
-// What a measurement is, from the process that takes it to the table and the file.
+// The types of measurements, for the process that takes them, the table and the file.
 
-/** Of `n` samples; NaN of none, which JSON writes as null. */
+/** Statistics of `n` samples; NaN without samples, which JSON writes as null. */
 export type Summary = { readonly n: number; readonly median: number; readonly p10: number; readonly p90: number };
 
 export type Unit = 'ms' | 'calls/s' | 'MiB';
@@ -9,30 +9,30 @@ export type Unit = 'ms' | 'calls/s' | 'MiB';
 export type Baseline = { readonly baseline: string; readonly times: number | null };
 
 export type Measurement = Summary & {
-  /** What was measured: the function, or the name of a bound or baseline. */
+  /** Name of the measured function, bound or baseline. */
   readonly what: string;
   readonly unit: Unit;
-  /** Of the input, read once. */
+  /** Rate of the input, counted once. */
   readonly gigabytesPerSecond?: number;
-  /** Of the similarity products. */
+  /** Rate of the similarity products. */
   readonly gigaflopsPerSecond?: number;
-  /** How many times the bound's time the median is, the median over the rounds. */
+  /** The median over the rounds of the time divided by the bound's time. */
   readonly bound?: { readonly name: string; readonly ratio: number };
   readonly faster?: readonly Baseline[];
   readonly note?: string;
 };
 
-/** One result, complete in itself. */
+/** A self-contained result. */
 export type Result = Measurement & {
   readonly group: string;
   readonly case: string;
   readonly cpu: string;
-  /** Of our kernels; for PyTorch what it tells of itself. */
+  /** Instruction set of our kernels; for PyTorch, the one that it reports. */
   readonly instructionSet: string;
   readonly threads: number;
   readonly node: string;
   readonly commit: string;
-  /** Which share of the cores others took while the case ran; left out where the system does not tell. */
+  /** Share of the cores that other processes used while the case ran; undefined if the system does not report it. */
   readonly otherLoad?: number;
 };
 
@@ -50,12 +50,12 @@ export function summarize(samples: readonly number[]): Summary {
   return { n: samples.length, median: median(samples), p10: quantile(samples, 0.1), p90: quantile(samples, 0.9) };
 }
 
-/** In place of a measurement that cannot be taken here. */
+/** Placeholder for a measurement that is not possible here. */
 export function notMeasured(what: string, unit: Unit, note: string): Measurement {
   return { what, unit, n: 0, median: Number.NaN, p10: Number.NaN, p90: Number.NaN, note };
 }
 
-/** The rates that go with a time in milliseconds; a rate of nothing is left out. */
+/** The rates for a time in milliseconds; rates of 0 are omitted. */
 export function rates(milliseconds: number, bytes: number, flops: number): Partial<Measurement> {
   return {
     ...(bytes > 0 && { gigabytesPerSecond: bytes / milliseconds / 1e6 }),

@@ -1,4 +1,4 @@
-// Takes one case's measurements in a process of its own: `node runCase.js JOB`. Prints a CaseOutcome as JSON.
+// Measures one case in a separate process: `node runCase.js JOB`. Prints a CaseOutcome as JSON.
 import { benchBlocking, benchCalls } from './calls.bench.js';
 import type { KernelCase, MergeTokensCase } from './cases.js';
 import { benchKernel } from './kernels.bench.js';
@@ -18,7 +18,7 @@ export type CaseJob = { readonly threads: number; readonly quick: boolean } & (
 export type CaseOutcome = {
   readonly instructionSet: string;
   readonly measurements: readonly Measurement[];
-  /** Milliseconds, of the bench `threads` alone: its processes are summed up together. */
+  /** Milliseconds, only for the bench `threads`, whose processes are summarised together. */
   readonly times: readonly number[];
 };
 

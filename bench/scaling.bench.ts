@@ -1,11 +1,11 @@
-// The time of mergeTokens() with the threads that this process was given.
+// The time of mergeTokens() with this process's number of threads.
 import { mergeTokens } from 'longvlm/kernels';
 import { type MergeTokensCase, similarityFlops } from './cases.js';
 import { inputRing, inTurn } from './inputs.js';
 import { interleave } from './interleave.js';
 import { type Measurement, rates, summarize } from './results.js';
 
-/** Numbers of threads up to `most`: all up to 4, then in steps of about a half, and `most`. */
+/** Numbers of threads up to `most`: all up to 4, then in steps of about 50 %, and `most`. */
 export function threadCounts(most: number): number[] {
   const counts = [1, 2, 3, 4, 6];
   while (counts.at(-1)! < most) counts.push(counts.at(-2)! * 2);
@@ -21,7 +21,7 @@ export async function timeThreads(entry: MergeTokensCase, quick: boolean): Promi
   return ours.flat();
 }
 
-/** `times` is of all processes with `threads`, `single` of those with one thread. */
+/** `times` are those of all processes with `threads` threads, `single` those with one thread. */
 export function scalingMeasurement(
   entry: MergeTokensCase,
   threads: number,

@@ -1,6 +1,6 @@
 import type { Result, Unit } from './results.js';
 
-// Threads that wait for one another lose far more than the share of the cores that others take.
+// Threads that wait for each other lose far more time than the share of the cores that other processes take.
 const worthTelling = 0.05;
 
 type Column = {
@@ -26,12 +26,12 @@ function fasterThan({ faster = [] }: Result): string {
     .join(', ');
 }
 
-/** Three figures, but no figure of an integer less. */
+/** Three significant figures, but all digits of the integer part. */
 function digits(value: number): string {
   return Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3);
 }
 
-/** The results of one case as a table under its name; columns without content are left out. */
+/** The results of one case as a table under its name, without empty columns. */
 export function table(results: readonly Result[]): string {
   const [first] = results;
   if (first === undefined) return '';

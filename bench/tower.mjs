@@ -1,9 +1,9 @@
-// The vision tower through our graph beside the same tower as PyTorch exports it, and in eight bits, in one run.
+// Compares our graph of a vision tower, in float32 and int8, with the same tower as PyTorch exports it, in one run.
 //
 //   python bench/tower.py build/tower && node bench/tower.mjs build/tower [--frames 2] [--rounds 12]
 //
-// All three in ONNX Runtime on the same threads, in turn, so that what else the machine does meets all of them. How much
-// faster each is than PyTorch's is told by the median over the rounds, each of which is a comparison of its own.
+// All three take turns in ONNX Runtime on the same threads, so that other load affects all of them. The speed-up over
+// PyTorch's export is computed for each round; the median over the rounds is reported.
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -22,7 +22,7 @@ if (folder === undefined) throw new Error('Name the folder that bench/tower.py f
 const tower = await openTower(folder);
 const { config } = tower;
 
-// A session whose threads wait actively would take time from the next one's.
+// Threads of a session that spin would take time from the next session.
 const spinning = { force_spinning_stop: '1' };
 const options = { executionProviders: ['cpu'], intraOpNumThreads: availableParallelism(), logSeverityLevel: 4 };
 async function ours(eightBits) {
@@ -39,7 +39,7 @@ const sessions = {
 
 const frames = Number(values.frames);
 const size = config.imageSize;
-// A picture with low and high frequencies: noise alone is nothing that a tower ever sees.
+// A picture with low and high frequencies, because real pictures are not plain noise.
 const data = Float32Array.from(
   { length: frames * 3 * size * size },
   (_, i) => Math.sin(i / 997) + 0.3 * Math.sin(i * 1.7),

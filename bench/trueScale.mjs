@@ -1,8 +1,8 @@
-// A LLaVA-1.5-like model of true size with random weights through the whole path: token counts, times, memory.
+// A model of LLaVA-1.5's size with random weights through the whole pipeline: token counts, times, memory.
 //
 //   python bench/trueScale.py build/true-scale && node bench/trueScale.mjs build/true-scale [--image 336] [--frames 100] [--vision-precision int8]
 //
-// Linux only: memory is read from /proc. The video is made once, in the same folder.
+// Linux only: memory is read from /proc. The video is generated once, in the same folder.
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -33,7 +33,7 @@ if (!existsSync(video)) {
   execFileSync(path, ['-nostdin', '-v', 'error', ...source, '-c:v', 'libx264', '-preset', 'ultrafast', video]);
 }
 
-/** Runs `longvlm ask`, and gives its report with the most memory that it held. */
+/** Runs `longvlm ask`, and returns its report with its peak memory. */
 async function ask() {
   const question = 'w1 w2 w3?';
   const models = ['--projector', projector, '--llm', llm, '--vision-precision', precision];
@@ -56,7 +56,7 @@ async function ask() {
   return { tokens: seen.tokens, ...timings, bytes };
 }
 
-/** Milliseconds until a part is ready. */
+/** Milliseconds until a model is ready. */
 async function load(name, start) {
   const started = performance.now();
   const part = await start();

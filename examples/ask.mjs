@@ -1,4 +1,4 @@
-// Asks a video two questions, the answer streamed. The video is decoded, encoded and evaluated once.
+// Asks two questions about a video, with streamed answers. The video is decoded, encoded and evaluated once.
 //
 //   LONGVLM_VISION=clip/ LONGVLM_PROJECTOR=mm_projector.safetensors LONGVLM_LLM=vicuna.gguf node examples/ask.mjs talk.mp4
 import { LongVLM } from 'longvlm';

@@ -1,4 +1,4 @@
-// Merges tokens of your own: one segment of 2,560 patches down to 30, and one ToMe step with its way back.
+// Merges your own tokens: one segment of 2,560 patches to 30, and one ToMe step with its inverse.
 //
 //   node examples/merge-tokens.mjs
 import { bipartiteSoftMatching, mergeTokens } from 'longvlm/kernels';
