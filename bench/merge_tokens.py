@@ -1,10 +1,10 @@
-"""Times LongVLM's token merging in PyTorch, as the method is written down: whole tokens, level by level.
+"""Times a direct implementation of LongVLM's token merging in PyTorch: whole tokens, level by level.
 
-Needs nothing but torch. First of all it checks its own assignment against the golden data in --golden. With --shape
-it then times two ways to call it, all segments at once and one segment after the other, and prints a line of JSON for
-each; without, it prints one line about the PyTorch at hand. --rows says how rows are moved: by gather and scatter_add
-over the batch, as one would write it and the method's authors do, or by index_select and index_add_ over the batch as
-one list, which PyTorch does faster. Exits with 3 where there is no PyTorch.
+Needs only torch. It first checks its results against the golden data in --golden. With --shape it then times two
+calling modes, all segments at once and segment by segment, and prints a line of JSON for each; without --shape it
+prints one line about the installed PyTorch. --rows sets how rows are moved: by gather and scatter_add over the batch,
+as the method's authors do, or by index_select and index_add_ over the batch as one list, which is faster. Exits with 3
+without PyTorch.
 """
 
 import argparse
@@ -52,7 +52,7 @@ MOVES = {"gather": move_by_gather, "index": move_by_index}
 def merge_level(tokens, sizes, r, heads, move):
     """One level: tokens [batch, count, channels], sizes [batch, count, 1].
 
-    Returns both after merging, and what slots_of() needs.
+    Returns both after merging, and the arguments of slots_of().
     """
     batch, count, channels = tokens.shape
     metric = tokens.view(batch, count, heads, channels // heads).mean(2)
@@ -67,7 +67,7 @@ def merge_level(tokens, sizes, r, heads, move):
 
 
 def slots_of(source, stay, into, count):
-    """For each of `count` tokens its place after the level."""
+    """For each of `count` tokens its position after the level."""
     batch, kept_of_a = stay.shape
     slots = torch.empty(batch, count, dtype=torch.int64)
     slots[:, 1::2] = kept_of_a + torch.arange(count // 2)
@@ -122,7 +122,7 @@ def read_safetensors(path):
 
 
 def check(folder):
-    """Exits with a message unless every golden assignment and size comes out exactly, and tokens within 1e-5."""
+    """Exits with a message unless all assignments and sizes equal the golden data exactly, and tokens within 1e-5."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         sys.exit(f"There is no golden data in {folder}.")
@@ -144,7 +144,7 @@ def check(folder):
 
 
 def measure(work, inputs, seconds):
-    """Milliseconds of each call after an uncounted one: three and more, but fewer if they take ten times as long."""
+    """Milliseconds of each call after a warm-up: at least three calls, but fewer if they take ten times as long."""
     work(inputs[-1])
     times = []
     begin = time.perf_counter()

@@ -1,8 +1,8 @@
-"""Makes a CLIP vision tower with random weights, as Hugging Face saves it and as PyTorch exports it to ONNX.
+"""Makes a CLIP vision tower with random weights, in Hugging Face's format and as PyTorch exports it to ONNX.
 
     python bench/tower.py build/tower [--model FOLDER] [--image 224]
 
-Needs torch, transformers, safetensors and onnx. With --model a tower that is there is exported instead.
+Needs torch, transformers, safetensors and onnx. With --model an existing tower is exported instead.
 """
 
 import argparse
@@ -23,7 +23,7 @@ VIT_L = {
 
 
 class Tower(torch.nn.Module):
-    """What the library asks of a tower: patches of the second last hidden state, [CLS] of the last few."""
+    """The outputs that the library needs: patches of the second last hidden state, [CLS] of the last few."""
 
     def __init__(self, model: CLIPVisionModel):
         super().__init__()

@@ -1,8 +1,8 @@
-"""Makes models of true size with random weights: an mmproj (LLaVA-1.5, ViT-L/14) and a LLaMA (1.1 billion, Q4_0).
+"""Makes models of real size with random weights: an mmproj (LLaVA-1.5, ViT-L/14) and a LLaMA (1.1 billion, Q4_0).
 
     python bench/trueScale.py build/true-scale [--image 336]
 
-Needs numpy and gguf. The answers of such a model are noise: it is for times, memory and token counts.
+Needs numpy and gguf. The answers of such a model are noise: use it for times, memory and token counts only.
 """
 
 import argparse

@@ -10,7 +10,7 @@ const questions = ['What comes right after the red hearts?', 'Where is the yello
 console.error('\nlongvlm chat models/nano/demo.mp4');
 const command = [file('dist/cli/main.js'), 'chat', file('models/nano/demo.mp4'), ...process.argv.slice(2)];
 const child = spawn(process.execPath, command, { stdio: ['pipe', 'pipe', 'inherit'] });
-// Stops at the first failure; the command itself prints the error.
+// If the command fails, it prints the error and exits, and then writing to it fails.
 child.stdin.on('error', () => {});
 const ended = once(child, 'close');
 const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();

@@ -1,4 +1,4 @@
-"""Makes quantized.gguf: metadata of every kind, and blocks of every type that we dequantise beside gguf-py's reading.
+"""Makes quantized.gguf: metadata of every kind, and blocks of every type that we dequantise, with gguf-py's values.
 
 python scripts/make-gguf-fixture.py test/fixtures/gguf/quantized.gguf
 """
@@ -10,7 +10,7 @@ import numpy
 from gguf.quants import dequantize, quantize
 
 Type = gguf.GGMLQuantizationType
-# gguf-py does not write these: any bytes are blocks of them, once the scales are finite. Where these lie in a block:
+# gguf-py cannot write these types, but any bytes with finite scales are valid blocks. Offsets of the scales in a block:
 SCALES = {Type.Q4_K: (0, 2), Type.Q5_K: (0, 2), Type.Q6_K: (208,)}
 WRITTEN = (Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0)
 ROWS, COLUMNS = 3, 512

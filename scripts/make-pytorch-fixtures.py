@@ -1,4 +1,4 @@
-"""Makes what PyTorch itself saves: tensors of many types, a state_dict, the format of before 1.6, and a whole module.
+"""Makes files with PyTorch itself: tensors of many types, a state_dict, the format before 1.6, and a whole module.
 
 python scripts/make-pytorch-fixtures.py test/fixtures/pytorch
 """

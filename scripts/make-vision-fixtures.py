@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes test/fixtures/vision: run in the repository's root, with torch, transformers, safetensors and gguf.
+"""Makes test/fixtures/vision. Run it in the repository's root, with torch, transformers, safetensors and gguf.
 
 clip/              a whole CLIPModel (text tower too) with random weights, as Hugging Face saves it: GELU by the error
                    function, 2 heads, 3 layers, 32 px, patches of 8 px. No preprocessor_config.json.
@@ -44,7 +44,7 @@ vision = CLIPVisionConfig(
 model = CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=8)).eval()
 with torch.no_grad():
     for parameter in model.parameters():
-        # Far from Hugging Face's initialisation, so that no part of a layer is negligible.
+        # Larger than Hugging Face's initialisation, so that no term of a layer is negligible.
         parameter.add_(torch.randn_like(parameter) * 0.15)
 model.save_pretrained(f"{OUT}/clip")
 

@@ -1,4 +1,4 @@
-"""Writes the demo video: a story of four minutes that no training shows.
+"""Writes the demo video: a story of four minutes that is not in the training data.
 
 python training/demo.py models/nano
 """

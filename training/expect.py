@@ -1,4 +1,4 @@
-"""Writes what a video's features should be, computed here from the exported tower: the library's test compares.
+"""Writes the expected features of a video, computed here from the exported tower, for the library's test.
 
 python training/expect.py models/nano VIDEO expected.safetensors
 """

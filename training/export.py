@@ -1,4 +1,4 @@
-"""Writes trained parts as the library reads them: a CLIP folder, a projector, a GGUF file; weights in float16."""
+"""Writes trained models in the library's formats: a CLIP folder, a projector, a GGUF file; weights in float16."""
 
 import json
 import pathlib
@@ -132,7 +132,7 @@ def add_norm(writer: gguf.GGUFWriter, name: str, weight: torch.Tensor) -> None:
 
 
 def export(folder: pathlib.Path, tower, projector, model, vocabulary) -> None:
-    """Fills models/nano but for its card."""
+    """Writes models/nano, except its model card."""
     folder.mkdir(parents=True, exist_ok=True)
     export_tower(tower, folder / "clip")
     export_projector(projector, folder / "projector.safetensors")

@@ -2,8 +2,8 @@
 
 A shard is three .npy files: pixels [stories, FRAMES, IMAGE_SIZE, IMAGE_SIZE, 3], uint8; what each
 frame shows [stories, FRAMES], an event's index or -1; and what each patch covers [stories, FRAMES, patches, 2], the
-parts of 255 that are object and number. Only the sampled frames are encoded, one after the other, which is
-far faster than whole videos and leaves the same kind of traces in the pictures.
+shares of object and number in units of 1/255. Only the sampled frames are encoded, one after the other, which is far
+faster than encoding whole videos and gives the same kind of artefacts.
 """
 
 import concurrent.futures
@@ -22,7 +22,7 @@ STORIES_PER_SHARD = 50
 
 
 def frame_indices(total: int, frames: int = FRAMES) -> list[int]:
-    """Where `frames` uniform samples of a video of `total` frames lie; as the library does it."""
+    """The indices of `frames` uniform samples of a video of `total` frames, as in the library."""
     if total < frames:
         return [i * total // frames for i in range(frames)]
     step = (total - 1) / frames
@@ -37,7 +37,7 @@ def squash(picture: numpy.ndarray, size: int = IMAGE_SIZE) -> numpy.ndarray:
 
 
 def through_codec(pictures: list, generator: numpy.random.Generator) -> list[numpy.ndarray]:
-    """Encodes and decodes pictures with a codec and a quality at random."""
+    """Encodes and decodes pictures with a random codec and quality."""
     codec = "libx264" if generator.random() < 0.75 else "mpeg4"
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="matroska") as container:
@@ -61,7 +61,7 @@ def through_codec(pictures: list, generator: numpy.random.Generator) -> list[num
 
 
 def patch_cover(cover: numpy.ndarray) -> numpy.ndarray:
-    """Parts of 255 of each patch that are object and number [patches, 2], of a picture of 0, 1 and 2."""
+    """Shares of object and number in each patch, in units of 1/255 [patches, 2], for a picture of 0, 1 and 2."""
     grid = squash(cover).reshape(IMAGE_SIZE // PATCH_SIZE, PATCH_SIZE, IMAGE_SIZE // PATCH_SIZE, PATCH_SIZE)
     return numpy.stack([(grid == what).mean((1, 3)).ravel() * 255 for what in (1, 2)], -1).astype(numpy.uint8)
 
@@ -82,17 +82,17 @@ def render_shard(folder: pathlib.Path, first_seed: int, stories: int, held_out: 
     pixels_file = folder / f"pixels-{first_seed:07d}.npy"
     if pixels_file.exists():
         return pixels_file
-    parts = [sampled_frames(draw_story(seed, held_out)) for seed in range(first_seed, first_seed + stories)]
-    numpy.save(folder / f"shown-{first_seed:07d}.npy", numpy.stack([shown for _, shown, _ in parts]))
-    numpy.save(folder / f"covers-{first_seed:07d}.npy", numpy.stack([covers for *_, covers in parts]))
-    unfinished = pixels_file.with_suffix(".part.npy")
-    numpy.save(unfinished, numpy.stack([pixels for pixels, *_ in parts]))
+    shots = [sampled_frames(draw_story(seed, held_out)) for seed in range(first_seed, first_seed + stories)]
+    numpy.save(folder / f"shown-{first_seed:07d}.npy", numpy.stack([shown for _, shown, _ in shots]))
+    numpy.save(folder / f"covers-{first_seed:07d}.npy", numpy.stack([covers for *_, covers in shots]))
+    unfinished = pixels_file.with_suffix(".unfinished.npy")
+    numpy.save(unfinished, numpy.stack([pixels for pixels, *_ in shots]))
     unfinished.rename(pixels_file)
     return pixels_file
 
 
 def render(folder: pathlib.Path, first_seed: int, stories: int, held_out: bool = False) -> None:
-    """Renders shards for `stories` stories from `first_seed` on, those that are not there yet."""
+    """Renders the missing shards for `stories` stories from `first_seed` on."""
     folder.mkdir(parents=True, exist_ok=True)
     seeds = range(first_seed, first_seed + stories, STORIES_PER_SHARD)
     with concurrent.futures.ProcessPoolExecutor(os.cpu_count()) as pool:

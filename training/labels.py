@@ -4,7 +4,7 @@ import numpy
 
 from world.story import BACKGROUNDS, COLOURS, COUNTS, NUMBERS, PLACES, SHAPES, Event
 
-# Attribute and its values; the last class of all but the background means that nothing is shown.
+# Attributes and their values. The last class of every attribute except the background means that nothing is shown.
 ATTRIBUTES = {
     "shape": SHAPES,
     "colour": COLOURS,
@@ -15,12 +15,12 @@ ATTRIBUTES = {
 }
 CLASSES = {name: len(values) + (name != "background") for name, values in ATTRIBUTES.items()}
 ALL_CLASSES = sum(CLASSES.values())
-# The most rows that labels_of_story() has: twelve events, and as many pauses.
+# Maximum number of rows of labels_of_story(): twelve events, and as many pauses.
 ROWS = 24
 
 
 def words_of_classes() -> list[str]:
-    """The word of each class of each attribute, '' where nothing is shown."""
+    """The word of each class of each attribute; '' if nothing is shown."""
     words = []
     for name, values in ATTRIBUTES.items():
         words += COUNTS if name == "count" else values
@@ -38,7 +38,7 @@ def labels_of(event: Event) -> list[int]:
 
 
 def labels_of_pause(before: Event) -> list[int]:
-    """A pause shows nothing but the background of the event before it."""
+    """The labels of a pause, which shows only the background of the event before it."""
     return [
         BACKGROUNDS.index(before.background) if name == "background" else len(values)
         for name, values in ATTRIBUTES.items()
@@ -46,12 +46,12 @@ def labels_of_pause(before: Event) -> list[int]:
 
 
 def labels_of_story(events: tuple[Event, ...]) -> numpy.ndarray:
-    """Classes [2 · events, attributes]: of each event, and behind them of the pause after each."""
+    """Classes [2 · events, attributes]: first of all events, then of the pauses after them."""
     return numpy.array([labels_of(event) for event in events] + [labels_of_pause(event) for event in events])
 
 
 def pad_labels(events: tuple[Event, ...]) -> numpy.ndarray:
-    """labels_of_story() with rows of zeros behind it [ROWS, attributes]."""
+    """labels_of_story() padded with rows of zeros [ROWS, attributes]."""
     labels = labels_of_story(events)
     return numpy.concatenate([labels, numpy.zeros((ROWS - len(labels), labels.shape[1]), dtype=labels.dtype)])
 

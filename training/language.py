@@ -1,9 +1,9 @@
-"""The language model: a small LLaMA, first trained without any video.
+"""The language model: a small LLaMA, first trained without videos.
 
-In place of a video it reads bundles: for every attribute of an event an embedding, summed, and mixed as merged tokens
-are, with noise on top. Stories are drawn anew at every step, from one event each to twelve, so it sees none twice and
-learns to look up, to order and to tell before it meets a picture. Looking up is what it learns last, and it learns it
-far sooner from dense texts (`world.narration`) beside the questions than from questions alone.
+Instead of a video it reads bundles: the embeddings of an event's attributes are summed, mixed as in merged tokens, and
+noise is added. New stories of one to twelve events are drawn at every step, so it sees no story twice. It learns
+look-ups, order and answers before it sees a picture. Look-ups are learned last, and much sooner from questions and
+dense texts (`world.narration`) than from questions alone.
 """
 
 import dataclasses
@@ -32,16 +32,16 @@ ARCHITECTURE = {
     "rms_norm_eps": 1e-5,
     "tie_word_embeddings": True,
 }
-# The language model reads of every pair of colour and shape, also of those that no video shows.
+# The language model reads about all pairs of colour and shape, including those that no video shows.
 NOTHING: frozenset = frozenset()
-# What is learnt last is asked twice as often.
+# Kinds that are learned last are asked twice as often.
 TAUGHT = (*KINDS, "what", "before", "after")
-# The hidden state in which a token of the video knows what it shows, what came before that, and where it stands; and
-# that in which an answer's tokens know the same of the event that it is found at.
+# The hidden state in which the heads read from a video token what it shows, the previous event, and its position; and
+# the hidden state in which they read the same about the relevant event from an answer's tokens.
 WATCHED, FOUND = 2, 4
-# Where: classes of so many tokens each.
+# Classes of positions contain this many tokens each.
 POSITIONS, TOKENS_OF_POSITION = 20, 8
-# What the heads on the tokens of the video and of the answers count, beside all of the text.
+# Loss weights of the heads on video tokens and on answer tokens; the text has weight 1.
 WATCH_WEIGHT, FOUND_WEIGHT = 1.0, 0.5
 
 
@@ -56,10 +56,10 @@ def new_language_model(vocabulary_size: int) -> LlamaForCausalLM:
 
 @torch.no_grad()
 def attend_to_alike(model: LlamaForCausalLM) -> None:
-    """Starts attention where tokens attend to their like and copy what those are (after Trockman and Kolter, 2023).
+    """Initialises attention so that tokens attend to similar tokens and copy them (after Trockman and Kolter, 2023).
 
-    Queries and keys begin as one projection; of RoPE's pairs only the slow two thirds take part, which tell places in
-    the text hardly apart.
+    Queries and keys start as the same projection. Only the slow two thirds of RoPE's pairs are used, which hardly
+    depend on the position in the text.
     """
     width, heads = ARCHITECTURE["hidden_size"], ARCHITECTURE["num_attention_heads"]
     half = width // heads // 2
@@ -75,8 +75,8 @@ def attend_to_alike(model: LlamaForCausalLM) -> None:
 
 
 def run_model(model: LlamaForCausalLM, batch: Batch, video: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Logits of every token of the text [n, text, vocabulary], given the video's embeddings [n, tokens, width]; the
-    hidden state WATCHED of the video's tokens, and FOUND of the text's."""
+    """Logits of every token of the text [n, text, vocabulary], given the video's embeddings [n, tokens, width]; also
+    the hidden state WATCHED of the video tokens, and FOUND of the text tokens."""
     embed = model.get_input_embeddings()
     count = len(batch.ids)
     before = embed(batch.prefix).expand(count, -1, -1)
@@ -106,7 +106,7 @@ def loss_of(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 
 
 def count_right(logits: torch.Tensor, batch: Batch, tally: dict[str, list[int]]) -> None:
-    """Adds to `tally` how many answers of each kind greedy decoding gets right, word for word."""
+    """Adds to `tally` the number of answers of each kind that greedy decoding gets exactly right."""
     right = (logits.argmax(-1) == batch.targets).numpy()
     for answer in batch.answers:
         counts = tally.setdefault(answer.kind, [0, 0])
@@ -123,10 +123,10 @@ def in_words(tally: dict[str, list[int]]) -> str:
 
 
 class Bundles(torch.nn.Module):
-    """Stands in for tower and projector while the language model learns.
+    """Replaces tower and projector while the language model is trained.
 
-    An attribute's embedding is that of its word, so that what is read can be matched with what is asked, and told, from
-    the first step on; a small part of its own is learned.
+    An attribute's embedding is that of its word, so that bundles can be matched with questions and answers from the
+    first step on, plus a small learned vector.
     """
 
     def __init__(self, width: int, vocabulary):
@@ -161,18 +161,18 @@ class Bundles(torch.nn.Module):
 
 @dataclasses.dataclass
 class Known:
-    """What the heads of Watch are to tell of a batch."""
+    """The targets of the heads of Watch for a batch."""
 
     of_video: torch.Tensor  # [n, local tokens, heads]: classes for the last tokens of the video
-    found: torch.Tensor  # [k, heads]: classes for the tokens that those of an answer follow
-    rows: torch.Tensor  # [k], where these are in the text
+    found: torch.Tensor  # [k, heads]: classes for the tokens that precede an answer's tokens
+    rows: torch.Tensor  # [k], their positions in the text
     tokens: torch.Tensor
 
 
 class Watch(torch.nn.Module):
-    """Linear heads that are thrown away later: attention can only look back, so every token of the video learns to tell
-    what it shows, which event came before, and how many tokens did; order follows from that. The tokens of an answer
-    learn to tell the same of the event that it is found at."""
+    """Auxiliary linear heads, for training only. Every video token learns to predict what it shows, the previous event,
+    and the number of tokens before it (attention only looks back); order follows from these. The tokens of an answer
+    learn to predict the same for the event that contains the answer."""
 
     BEFORE = ("shape", "colour", "count")
 
@@ -183,8 +183,8 @@ class Watch(torch.nn.Module):
         self.found = torch.nn.Linear(width, sum(self.sizes[:-1]))
 
     def classes(self, labels: torch.Tensor, rows: torch.Tensor, events: torch.Tensor) -> list[torch.Tensor]:
-        """Of labels [n, ROWS, attributes], where there are `events` [n], those of rows [n, k] and of the event before;
-        that is IGNORED in pauses."""
+        """Selects from labels [n, ROWS, attributes], with numbers of `events` [n], those of rows [n, k] and of the
+        previous event, which is IGNORED in pauses."""
         names = list(CLASSES)
         of = lambda rows, name: labels[:, :, names.index(name)].gather(1, rows)  # noqa: E731
         classes = [of(rows, name) for name in names]
@@ -194,7 +194,8 @@ class Watch(torch.nn.Module):
         return classes
 
     def known(self, labels: torch.Tensor, shares: torch.Tensor, events: torch.Tensor, batch: Batch) -> Known:
-        """Of labels [n, ROWS, attributes], shares [n, local tokens, ROWS] and how many events there are [n]."""
+        """The targets for labels [n, ROWS, attributes], shares [n, local tokens, ROWS] and the numbers of events
+        [n]."""
         rows = shares.argmax(-1)
         positions = (torch.arange(rows.shape[1]) // TOKENS_OF_POSITION).clamp_max(POSITIONS - 1)
         of_video = [*self.classes(labels, rows, events), positions.expand(len(rows), -1)]
@@ -206,9 +207,9 @@ class Watch(torch.nn.Module):
         return Known(torch.stack(of_video, -1), torch.cat(found, -1), where, tokens)
 
     def loss(self, of_video: torch.Tensor, of_text: torch.Tensor, known: Known) -> tuple[torch.Tensor, str]:
-        """The weighed loss, given hidden states, and the share right of each head in words.
+        """The weighted loss for hidden states, and the accuracy of each head as text.
 
-        No head is asked about the video where it has only its global tokens.
+        Videos with only global tokens are excluded.
         """
         tokens = known.of_video.shape[1]
         found = self.found(of_text[known.rows, known.tokens])
@@ -220,7 +221,7 @@ class Watch(torch.nn.Module):
 
 
 def judge(scores: torch.Tensor, sizes: list[int], targets: torch.Tensor) -> tuple[torch.Tensor, str]:
-    """The mean cross-entropy of heads of `sizes`, and the share that each has right."""
+    """The mean cross-entropy of heads of `sizes`, and the accuracy of each."""
     loss, right = 0, []
     for of_head, target in zip(scores.split(sizes, -1), targets.unbind(-1), strict=True):
         loss = loss + torch.nn.functional.cross_entropy(of_head.flatten(0, -2), target.flatten(), ignore_index=IGNORED)
@@ -229,9 +230,10 @@ def judge(scores: torch.Tensor, sizes: list[int], targets: torch.Tensor) -> tupl
 
 
 def imagine_shares(generator, rows: numpy.ndarray, segments: int, keep: int) -> numpy.ndarray:
-    """What merging would do with frames that show `rows`: shares [segments, keep, ROWS].
+    """Simulates merging of frames that show `rows`: shares [segments, keep, ROWS].
 
-    Tokens of a segment share its frames' rows among them, each token one row where there are enough, as real ones do.
+    The rows of a segment's frames are distributed over its tokens, one row for each token if there are enough, as in
+    real merging.
     """
     shares = numpy.zeros((segments, keep, ROWS), numpy.float32)
     for of_segment, frames in zip(shares, numpy.array_split(rows, segments), strict=True):
@@ -245,7 +247,7 @@ def imagine_shares(generator, rows: numpy.ndarray, segments: int, keep: int) -> 
 
 @dataclasses.dataclass
 class Imagined:
-    """A batch of stories nobody filmed."""
+    """A batch of stories without videos."""
 
     stories: list[tuple[Event, ...]]
     labels: torch.Tensor  # [n, ROWS, attributes]
@@ -272,8 +274,8 @@ def imagine(
 
 
 def drop_part(video: torch.Tensor, generator: numpy.random.Generator) -> torch.Tensor:
-    """Now and then leaves out the global tokens of a batch, some of them, or the local ones: ablations must not meet
-    what was never seen."""
+    """Randomly drops the global tokens of a batch, some of them, or the local ones, so that ablations are not out of
+    distribution."""
     chance = generator.random()
     if chance < 0.08:
         return video[:, GLOBAL_LAYERS:]
@@ -284,7 +286,7 @@ def drop_part(video: torch.Tensor, generator: numpy.random.Generator) -> torch.T
 
 @dataclasses.dataclass
 class Drawn:
-    """What a step learns from."""
+    """The training data of a step."""
 
     batch: Batch
     video: torch.Tensor  # [n, tokens, width]
@@ -302,7 +304,8 @@ def draw_imagined(
     most: int,
     size: tuple[int, int],
 ) -> Drawn:
-    """`count` stories nobody filmed, as bundles, of `fewest` to `most` events, in `size` (segments, tokens of each)."""
+    """`count` stories without videos, as bundles, of `fewest` to `most` events, in `size` (segments, tokens of
+    each)."""
     imagined = imagine(generator, count, fewest, most, *size)
     asked = [ask(events, generator, 6, TAUGHT, left_out=NOTHING) for events in imagined.stories]
     texts = [narrate(events, generator, 4, 2, left_out=NOTHING) for events in imagined.stories]
@@ -315,9 +318,9 @@ def draw_imagined(
 def fit(
     name: str, model, watch: Watch, weights, rate: float, steps: int, draw: Callable, tune=True, check=None
 ) -> None:
-    """Trains `weights` for `steps`; `draw(share of steps done)` gives what a step learns from.
+    """Trains `weights` for `steps`; `draw(share of steps done)` returns the training data of a step.
 
-    Prints the loss and what greedy decoding gets right every 100 steps; `check()` is called every 500.
+    Prints the loss and the accuracy of greedy decoding every 100 steps; calls `check()` every 500.
     """
     optimizer = Optimizer(weights, matrices_of(model.model.layers) if tune else [], rate, steps, warm_up=30)
     started, tally, losses = time.time(), {}, []
@@ -338,7 +341,7 @@ def fit(
             check()
 
 
-# The share of the steps from which on stories have up to so many events.
+# After this share of the steps, stories have up to this many events.
 CURRICULUM = {0: 2, 0.03: 3, 0.08: 4, 0.13: 6, 0.18: 8, 0.24: 10, 0.3: 12}
 
 

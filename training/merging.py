@@ -1,4 +1,4 @@
-"""LongVLM's token merging as the library does it, in PyTorch, for training."""
+"""The library's token merging in PyTorch, for training."""
 
 import torch
 
@@ -6,7 +6,7 @@ NEXT_BELOW_ONE = 1 - 2**-24
 
 
 def merge_schedule(tokens: int, keep: int) -> list[int]:
-    """How many tokens each step takes away until `keep` are left."""
+    """How many tokens each step merges away until `keep` remain."""
     schedule = []
     while tokens > 2 * keep:
         schedule.append(tokens // 2)
@@ -17,12 +17,12 @@ def merge_schedule(tokens: int, keep: int) -> list[int]:
 
 
 def segment_metric(tokens: torch.Tensor, heads: int) -> torch.Tensor:
-    """What tokens are compared by: [..., tokens, C] to the mean over heads [..., tokens, C / heads]."""
+    """The metric for comparing tokens: [..., tokens, C] to the mean over heads [..., tokens, C / heads]."""
     return tokens.unflatten(-1, (heads, -1)).mean(-2)
 
 
 def fingerprints(rows: torch.Tensor) -> torch.Tensor:
-    """Numbers that are equal for equal rows [..., dims] and, but for chance, for no others."""
+    """Hashes of rows [..., dims]: equal for equal rows, and with high probability different for others."""
     bits = (rows + 0.0).contiguous().view(torch.int32).to(torch.int64)
     factors = torch.arange(1, bits.shape[-1] + 1, dtype=torch.int64) * 0x9E3779B97F4A7C1
     return (bits * factors).sum(-1)
@@ -39,7 +39,7 @@ def first_of_largest(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def assign_tokens(metric: torch.Tensor, keep: int) -> torch.Tensor:
     """Metric [segments, tokens, dims] to the slot of every token after all steps [segments, tokens].
 
-    The metric of a merged token is the mean of the metrics that went into it: tokens themselves are not needed.
+    The metric of a merged token is the mean of its tokens' metrics, so the tokens themselves are not needed.
     """
     segments, count, dims = metric.shape
     slots = torch.arange(count).expand(segments, count)

@@ -1,12 +1,12 @@
 """Muon (K. Jordan and others, 2024): momentum, made orthogonal, for the matrices inside a transformer.
 
-torch.optim.Muon computes in bfloat16, which a CPU without it emulates, five times slower than all the rest of a step.
-This one stays in float32 and handles matrices of one shape together.
+torch.optim.Muon computes in bfloat16. A CPU without bfloat16 emulates it, which takes five times as long as the rest of
+a step. This implementation uses float32, and processes matrices of the same shape together.
 """
 
 import torch
 
-# Coefficients of the Newton-Schulz iteration that Muon's authors give: it takes singular values to about 1.
+# Coefficients of the Newton-Schulz iteration by Muon's authors: it moves singular values to about 1.
 A, B, C = 3.4445, -4.7750, 2.0315
 
 
@@ -37,7 +37,7 @@ class Muon(torch.optim.Optimizer):
         return weight.grad.lerp(average, self.momentum)
 
     def orthogonal(self, matrices: torch.Tensor) -> torch.Tensor:
-        """[n, rows, columns], each about to the nearest matrix whose singular values are equal."""
+        """Moves each matrix [n, rows, columns] approximately to the nearest one with equal singular values."""
         tall = matrices.shape[1] > matrices.shape[2]
         x = matrices.mT if tall else matrices
         x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
@@ -48,7 +48,7 @@ class Muon(torch.optim.Optimizer):
 
 
 class Optimizer:
-    """Muon for the given matrices, AdamW for all else; with warm-up, and a cosine down to a fiftieth."""
+    """Muon for the given matrices, AdamW for the rest; with warm-up, and a cosine schedule down to a fiftieth."""
 
     def __init__(self, weights, matrices, rate: float, steps: int, warm_up: int = 100):
         chosen = {id(matrix) for matrix in matrices}

@@ -1,7 +1,7 @@
-"""Trains the projector on real merged tokens, tower and language model frozen; and a last stage that tunes both.
+"""Trains the projector on real merged tokens, with tower and language model frozen; a last stage also tunes the latter.
 
-Alignment comes first: a least-squares fit of the tokens to the bundles that they are mixtures of, which the language
-model can read already. Then the answers themselves teach it, through the frozen language model.
+First, alignment: a least-squares fit of the tokens to the mixtures of bundles that they correspond to, which the
+language model can already read. Then the projector is trained on answers, through the frozen language model.
 """
 
 import itertools
@@ -55,13 +55,13 @@ class Videos:
 
 
 def tokens_of(ways: list[Features], global_layers: int = GLOBAL_LAYERS) -> torch.Tensor:
-    """Global and local tokens as the library puts them before the projector [n, tokens, C]."""
+    """Global and local tokens in the library's order for the projector [n, tokens, C]."""
     local = torch.stack([way.local.flatten(0, 1) for way in ways])
     return torch.cat([torch.stack([way.states for way in ways])[:, -global_layers:], local], 1)
 
 
 def align(videos: Videos, bundles: Bundles, embeddings: torch.Tensor) -> torch.nn.Linear:
-    """The linear map that comes closest to the bundles, by ridge regression over all tokens of the default merge."""
+    """The best linear map to the bundles, by ridge regression over all tokens of the default merge."""
     inputs, outputs = [], []
     with torch.no_grad():
         for events, (way, *_) in zip(videos.stories, videos.features, strict=True):
@@ -69,7 +69,7 @@ def align(videos: Videos, bundles: Bundles, embeddings: torch.Tensor) -> torch.n
             inputs.append(tokens_of([way])[0])
             whole = bundles.clean(embeddings, labels, way.global_shares[None, None]) + bundles.layer
             local = bundles.clean(embeddings, labels, way.shares.flatten(0, 1)[None]) + bundles.local
-            # The states below the last few do not know what the frame shows: they are not asked to.
+            # Only the last few states contain what the frame shows: earlier ones are excluded.
             outputs.append(torch.cat([whole, local], 1)[0])
         x = torch.cat(inputs).double()
         x = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1)
@@ -87,8 +87,8 @@ def align(videos: Videos, bundles: Bundles, embeddings: torch.Tensor) -> torch.n
 
 @torch.no_grad()
 def evaluate(model, projector, videos: Videos, writer: Writer, seed: int = 0, questions: int = 13, batch: int = 20):
-    """How many answers greedy decoding gets right, by kind, each asked as the first question; about held-out pairs
-    where the videos are held out."""
+    """The number of right answers of greedy decoding, by kind; each question is the first of a conversation. Questions
+    about held-out videos are about held-out pairs."""
     tally: dict[str, list[int]] = {}
     generator = numpy.random.default_rng(seed)
     for first in range(0, len(videos.stories), batch):
@@ -103,7 +103,7 @@ def evaluate(model, projector, videos: Videos, writer: Writer, seed: int = 0, qu
 
 
 def tell(name: str, model, projector, validations: dict[str, Videos], writer: Writer) -> None:
-    """Prints what is right of each set of videos."""
+    """Prints the accuracy for each set of videos."""
     for which, videos in validations.items():
         print(f"{name}, {which}: {in_words(evaluate(model, projector, videos, writer))}", flush=True)
 
@@ -111,8 +111,8 @@ def tell(name: str, model, projector, validations: dict[str, Videos], writer: Wr
 def train(
     model, bundles, watch, projector, videos, validations, writer, default, steps, batch, rate: float, tune: bool
 ):
-    """Teaches the projector the answers; with `tune` the language model too, which every second step reads bundles in
-    place of videos, or it would forget of what no video shows."""
+    """Trains the projector on answers. With `tune` also the language model, which reads bundles instead of videos in
+    every second step, so that it does not forget what no video shows."""
     seed = 5 if tune else 4
     torch.manual_seed(seed)
     generator = numpy.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""What the language model reads about videos: questions with their answers, and dense texts, as token ids."""
+"""Training texts of the language model, as token ids: questions with their answers, and dense texts."""
 
 import dataclasses
 from typing import NamedTuple
@@ -12,15 +12,15 @@ from world.questions import Asker, Question
 from world.story import Event
 
 IGNORED = -100
-# What a token of a question and one of a dense text count; those of an answer count one by the root of its length.
+# Loss weights of a token of a question and of a dense text; a token of an answer has 1 / sqrt(length of the answer).
 QUESTION_WEIGHT, NARRATION_WEIGHT = 0.1, 0.3
 
 
 class Answer(NamedTuple):
-    """Where an answer stands; `about` as in Question."""
+    """The position of an answer; `about` as in Question."""
 
     row: int
-    start: int  # the token that the first of the answer follows
+    start: int  # position of the token before the answer
     end: int
     kind: str
     about: int | None
@@ -28,25 +28,25 @@ class Answer(NamedTuple):
 
 @dataclasses.dataclass
 class Batch:
-    """Texts about videos of equally many tokens, padded."""
+    """Padded texts about videos with equal numbers of tokens."""
 
     prefix: torch.Tensor  # ids before the video
     ids: torch.Tensor  # [n, text], from the token that closes the video on
     targets: torch.Tensor  # [n, text]: the next token
-    weights: torch.Tensor  # [n, text]: what a token counts
+    weights: torch.Tensor  # [n, text]: loss weight of each token
     block: torch.Tensor  # [n, text]: tokens see the video and their own block
     positions: torch.Tensor  # [n, text], from 0 at the token that closes the video
     answers: list[Answer]
 
 
 class Row:
-    """All that is said about one video, in blocks that do not see each other."""
+    """All texts about one video, in blocks that do not attend to each other."""
 
     def __init__(self):
         self.ids, self.targets, self.weights, self.block, self.positions = [VIDEO_END], [IGNORED], [0.0], [0], [0]
 
     def add(self, asked: list[int], answer: list[int], weights: tuple[float, float], block: int, first: int) -> int:
-        """Adds `asked` and `answer`, an END behind it, whose tokens count as `weights` say; where the answer begins."""
+        """Adds `asked`, `answer` and END with the loss `weights` of their tokens. Returns where the answer begins."""
         start = len(self.ids) + len(asked) - 1
         self.ids += asked + answer
         self.targets += [*asked[1:], *answer, END]
@@ -57,7 +57,7 @@ class Row:
 
 
 class Writer:
-    """Turns what is said about events into token ids."""
+    """Converts texts about events to token ids."""
 
     def __init__(self, vocabulary):
         self.encode = vocabulary.encode
@@ -74,8 +74,8 @@ class Writer:
     def write(
         self, stories: list[list[Question]], generator: numpy.random.Generator, turns=0.0, texts=None, loose=True
     ) -> Batch:
-        """`stories` holds the questions about each; a share of `turns` become one conversation, of many turns.
-        `texts` holds the dense texts about each."""
+        """`stories` holds the questions about each story; for a share of `turns` they form one conversation of many
+        turns. `texts` holds the dense texts about each story."""
         rows, answers = [], []
         for index, questions in enumerate(stories):
             row, blocks = Row(), 0
@@ -105,9 +105,9 @@ class Writer:
 def narrate(
     events: tuple[Event, ...], generator: numpy.random.Generator, scenes: int, runs: int, left_out: frozenset
 ) -> list[str]:
-    """Dense texts about a story: of some scenes, of some events in a row, and of what is there.
+    """Dense texts about a story: about some scenes, about consecutive events, and about what exists.
 
-    The last names no pair that is `left_out`.
+    The last one does not mention pairs that are `left_out`.
     """
     asker = Asker(events, generator)
     shown = [scene(asker, int(generator.integers(len(events))), generator) for _ in range(scenes)]

@@ -1,9 +1,9 @@
-"""Trains the vision tower: CLIP's architecture, small, on frames of the world.
+"""Trains the vision tower, a small CLIP architecture, on frames of the world.
 
-Every patch of hidden state L-1, which the library takes, and the [CLS] of the last states learn to tell what the
-frame shows. The heads that they do it with are linear, and are thrown away: so a linear projector can read the same.
-Early on, patches that objects or a number cover learn to tell what covers them: that is quick to learn, and what the
-frame shows follows from it.
+All patches of hidden state L-1, which the library uses, and the [CLS] of the last states learn to predict what the
+frame shows. The heads are linear and for training only, so a linear projector can read the same information. In an
+early hidden state, patches that are covered by objects or a number learn to predict what covers them: this is learned
+quickly, and helps to learn what the frame shows.
 """
 
 import pathlib
@@ -19,15 +19,15 @@ from settings import GLOBAL_LAYERS, IMAGE_SIZE, PATCH_SIZE, TOWER
 from world.story import draw_story
 
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
-# Parts of 255 of a patch from which on it counts as covered.
+# A patch counts as covered from this share on, in units of 1/255.
 COVERED = 50
-# The hidden state whose covered patches learn to tell what covers them.
+# The hidden state whose covered patches learn to predict what covers them.
 EARLY_STATE = 2
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
 
 
 class Frames:
-    """The rendered frames of a folder, with what they show."""
+    """The rendered frames of a folder, with their labels."""
 
     def __init__(self, folder: pathlib.Path, first_seed: int, last_seed: int, held_out: bool = False):
         files = sorted(folder.glob("pixels-*[0-9].npy"))
@@ -56,8 +56,8 @@ class Frames:
         return self.shards[story // self.per_shard][story % self.per_shard, frames]
 
     def draw(self, generator: numpy.random.Generator, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """`count` frames of anywhere: pixels [count, 3, S, S] as the tower takes them, classes [count, attributes] and
-        which patches objects and a number cover [count, patches, 2]."""
+        """`count` random frames: normalised pixels [count, 3, S, S], classes [count, attributes] and the patches that
+        objects and a number cover [count, patches, 2]."""
         stories = generator.integers(len(self), size=count)
         frames = generator.integers(self.labels.shape[1], size=count)
         pixels = numpy.stack([self.pixels(story, frame) for story, frame in zip(stories, frames, strict=True)])
@@ -88,7 +88,7 @@ class Heads(torch.nn.Module):
         self.linear = torch.nn.Linear(channels, sum(CLASSES.values()))
 
     def losses(self, tokens: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens [n, tokens, C], labels [n, attributes]: the mean loss, and the share right of each attribute."""
+        """The mean loss, and the accuracy of each attribute, for tokens [n, tokens, C] and labels [n, attributes]."""
         loss, right = 0, []
         for scores, target in zip(self.linear(tokens).split(list(CLASSES.values()), -1), labels.T, strict=True):
             target = target[:, None].expand(scores.shape[:2])
@@ -97,7 +97,7 @@ class Heads(torch.nn.Module):
         return loss, torch.stack(right)
 
     def covered_losses(self, tokens: torch.Tensor, labels: torch.Tensor, covered: torch.Tensor) -> torch.Tensor:
-        """The loss of covered patches alone: objects tell shape and colour, a number which it is."""
+        """The loss of covered patches: those of objects predict shape and colour, those of a number the digit."""
         scores = dict(zip(CLASSES, self.linear(tokens).split(list(CLASSES.values()), -1), strict=True))
         targets = dict(zip(CLASSES, labels.T, strict=True))
         loss = 0

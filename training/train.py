@@ -1,13 +1,13 @@
-"""Trains nano from nothing, in stages that are kept in --work and not done again:
+"""Trains nano from scratch. The results of stages are kept in --work, and finished stages are not repeated:
 
     python training/train.py --work build/training --out models/nano
 
 frames      stories are rendered and go through a codec
 tower       the vision tower learns what frames show
-features    the frozen tower's patches are merged as the library does it
-language    the language model learns the world's language, without a picture
-frozen      the projector learns, the tower and the language model frozen
-tuned       projector and language model learn together, the tower frozen
+features    the frozen tower's patches are merged as in the library
+language    the language model learns the world's language, without pictures
+frozen      the projector is trained, with tower and language model frozen
+tuned       projector and language model are trained together, with the tower frozen
 """
 
 import argparse
@@ -32,7 +32,7 @@ BATCH = 16
 
 
 class Stages:
-    """Runs each stage once; what it gives is kept in a file."""
+    """Runs each stage once and keeps its result in a file."""
 
     def __init__(self, work: pathlib.Path):
         self.work = work

@@ -1,4 +1,4 @@
-"""The SentencePiece vocabulary of the world's language, and conversations as the library lays them out."""
+"""The SentencePiece vocabulary of the world's language, and the library's layout of conversations."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def next_turn(question: str) -> str:
 
 
 def loosely(question: str, generator: numpy.random.Generator) -> str:
-    """Now and then as people type: without a capital, without the mark at the end."""
+    """Sometimes drops the capital letter or the punctuation at the end, as people do."""
     if generator.random() < 0.12:
         question = question[0].lower() + question[1:]
     return question.rstrip("?.") if generator.random() < 0.12 else question

@@ -1,6 +1,6 @@
-"""Short texts about a story in which nearly every word tells something: what a language model learns to read from.
+"""Dense texts about a story, in which nearly every word is informative, for training the language model.
 
-A question with its answer shows one fact in twenty words; these show one in two or three.
+A question with its answer contains one fact in twenty words; these texts contain one in two or three words.
 """
 
 import numpy
@@ -12,7 +12,7 @@ LONGEST_RUN = 4
 
 
 def scene(asker: Asker, index: int, generator: numpy.random.Generator) -> str:
-    """All of one event and its neighbours, in any order, behind what tells it from the others.
+    """All facts about one event and its neighbours, in any order, after words that identify the event.
 
     'the circles: early, red, two, before them a blue star, on the left.'
     """
@@ -38,7 +38,7 @@ def scene(asker: Asker, index: int, generator: numpy.random.Generator) -> str:
 
 
 def run(events: tuple[Event, ...], generator: numpy.random.Generator) -> str:
-    """Some events in a row, forwards or backwards: 'a red moon, then two pink circles, then a blue star.'"""
+    """Consecutive events, forwards or backwards: 'a red moon, then two pink circles, then a blue star.'"""
     backwards = generator.random() < 0.5
     ordered = events[::-1] if backwards else events
     start = int(generator.integers(len(events))) if generator.random() < 0.5 else 0
@@ -48,7 +48,7 @@ def run(events: tuple[Event, ...], generator: numpy.random.Generator) -> str:
 
 
 def roll_call(events: tuple[Event, ...], generator: numpy.random.Generator, left_out: frozenset, count: int = 4) -> str:
-    """What is there and what is not, but for pairs `left_out`: 'a red moon? Yes. a pink star? No.'"""
+    """What exists and what does not, without pairs `left_out`: 'a red moon? Yes. a pink star? No.'"""
     pairs = sorted({(event.colour, event.shape) for event in events})
     absent = sorted({(colour, shape) for colour, _ in pairs for _, shape in pairs} - set(pairs) - left_out)
     calls = []

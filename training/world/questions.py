@@ -1,4 +1,4 @@
-"""Questions about a story, with the one right answer to each."""
+"""Questions about a story, each with its only right answer."""
 
 import dataclasses
 from collections import Counter
@@ -31,13 +31,13 @@ WHERE = {
     "bottom": "at the bottom",
     "middle": "in the middle",
 }
-# An event counts as early, in the middle or late only where its centre is clear of the borders at 1/3 and 2/3.
+# An event counts as early, in the middle or late only if its centre is not close to the borders at 1/3 and 2/3.
 WHEN = (("early", 0.0, 0.29), ("in the middle", 0.38, 0.62), ("late", 0.71, 1.0))
 
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """`about` is the event that the answer is found at, or None: the one asked about, but for 'after' the next."""
+    """`about` is the event that contains the answer, or None: usually the one in the question, for 'after' the next."""
 
     kind: str
     text: str
@@ -92,7 +92,7 @@ class Asker:
         return options[self.generator.integers(len(options))]
 
     def chosen(self, event: Event) -> str:
-        """Words for an event that fit no other: 'the red circle', 'the circle', 'the red thing'."""
+        """Words that identify an event uniquely: 'the red circle', 'the circle', 'the red thing'."""
         options = [f"the {event.colour} {noun(event)}"] * 2
         if event.shape in self.unique["shape"]:
             options.append(f"the {noun(event)}")
@@ -180,7 +180,7 @@ class Asker:
         return self.pick(f"Is there {one}?", f"Does {one} appear?", f"Do you see {one}?", f"Does the video show {one}?")
 
     def of(self, kind: str, held_out: bool = False) -> Question | None:
-        """A question of that kind, or None where this story has none. With `held_out`, about a held-out pair."""
+        """A question of that kind, or None if this story allows none. With `held_out`, about a held-out pair."""
         events, generator = self.events, self.generator
         match kind:
             case "first":
@@ -205,7 +205,7 @@ class Asker:
         return None
 
     def touches(self, kind: str, index: int) -> bool:
-        """Does the question name a held-out pair, or its answer?"""
+        """Whether the question or its answer mentions a held-out pair."""
         indices = {index, {"before": index - 1, "after": index + 1}.get(kind, index)}
         return any(
             (self.events[i].colour, self.events[i].shape) in HELD_OUT for i in indices if 0 <= i < len(self.events)
@@ -242,7 +242,7 @@ class Asker:
                 return None
             colour, shape = present[generator.integers(len(present))]
             return Question("exist", self.exist(colour, shape), "Yes.")
-        # Most of the absent pairs are of a colour and a shape that are there, each with another.
+        # Most of the absent pairs combine a colour and a shape that occur in the story, but not together.
         near = {(c, s) for c, _ in pairs for _, s in pairs} - pairs
         anything = {(c, s) for c in COLOURS for s in SHAPES} - pairs
         absent = sorted(filter(allowed, near if generator.random() < 0.6 else anything))
@@ -266,8 +266,8 @@ def ask(
     held_out: bool = False,
     left_out=HELD_OUT,
 ) -> list[Question]:
-    """Up to `count` different questions, kinds in turn and in random order. None names a pair that is `left_out`, or
-    with `held_out` each does."""
+    """Up to `count` different questions, with kinds in turn and in random order. With `held_out` all of them mention a
+    held-out pair; otherwise none mentions a pair that is `left_out`."""
     asker = Asker(events, generator, left_out)
     questions: dict[str, Question] = {}
     for _ in range(3):

@@ -18,14 +18,14 @@ RGB = {
     "pink": (250, 130, 190),
     "white": (245, 245, 245),
 }
-# Objects of these colours would be lost on a light background.
+# Objects of these colours would not be visible on a light background.
 PALE = ("yellow", "pink", "white", "orange")
 FADE_SECONDS = 0.4
 OVERSAMPLING = 3
 
 
 def polygon(points, size, angle):
-    """Points of the unit circle, turned and scaled to a picture of `size`."""
+    """Points of the unit circle, rotated and scaled to a picture of `size`."""
     cos, sin = math.cos(angle), math.sin(angle)
     half = size / 2
     return [(half + half * (x * cos - y * sin), half + half * (x * sin + y * cos)) for x, y in points]
@@ -102,7 +102,7 @@ def draw_background(pattern: str, light: bool, width: int, height: int, generato
 
 
 class SceneRenderer:
-    """Frames of one event, or of a pause where `event` is None."""
+    """Frames of one event, or of a pause if `event` is None."""
 
     def __init__(self, event: Event | None, look: Look, pattern: str, width: int, height: int):
         self.event, self.look = event, look
@@ -129,7 +129,7 @@ class SceneRenderer:
         return picture
 
     def cover(self, seconds: float) -> Image.Image:
-        """Where what is: 1 for objects, 2 for a number, 0 for neither."""
+        """A mask: 1 for objects, 2 for a number, 0 for neither."""
         picture = Image.new("L", (self.width, self.height))
         if self.event is not None:
             self.draw(picture, seconds, 1, 2)
@@ -168,7 +168,7 @@ class SceneRenderer:
     def draw_number(self, picture: Image.Image, tone) -> None:
         mask = number_mask(self.event.number, self.number_size)
         margin = 0.04
-        # The corner across from the objects, so that they do not cover each other.
+        # The corner opposite to the objects, so that they do not cover each other.
         corner = {"left": (1, 3), "right": (0, 2), "top": (2, 3), "bottom": (0, 1)}.get(self.event.place, (0, 1, 2, 3))
         corner = corner[self.corner % len(corner)]
         left = margin * self.width if corner % 2 == 0 else self.width * (1 - margin) - mask.width
@@ -210,13 +210,13 @@ class StoryRenderer:
         return self.scenes[key]
 
     def cover(self, index: int) -> Image.Image:
-        """Where objects (1) and a number (2) are in the frame of that index; a fade counts as over."""
+        """Mask of objects (1) and a number (2) in the frame with that index; a fade counts as finished."""
         seconds = index / self.story.frame_rate
         time = seconds / self.story.seconds
         return self.scene(self.story.at(time), time).cover(seconds)
 
     def frame(self, index: int) -> Image.Image:
-        """The frame of that index, as displayed."""
+        """The frame with that index, as displayed."""
         story = self.story
         seconds = index / story.frame_rate
         time = seconds / story.seconds

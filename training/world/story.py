@@ -1,4 +1,4 @@
-"""What happens in a video of the world: scenes in time, each with one kind of object on a background.
+"""The content of a video of the world: scenes in time, each with one kind of object on a background.
 
 A story is drawn from a seed alone. Times are shares of the video's length, 0 to 1.
 """
@@ -17,8 +17,8 @@ NUMBERS = tuple(str(digit) for digit in range(10))
 MOTIONS = ("still", "sway", "bob", "turn", "pulse")
 TRANSITIONS = ("cut", "fade")
 
-# Colour and shape that no video of training shows, nor any question about one names: each colour once, each shape once.
-# The language model, which learns without a video, reads of them as of all others.
+# Pairs of colour and shape that are in no training video, nor in questions about one: each colour once, each shape
+# once. The language model, which is trained without videos, reads about them as about all others.
 HELD_OUT = frozenset(zip(COLOURS, SHAPES[3:] + SHAPES[:3], strict=True))
 
 # An event takes at least this share of the video, so that some sampled frames show it.
@@ -26,7 +26,7 @@ SHORTEST_EVENT = 1 / 18
 SIZES = ((320, 180), (180, 320), (320, 240), (240, 320), (240, 240), (426, 240), (640, 360))
 FRAME_RATES = (5.0, 8.0, 10.0, 12.5, 15.0, 24.0, 30000 / 1001)
 SHORTEST_SECONDS, LONGEST_SECONDS = 20, 1800
-# Long videos have few frames a second, as recordings of cameras and slides do; it keeps their files small.
+# Long videos have few frames per second, like recordings of cameras and slides, which keeps their files small.
 MOST_FRAMES = 600
 
 
@@ -50,7 +50,7 @@ class Event:
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """How an event is drawn, which no question asks about. `seed` is for what is drawn at random."""
+    """How an event is drawn; no question asks about this. `seed` is for random details."""
 
     motion: str
     size: float
@@ -73,7 +73,7 @@ class Story:
         return max(1, round(self.seconds * self.frame_rate))
 
     def at(self, time: float) -> int | None:
-        """The event that a time shows, or None in a pause."""
+        """The event at a time, or None in a pause."""
         return next((i for i, event in enumerate(self.events) if event.start <= time < event.end), None)
 
 
@@ -91,7 +91,7 @@ def timeline(generator: numpy.random.Generator, count: int) -> list[tuple[float,
             end = time + SHORTEST_EVENT + float(next(shares))
             spans.append((time, end))
             time = end
-    # What rounding leaves must not make a pause at the end.
+    # A remainder from rounding must not become a pause at the end.
     if not pauses[count]:
         spans[-1] = (spans[-1][0], 1.0 + 1e-9)
     return spans
@@ -100,7 +100,7 @@ def timeline(generator: numpy.random.Generator, count: int) -> list[tuple[float,
 def draw_pairs(
     generator: numpy.random.Generator, count: int, held_out: bool, left_out=HELD_OUT
 ) -> list[tuple[str, str]]:
-    """Different pairs of colour and shape but for those `left_out`; with `held_out`, some are HELD_OUT."""
+    """Different pairs of colour and shape, without those `left_out`; with `held_out`, some are HELD_OUT."""
     seen = [(c, s) for c in COLOURS for s in SHAPES if (c, s) not in left_out]
     pairs = [seen[i] for i in generator.permutation(len(seen))[:count]]
     if held_out:

@@ -17,7 +17,7 @@ from .questions import questions_of
 from .render import StoryRenderer
 from .story import Story, draw_story
 
-# Codec, file name's ending, and options; `crf` is drawn between two bounds.
+# Codec, file extension, and options; `crf` is drawn between two bounds.
 CODECS = (
     ("libx264", "mp4", {"preset": "slow", "bf": "3"}, (33, 39)),
     ("libx264", "mkv", {"preset": "medium", "bf": "0", "g": "60"}, (33, 38)),
@@ -29,7 +29,7 @@ WEIGHTS = (0.5, 0.2, 0.12, 0.12, 0.06)
 
 
 def write_video(story: Story, folder: pathlib.Path, name: str, codec: int | None = None) -> pathlib.Path:
-    """Encodes every frame of a story, with a quality at random, and a codec at random unless it is given."""
+    """Encodes every frame of a story with a random quality, and a random codec unless one is given."""
     generator = numpy.random.default_rng([story.seed, 11])
     drawn = generator.choice(len(CODECS), p=WEIGHTS)
     codec, ending, options, quality = CODECS[drawn if codec is None else codec]
