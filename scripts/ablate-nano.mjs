@@ -12,7 +12,7 @@ const datasets = positionals.length > 0 ? positionals : [file('test/fixtures/wor
 const preset = (await import(file('models/nano/preset.json'), { with: { type: 'json' } })).default;
 const { segmentFrames: K, tokensPerSegment: M, globalLayers: E } = preset;
 
-const parts = [
+const kept = [
   [`both (K = ${K}, M = ${M}, E = ${E})`],
   ['local only', '--tokens', 'local'],
   ['global only', '--tokens', 'global'],
@@ -24,7 +24,7 @@ const others = [
   ...[1, 2, 3].map((e) => [`E = ${e}`, '--global-layers', e]),
   ...[2, 4, 10, 20].map((k) => [`K = ${k}`, '--segment-frames', k]),
 ];
-const cases = values.all ? [...parts, ...others] : parts;
+const cases = values.all ? [...kept, ...others] : kept;
 const limit = values.all ? [] : ['--limit', 20];
 
 function evaluate(dataset, flags) {

@@ -14,7 +14,7 @@ struct BipartiteSoftMatchingArgs {
 
   ConstValues metric;       // [batch, tokens, dims]
   Shape shape;              // of `metric`, all axes at least 1
-  size_t protected_tokens;  // at most the tokens: so many leading ones take no part
+  size_t protected_tokens;  // at most the tokens: this many leading tokens are not merged
   size_t r;                 // tokens to merge away, at most half of the others
   // Token numbers. A are the even tokens, B the odd ones, without the protected.
   int32_t* out_unmerged;     // [batch, |A| - r], of A, most similar to B first

@@ -12,16 +12,16 @@ type Flags = { json?: boolean };
 /** `longvlm cache ls`, `longvlm cache clear` */
 export function cacheCommand(): Command {
   const command = new Command('cache').description(
-    'what is kept of encoded videos and quantised weights ($LONGVLM_CACHE, $LONGVLM_CACHE_LIMIT in bytes)',
+    'the cache of encoded videos and converted weights ($LONGVLM_CACHE, $LONGVLM_CACHE_LIMIT in bytes)',
   );
   command
     .command('ls')
-    .description('list it, last used first')
+    .description('list the cache, most recently used first')
     .option('--json', 'print one JSON object')
     .action((flags: Flags) => run(() => list(flags)));
   command
     .command('clear')
-    .description('remove it all')
+    .description('empty the cache')
     .option('--json', 'print one JSON object')
     .action((flags: Flags) => run(() => clear(flags)));
   return command;

@@ -36,12 +36,12 @@ export function evalCommand(): Command {
     .argument('<dataset>', 'JSON Lines: {"video", "question", "answer"} and, if wanted, "kind" and "question2"')
     .option(
       '-o, --output <file>',
-      'predictions to write (.json); an evaluation that is cut short goes on from beside it',
+      'predictions to write (.json); until the end, answers are in FILE.unfinished.jsonl, to resume from',
     )
-    .option('--features <dir>', 'keep the features of videos here, for another evaluation')
+    .option('--features <dir>', 'cache the features of videos in this folder, for later evaluations')
     .option('--limit <n>', 'only the first n videos (default: all)', integer(1))
-    .option('--min-score <x>', 'end with code 1 when the overall score is below', decimal(0, 1))
-    .option('--min-kind-score <x>', 'end with code 1 when the score of any kind is below', decimal(0, 1))
+    .option('--min-score <x>', 'exit with code 1 if the overall score is below x', decimal(0, 1))
+    .option('--min-kind-score <x>', 'exit with code 1 if the score of any kind is below x', decimal(0, 1))
     .option('--json', 'print one JSON object instead of the table');
   return addAnswerOptions(addLanguageOptions(addVisionOptions(command)), { temperature: 0 }).action(
     (dataset: string, flags: Flags) => run((signal) => evaluateDataset(dataset, flags, signal)),

@@ -17,7 +17,7 @@ type Flags = ModelFlags & { json?: boolean };
 /** `longvlm info [VIDEO]` */
 export function infoCommand(): Command {
   const command = new Command('info')
-    .description('show what is installed here, what the models are and where they run; with a video, what is in it')
+    .description('show the installed versions, the models and where they run; with a video, its properties')
     .argument('[video]', 'a video, an animation or a still image');
   return addLanguageOptions(addTowerOptions(command))
     .option('--json', 'print one JSON object')

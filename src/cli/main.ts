@@ -25,7 +25,7 @@ Examples:
   longvlm eval questions.jsonl -o predictions.json
 
 Without --model, --vision, --projector and --llm the embedded model, nano, answers.
-LONGVLM_MODEL, LONGVLM_VISION, LONGVLM_PROJECTOR and LONGVLM_LLM stand in for the flags.`,
+LONGVLM_MODEL, LONGVLM_VISION, LONGVLM_PROJECTOR and LONGVLM_LLM are the defaults of these flags.`,
   );
 for (const command of [
   askCommand(),

@@ -35,7 +35,7 @@ afterAll(() => Promise.all(Object.values(models).map((model) => model.dispose())
 
 const llamaOf = (model: LanguageModel) => (model as unknown as { model: LlamaModel }).model;
 
-/** The prompt as text, the video as [VIDEO]; SentencePiece puts spaces before parts, which do not count here. */
+/** The prompt as text, the video as [VIDEO]; SentencePiece puts spaces before pieces, which do not count here. */
 function shown(name: string, system: string, question = 'What is it?') {
   const model = models[name]!;
   const text = (tokens: readonly number[]) => llamaOf(model).detokenize(tokens as never, true);

@@ -38,8 +38,8 @@ describe('longvlm ask', () => {
       stopReason: 'maxTokens',
       video: { frames: 20, segments: 4, tokens: 29, duration: expect.closeTo(20.16, 1) },
     });
-    for (const part of ['load', 'encode', 'firstToken', 'answer', 'total'])
-      expect(report.timings[part]).toBeGreaterThanOrEqual(0);
+    for (const stage of ['load', 'encode', 'firstToken', 'answer', 'total'])
+      expect(report.timings[stage]).toBeGreaterThanOrEqual(0);
     expect(report.timings.total).toBeGreaterThanOrEqual(report.timings.encode);
   });
 
@@ -174,7 +174,7 @@ describe('longvlm info', () => {
     });
   });
 
-  test('is no failure where a part is missing, and says so', async () => {
+  test('reports a missing program without failing', async () => {
     const { code, stdout } = await start(['info', '--ffmpeg', inFolder('no-ffmpeg')]).result;
     expect(code).toBe(0);
     expect(stdout).toMatch(/ffmpeg +.*no-ffmpeg/);

@@ -64,12 +64,12 @@ afterAll(() => {
   }
 });
 
-/** A LLaVA as transformers writes it, in four files: the tower's are two, the projector's one; the language model's is not even whole. */
+/** A LLaVA as transformers writes it, in four shards: two hold the tower, one the projector; the language model's is damaged. */
 async function shards(): Promise<Record<string, Buffer>> {
   const tower = Object.entries(await loadTensors(join(pico.clip, 'model.safetensors')));
   const projector = Object.entries(await loadTensors(pico.projector));
   const half = tower.length >> 1;
-  const parts = [
+  const shards = [
     [['language_model.embed_tokens.weight', { type: 'F32', shape: [1], data: new Float32Array(1) }] as const],
     tower.slice(0, half).map(([name, tensor]) => [`vision_tower.vision_model.${name}`, tensor] as const),
     tower.slice(half).map(([name, tensor]) => [`vision_tower.vision_model.${name}`, tensor] as const),
@@ -77,7 +77,7 @@ async function shards(): Promise<Record<string, Buffer>> {
   ];
   const files: Record<string, Buffer> = {};
   const map: Record<string, string> = {};
-  for (const [index, tensors] of parts.entries()) {
+  for (const [index, tensors] of shards.entries()) {
     const name = `model-0000${index + 1}-of-00004.safetensors`;
     const path = join(folder, name);
     await writeSafetensors(path, Object.fromEntries(tensors));
@@ -121,11 +121,11 @@ describe('hf: references', () => {
     ['hf:some/split', 'llm', 'big-Q4_0-00001-of-00002.gguf'],
     ['hf:some/projector/mm_projector.safetensors', 'projector', 'mm_projector.safetensors'],
     ['hf:some/llava', 'projector', 'mm_projector.bin'],
-  ] as const)('%s as %s is %s', async (text, part, file) => {
-    expect((await fetchModel(text, part)).split('/').at(-1)).toBe(file);
+  ] as const)('%s as %s is %s', async (text, role, file) => {
+    expect((await fetchModel(text, role)).split('/').at(-1)).toBe(file);
   });
 
-  test('a model in parts is there whole', async () => {
+  test('all shards of a model are downloaded', async () => {
     const first = await fetchModel('hf:some/split:Q4_0', 'llm');
     expect((await readFile(first.replace('00001-of', '00002-of'))).length).toBeGreaterThan(0);
   });
@@ -139,8 +139,8 @@ describe('hf: references', () => {
     ['hf:some/unusual', 'llm', /It has model\.IQ2_XS\.gguf, model\.IQ3_M\.gguf\. Name a file/],
     ['hf:some/single', 'projector', /some\/single holds no mmproj file as GGUF\. Name a file/],
     ['hf:some/clip', 'llm', /holds no language model as GGUF/],
-  ] as const)('%s as %s is refused', async (text, part, message) => {
-    await expect(fetchModel(text, part)).rejects.toMatchObject({
+  ] as const)('%s as %s is refused', async (text, role, message) => {
+    await expect(fetchModel(text, role)).rejects.toMatchObject({
       code: 'ERR_LONGVLM_HUB',
       message: expect.stringMatching(message),
     });
@@ -189,14 +189,14 @@ describe('LongVLM.load()', () => {
     });
   });
 
-  test('each part from where it lies', async () => {
+  test('each model from another place', async () => {
     const vlm = await loaded({ vision: 'hf:some/clip', projector: pico.projector, llm: 'hf:some/quants:Q4_K_M' });
     expect(vlm.preset).toBeUndefined();
     expect(vlm.models).toMatchObject({ vision: { layers: 6 }, projector: { kind: 'linear' } });
     expect(vlm.models.vision.path.startsWith(process.env.HF_HOME!)).toBe(true);
   });
 
-  test('of a model in many files only those that hold the part', async () => {
+  test('only the shards that hold the tower, or the projector', async () => {
     const asked = () =>
       [...new Set(hub.requests.filter(({ method }) => method === 'GET').map(({ url }) => url.split(/[/?]/).at(-1)!))]
         .filter((name) => /-of-/.test(name))
@@ -214,7 +214,7 @@ describe('LongVLM.load()', () => {
     await loaded({ vision: 'hf:some/shards', projector: 'hf:some/shards', llm, offline: true });
   });
 
-  test('a preset with a part of its own', async () => {
+  test('a preset with a vision tower and a projector of its own', async () => {
     const vlm = await loaded({ model: 'bakllava-1', projector: pico.projector, vision: pico.clip });
     expect(vlm.models).toMatchObject({ projector: { kind: 'linear' }, vision: { layers: 6 } });
   });

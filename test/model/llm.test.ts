@@ -420,7 +420,7 @@ describe('prompts', () => {
     }
   });
 
-  test('a stop text ends the answer and is no part of it', async () => {
+  test('a stop text ends the answer, which does not include it', async () => {
     const whole = await withChat((chat) => chat.ask(question, greedy));
     const stop = whole.slice(8, 11);
     await withChat(async (chat) => {

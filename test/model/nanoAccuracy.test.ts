@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => vlm.dispose());
 
 /** The first videos of a data set with all their questions. */
-async function part(name: string, videos: number) {
+async function firstVideos(name: string, videos: number) {
   const dataset = await readDataset(world(name));
   const first = [...new Set(dataset.entries.map(({ video }) => video))].slice(0, videos);
   return { ...dataset, entries: dataset.entries.filter(({ video }) => first.includes(video)) };
@@ -23,14 +23,14 @@ async function part(name: string, videos: number) {
 
 describe('nano', () => {
   test('answers about videos that training never saw', async () => {
-    const dataset = await part('questions.jsonl', quickVideos);
+    const dataset = await firstVideos('questions.jsonl', quickVideos);
     expect(dataset.entries.length).toBeGreaterThanOrEqual(60);
     const { overall } = await evaluate(vlm, dataset);
     expect(overall.score).toBeGreaterThanOrEqual(0.92);
   });
 
   test('needs the local tokens for what comes first, last, before and after', async () => {
-    const dataset = await part('questions.jsonl', 30);
+    const dataset = await firstVideos('questions.jsonl', 30);
     const ordered = ['first', 'last', 'before', 'after'];
     const entries = dataset.entries.filter(({ kind }) => ordered.includes(kind)).slice(0, 40);
     const { overall } = await evaluate(vlm, { ...dataset, entries }, { part: 'global' });
@@ -40,7 +40,7 @@ describe('nano', () => {
   test('answers as well with a tower in eight bits, from nearly the same features', async () => {
     const rounded = await LongVLM.load({ device: 'cpu', threads: 1, visionPrecision: 'int8' });
     try {
-      const dataset = await part('questions.jsonl', quickVideos);
+      const dataset = await firstVideos('questions.jsonl', quickVideos);
       const [whole, eightBits] = [await evaluate(vlm, dataset), await evaluate(rounded, dataset)];
       expect(eightBits.overall.score).toBeGreaterThanOrEqual(whole.overall.score - 0.02);
       const similar = [];

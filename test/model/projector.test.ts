@@ -66,8 +66,8 @@ describe('Projector against the reference', () => {
 
   test("under the names of Hugging Face's LLaVA", async () => {
     const tensors = await loadTensors(pico.projector);
-    const [weight, bias] = ['weight', 'bias'].map((part) => {
-      return Object.entries(tensors).find(([name]) => name.endsWith(`mm_projector.${part}`))![1];
+    const [weight, bias] = ['weight', 'bias'].map((kind) => {
+      return Object.entries(tensors).find(([name]) => name.endsWith(`mm_projector.${kind}`))![1];
     });
     const path = await written({
       'model.multi_modal_projector.linear_1.weight': weight!,
@@ -192,9 +192,9 @@ describe('Projector', () => {
     const vlm = await LongVLM.load({ ...picoOptions, lazy: true });
     try {
       expect(workerThreads()).toBe(before);
-      const { projector: part } = vlm.models;
-      expect(part).toMatchObject({ kind: 'linear', inChannels: 64, outChannels: 64 });
-      expect(part).not.toHaveProperty('device');
+      const { projector } = vlm.models;
+      expect(projector).toMatchObject({ kind: 'linear', inChannels: 64, outChannels: 64 });
+      expect(projector).not.toHaveProperty('device');
     } finally {
       await vlm.dispose();
     }

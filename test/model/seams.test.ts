@@ -142,7 +142,7 @@ async function wantedPatches(): Promise<Float32Array> {
   return Float32Array.from(patches);
 }
 
-describe('a LongVLM of foreign parts', () => {
+describe('a LongVLM of registered models', () => {
   test('encodes without a class token: E is 0, and every token is local', async () => {
     const features = await vlm.encode(pico.video);
     expect(features.global.dims).toEqual([0, channels]);
