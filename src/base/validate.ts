@@ -1,4 +1,5 @@
 // Checks of arguments, in one sentence shape: "Expected X for name but received value of type t".
+import { setMaxListeners } from 'node:events';
 import { LongVLMError } from './errors.js';
 import { elementCount, type Float32Tensor, type Tensor } from './tensor.js';
 
@@ -71,6 +72,8 @@ export function checkObject<T>(name: string, value: T): T {
 export function checkSignal(value: unknown): AbortSignal | undefined {
   if (value === undefined) return undefined;
   if (!(value instanceof AbortSignal)) wrongType('signal', 'AbortSignal', value);
+  // One signal may end any number of calls: more than ten listeners are no leak, and Node would warn of one.
+  setMaxListeners(0, value);
   return value;
 }
 

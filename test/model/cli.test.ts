@@ -1,4 +1,7 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { createReadStream, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setImmediate } from 'node:timers/promises';
@@ -121,6 +124,57 @@ describe('longvlm encode', () => {
     expect({ code, stdout }).toEqual({ code: 0, stdout: '' });
     expect(stderr).toBe(`20 frames of 20.2 s in 4 segments, 29 tokens -> ${file}\n`);
     expect((await VideoFeatures.load(file)).local.dims).toEqual([4, 6, 64]);
+  });
+
+  test('takes the models that ask takes, of which the tower is enough', async () => {
+    const file = inFolder('mmproj.safetensors');
+    const models = ['--projector', pico.mmproj, '--llm', 'not-there.gguf', '--gpu', 'off'];
+    const { code, stderr } = await longvlm('encode', pico.video, '-o', file, ...models, ...sampling, '--no-cache');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining('29 tokens') });
+    expect((await VideoFeatures.load(file)).local.dims).toEqual([4, 6, 64]);
+  });
+
+  test('takes a part of a video at a rate, from a URL, without global tokens', async () => {
+    const server = createServer((_, response) => createReadStream(pico.video).pipe(response));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    try {
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/talk.mp4?key=secret`;
+      const file = inFolder('part.safetensors');
+      const range = ['--start', '0:05', '--end', '15', '--fps', '2', '--segment-frames', '5', '--global-layers', '0'];
+      const own = ['--vision', pico.clip, '--merge-tokens', '6', '--threads', '1', '--no-cache'];
+      const { code, stdout, stderr } = await longvlm('encode', url, '-o', file, ...range, ...own, '--json');
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      const video = { frames: 20, fps: 2, start: 5, end: 15, segments: 4, tokens: 24 };
+      expect(JSON.parse(stdout).video).toMatchObject(video);
+      const { source, timestamps } = await VideoFeatures.load(file);
+      expect(source.name).toBe('talk.mp4');
+      expect(timestamps.every((time) => time >= 5 && time < 15)).toBe(true);
+    } finally {
+      server.close();
+    }
+  });
+
+  test.each([
+    [['--fps', '1', '--frames', '20'], /'--frames <n>' cannot be used with option '--fps <n>'/],
+    [['--start', 'later'], /'later' is invalid.*Give seconds/],
+    [['--start', '9', '--end', '3'], /number above start \(9\) for end but received 3/],
+    [['--start', '1:00'], /video lasts 20\.16 s/],
+  ])('refuses %j', async (flags, message) => {
+    const args = [
+      'encode',
+      pico.video,
+      '-o',
+      inFolder('none.safetensors'),
+      '--vision',
+      pico.clip,
+      '--no-cache',
+      ...flags,
+    ];
+    const { code, stderr } = await longvlm(...args);
+    expect(stderr).toMatch(message);
+    expect(code).toBe(2);
+    expect(existsSync(inFolder('none.safetensors'))).toBe(false);
   });
 
   test('finds out that it cannot write before it encodes', async () => {

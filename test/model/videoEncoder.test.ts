@@ -169,14 +169,18 @@ describe('the same request many times at once', () => {
         return settled.reduce(...args);
       },
     };
+    const { signal } = new AbortController();
+    const warnings: Error[] = [];
+    process.on('warning', (warning) => warnings.push(warning));
     const call = (sampling: SamplingRequest) =>
-      encoder.encode(pico.video, { cache, sampling: { ...sampling, reduction } });
+      encoder.encode(pico.video, { cache, sampling: { ...sampling, reduction }, signal });
     const all = await Promise.all(Array.from({ length: 20 }, () => call({})));
     for (const each of all) expect(each.local.data).toEqual(features.local.data);
     expect(segments).toBe(4);
     // Another sampling is another request.
     await call({ globalLayers: 1 });
     expect(segments).toBe(8);
+    expect(warnings).toEqual([]);
   });
 
   test('5 in each of four processes: one encoding', async () => {
