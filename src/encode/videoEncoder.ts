@@ -225,7 +225,8 @@ export class VideoEncoder {
     } finally {
       // Equal requests share an encoding, which continues when the request that started it is aborted.
       const disposed = encoding.then(() => video.dispose());
-      if (!signal?.aborted) await disposed;
+      if (signal?.aborted) disposed.catch(() => {});
+      else await disposed;
     }
   }
 
@@ -323,6 +324,7 @@ export class VideoEncoder {
     const turned = info.rotation % 180 !== 0;
     const isRange = start !== undefined || end !== undefined;
     const used = { start: chosen.startSeconds, end: chosen.endSeconds };
+    const seconds = used.end - used.start;
     return new VideoFeatures({
       local: float32Tensor(local, [segments, tokensPerSegment, channels]),
       global,
@@ -332,7 +334,8 @@ export class VideoEncoder {
         frames,
         ...settled,
         ...(isRange && used),
-        ...(fps !== undefined && { fps: frames / (chosen.endSeconds - chosen.startSeconds) }),
+        // A picture lasts no time.
+        ...(fps !== undefined && { fps: seconds > 0 ? frames / seconds : fps }),
       },
       tower: this.identity,
       projector: projector?.identity,

@@ -16,7 +16,7 @@ import {
   type Reducer,
   type SamplingRequest,
   VideoEncoder,
-  type VideoFeatures,
+  VideoFeatures,
 } from '../../dist/index.js';
 import { findFfmpeg } from '../../dist/video/ffmpeg.js';
 import { pico, picoOptions, relativeError } from '../fixtures/index.js';
@@ -89,6 +89,16 @@ describe('sampling by request', () => {
     expect(sampling.fps).toBeCloseTo(15 / 20.16, 2);
     expect(timestamps).toHaveLength(15);
     expect(encoder.tokenCountOf('both', { fps: 0.7 })).toBe(5 + 6);
+  });
+
+  test('a rate of a still picture is one segment, and its features can be saved', async () => {
+    const { path: ffmpeg } = await findFfmpeg();
+    const picture = join(folder, 'still.png');
+    execFileSync(ffmpeg, ['-loglevel', 'error', '-i', pico.video, '-frames:v', '1', picture]);
+    const still = await encoder.encode(picture, { sampling: { fps: 2 } });
+    expect(still.sampling).toMatchObject({ frames: 5, fps: 2 });
+    await still.save(join(folder, 'still.safetensors'));
+    expect(await VideoFeatures.load(join(folder, 'still.safetensors'))).toEqual(still);
   });
 
   test('a part of the video gives its frames alone', async () => {
