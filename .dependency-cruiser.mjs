@@ -17,7 +17,7 @@ const mayImport = {
   cache: ['base', 'files'],
   compute: ['base', 'binding.ts', 'files'],
   video: ['base'],
-  tower: ['base', 'binding.ts', 'files', 'cache', 'compute'],
+  tower: ['base', 'files', 'cache', 'compute'],
   projector: ['base', 'files', 'cache', 'compute'],
   reduce: ['base', 'kernels'],
   encode: ['base', 'kernels', 'files', 'cache', 'compute', 'video', 'tower', 'projector', 'reduce'],

@@ -1,10 +1,13 @@
 export { LongVLMError, type LongVLMErrorCode } from './base/errors.js';
 export type { OnProgress, Progress } from './base/progress.js';
+export type { Resize } from './base/resize.js';
 export type { Float32Tensor, Tensor, TensorType } from './base/tensor.js';
 export { version } from './base/version.js';
-export { GraphBuilder, microsoft, type OnnxModel } from './compute/graphBuilder.js';
+export type { EightBits } from './cache/eightBitMatrices.js';
+export type { CachedFile } from './cache/folderCache.js';
+export { type Attribute, type Dimension, GraphBuilder, microsoft, type OnnxModel } from './compute/graphBuilder.js';
 export { type CachedVideo, FeaturesCache, type FeaturesRequest } from './encode/featuresCache.js';
-export type { Resize, Sampling, SamplingRequest, SettledSampling } from './encode/sampling.js';
+export type { Sampling, SamplingRequest, SettledSampling } from './encode/sampling.js';
 export { type EncodeOptions, VideoEncoder, type VideoEncoderOptions } from './encode/videoEncoder.js';
 export { VideoFeatures, type VideoFeaturesInit, type VideoPart, type VideoSource } from './encode/videoFeatures.js';
 export {
@@ -23,9 +26,13 @@ export {
 } from './eval/evaluate.js';
 export { type Prediction, savePredictions } from './eval/predictions.js';
 export { scoreAnswer } from './eval/score.js';
+export type { GgufFile, GgufValue } from './files/gguf.js';
 export { type AnyWeightFile, openWeights } from './files/openWeights.js';
+export type { PytorchFile } from './files/pytorch.js';
 export { requireTensor } from './files/requireTensor.js';
-export type { TensorLocation, WeightFile } from './files/tensorFile.js';
+export type { SafetensorsFile } from './files/safetensors.js';
+export type { ShardedFile } from './files/sharded.js';
+export type { ElementType, TensorLocation, WeightFile } from './files/tensorFile.js';
 export * from './kernels/index.js';
 export type { Answer, AskOptions, StopReason } from './llm/answer.js';
 export { VideoChat, type VideoChatOptions } from './llm/chat.js';
@@ -44,7 +51,7 @@ export {
 export { describeModels, type ModelsDescription, type PresetDescription } from './load/describeModels.js';
 export { loadVideoEncoder } from './load/loadModels.js';
 export type { Gpu, LoadVideoEncoderOptions, LongVLMOptions, ModelNames } from './load/options.js';
-export { type ChatOptions, LongVLM, type ProjectOptions } from './longvlm.js';
+export { type ChatOptions, LongVLM, type ProjectOptions, type PromptOptions } from './longvlm.js';
 export { catalogue, type KnownModel } from './models/catalogue.js';
 export type { HubProgress } from './models/hub/hub.js';
 export type { ModelUse } from './models/preset.js';
@@ -62,7 +69,7 @@ export {
 } from './reduce/reducer.js';
 export { type Reduction, reductionNames, registerReducer } from './reduce/reducers.js';
 export { registerTower } from './tower/families.js';
-export { frameGeometry } from './tower/pixels.js';
+export { frameGeometry, type TowerGeometry } from './tower/pixels.js';
 export type { VisionPrecision } from './tower/precision.js';
 export type {
   OpenTowerOptions,
@@ -79,6 +86,7 @@ export { sampleFrameIndices } from './video/frameIndices.js';
 export { type FrameSegment, type ReadSegmentsOptions, readSegments } from './video/frames.js';
 export type { FrameGeometry } from './video/geometry.js';
 export { type OpenVideoOptions, openVideo, type Video } from './video/openVideo.js';
+export type { ReadPlan } from './video/plan.js';
 export { type ProbeOptions, probeVideo, type VideoInfo } from './video/probe.js';
 export { type FrameSelection, type SelectFramesOptions, selectFrames } from './video/selection.js';
 export type { PictureInput, VideoInput } from './video/videoInput.js';

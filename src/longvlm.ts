@@ -24,7 +24,7 @@ export type ProjectOptions = {
 export type ChatOptions = EncodeOptions & ProjectOptions & Omit<VideoChatOptions, 'signal'>;
 
 /** The options that determine the length of a prompt. */
-type PromptOptions = Pick<ChatOptions, 'part' | 'sampling' | 'template' | 'system' | 'contextSize'>;
+export type PromptOptions = Pick<ChatOptions, 'part' | 'sampling' | 'template' | 'system' | 'contextSize'>;
 
 /**
  * A {@link VideoEncoder}, a projector and a language model that together answer questions about long videos.

@@ -1,6 +1,7 @@
 // Flags that commands share, and their conversion to options of the library.
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { defaultSampling, type Resize, resizes } from '../encode/sampling.js';
+import { type Resize, resizes } from '../base/resize.js';
+import { defaultSampling } from '../encode/sampling.js';
 import { VideoFeatures, type VideoPart } from '../encode/videoFeatures.js';
 import { type PromptTemplateName, promptTemplateNames } from '../llm/templates.js';
 import { defaultOptions, type Gpu, gpus, type LongVLMOptions } from '../load/options.js';
@@ -104,7 +105,7 @@ export function addTowerOptions(command: Command): Command {
     .addOption(
       option(
         '--vision <dir>',
-        "CLIP's vision tower: a Hugging Face folder, the weights in one, or an mmproj .gguf (default: the tower in --projector, if that is an mmproj; without any models, the embedded model nano)",
+        'the vision tower: a Hugging Face folder, the weights in one, or an mmproj .gguf (default: the tower in --projector, if that is an mmproj; without any models, the embedded model nano)',
         'LONGVLM_VISION',
       ),
     )
@@ -137,9 +138,9 @@ function addSamplingOptions(command: Command): Command {
       ),
     )
     .addOption(
-      option('--start <time>', 'start of the part to sample: seconds, or 1:02:03 (default: 0)').argParser(seconds),
+      option('--start <time>', 'start of the range to sample: seconds, or 1:02:03 (default: 0)').argParser(seconds),
     )
-    .addOption(option('--end <time>', 'end of that part (default: the end of the video)').argParser(seconds))
+    .addOption(option('--end <time>', 'end of that range (default: the end of the video)').argParser(seconds))
     .addOption(
       option('--segment-frames <n>', withDefault('frames in one segment', defaultSampling.segmentFrames)).argParser(
         integer(1),

@@ -4,7 +4,7 @@ import { LongVLMError } from '../base/errors.js';
 import { fileError } from '../base/fileError.js';
 import { hashOf } from '../base/hash.js';
 import type { OnProgress } from '../base/progress.js';
-import { wrongType } from '../base/validate.js';
+import { checkNumber, checkString, wrongType } from '../base/validate.js';
 import { version } from '../base/version.js';
 import { makeCacheFolder } from '../cache/cacheFolder.js';
 import { type CachedFile, FolderCache } from '../cache/folderCache.js';
@@ -41,6 +41,8 @@ export class FeaturesCache {
    * @throws LongVLMError `ERR_LONGVLM_FILE` when the folder does not exist and cannot be created
    */
   static async open(folder: string, maxBytes = Number.POSITIVE_INFINITY): Promise<FeaturesCache> {
+    checkString('folder', folder);
+    checkNumber('maxBytes', maxBytes, 0);
     await mkdir(folder, { recursive: true }).catch((error: unknown) => {
       throw fileError(folder, error);
     });

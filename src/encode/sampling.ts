@@ -1,18 +1,14 @@
 // How a video is sampled: the request, the values resolved for a tower, and the values that were actually used.
-import { checkInteger, checkNumber, checkObject, checkOneOf, wrongValue } from '../base/validate.js';
+import { type Resize, resizes } from '../base/resize.js';
+import { checkInteger, checkObject, checkOneOf, wrongValue } from '../base/validate.js';
 import type { Reducer, SegmentShape } from '../reduce/reducer.js';
 import { checkReduction, makeReducer, type Reduction } from '../reduce/reducers.js';
 import type { VisionConfig } from '../tower/source.js';
-
-/** How frames are made square: `crop` as CLIP does, `squash` as LongVLM's reference loader does, `pad` as LLaVA-1.5 does. */
-export type Resize = 'crop' | 'squash' | 'pad';
-
-/** The names of {@link Resize}. */
-export const resizes = ['crop', 'squash', 'pad'] as const satisfies readonly Resize[];
+import { checkRange } from '../video/selection.js';
 
 /** How a video was sampled and reduced: the values that were actually used. */
 export type Sampling = {
-  /** Frames taken from the video, or from the part between `start` and `end` (T). */
+  /** Frames taken from the video, or from the range between `start` and `end` (T). */
   readonly frames: number;
   /** Frames in one segment (K). */
   readonly segmentFrames: number;
@@ -26,7 +22,7 @@ export type Sampling = {
   readonly reduction: Reduction;
   /** For `merge` only: groups of channels (attention heads). Tokens are compared by their mean over the groups. */
   readonly mergeHeads?: number;
-  /** The part of the video that frames were taken from, in seconds from its start; undefined for the whole video. */
+  /** The range of the video that frames were taken from, in seconds from its start; undefined for the whole video. */
   readonly start?: number;
   readonly end?: number;
   /** The actual number of frames per second, if the request gave `fps` and not `frames`. */
@@ -39,9 +35,9 @@ export type SamplingRequest = {
   frames?: number | undefined;
   /** Frames per second, instead of `frames`. The number of frames is rounded to whole segments, at least one. */
   fps?: number | undefined;
-  /** Start of the part to sample, in seconds from the video's start. Defaults to `0`. */
+  /** Start of the range to sample, in seconds from the video's start. Defaults to `0`. */
   start?: number | undefined;
-  /** End of the part to sample, in seconds from the video's start, above `start`. Defaults to the end of the video. */
+  /** End of the range to sample, in seconds from the video's start, above `start`. Defaults to the end of the video. */
   end?: number | undefined;
   /** Frames in one short-term segment (K). Defaults to `10`. */
   segmentFrames?: number | undefined;
@@ -105,13 +101,12 @@ export function checkSampling(request: SamplingRequest): void {
   for (const name of ['frames', 'segmentFrames', 'tokensPerSegment', 'mergeHeads'] as const)
     if (request[name] !== undefined) checkInteger(name, request[name], 1);
   if (globalLayers !== undefined) checkInteger('globalLayers', globalLayers, 0);
-  if (fps !== undefined && !(checkNumber('fps', fps, 0) > 0 && fps < Number.POSITIVE_INFINITY))
-    wrongValue('fps', 'number above 0', fps);
-  if (frames !== undefined && fps !== undefined)
-    throw new TypeError('Expected one of frames and fps but received both');
-  if (start !== undefined) checkNumber('start', start, 0);
-  if (end !== undefined && !(checkNumber('end', end, 0) > (start ?? 0)))
-    wrongValue('end', `number above start (${start ?? 0})`, end);
+  checkRange({
+    ...(frames !== undefined && { frames }),
+    ...(fps !== undefined && { fps }),
+    ...(start !== undefined && { start }),
+    ...(end !== undefined && { end }),
+  });
   if (resize !== undefined) checkOneOf('resize', resize, resizes);
   if (reduction !== undefined) checkReduction(reduction);
 }
@@ -171,6 +166,7 @@ export function settleSampling(
     globalLayers,
     resize: given.resize!,
     reduction: reducer.name,
+    // Recorded for whoever reads the features; cache keys take it from the reducer's id.
     ...(reducer.name === 'merge' && { mergeHeads }),
     ...(start !== undefined && { start }),
     ...(end !== undefined && { end }),

@@ -40,12 +40,14 @@ export async function encodeSegment(
   const segment: SegmentShape = { frames: count, patches: perFrame, grid: tower.config.grid, channels: given.channels };
   const reduced = await reducer.reduce(given.tokens, segment, options.signal);
   checkReduced(reducer, reduced, segment);
-  if (given.tokens === tokens) tower.reuse(patches);
+  // A reducer may give views of what it was lent.
+  const isShared = [reduced.tokens, reduced.sizes].some(({ data }) => data.buffer === patches.data.buffer);
+  if (given.tokens === tokens && !isShared) tower.reuse(patches);
   return { local: reduced.tokens, sizes: reduced.sizes, summaries };
 }
 
 async function projected(projector: Projector | undefined, tokens: Float32Tensor, signal: AbortSignal | undefined) {
-  const embeddings = await projector!.project(tokens, { move: true, ...(signal && { signal }) });
+  const embeddings = await projector!.project(tokens, { transfer: true, ...(signal && { signal }) });
   return { tokens: embeddings, channels: projector!.outChannels };
 }
 

@@ -357,6 +357,6 @@ async function pooled(
   projector: Projector | undefined,
   signal: AbortSignal | undefined,
 ): Promise<Float32Array> {
-  const global = (await poolClsTokens(summaries)) as Float32Tensor;
-  return (projector ? await projector.project(global, { move: true, ...(signal && { signal }) }) : global).data;
+  const global = (await poolClsTokens(summaries, { ...(signal && { signal }) })) as Float32Tensor;
+  return (projector ? await projector.project(global, { transfer: true, ...(signal && { signal }) }) : global).data;
 }

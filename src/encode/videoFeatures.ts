@@ -1,6 +1,7 @@
 import path from 'node:path';
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
+import { resizes } from '../base/resize.js';
 import { integer, nonEmptyString, number, parse } from '../base/schema.js';
 import { type Float32Tensor, float32Tensor, numberToHalf, type Tensor, toFloat32 } from '../base/tensor.js';
 import { checkFinite, checkOneOf, checkString, wrongValue } from '../base/validate.js';
@@ -13,8 +14,7 @@ import {
   writeSafetensors,
 } from '../files/safetensors.js';
 import type { WeightFile } from '../files/tensorFile.js';
-
-import { resizes, type Sampling } from './sampling.js';
+import type { Sampling } from './sampling.js';
 
 const formatName = 'longvlm.features';
 const formatVersion = '1';

@@ -1,6 +1,8 @@
 import { LongVLMError } from '../base/errors.js';
+import type { OnProgress } from '../base/progress.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import {
+  checkFunction,
   checkInteger,
   checkObject,
   checkOneOf,
@@ -21,7 +23,7 @@ import { copyLastLayers, encodeSegment } from './segment.js';
 
 /** Options of {@link VisionEncoder.create}. */
 export type VisionEncoderOptions = {
-  /** A Hugging Face CLIP folder (config.json, model.safetensors), the .safetensors file in one, or an mmproj .gguf file. */
+  /** The tower: a Hugging Face folder (config.json, model.safetensors), the .safetensors file in one, or an mmproj .gguf file. */
   readonly path: string;
   /**
    * How many of the last hidden states' class tokens are returned (E), from 0 to as many as the tower has. Defaults to `5`, or
@@ -36,6 +38,8 @@ export type VisionEncoderOptions = {
   readonly threads?: number;
   /** Starts the tower with the first call. Defaults to `false`. */
   readonly lazy?: boolean;
+  /** Called while weights are written out in another type. */
+  readonly onProgress?: OnProgress;
   readonly signal?: AbortSignal;
 };
 
@@ -106,9 +110,11 @@ export class VisionEncoder {
     const threads = options.threads === undefined ? undefined : checkInteger('threads', options.threads, 1);
     const lazy = options.lazy ?? false;
     if (typeof lazy !== 'boolean') wrongType('lazy', 'boolean', lazy);
+    const { onProgress } = options;
+    if (onProgress !== undefined) checkFunction('onProgress', onProgress);
     const signal = checkSignal(options.signal);
     signal?.throwIfAborted();
-    const tower = await Tower.open({ path, precision, device, threads, lazy, signal });
+    const tower = await Tower.open({ path, precision, device, threads, lazy, onProgress, signal });
     try {
       const { summaries } = tower.config;
       const layers = globalLayers ?? Math.min(defaultSampling.globalLayers, summaries);

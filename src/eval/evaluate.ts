@@ -196,7 +196,7 @@ async function checkQuestions(
 async function identityOf(
   vlm: LongVLM,
   entries: readonly DatasetEntry[],
-  { sampling: request, ...settings }: Pick<ChatOptions, 'sampling'>,
+  { sampling: request, cache: _, limits: __, ...settings }: Pick<ChatOptions, 'sampling' | 'cache' | 'limits'>,
 ): Promise<RunIdentity> {
   const { projector, llm } = vlm.models;
   const { template } = vlm;

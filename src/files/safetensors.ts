@@ -15,7 +15,7 @@ import {
   weightsError,
 } from './tensorFile.js';
 
-export { readFloatTensor, readTensor, type TensorLocation, type WeightFile } from './tensorFile.js';
+export { readFloatTensor, readTensor } from './tensorFile.js';
 
 /** A safetensors file's tensors, and the strings that were saved with them. */
 export type SafetensorsFile = WeightFile & {

@@ -18,6 +18,7 @@ export {
   DeviceMatching,
   type DeviceMergeOptions,
   Matching,
+  type MergeModeOptions,
   type MergeOptions,
   type UnmergeOptions,
 } from './matching.js';

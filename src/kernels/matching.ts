@@ -11,7 +11,7 @@ export type UnmergeOptions = {
   readonly signal?: AbortSignal;
 };
 
-type MergeModeOptions = UnmergeOptions & {
+export type MergeModeOptions = UnmergeOptions & {
   /**
    * `'mean'`: sum(token · size) / sum(size). `'sum'`: sum(token · size); in float16 a sum beyond 65504 becomes infinity.
    *

@@ -1,5 +1,6 @@
 // Describes loaded models, for people and logs.
 import path from 'node:path';
+import type { SamplingRequest } from '../encode/sampling.js';
 import { type PromptTemplate, resolvePromptTemplate } from '../llm/templates.js';
 import type { VisionPrecision } from '../tower/precision.js';
 import { disposeModels, type LoadedModels, loadModels } from './loadModels.js';
@@ -89,7 +90,7 @@ export function describeLoaded(options: SettledOptions, models: LoadedModels): M
 }
 
 /** The options of a model of the catalogue. */
-export type PresetDescription = SettledOptions['sampling'] & {
+export type PresetDescription = SamplingRequest & {
   readonly name: string;
   readonly temperature: number;
   readonly template: string;

@@ -4,7 +4,7 @@ import type { VideoEncoderOptions } from '../encode/videoEncoder.js';
 import { VideoEncoder } from '../encode/videoEncoder.js';
 import { LanguageModel } from '../llm/model.js';
 import { Projector } from '../projector/projector.js';
-import { checkOptions, type LoadVideoEncoderOptions, type LongVLMOptions, type SettledOptions } from './options.js';
+import { checkOptions, type LoadVideoEncoderOptions, type SettledOptions } from './options.js';
 import { resolveModels } from './resolve.js';
 
 /** Loaded models; projector and language model only if they were named. */
@@ -16,14 +16,14 @@ export type LoadedModels = {
 
 /**
  * Loads a {@link VideoEncoder} whose models are named as in {@link LongVLM.load}: by name, file or hub reference. Downloads only
- * the vision tower, and the projector's file if it contains the tower.
+ * the vision tower, and the projector's file if it contains the tower. A reducer of stage `projector` needs
+ * {@link VideoEncoder.create} with a projector, or {@link LongVLM.load}.
  * @throws as {@link LongVLM.load}
  */
 export async function loadVideoEncoder(options: LoadVideoEncoderOptions = {}): Promise<VideoEncoder> {
-  const { llm: _, ...own } = options as LongVLMOptions;
-  checkOptions(own);
-  own.signal?.throwIfAborted();
-  const { options: settled } = await resolveModels(own, ['vision']);
+  checkOptions(options);
+  options.signal?.throwIfAborted();
+  const { options: settled } = await resolveModels(options, ['vision']);
   return VideoEncoder.create(encoderOptions(settled, undefined));
 }
 

@@ -25,8 +25,8 @@ export const gpus = ['auto', 'cuda', 'vulkan', 'metal', 'off'] as const;
 /** Names the models: one model of the catalogue, or files of single models. */
 export type ModelNames = {
   /**
-   * A model of the catalogue by name: `nano`, or another that `longvlm models` lists. It sets files, template and resize; other
-   * options that are given replace these. Defaults to `nano` if no other model is named.
+   * A model of the catalogue by name: `nano`, or another that `longvlm models` lists. It sets files, template and sampling, and
+   * may set the temperature; other options that are given replace these. Defaults to `nano` if no other model is named.
    */
   model?: string | undefined;
   /**

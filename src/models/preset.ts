@@ -2,8 +2,9 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
+import { resizes } from '../base/resize.js';
 import { integer, nonEmptyString, number, parse } from '../base/schema.js';
-import { resizes, type SamplingRequest } from '../encode/sampling.js';
+import type { SamplingRequest } from '../encode/sampling.js';
 import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate } from '../llm/templates.js';
 
 /** Models that belong together, with the settings they were trained with. They replace the defaults of `LongVLM.load()`. */

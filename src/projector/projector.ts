@@ -31,7 +31,7 @@ export type ProjectorOptions = {
 /** Options of {@link Projector.project}. */
 export type ProjectorCallOptions = {
   /** Transfers the features' buffer instead of copying it, which detaches it. Defaults to `false`. */
-  readonly move?: boolean;
+  readonly transfer?: boolean;
   readonly signal?: AbortSignal;
 };
 
@@ -105,8 +105,8 @@ export class Projector {
   async project(features: Tensor, options: ProjectorCallOptions = {}): Promise<Float32Tensor> {
     const [tokens, channels] = checkTensor('features', features, ['tokens', 'channels']).dims;
     checkInteger('features.dims[0]', tokens, 1);
-    const { move = false } = checkObject('options', options);
-    if (typeof move !== 'boolean') wrongType('move', 'boolean', move);
+    const { transfer = false } = checkObject('options', options);
+    if (typeof transfer !== 'boolean') wrongType('transfer', 'boolean', transfer);
     const signal = checkSignal(options.signal);
     if (channels !== this.inChannels)
       throw new LongVLMError(
@@ -119,7 +119,7 @@ export class Projector {
     };
     // Converted features are a private copy, so they can be transferred.
     const { embeddings } = await this.#graph.run({ features: floats }, outputs, {
-      move: move || floats !== features,
+      move: transfer || floats !== features,
       signal,
     });
     return embeddings!;

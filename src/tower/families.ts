@@ -4,6 +4,7 @@ import { checkFunction, checkObject, checkString } from '../base/validate.js';
 import { clip } from './clip/clip.js';
 import type { OpenTowerOptions, TowerFamily, TowerSource } from './source.js';
 
+// CLIP's comes last: it claims whatever no other family does, and says what is wrong with it.
 const families: TowerFamily[] = [clip];
 
 /**

@@ -1,13 +1,14 @@
 // Converts frames of any size to a tower's input.
+import { type Resize, resizes } from '../base/resize.js';
 import { checkOneOf } from '../base/validate.js';
 import type { GraphBuilder } from '../compute/graphBuilder.js';
 import { dataTypes } from '../compute/onnxProto.js';
 import type { PixelNormalization, PixelRules } from './source.js';
 
 /** How frames of any size are made square for a tower. */
-export type FrameGeometry = {
+export type TowerGeometry = {
   /** Crop the middle, squash to a square, or pad to a square. */
-  readonly resize: 'crop' | 'squash' | 'pad';
+  readonly resize: Resize;
   /** Width and height of a finished frame in pixels: S. */
   readonly size: number;
   /** For `crop`: pixels of the shorter edge before the middle is cropped. */
@@ -17,8 +18,8 @@ export type FrameGeometry = {
 };
 
 /** The geometry of a tower's pixels, with the model's own way of resizing by default. */
-export function frameGeometry(rules: PixelRules, resize: FrameGeometry['resize'] = rules.resize): FrameGeometry {
-  checkOneOf('resize', resize, ['crop', 'squash', 'pad']);
+export function frameGeometry(rules: PixelRules, resize: TowerGeometry['resize'] = rules.resize): TowerGeometry {
+  checkOneOf('resize', resize, resizes);
   // LLaVA pads with the mean colour, truncated to integers.
   const [red, green, blue] = rules.mean.map((mean) => Math.trunc(mean / rules.rescale));
   return { resize, size: rules.imageSize, shortestEdge: rules.shortestEdge, padColor: [red!, green!, blue!] };

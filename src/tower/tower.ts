@@ -125,6 +125,8 @@ export class Tower {
   async release(): Promise<void> {
     this.#spare = new Float32Array(0);
     await Promise.all([this.#frames.release(), this.#pixels?.then((session) => session.release())]);
+    // A call that was running may have put its memory back.
+    this.#spare = new Float32Array(0);
   }
 
   /** Waits for running calls, then frees the tower. Safe to call twice. */

@@ -1,3 +1,4 @@
+import { type Resize, resizes } from '../base/resize.js';
 import { checkInteger, checkObject, checkOneOf, wrongType, wrongValue } from '../base/validate.js';
 
 /**
@@ -11,7 +12,7 @@ import { checkInteger, checkObject, checkOneOf, wrongType, wrongValue } from '..
 export type FrameGeometry =
   | 'source'
   | {
-      readonly resize: 'crop' | 'squash' | 'pad';
+      readonly resize: Resize;
       /** Height and width of the result, in pixels. */
       readonly size: number;
       /** For `crop`: the smaller of height and width before cropping, in pixels. Defaults to `size`. */
@@ -42,7 +43,7 @@ export function checkGeometry(value: unknown): FrameGeometry {
   if (value === 'source') return value;
   if (typeof value === 'string') wrongValue('geometry', "'source' or an object", value);
   const { resize, size, shortestEdge, padColor } = checkObject('geometry', value as Exclude<FrameGeometry, string>);
-  checkOneOf('geometry.resize', resize, ['crop', 'squash', 'pad']);
+  checkOneOf('geometry.resize', resize, resizes);
   checkInteger('geometry.size', size, 1, MAX_SIZE);
   if (shortestEdge !== undefined) checkInteger('geometry.shortestEdge', shortestEdge, size, MAX_SIZE);
   if (padColor !== undefined) {

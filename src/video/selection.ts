@@ -13,23 +13,23 @@ export type SelectFramesOptions = {
   fps?: number;
   /** Number of frames in a segment. */
   segmentFrames: number;
-  /** Start of the part to sample, in seconds from the start of the file. Defaults to the first frame. */
+  /** Start of the range to sample, in seconds from the start of the file. Defaults to the first frame. */
   start?: number;
-  /** End of the part to sample, exclusive, in seconds from the start of the file. Defaults to the end of the video. */
+  /** End of the range to sample, exclusive, in seconds from the start of the file. Defaults to the end of the video. */
   end?: number;
 };
 
 /** The result of {@link selectFrames}. */
 export type FrameSelection = {
-  /** Index in the video of each frame, ascending. Frames are repeated if the part has fewer frames than requested. */
+  /** Index in the video of each frame, ascending. Frames are repeated if the range has fewer frames than requested. */
   readonly indices: readonly number[];
   /** Number of frames: the length of `indices`. */
   readonly frames: number;
   /** Number of segments. */
   readonly segments: number;
-  /** Actual start of the part, in seconds from the start of the file: not before the first frame. */
+  /** Actual start of the range, in seconds from the start of the file: not before the first frame. */
   readonly startSeconds: number;
-  /** Actual end of the part, in seconds from the start of the file: not after the end of the video. */
+  /** Actual end of the range, in seconds from the start of the file: not after the end of the video. */
   readonly endSeconds: number;
 };
 
@@ -39,13 +39,19 @@ const TOLERANCE = 1e-6;
 
 /** @throws TypeError or RangeError if `value` is not valid {@link SelectFramesOptions}. */
 export function checkSelection(value: SelectFramesOptions): void {
-  const { frames, fps, segmentFrames, start, end } = checkObject('options', value);
+  const { frames, fps, segmentFrames } = checkObject('options', value);
   checkInteger('segmentFrames', segmentFrames, 1);
+  checkRange(value);
+  if (fps !== undefined) return;
+  checkInteger('frames', frames, 1);
+  if (frames! % segmentFrames !== 0) wrongValue('frames', `multiple of segmentFrames (${segmentFrames})`, frames);
+}
+
+/** Checks what does not depend on defaults. @throws TypeError or RangeError */
+export function checkRange(value: Partial<SelectFramesOptions>): void {
+  const { frames, fps, start, end } = value;
   if (frames !== undefined && fps !== undefined) wrongValue('fps', 'nothing, as frames is given,', fps);
-  if (fps === undefined) {
-    checkInteger('frames', frames, 1);
-    if (frames! % segmentFrames !== 0) wrongValue('frames', `multiple of segmentFrames (${segmentFrames})`, frames);
-  } else {
+  if (fps !== undefined) {
     const expected = `number above 0 and at most ${MAX_FPS}`;
     if (typeof fps !== 'number') wrongType('fps', expected, fps);
     if (!(fps > 0 && fps <= MAX_FPS)) wrongValue('fps', expected, fps);
@@ -56,11 +62,11 @@ export function checkSelection(value: SelectFramesOptions): void {
 }
 
 /**
- * Chooses frames of a video, or of a part of it. The frames shown in [start, end) are divided into equal stretches, and the
+ * Chooses frames of a video, or of a range of it. The frames shown in [start, end) are divided into equal stretches, and the
  * middle of each stretch is taken. Nothing is read, so the number of frames is known before decoding.
  *
  * @param video The result of `probeVideo`.
- * @throws TypeError, RangeError for wrong arguments, and if the part contains no frame.
+ * @throws TypeError, RangeError for wrong arguments, and if the range contains no frame.
  * @example selectFrames(await probeVideo('talk.mp4'), { fps: 1, segmentFrames: 10, start: 60, end: 120 }).frames // 60
  */
 export function selectFrames(video: VideoInfo, options: SelectFramesOptions): FrameSelection {
@@ -80,7 +86,7 @@ export function selectFrames(video: VideoInfo, options: SelectFramesOptions): Fr
     );
   if (first >= next)
     throw new RangeError(
-      `Expected a part with frames for start and end but received ${start ?? 0} to ${end ?? rounded(videoEnd)} s, where no frame begins: ${lasts}${endsAt}`,
+      `Expected a range with frames for start and end but received ${start ?? 0} to ${end ?? rounded(videoEnd)} s, where no frame begins: ${lasts}${endsAt}`,
     );
 
   const startSeconds = rounded(Math.max(start ?? videoStart, videoStart));

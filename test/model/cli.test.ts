@@ -157,20 +157,13 @@ describe('longvlm encode', () => {
 
   test.each([
     [['--fps', '1', '--frames', '20'], /'--frames <n>' cannot be used with option '--fps <n>'/],
+    [['--llm', 'alone.gguf'], /Expected vision beside projector and llm/],
     [['--start', 'later'], /'later' is invalid.*Give seconds/],
     [['--start', '9', '--end', '3'], /number above start \(9\) for end but received 3/],
     [['--start', '1:00'], /video lasts 20\.16 s/],
   ])('refuses %j', async (flags, message) => {
-    const args = [
-      'encode',
-      pico.video,
-      '-o',
-      inFolder('none.safetensors'),
-      '--vision',
-      pico.clip,
-      '--no-cache',
-      ...flags,
-    ];
+    const tower = flags.includes('--llm') ? [] : ['--vision', pico.clip];
+    const args = ['encode', pico.video, '-o', inFolder('none.safetensors'), ...tower, '--no-cache', ...flags];
     const { code, stderr } = await longvlm(...args);
     expect(stderr).toMatch(message);
     expect(code).toBe(2);

@@ -129,13 +129,13 @@ describe('Projector', () => {
 
   test('takes the features over where they are handed over', async () => {
     const given = float32Tensor(new Float32Array([1, 0, 0]), [1, 3]);
-    expect([...(await projector.project(given, { move: true })).data]).toEqual([11, 24]);
+    expect([...(await projector.project(given, { transfer: true })).data]).toEqual([11, 24]);
     expect(given.data.length, 'detached').toBe(0);
     const half = { type: 'float16', data: Uint16Array.of(numberToHalf(1), 0, 0), dims: [1, 3] } as const;
-    expect([...(await projector.project(half, { move: true })).data]).toEqual([11, 24]);
-    await expect(projector.project(half, { move: 'yes' as never })).rejects.toMatchObject({
+    expect([...(await projector.project(half, { transfer: true })).data]).toEqual([11, 24]);
+    await expect(projector.project(half, { transfer: 'yes' as never })).rejects.toMatchObject({
       name: 'TypeError',
-      message: /boolean for move/,
+      message: /boolean for transfer/,
     });
   });
 

@@ -17,6 +17,7 @@ import {
   type TowerSource,
   VideoEncoder,
   VideoFeatures,
+  VisionEncoder,
 } from '../../dist/index.js';
 import { pico, relativeError } from '../fixtures/index.js';
 import { temporaryFolder } from '../fixtures/vision/index.js';
@@ -196,6 +197,27 @@ describe('a LongVLM of registered models', () => {
     expect(() => loaded.checkProjector('another')).toThrow(/output of the projector .* not of another/);
     const alone = await VideoEncoder.create({ vision: tower, ...sampling, ...quick });
     await expect(alone.encode(pico.video, { sampling: { reduction } })).rejects.toThrow(/Expected a projector/);
+    await alone.dispose();
+  });
+
+  test('keeps what a reducer gives as a view of what it was lent', async () => {
+    const copying = firstTokens(2, 'tower');
+    const viewing: Reducer = {
+      ...copying,
+      reduce: async (tokens, { channels: width }) => ({
+        tokens: { type: 'float32', data: tokens.data.subarray(0, 2 * width), dims: [2, width] },
+        sizes: { type: 'float32', data: new Float32Array(2).fill(1), dims: [2] },
+      }),
+    };
+    const encode = (reduction: Reducer) => vlm.encode(pico.video, { sampling: { reduction } });
+    const wanted = await encode(copying);
+    for (const each of await Promise.all([encode(viewing), encode(viewing), encode(viewing)]))
+      expect(each.local.data).toEqual(wanted.local.data);
+    const alone = await VisionEncoder.create({ path: tower, threads: 1 });
+    const frames = new Uint8Array(4 * 3 * imageSize ** 2).fill(7);
+    const first = await alone.encodeSegment(frames, { reduction: viewing });
+    await alone.encodeSegment(frames, { reduction: viewing });
+    expect(first.local.data).toHaveLength(2 * channels);
     await alone.dispose();
   });
 

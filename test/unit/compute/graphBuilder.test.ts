@@ -6,7 +6,8 @@ import { float32Tensor } from '../../../dist/base/tensor.js';
 import { type Attribute, GraphBuilder } from '../../../dist/compute/graphBuilder.js';
 import { dataTypes } from '../../../dist/compute/onnxProto.js';
 import { Session } from '../../../dist/compute/ortSession.js';
-import { openSafetensors, type TensorLocation, writeSafetensors } from '../../../dist/files/safetensors.js';
+import { openSafetensors, writeSafetensors } from '../../../dist/files/safetensors.js';
+import type { TensorLocation } from '../../../dist/files/tensorFile.js';
 import { convert, type Tensors, temporaryFolder } from '../../fixtures/vision/index.js';
 
 const folder = await temporaryFolder();

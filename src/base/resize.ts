@@ -1,0 +1,5 @@
+/** The names of {@link Resize}. */
+export const resizes = ['crop', 'squash', 'pad'] as const;
+
+/** How frames are made square: `crop` as CLIP does, `squash` as LongVLM's reference loader does, `pad` as LLaVA-1.5 does. */
+export type Resize = (typeof resizes)[number];
