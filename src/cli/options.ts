@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type Resize, resizes } from '../base/resize.js';
 import { defaultSampling } from '../encode/sampling.js';
-import { VideoFeatures, type VideoPart } from '../encode/videoFeatures.js';
+import { VideoFeatures, type VideoPart, videoParts } from '../encode/videoFeatures.js';
 import { type PromptTemplateName, promptTemplateNames } from '../llm/templates.js';
 import { defaultOptions, type Gpu, gpus, type LongVLMOptions } from '../load/options.js';
 import type { LongVLM } from '../longvlm.js';
@@ -203,7 +203,7 @@ export function addAnswerOptions(command: Command, own: { temperature?: number }
   return command
     .addOption(
       option('--tokens <which>', 'which tokens of the video the language model sees')
-        .choices(['both', 'local', 'global'])
+        .choices(videoParts)
         .default('both'),
     )
     .addOption(option('--max-tokens <n>', 'longest answer, in tokens').argParser(integer(1)).default(1024))

@@ -45,7 +45,7 @@ const sourceRecord = v.object({
 /** Which tokens of a video the language model sees: the global tokens, the segments' local tokens, or both. */
 export type VideoPart = 'both' | 'local' | 'global';
 
-const videoParts = ['both', 'local', 'global'] as const satisfies readonly VideoPart[];
+export const videoParts = ['both', 'local', 'global'] as const satisfies readonly VideoPart[];
 
 /** @throws TypeError or RangeError if `part` is not a {@link VideoPart} */
 export function checkVideoPart(part: unknown): VideoPart {
