@@ -145,7 +145,8 @@ export class LongVLM {
     resolvePromptTemplate(template);
     checkVideoPart(options.part ?? 'both');
     if (!(video instanceof VideoFeatures)) this.checkQuestion(undefined, { ...options, template });
-    const features = video instanceof VideoFeatures ? video : await this.encode(video, options);
+    const features =
+      video instanceof VideoFeatures ? video : await this.#encodeFor('?', video, { ...options, template });
     const embeddings = await this.project(features, options);
     const { system, contextSize, signal } = options;
     const chat = await VideoChat.create(llm, embeddings, {
@@ -173,7 +174,7 @@ export class LongVLM {
     checkString('question', question);
     checkAskOptions(options);
     if (!(video instanceof VideoFeatures)) this.checkQuestion(question, options);
-    const features = video instanceof VideoFeatures ? video : await this.encode(video, options);
+    const features = video instanceof VideoFeatures ? video : await this.#encodeFor(question, video, options);
     const contextSize = options.contextSize ?? this.requiredContextSize(features, question, options);
     const chat = await this.chat(features, { ...options, contextSize });
     try {
@@ -192,7 +193,12 @@ export class LongVLM {
    */
   checkQuestion(question = '?', options: PromptOptions = {}): void {
     checkString('question', question);
-    const tokens = this.tokenCountOf(options.part ?? 'both', options.sampling);
+    const part = options.part ?? 'both';
+    const tokens = this.tokenCountOf(part, options.sampling);
+    if (tokens === 0)
+      throw new RangeError(
+        `Expected both or local for part but received '${part}': without globalLayers there are none`,
+      );
     VideoChat.checkFits(this.#needed('llm'), tokens, question, {
       ...options,
       template: options.template ?? this.template,
@@ -246,6 +252,22 @@ export class LongVLM {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+
+  /** Encodes; with `fps`, finds out as soon as the number of frames is known whether the question fits. */
+  #encodeFor(question: string, video: VideoInput, options: ChatOptions): Promise<VideoFeatures> {
+    return this.encode(video, {
+      ...options,
+      onProgress: (progress) => {
+        const { stage, done, total } = progress;
+        if (stage === 'encode' && done === 0)
+          this.checkQuestion(question, {
+            ...options,
+            sampling: { ...options.sampling, fps: undefined, frames: total },
+          });
+        options.onProgress?.(progress);
+      },
+    });
   }
 
   #needed<Name extends 'projector' | 'llm'>(name: Name): NonNullable<LoadedModels[Name]> {

@@ -9,6 +9,7 @@ import {
   featuresOf,
   isFeaturesFile,
   type ModelFlags,
+  whileItFits,
 } from './options.js';
 import { devicesOf, videoLine, videoReport, warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
@@ -33,7 +34,7 @@ async function ask(video: string, question: string, flags: Flags, signal: AbortS
   await withLongVLM(flags, signal, async (vlm, progress) => {
     const loaded = performance.now();
     if (!isFeaturesFile(video)) vlm.checkQuestion(question, chatOptions(flags));
-    const features = await featuresOf(vlm, video, { onProgress: progress.onProgress, signal });
+    const features = await featuresOf(vlm, video, { onProgress: whileItFits(vlm, question, flags, progress), signal });
     const encoded = performance.now();
     progress.stop();
     process.stderr.write(warningLines(features.source));

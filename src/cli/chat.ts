@@ -11,6 +11,7 @@ import {
   featuresOf,
   isFeaturesFile,
   type ModelFlags,
+  whileItFits,
 } from './options.js';
 import { videoLine, videoReport, warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
@@ -32,7 +33,7 @@ export function chatCommand(): Command {
 async function chat(video: string, flags: Flags, signal: AbortSignal): Promise<void> {
   await withLongVLM(flags, signal, async (vlm, progress) => {
     if (!isFeaturesFile(video)) vlm.checkQuestion(undefined, chatOptions(flags));
-    const features = await featuresOf(vlm, video, { onProgress: progress.onProgress, signal });
+    const features = await featuresOf(vlm, video, { onProgress: whileItFits(vlm, undefined, flags, progress), signal });
     progress.stop();
     process.stderr.write(`${warningLines(features.source)}${videoLine(features, flags.tokens)}\n`);
     await vlm.releaseVision();

@@ -1,5 +1,6 @@
 // Flags that commands share, and their conversion to options of the library.
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { OnProgress } from '../base/progress.js';
 import { type Resize, resizes } from '../base/resize.js';
 import { defaultSampling } from '../encode/sampling.js';
 import { VideoFeatures, type VideoPart, videoParts } from '../encode/videoFeatures.js';
@@ -268,6 +269,21 @@ export function askOptions({ maxTokens, temperature, topK, topP, minP, seed, sto
 /** The flags as {@link LongVLM.chat} takes them. */
 export function chatOptions({ tokens, template, system, contextSize }: AnswerFlags) {
   return { part: tokens, template, system, contextSize };
+}
+
+/** Shows how far an encoding is; with `--fps`, ends it as soon as it is known that the question does not fit. */
+export function whileItFits(
+  vlm: LongVLM,
+  question: string | undefined,
+  flags: AnswerFlags,
+  { onProgress }: { readonly onProgress: OnProgress },
+): OnProgress {
+  return (progress) => {
+    const { stage, done, total } = progress;
+    if (stage === 'encode' && done === 0)
+      vlm.checkQuestion(question, { ...chatOptions(flags), sampling: { frames: total } });
+    onProgress(progress);
+  };
 }
 
 /** Whether a VIDEO argument names a file made by `encode`. */

@@ -1,6 +1,7 @@
 // Encodes one segment: runs its frames through the tower, selects its class tokens and reduces its patches.
 import { LongVLMError } from '../base/errors.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
+import { checkFinite } from '../base/validate.js';
 import type { Projector } from '../projector/projector.js';
 import type { Reducer, SegmentShape } from '../reduce/reducer.js';
 import type { Tower } from '../tower/tower.js';
@@ -72,6 +73,7 @@ function checkReduced(
   segment: SegmentShape,
 ): void {
   const count = reducer.count(segment);
+  checkFinite(`What the reducer ${reducer.id} gave`, tokens, 'Correct the reducer.');
   if (tokens.data.length === count * segment.channels && sizes.data.length === count) return;
   throw new LongVLMError(
     'ERR_LONGVLM_UNSUPPORTED',

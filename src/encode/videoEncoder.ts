@@ -9,6 +9,7 @@ import {
   checkSignal,
   checkString,
   wrongType,
+  wrongValue,
 } from '../base/validate.js';
 import { poolClsTokens } from '../kernels/index.js';
 import { Projector } from '../projector/projector.js';
@@ -28,6 +29,7 @@ import {
   type SamplingRequest,
   type SettledSampling,
   samplingIdentity,
+  samplingKeys,
   settleSampling,
 } from './sampling.js';
 import { copyLastLayers, encodeSegment } from './segment.js';
@@ -174,6 +176,9 @@ export class VideoEncoder {
    */
   settle(request: SamplingRequest = {}): SettledSampling {
     checkSampling(request);
+    const keys: readonly string[] = samplingKeys;
+    for (const key of Object.keys(request))
+      if (!keys.includes(key)) wrongValue('a key of sampling', `one of ${keys.join(', ')}`, key);
     const settled = settleSampling(overlay(this.#defaults, request), this.config, this.#projector?.outChannels);
     if (settled.reducer.stage === 'projector' && !this.#projector)
       throw new TypeError(

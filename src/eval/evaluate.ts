@@ -113,7 +113,7 @@ export async function evaluate(
     for (const [video, indices] of byVideo(entries)) {
       const left = indices.filter((index) => !predictions.has(index));
       if (left.length === 0) continue;
-      const features = await vlm.encode(video, { cache, sampling: given.sampling, signal });
+      const features = await vlm.encode(video, { cache, limits: given.limits, sampling: given.sampling, signal });
       warnings.push(...features.source.warnings);
       for await (const [index, answers] of answersAbout(vlm, features, entries, left, { ...settings, signal })) {
         await resumed?.append(index, answers);

@@ -9,7 +9,7 @@ export type AskOptions = SamplingOptions & {
   /** Texts that end the answer. The answer does not include them. Defaults to none. */
   stop?: readonly string[];
   /** Aborts the answer: the call rejects with `signal.reason`, and the turn is removed from the conversation. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 };
 
 /** Why an answer ended; `left` means that the caller left the loop over `VideoChat.stream()`. */

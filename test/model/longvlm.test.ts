@@ -376,6 +376,27 @@ describe('LongVLM.chat() and ask()', () => {
     expect(() => vlm.checkQuestion(question, { contextSize: 124 })).toThrow(/124 tokens/);
   });
 
+  test('finds out that a rate gives too many tokens before the first frame is encoded', async () => {
+    const seen: string[] = [];
+    const onProgress = ({ stage, done }: Progress) => seen.push(`${stage} ${done}`);
+    // 20 s at 25 frames a second: 100 segments of 6 tokens, and 5 global ones, in a context of 1024.
+    const sampling = { fps: 25, tokensPerSegment: 10 };
+    await expect(vlm.ask(pico.video, question, { sampling, onProgress })).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_CONTEXT_FULL',
+    });
+    await expect(vlm.chat(pico.video, { sampling, onProgress })).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_CONTEXT_FULL',
+    });
+    expect(new Set(seen)).toEqual(new Set(['probe 0']));
+  });
+
+  test('finds out that there are no global tokens before the video is looked at', async () => {
+    const options = { part: 'global', sampling: { globalLayers: 0 } } as const;
+    const message = "Expected both or local for part but received 'global'";
+    await expect(vlm.ask('none.mp4', question, options)).rejects.toThrow(message);
+    await expect(vlm.chat('none.mp4', options)).rejects.toThrow(message);
+  });
+
   test.each([
     ['no room for a question', { contextSize: 100 }, /do not fit into .* context of 100 tokens/],
     ['a context of no size', { contextSize: 0 }, /at least 16 for contextSize but received 0/],

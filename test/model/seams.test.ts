@@ -227,6 +227,16 @@ describe('a LongVLM of registered models', () => {
       code: 'ERR_LONGVLM_UNSUPPORTED',
       message: expect.stringContaining('The reducer lying gave 12 values and 2 sizes where 3 tokens'),
     });
+    const reduce: Reducer['reduce'] = async (...args) => {
+      const reduced = await firstTokens(2, 'tower').reduce(...args);
+      reduced.tokens.data[7] = Number.NaN;
+      return reduced;
+    };
+    const broken: Reducer = { ...firstTokens(2, 'tower'), id: 'broken', reduce };
+    await expect(vlm.encode(pico.video, { sampling: { reduction: broken } })).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_NOT_FINITE',
+      message: expect.stringContaining('What the reducer broken gave holds NaN at [1, 1]'),
+    });
   });
 });
 

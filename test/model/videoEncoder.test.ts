@@ -79,6 +79,7 @@ describe('sampling by request', () => {
     [{ reduction: 'shuffle' }, /one of merge, pool, subsample for reduction/],
     [{ reduction: {} as never }, /for reduction\.id/],
     [null as never, /object for sampling/],
+    [{ frame: 5 } as never, /one of frames, fps, .* for a key of sampling but received 'frame'/],
   ])('refuses %j before the video is looked at', async (sampling, message) => {
     await expect(encoder.encode('none.mp4', { sampling })).rejects.toThrow(message);
   });
