@@ -29,19 +29,26 @@ export type DownloadOptions = {
   readonly signal?: AbortSignal;
 };
 
+/** Where a download goes once it is whole, such as into a snapshot of its commit. */
+export type Destination = {
+  isThere(): Promise<boolean>;
+  /** Called by one process at a time, with the whole file at `path`. */
+  place(): Promise<unknown>;
+};
+
 // A connection that breaks is taken up again so often without a byte in between.
 const maxFailures = 5;
 const firstWaitMs = 250;
 const progressBytes = 1 << 20;
 
 /**
- * Downloads to `path`, by way of `path.incomplete`, which a later try goes on with. What has the wrong size or hash is removed.
- * Two processes or hosts do not download the same at once: one waits for the other.
+ * Downloads to `path`, by way of `path.incomplete`, which a later try goes on with, and from there to its destination. What has
+ * the wrong size or hash is removed. Two processes or hosts do not download the same at once: one waits for the other.
  *
  * @throws LongVLMError `ERR_LONGVLM_HUB` when the server does not give it, or not what it should be; `ERR_LONGVLM_FILE` when it
  * cannot be written; `signal.reason`.
  */
-export async function download(what: Download, options: DownloadOptions = {}): Promise<void> {
+export async function download(what: Download, destination: Destination, options: DownloadOptions = {}): Promise<void> {
   const { path, size } = what;
   await mkdir(dirname(path), { recursive: true }).catch((error: unknown) => Promise.reject(fileError(path, error)));
   const lockPath = path + lockEnding;
@@ -50,19 +57,40 @@ export async function download(what: Download, options: DownloadOptions = {}): P
       options.signal?.throwIfAborted();
       throw fileError(lockPath, error);
     });
+    const isThere = async () => (await sizeOf(path)) === size || (await destination.isThere());
     try {
       // Another process may have finished it while this one waited.
-      if ((await sizeOf(path)) === size) return;
-      await fetchAll(what, lock.lost, options);
-      await rename(`${path}.incomplete`, path);
-      return;
-    } catch (error) {
-      options.signal?.throwIfAborted();
-      // While this process was suspended, another one went on with the download, or has finished it.
-      if (!lock.lost.aborted && (await sizeOf(path)) !== size) throw error;
+      if (await destination.isThere()) return;
+      if ((await isThere()) || (await fetchTo(what, lock.lost, options, isThere))) {
+        await destination.place();
+        return;
+      }
     } finally {
       await lock.release();
     }
+  }
+}
+
+/**
+ * Fetches the file to its path.
+ * @returns false when it has to be looked at again: while this process was suspended, another one went on with the download,
+ * or has finished it
+ */
+async function fetchTo(
+  what: Download,
+  lost: AbortSignal,
+  options: DownloadOptions,
+  isThere: () => Promise<boolean>,
+): Promise<boolean> {
+  const { path } = what;
+  try {
+    await fetchAll(what, lost, options);
+    await rename(`${path}.incomplete`, path).catch((error: unknown) => Promise.reject(fileError(path, error)));
+    return true;
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    if (!lost.aborted && !(await isThere())) throw error;
+    return false;
   }
 }
 
@@ -94,6 +122,7 @@ async function fetchAll(what: Download, lost: AbortSignal, { onProgress, signal 
   } catch (error) {
     // What was fetched so far serves the next try, but for content that is wrong.
     if (error instanceof WrongContent) await rm(partial, { force: true });
+    if ((error as NodeJS.ErrnoException | null)?.syscall !== undefined) throw fileError(partial, error);
     throw error;
   } finally {
     await file.close();

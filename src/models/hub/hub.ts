@@ -25,6 +25,10 @@ export type HubOptions = {
 
 const checkEndpoint = 'Check HF_ENDPOINT: it must be a Hugging Face hub or a mirror of one.';
 
+/** The largest repositories have lists of a few MiB. */
+const maxAnswerBytes = 32 * 2 ** 20;
+const bytesPerPatience = 2 ** 18;
+
 const isCommit = (revision: string) => /^[0-9a-f]{40}$/.test(revision);
 
 /**
@@ -36,6 +40,12 @@ const isCommit = (revision: string) => /^[0-9a-f]{40}$/.test(revision);
  * cache cannot be written; `signal.reason`
  */
 export async function fetchFile(repo: Repo, file: string, options: HubOptions = {}): Promise<string> {
+  // Names may come from a list of files or an index on the hub.
+  if (!isWithinRepo(file))
+    throw new LongVLMError(
+      'ERR_LONGVLM_HUB',
+      `${repo.name} names a file ${JSON.stringify(file)}, which is none of its own. Do not use it, or tell its owner.`,
+    );
   const cache = new CachedRepo(repo.name);
   const known = await cache.commitOf(repo.revision);
   const kept = known === undefined ? undefined : await inCache(cache, known, file);
@@ -50,12 +60,20 @@ export async function fetchFile(repo: Repo, file: string, options: HubOptions = 
     throw error;
   }
   const { commit, etag, size } = found;
-  await cache.saveCommit(repo.revision, commit);
   const there = await inCache(cache, commit, file);
+  // What is there can be used, even if nothing can be written.
+  await cache.saveCommit(repo.revision, commit).catch((error: unknown) => {
+    if (there === undefined) throw error;
+  });
   if (there !== undefined) return there;
   const { onProgress, signal } = options;
+  const destination = {
+    isThere: () => cache.isThere(commit, file),
+    place: () => cache.link(commit, file, etag),
+  };
   await download(
     { url: found.url, headers: await credentials(), path: cache.blob(etag), size, etag, name: nameOf(repo, file) },
+    destination,
     {
       ...(onProgress && {
         onProgress: (bytes: number) =>
@@ -64,7 +82,7 @@ export async function fetchFile(repo: Repo, file: string, options: HubOptions = 
       ...(signal && { signal }),
     },
   );
-  return cache.link(commit, file, etag);
+  return cache.file(commit, file);
 }
 
 /**
@@ -84,8 +102,7 @@ export async function listFiles(repo: Repo, options: HubOptions = {}): Promise<s
   }
   const url = `${endpoint()}/api/models/${repo.name}/revision/${encodeURIComponent(repo.revision)}`;
   try {
-    const response = await request(url, 'GET', repo, undefined, options.signal);
-    return namesIn(await response.text(), repo);
+    return namesIn((await request(url, 'GET', repo, undefined, options.signal)).text, repo);
   } catch (error) {
     options.signal?.throwIfAborted();
     const files = error instanceof Unreachable ? await fromCache() : [];
@@ -133,18 +150,20 @@ async function describe(repo: Repo, file: string, signal: AbortSignal | undefine
 /** The hub cannot be reached (as opposed to a refusal by the hub). */
 class Unreachable extends LongVLMError {}
 
+type Answer = Pick<Response, 'status' | 'statusText' | 'headers'> & { readonly text: string };
+
 async function request(
   url: string,
   method: 'GET' | 'HEAD',
   repo: Repo,
   file: string | undefined,
   signal: AbortSignal | undefined,
-): Promise<Response> {
+): Promise<Answer> {
   const headers = { ...(await credentials()), 'Accept-Encoding': 'identity' };
-  let response: Response;
+  let answer: Answer;
   try {
-    response = await withPatience(secondsOf('HF_HUB_ETAG_TIMEOUT'), signal, (limited) =>
-      followWithin(url, { method, headers, redirect: 'manual', signal: limited }),
+    answer = await withPatience(secondsOf('HF_HUB_ETAG_TIMEOUT'), signal, (limited, alive) =>
+      followWithin(url, { method, headers, redirect: 'manual', signal: limited }, alive),
     );
   } catch (error) {
     signal?.throwIfAborted();
@@ -153,29 +172,47 @@ async function request(
       `${endpoint()} cannot be reached for ${nameOf(repo, file)}: ${reasonOf(error)}. Check the network, or use --offline for what is in the cache.`,
     );
   }
-  if (response.status >= 500)
+  if (answer.status >= 500)
     throw new Unreachable(
       'ERR_LONGVLM_HUB',
-      `${endpoint()} says ${response.status} for ${nameOf(repo, file)}. Try again later.`,
+      `${endpoint()} says ${answer.status} for ${nameOf(repo, file)}. Try again later.`,
     );
-  if (response.status >= 400) throw refused(response, repo, file);
-  return response;
+  if (answer.status >= 400) throw refused(answer, repo, file);
+  return answer;
 }
 
 /** Follows redirects within the hub (a renamed model), but not redirects to the content's storage. */
-async function followWithin(url: string, init: RequestInit): Promise<Response> {
+async function followWithin(url: string, init: RequestInit, alive: () => void): Promise<Answer> {
   for (let hops = 0; ; hops++) {
     const response = await fetch(url, init);
-    const location = response.headers.get('location');
-    if (response.status < 300 || response.status >= 400 || location === null || hops === 5) return response;
+    const { status, statusText, headers } = response;
+    const location = headers.get('location');
+    if (status < 300 || status >= 400 || location === null || hops === 5)
+      return { status, statusText, headers, text: await textOf(response, alive) };
+    await response.body?.cancel();
     const target = new URL(location, url);
-    if (target.origin !== new URL(url).origin) return response;
+    if (target.origin !== new URL(url).origin) return { status, statusText, headers, text: '' };
     url = target.href;
   }
 }
 
-function refused(response: Response, repo: Repo, file: string | undefined): LongVLMError {
-  const { status, headers } = response;
+/** The body of an answer that holds names, not content. */
+async function textOf(response: Response, alive: () => void): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of response.body ?? []) {
+    const before = Math.floor(bytes / bytesPerPatience);
+    bytes += (chunk as Uint8Array).length;
+    // A server that sends a byte now and then would be waited for without end.
+    if (Math.floor(bytes / bytesPerPatience) > before) alive();
+    if (bytes > maxAnswerBytes) throw new Error(`it answers with more than ${maxAnswerBytes / 2 ** 20} MiB`);
+    chunks.push(chunk as Uint8Array);
+  }
+  return Buffer.concat(chunks).toString();
+}
+
+function refused(answer: Answer, repo: Repo, file: string | undefined): LongVLMError {
+  const { status, statusText, headers } = answer;
   const problem = headers.get('x-error-code');
   const name = nameOf(repo, file);
   const [cause, remedy] =
@@ -189,7 +226,7 @@ function refused(response: Response, repo: Repo, file: string | undefined): Long
             ? ['does not exist, or is private', 'Check the name, and set HF_TOKEN if it is private.']
             : status === 404
               ? ['does not exist', 'Check the name.']
-              : [`is refused: ${status} ${response.statusText}`, 'Try again later.'];
+              : [`is refused: ${status} ${statusText}`, 'Try again later.'];
   return new LongVLMError('ERR_LONGVLM_HUB', `${name} ${cause}. ${remedy}`);
 }
 
@@ -208,11 +245,24 @@ async function credentials(): Promise<Record<string, string>> {
   const { HF_TOKEN, HUGGING_FACE_HUB_TOKEN, HF_TOKEN_PATH } = process.env;
   const saved = () => readFile(HF_TOKEN_PATH || join(hubHome(), 'token'), 'utf8').catch(() => '');
   const token = (HF_TOKEN || HUGGING_FACE_HUB_TOKEN || (await saved())).trim();
+  if (!/^[\x21-\x7e]*$/.test(token))
+    throw new LongVLMError(
+      'ERR_LONGVLM_HUB',
+      `The token of the hub holds characters that no token has. Check HF_TOKEN, or ${HF_TOKEN_PATH || join(hubHome(), 'token')}.`,
+    );
   return token === '' ? {} : { Authorization: `Bearer ${token}` };
 }
 
+/** @throws LongVLMError `ERR_LONGVLM_HUB` for what is no URL of a hub; its text is not repeated, as it may hold a password */
 function endpoint(): string {
-  return (process.env.HF_ENDPOINT || 'https://huggingface.co').replace(/\/+$/, '');
+  const text = (process.env.HF_ENDPOINT || 'https://huggingface.co').replace(/\/+$/, '');
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (!url || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '')
+    throw new LongVLMError(
+      'ERR_LONGVLM_HUB',
+      'HF_ENDPOINT is not the URL of a hub. Expected one such as https://huggingface.co, without a user and password.',
+    );
+  return text;
 }
 
 function isOffline({ offline }: HubOptions): boolean {

@@ -1,7 +1,9 @@
 // Hugging Face's cache on disk, in the layout of its own clients: blobs by hash, snapshots with links to blobs, refs to snapshots.
-import { link, lstat, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { link, mkdir, readdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
+import { fileError } from '../../base/fileError.js';
+import { writeWholeFile } from '../../base/wholeFile.js';
 
 /** The cache's folder: `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else `~/.cache/huggingface/hub` (`XDG_CACHE_HOME`). */
 export function hubFolder(): string {
@@ -15,9 +17,11 @@ export function hubHome(): string {
   return HF_HOME || join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'huggingface');
 }
 
-/** Whether a file name stays inside its repository's folder. */
+/** Whether a file name stays inside its repository's folder, and can be shown. */
 export function isWithinRepo(file: string): boolean {
-  return file.split(/[/\\]/).every((name) => name !== '' && name !== '.' && name !== '..');
+  // A colon after one letter is a drive of Windows, any other one there is a hidden stream of a file.
+  const safe = (name: string) => !/^\.{0,2}$|[\p{C}:]/u.test(name);
+  return file.split(/[/\\]/).every(safe);
 }
 
 /** One model's folder in the cache. */
@@ -37,15 +41,18 @@ export class CachedRepo {
   /** The last known commit of a branch or tag; for a commit, the commit itself. */
   async commitOf(revision: string): Promise<string | undefined> {
     if (/^[0-9a-f]{40}$/.test(revision)) return revision;
-    const text = await readFile(join(this.#folder, 'refs', revision), 'utf8').catch(() => undefined);
-    return text?.trim() || undefined;
+    const text = await readFile(join(this.#folder, 'refs', revision), 'utf8').catch(() => '');
+    return /^[0-9a-f]{40}$/.exec(text.trim())?.[0];
   }
 
+  /** @throws LongVLMError `ERR_LONGVLM_FILE` when it cannot be written */
   async saveCommit(revision: string, commit: string): Promise<void> {
-    if (revision === commit) return;
+    if ((await this.commitOf(revision)) === commit) return;
     const file = join(this.#folder, 'refs', revision);
-    await mkdir(dirname(file), { recursive: true });
-    await writeFile(file, commit);
+    await makeFolderOf(file);
+    await writeWholeFile(file, async (handle) => handle.writeFile(commit)).catch((error: unknown) => {
+      throw fileError(file, error);
+    });
   }
 
   /** Path of a file in a snapshot, whether it exists or not. */
@@ -70,18 +77,35 @@ export class CachedRepo {
       .map((entry) => relative(folder, join(entry.parentPath ?? entry.path, entry.name)).replaceAll('\\', '/'));
   }
 
-  /** Links a blob into a snapshot. The link is relative, so that the cache folder can be moved. */
+  /**
+   * Makes a blob appear in a snapshot: by a relative link, so that the cache folder can be moved. Where a file system has no
+   * symbolic links, by a hard link; where it has none either, the blob is moved there.
+   *
+   * @throws LongVLMError `ERR_LONGVLM_FILE`
+   */
   async link(commit: string, name: string, etag: string): Promise<string> {
     const file = this.file(commit, name);
-    await mkdir(dirname(file), { recursive: true });
-    try {
-      await symlink(relative(dirname(file), this.blob(etag)), file);
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      // On Windows, symbolic links need a privilege: fall back to a hard link.
-      if (code === 'EPERM') await link(this.blob(etag), file);
-      else if (code !== 'EEXIST' || !(await lstat(file)).isSymbolicLink()) throw error;
+    const blob = this.blob(etag);
+    if (await this.isThere(commit, name)) return file;
+    await makeFolderOf(file);
+    const ways = [() => symlink(relative(dirname(file), blob), file), () => link(blob, file), () => rename(blob, file)];
+    for (const [i, way] of ways.entries()) {
+      // What is there is a link to a blob that was removed.
+      await rm(file, { force: true }).catch(() => {});
+      try {
+        await way();
+        return file;
+      } catch (error) {
+        // Another process may have been quicker.
+        if (await this.isThere(commit, name)) return file;
+        if (i === ways.length - 1 || (error as NodeJS.ErrnoException).code === 'ENOSPC') throw fileError(file, error);
+      }
     }
     return file;
   }
+}
+
+async function makeFolderOf(file: string): Promise<void> {
+  const folder = dirname(file);
+  await mkdir(folder, { recursive: true }).catch((error: unknown) => Promise.reject(fileError(folder, error)));
 }

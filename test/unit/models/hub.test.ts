@@ -228,7 +228,11 @@ describe('fetchFile()', () => {
     const controller = new AbortController();
     const reason = new Error('enough');
     const what = { url: hub.url, headers: {}, path: blob, size: large.length, etag: 'etag', name: 'weights.bin' };
-    const waiting = download(what, { signal: controller.signal });
+    const waiting = download(
+      what,
+      { isThere: async () => false, place: async () => {} },
+      { signal: controller.signal },
+    );
     setImmediate(() => controller.abort(reason));
     await expect(waiting).rejects.toBe(reason);
     expect(await blobs()).toEqual([`${basename(blob)}.lock`]);
