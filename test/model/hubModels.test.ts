@@ -136,7 +136,7 @@ describe('hf: references', () => {
       'llm',
       /holds no language model in Q2_K as GGUF\. It has model\.Q4_K_M\.gguf, model\.Q8_0\.gguf\./,
     ],
-    ['hf:some/unusual', 'llm', /It has model\.IQ2_XS\.gguf, model\.IQ3_M\.gguf\. Name a file/],
+    ['hf:some/unusual', 'llm', /several models .*: model\.IQ2_XS\.gguf, model\.IQ3_M\.gguf\. Name one/],
     ['hf:some/single', 'projector', /some\/single holds no mmproj file as GGUF\. Name a file/],
     ['hf:some/clip', 'llm', /holds no language model as GGUF/],
   ] as const)('%s as %s is refused', async (text, role, message) => {

@@ -2,6 +2,7 @@
 import { dirname } from 'node:path';
 import { LongVLMError } from '../../base/errors.js';
 import { readIndex } from '../../files/sharded.js';
+import { candidateNames, chooseGguf, type GgufRole, listed } from './choice.js';
 import { fetchFile, type HubOptions, listFiles, type Repo } from './hub.js';
 import { isWithinRepo } from './repo.js';
 
@@ -14,14 +15,8 @@ export type NamesIn = (names: readonly string[]) => readonly string[];
 /** The kind of model that a reference is resolved to. */
 export type ModelRole = 'vision' | 'projector' | 'llm';
 
-const pattern = /^hf:([\w.-]+\/[\w.-]+)(?:@([\w.-]+))?(?::([\w.-]+)|\/(.+))?$/;
-
-// Without a named quantisation, the first of these that a repository has is used: the usual compromise of size and quality.
-const preferred: Readonly<Record<ModelRole, readonly string[]>> = {
-  llm: ['Q4_K_M', 'Q4_K', 'Q4_0', 'Q5_K_M', 'Q8_0', 'F16'],
-  projector: ['F16', 'BF16', 'F32', 'Q8_0'],
-  vision: [],
-};
+// A revision may be a reference of git, as in @refs/pr/1.
+const pattern = /^hf:([\w.-]+\/[\w.-]+)(?:@(refs\/[\w.-]+\/[\w.-]+|[\w.-]+))?(?::([\w.-]+)|\/(.+))?$/;
 
 export function isHubReference(text: string): boolean {
   return text.startsWith('hf:');
@@ -30,7 +25,8 @@ export function isHubReference(text: string): boolean {
 /** @throws RangeError if `text` is not a reference */
 export function parseReference(text: string): HubReference {
   const [, name, revision = 'main', quantization, file] = pattern.exec(text) ?? [];
-  if (name === undefined || (file !== undefined && !isWithinRepo(file)))
+  const isSafe = [name, revision, file].every((part) => part === undefined || isWithinRepo(part));
+  if (name === undefined || !isSafe)
     throw new RangeError(
       `Expected hf:owner/repo, hf:owner/repo:Q4_K_M or hf:owner/repo/file.gguf, with @revision behind repo if need be, but received ${JSON.stringify(text)}`,
     );
@@ -46,8 +42,8 @@ export function parseReference(text: string): HubReference {
  * vision tower or a projector also weights in Hugging Face's own format, of which only the needed shards are downloaded.
  *
  * @param namesIn picks the tensors that are needed. Defaults to all
- * @throws RangeError if `text` is not a reference; LongVLMError `ERR_LONGVLM_HUB` if the repository has no suitable file, and as
- * {@link fetchFile}
+ * @throws RangeError if `text` is not a reference; LongVLMError `ERR_LONGVLM_HUB` if the repository has no suitable file or
+ * several models, and as {@link fetchFile}
  */
 export async function fetchModel(
   text: string,
@@ -59,44 +55,23 @@ export async function fetchModel(
   const { repo, file, quantization } = reference;
   if (file !== undefined) return fetchFile(repo, file, options);
   const files = await listFiles(repo, options);
-  const candidates = files.filter(
-    (name) => /\.gguf$/i.test(name) && /mmproj|clip-model/i.test(name) === (role !== 'llm'),
-  );
-  const chosen = choose(candidates, quantization, preferred[role === 'vision' ? 'projector' : role]);
+  const kind: GgufRole = role === 'vision' ? 'projector' : role;
+  const chosen = chooseGguf(files, kind, repo.name, quantization);
   if (chosen !== undefined) {
-    const shards = await Promise.all(shardsOf(chosen, candidates).map((name) => fetchFile(repo, name, options)));
-    return shards[0]!;
+    const parts = await Promise.all(chosen.map((name) => fetchFile(repo, name, options)));
+    return parts[0]!;
   }
   const own = ['mm_projector.safetensors', 'mm_projector.bin'].find((name) => files.includes(name));
   // Far smaller than the weights of the whole model.
   if (role === 'projector' && quantization === undefined && own !== undefined) return fetchFile(repo, own, options);
   if (role !== 'llm' && quantization === undefined && files.includes('config.json'))
     return fetchWeights(repo, files, options, namesIn);
-  const there = candidates.length > 0 ? ` It has ${candidates.join(', ')}.` : '';
+  const candidates = candidateNames(files, kind);
+  const there = candidates.length > 0 ? ` It has ${listed(candidates)}.` : '';
   throw new LongVLMError(
     'ERR_LONGVLM_HUB',
     `${repo.name} holds no ${role === 'llm' ? 'language model' : 'mmproj file'}${quantization === undefined ? '' : ` in ${quantization}`} as GGUF.${there} Name a file: hf:${repo.name}/file.gguf.`,
   );
-}
-
-function choose(
-  names: readonly string[],
-  quantization: string | undefined,
-  order: readonly string[],
-): string | undefined {
-  const having = (wanted: string) => {
-    const escaped = wanted.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
-    return names.find((name) => new RegExp(`(^|[-._/])${escaped}([-._]|$)`, 'i').test(name));
-  };
-  if (quantization !== undefined) return having(quantization);
-  return order.map(having).find((name) => name !== undefined) ?? (names.length === 1 ? names[0] : undefined);
-}
-
-/** All shards of a GGUF model, in order. */
-function shardsOf(name: string, names: readonly string[]): string[] {
-  const [, start, , count] = /^(.*-)(\d{5})-of-(\d{5})\.gguf$/.exec(name) ?? [];
-  if (start === undefined) return [name];
-  return names.filter((other) => other.startsWith(start) && other.endsWith(`-of-${count}.gguf`)).sort();
 }
 
 // Names of weight files or indices, preferred first.
