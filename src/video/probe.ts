@@ -2,15 +2,15 @@ import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { checkObject, checkSignal, checkString } from '../base/validate.js';
-import { checkNotKilled, decodeTimes, type Source } from './decode.js';
+import { checkNotKilled, type Source } from './decode.js';
 import { type FfmpegBinary, findFfmpeg } from './ffmpeg.js';
 import { FfmpegProcess } from './ffmpegProcess.js';
 import { FileFrames } from './fileFrames.js';
+import { findFrames } from './findFrames.js';
 import type { FrameSource } from './frameSource.js';
-import { FrameTable } from './frameTable.js';
 import { complaintAbout, type InputFile, inputArguments, localFile } from './inputFile.js';
 import { PacketParser, type Packets, packetArguments } from './packets.js';
-import { InputDescription, largestPicture, type StreamInfo } from './streamInfo.js';
+import { InputDescription, largestPicture } from './streamInfo.js';
 
 /** Properties of a video, from {@link probeVideo}. */
 export type VideoInfo = {
@@ -48,9 +48,6 @@ export type ProbeOptions = {
   /** Aborts the work: the promise rejects with `signal.reason`. */
   signal?: AbortSignal;
 };
-
-/** Number of frames that are decoded to check that packets and frames correspond: more than any decoder reorders. */
-const CHECKED_FRAMES = 64;
 
 /**
  * Probes a video or picture: its size, and the exact number and times of its frames.
@@ -151,40 +148,6 @@ function largestStream(description: InputDescription, packetsOf: readonly Packet
   const packetsBy = new Map(description.copied.map((number, i) => [number, packetsOf[i]]));
   const stream = largestPicture(description.streams.filter(({ stream }) => packetsBy.get(stream)?.pts.length));
   return stream && { stream, packets: packetsBy.get(stream.stream)! };
-}
-
-/** Finds the frames that a decoder outputs: from the packets if these are reliable, else by decoding. */
-async function findFrames(
-  source: Source,
-  packets: Packets,
-  stream: StreamInfo,
-  container: string,
-  signal: AbortSignal | undefined,
-): Promise<FrameTable> {
-  // Any VP8 packet may be a frame that is never shown.
-  const table = stream.codec === 'vp8' ? undefined : FrameTable.fromPackets(packets, container);
-  if (table) {
-    const { times } = await decodeTimes(source, { maxFrames: CHECKED_FRAMES, absolute: true }, signal);
-    const first = times.length > 0 ? table.indexOf(times[0]!) : -1;
-    const agrees = first >= 0 && times.every((time, i) => time === table.pts[first + i]);
-    const complete = times.length >= Math.min(CHECKED_FRAMES, table.length - first);
-    // A recording may start within a group of pictures: frames before its first keyframe cannot be decoded.
-    if (agrees && complete) return first === 0 ? table : table.withoutFirst(first, packets, container);
-  }
-  const { times, complaint } = await decodeAll(source, signal);
-  if (times.length === 0)
-    throw new LongVLMError(
-      'ERR_LONGVLM_VIDEO',
-      `No picture of '${source.file.name}' (${stream.codec}) can be decoded${complaint ? `: ${complaint}` : ''}. Convert it with another program, or use an ffmpeg that has its decoder.`,
-    );
-  return FrameTable.fromDecoded(packets, times, stream.frameRate, container);
-}
-
-/** Decodes everything. If timestamps restart within the file, ffmpeg's corrected timestamps are used. */
-async function decodeAll(source: Source, signal: AbortSignal | undefined) {
-  const decoded = await decodeTimes(source, { absolute: true }, signal);
-  const rising = decoded.times.every((time, i, all) => i === 0 || time > all[i - 1]!);
-  return rising ? decoded : { ...decoded, times: decoded.times.map(() => Number.NaN) };
 }
 
 /** The error for a file that cannot be used as a video or picture. */
