@@ -3,6 +3,7 @@ import type { FfmpegBinary } from './ffmpeg.js';
 import { type FfmpegExit, FfmpegProcess } from './ffmpegProcess.js';
 import type { SeekPoint } from './frameTable.js';
 import { complaintAbout, type InputFile, inputArguments } from './inputFile.js';
+import { ShownFrames } from './shownFrames.js';
 
 /** A stream of pictures, and the ffmpeg that decodes it. */
 export type DecodedStream = {
@@ -31,12 +32,6 @@ export function decoderInput(source: DecodedStream, seek: SeekPoint | undefined,
   ];
 }
 
-/** The timestamp in a line of ffmpeg's filter `showinfo`, NaN if unknown; undefined for other lines. */
-export function shownTime(line: string): number | undefined {
-  const time = /^\[\w*showinfo[^\]]*\].*? n: *\d+ pts: *(-?\d+|NOPTS) /.exec(line)?.[1];
-  return time === undefined ? undefined : Number(time);
-}
-
 /** @throws LongVLMError if ffmpeg was killed or crashed */
 export function checkNotKilled(exit: FfmpegExit, { name }: InputFile): void {
   if (exit.signal)
@@ -56,13 +51,14 @@ export async function decodeTimes(
   signal?: AbortSignal,
 ): Promise<{ times: number[]; complaint: string }> {
   const { num, den } = source.timeBase;
+  const times: number[] = [];
+  const frames = new ShownFrames((time) => times.push(time));
   const filters = [
     `settb=expr=${num}/${den}`,
     ...(stretch.end === undefined ? [] : [`trim=end_pts=${stretch.end}`]),
     "crop=w='min(iw,16)':h='min(ih,16)':x=0:y=0",
-    'showinfo',
+    ...frames.filters(),
   ];
-  const times: number[] = [];
   const ffmpeg = new FfmpegProcess(
     source.binary,
     [
@@ -75,10 +71,8 @@ export async function decodeTimes(
       ...['-f', 'null', 'pipe:1'],
     ],
     signal,
-    (line) => {
-      const time = shownTime(line);
-      if (time !== undefined) times.push(time);
-    },
+    undefined,
+    frames,
   );
   try {
     while (await ffmpeg.read());

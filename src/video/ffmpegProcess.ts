@@ -1,7 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import { messageOf } from '../base/errors.js';
 import type { FfmpegBinary } from './ffmpeg.js';
+import type { ShownFrames } from './shownFrames.js';
 
 const MAX_LINE = 16_384;
 const MAX_TROUBLES = 12;
@@ -29,12 +31,24 @@ export class FfmpegProcess {
   #rest: Buffer = Buffer.alloc(0);
   #keepsAlive = true;
 
-  /** @param onLine Called with each line of standard error, which describes streams and frames. */
-  constructor(binary: FfmpegBinary, args: readonly string[], signal?: AbortSignal, onLine?: (line: string) => void) {
-    const options = ['-nostdin', '-hide_banner', '-nostats', '-loglevel', 'repeat+level+info'];
+  /**
+   * @param onLine Called with each line of standard error, which describes the streams. Without it, ffmpeg writes only errors.
+   * @param frames Told of the frames by a third pipe.
+   */
+  constructor(
+    binary: FfmpegBinary,
+    args: readonly string[],
+    signal?: AbortSignal,
+    onLine?: (line: string) => void,
+    frames?: ShownFrames,
+  ) {
+    const options = ['-nostdin', '-hide_banner', '-nostats', '-loglevel', `repeat+level+${onLine ? 'info' : 'error'}`];
     let child: ChildProcess;
     try {
-      child = spawn(binary.path, [...options, ...args], { stdio: ['ignore', 'pipe', 'pipe'], windowsHide: true });
+      child = spawn(binary.path, [...options, ...args], {
+        stdio: ['ignore', 'pipe', 'pipe', ...(frames ? ['pipe' as const] : [])],
+        windowsHide: true,
+      });
     } catch (error) {
       this.#troubles.push(messageOf(error));
       this.closed = Promise.resolve({ code: null, signal: null });
@@ -53,6 +67,7 @@ export class FfmpegProcess {
       }
       onLine?.(line);
     });
+    if (frames) readLines(child.stdio[3] as Readable, (line) => frames.add(line));
     const kill = () => this.kill();
     signal?.addEventListener('abort', kill);
     this.closed = new Promise((fulfil) => {
@@ -114,9 +129,13 @@ export class FfmpegProcess {
     const child = this.#child;
     if (!child || keep === this.#keepsAlive || !alive.has(child)) return;
     this.#keepsAlive = keep;
-    for (const handle of [child, child.stdout, child.stderr] as { ref?(): void; unref?(): void }[])
-      if (keep) handle.ref?.();
-      else handle.unref?.();
+    for (const handle of [child, child.stdout, child.stderr, child.stdio[3]] as (
+      | { ref?(): void; unref?(): void }
+      | null
+      | undefined
+    )[])
+      if (keep) handle?.ref?.();
+      else handle?.unref?.();
   }
 
   kill(): void {

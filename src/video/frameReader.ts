@@ -1,9 +1,10 @@
-import { checkNotKilled, shownTime } from './decode.js';
+import { checkNotKilled } from './decode.js';
 import type { FfmpegBinary } from './ffmpeg.js';
 import { FfmpegProcess } from './ffmpegProcess.js';
 import type { FrameSizes } from './geometry.js';
 import { complaintAbout, type InputFile } from './inputFile.js';
 import { rawPixels, readPixels } from './pixels.js';
+import { ShownFrames } from './shownFrames.js';
 
 /** Some frames of one file, one after the other. */
 export type FrameChain = {
@@ -18,10 +19,13 @@ export type FrameChain = {
   readonly indexOf: (time: number) => number;
 };
 
+/** The place where the frames of all chains pass. */
+const JOINED = 'joined';
+
 /**
  * One ffmpeg that gives the frames of some chains, in order.
  *
- * Each frame is recognised by what ffmpeg logs before it writes the pixels, so a frame that a decoder leaves out, or
+ * Each frame is recognised by what ffmpeg tells before it writes the pixels, so a frame that a decoder leaves out, or
  * that a seek misses, is noticed and cannot push the others out of place.
  */
 export class FrameReader {
@@ -41,23 +45,22 @@ export class FrameReader {
     this.#sizes = sizes;
     this.#files = chains.map(({ file }) => file);
     this.#announced = chains.map(() => []);
+    const frames = new ShownFrames((time, place) => {
+      if (place !== JOINED) this.#announced[Number(place)]!.push(chains[Number(place)]!.indexOf(time));
+      // With several chains, the joined output tells when a frame passes: announcements may come before their turn.
+      if (place === JOINED || chains.length === 1) this.#arrive();
+    });
     this.#ffmpeg = new FfmpegProcess(
       binary,
       [
         '-copyts',
         ...chains.flatMap(({ input }) => input),
-        ...['-filter_complex', filterGraph(chains), '-map', '[out]'],
+        ...['-filter_complex', filterGraph(chains, frames), '-map', '[out]'],
         ...[...binary.passthrough, ...rawPixels],
       ],
       signal,
-      (line) => {
-        const time = shownTime(line);
-        if (time === undefined) return;
-        const chain = /^\[showinfo@chain(\d+)/.exec(line)?.[1];
-        if (chain !== undefined) this.#announced[Number(chain)]!.push(chains[Number(chain)]!.indexOf(time));
-        // With several chains, the joined output tells when a frame passes: announcements may come before their turn.
-        if (chain === undefined || chains.length === 1) this.#arrive();
-      },
+      undefined,
+      frames,
     );
     void this.#ffmpeg.closed.then(() => {
       this.#ended = true;
@@ -74,7 +77,7 @@ export class FrameReader {
   /** The index of the next frame; undefined at the end. */
   async peek(): Promise<number | undefined> {
     if (this.#arrived.length === 0) {
-      // A frame in the output was announced earlier, but the line on standard error may arrive slightly later.
+      // A frame in the output was announced earlier, but the line that told so may arrive slightly later.
       const more = await this.#ffmpeg.hasMore();
       if (!more) await this.#ffmpeg.closed;
       while (more && this.#arrived.length === 0 && !this.#ended)
@@ -116,12 +119,12 @@ export class FrameReader {
 }
 
 /** Makes the pictures of each chain, and joins those of several end to end. */
-function filterGraph(chains: readonly FrameChain[]): string {
+function filterGraph(chains: readonly FrameChain[], frames: ShownFrames): string {
   const graphs = chains.map(({ stream, filters }, i) => {
-    return `[${i}:${stream}]${[...filters, 'setsar=1', `showinfo@chain${i}`].join(',')}`;
+    return `[${i}:${stream}]${[...filters, 'setsar=1', ...frames.filters(String(i))].join(',')}`;
   });
   if (graphs.length === 1) return `${graphs[0]}[out]`;
   const outs = graphs.map((_, i) => `[c${i}]`);
-  const joined = `${outs.join('')}concat=n=${graphs.length}:v=1:a=0,setpts=N,showinfo@joined[out]`;
+  const joined = `${outs.join('')}concat=n=${graphs.length}:v=1:a=0,setpts=N,${frames.filters(JOINED).join(',')}[out]`;
   return [...graphs.map((graph, i) => graph + outs[i]), joined].join(';');
 }
