@@ -24,6 +24,8 @@ export function decoderInput(source: DecodedStream, seek: SeekPoint | undefined,
   return [
     ...(threads === undefined ? [] : ['-threads', String(threads)]),
     '-noautorotate',
+    // Filters that are set up anew where the size or format of the pictures changes lose a frame and count from zero again.
+    ...['-reinit_filter', '0'],
     // Rounded up to microseconds, so that a seek to a keyframe's time does not land before the keyframe.
     ...(seek
       ? ['-noaccurate_seek', '-seek_timestamp', '1', '-ss', (Math.ceil(seek.seconds * 1e6) / 1e6).toFixed(6)]

@@ -55,8 +55,11 @@ export function checkGeometry(value: unknown): FrameGeometry {
 }
 
 const TURNS = { 0: [], 90: ['transpose=clock'], 180: ['hflip', 'vflip'], 270: ['transpose=cclock'] } as const;
-/** With these flags the colours are bit-exact with the reference implementation's decoder. */
-const TO_RGB = ['scale=flags=bicubic', 'format=rgb24'];
+/**
+ * With these flags the colours are bit-exact with the reference implementation's decoder. Evaluated for each frame, as its size
+ * may change within a file.
+ */
+const TO_RGB = ['scale=flags=bicubic:eval=frame', 'format=rgb24'];
 
 /** The pipeline of `geometry` for pictures of stored size `width` by `height` with a display rotation of `rotation` degrees. */
 export function framePipeline(
