@@ -1,6 +1,10 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { LongVLMError } from './errors.js';
 import { fileError } from './fileError.js';
+import { printable } from './printable.js';
+import { openRegularFile } from './regularFile.js';
+
+const PIECE = 1 << 20;
 
 /** SHA-256 of a value as JSON, independent of the order of keys. */
 export function hashOf(value: unknown): string {
@@ -12,14 +16,34 @@ function sorted(_: string, value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-/** SHA-256 of a file's content. @throws LongVLMError `ERR_LONGVLM_FILE`; `signal.reason` */
+/**
+ * SHA-256 of a file's content.
+ *
+ * @throws LongVLMError `ERR_LONGVLM_FILE`, also when the file grows or shrinks meanwhile; `signal.reason`
+ */
 export async function hashFile(file: string, signal?: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
+  const handle = await openRegularFile(file);
   try {
-    for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20, signal })) hash.update(chunk as Buffer);
+    const { size } = await handle.stat();
+    const piece = new Uint8Array(PIECE);
+    for (let done = 0; ; ) {
+      signal?.throwIfAborted();
+      const { bytesRead } = await handle.read(piece, 0, PIECE, done);
+      done += bytesRead;
+      // A file that something else writes to might never end.
+      if (bytesRead === 0 ? done !== size : done > size)
+        throw new LongVLMError(
+          'ERR_LONGVLM_FILE',
+          `${printable(file)} changed while it was read. Wait until it is complete.`,
+        );
+      if (bytesRead === 0) return hash.digest('hex');
+      hash.update(piece.subarray(0, bytesRead));
+    }
   } catch (error) {
     signal?.throwIfAborted();
-    throw fileError(file, error);
+    throw error instanceof LongVLMError ? error : fileError(file, error);
+  } finally {
+    await handle.close();
   }
-  return hash.digest('hex');
 }

@@ -193,7 +193,7 @@ describe('a disk', () => {
     try {
       await expect(fetchFile(repo, 'a.gguf')).rejects.toMatchObject({
         code: 'ERR_LONGVLM_FILE',
-        message: expect.stringMatching(/ENOSPC.*Free some space on the disk\.$/),
+        message: expect.stringMatching(/the disk is full\. Free some space on it\.$/),
       });
     } finally {
       fs.promises.open = open;
