@@ -87,8 +87,9 @@ function withDefault(description: string, value: string | number): string {
 /** Reads a time: seconds, or [hours:]minutes:seconds. */
 function seconds(text: string): number {
   const match = /^(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)$/.exec(text);
-  if (!match) throw new InvalidArgumentError('Give seconds, or a time such as 1:02:03.5.');
-  const [, hours = 0, minutes = 0, rest = 0] = match.map(Number).map((value) => value || 0);
+  const [, hours = 0, minutes = 0, rest = 0] = (match ?? []).map(Number).map((value) => value || 0);
+  if (!match || (match[2] !== undefined && rest >= 60) || (match[1] !== undefined && minutes >= 60))
+    throw new InvalidArgumentError('Give seconds, or a time such as 1:02:03.5.');
   return hours * 3600 + minutes * 60 + rest;
 }
 

@@ -3,6 +3,7 @@ import type { FfmpegBinary } from './ffmpeg.js';
 import { type FfmpegExit, FfmpegProcess } from './ffmpegProcess.js';
 import type { SeekPoint } from './frameTable.js';
 import { complaintAbout, type InputFile, inputArguments } from './inputFile.js';
+import { IS_KEYFRAME } from './seekProof.js';
 import { ShownFrames } from './shownFrames.js';
 
 /** A stream of pictures, and the ffmpeg that decodes it. */
@@ -34,6 +35,9 @@ export function decoderInput(source: DecodedStream, seek: SeekPoint | undefined,
   ];
 }
 
+/** The place that keyframes pass. */
+const KEYFRAME = 'key';
+
 /** @throws LongVLMError if ffmpeg was killed or crashed */
 export function checkNotKilled(exit: FfmpegExit, { name }: InputFile): void {
   if (exit.signal)
@@ -43,33 +47,49 @@ export function checkNotKilled(exit: FfmpegExit, { name }: InputFile): void {
     );
 }
 
+/** What {@link decodeTimes} finds. Times are in ticks, NaN if unknown. */
+export type DecodedTimes = {
+  /** The times of all frames, in order. */
+  readonly times: readonly number[];
+  /** The times of the frames that are keyframes by the decoder's word. */
+  readonly keys: ReadonlySet<number>;
+  readonly complaint: string;
+};
+
 /**
- * Decodes a stretch of a video and returns the times of its frames in order, in ticks; NaN if unknown. The pictures are
- * cropped to a corner at once, so this costs only the decoding.
+ * Decodes a video from its beginning and returns the times of its frames. The pictures are cropped to a corner at once, so
+ * this costs only the decoding.
  */
 export async function decodeTimes(
   source: Source,
-  stretch: { seek?: SeekPoint /** First time not wanted. */; end?: number; maxFrames?: number; absolute: boolean },
+  stretch: { /** First time not wanted. */ end?: number; maxFrames?: number },
   signal?: AbortSignal,
-): Promise<{ times: number[]; complaint: string }> {
+): Promise<DecodedTimes> {
   const { num, den } = source.timeBase;
+  const { end, maxFrames } = stretch;
   const times: number[] = [];
-  const frames = new ShownFrames((time) => times.push(time));
+  const keys = new Set<number>();
+  const frames = new ShownFrames((time, place) => {
+    if (place === KEYFRAME) keys.add(time);
+    else times.push(time);
+  });
   const filters = [
     `settb=expr=${num}/${den}`,
-    ...(stretch.end === undefined ? [] : [`trim=end_pts=${stretch.end}`]),
+    ...(end === undefined ? [] : [`trim=end_pts=${end}`]),
+    ...(maxFrames === undefined ? [] : [`trim=end_frame=${maxFrames}`]),
     "crop=w='min(iw,16)':h='min(ih,16)':x=0:y=0",
     ...frames.filters(),
+    `select='${IS_KEYFRAME}'`,
+    ...frames.filters(KEYFRAME),
   ];
   const ffmpeg = new FfmpegProcess(
     source.binary,
     [
-      ...(stretch.absolute ? ['-copyts'] : []),
-      ...decoderInput(source, stretch.seek),
+      '-copyts',
+      ...decoderInput(source, undefined),
       '-filter_complex',
       `[0:${source.stream}]${filters.join(',')}[out]`,
       ...['-map', '[out]', ...source.binary.passthrough],
-      ...(stretch.maxFrames === undefined ? [] : ['-frames:v', String(stretch.maxFrames)]),
       ...['-f', 'null', 'pipe:1'],
     ],
     signal,
@@ -81,7 +101,7 @@ export async function decodeTimes(
     const exit = await ffmpeg.closed;
     signal?.throwIfAborted();
     checkNotKilled(exit, source.file);
-    return { times, complaint: complaintAbout(source.file, ffmpeg.complaint) };
+    return { times: times.slice(0, maxFrames), keys, complaint: complaintAbout(source.file, ffmpeg.complaint) };
   } finally {
     await ffmpeg.dispose();
   }

@@ -1,11 +1,14 @@
+import { setImmediate } from 'node:timers/promises';
 import { LongVLMError } from '../base/errors.js';
-import { decoderInput, decodeTimes, type Source } from './decode.js';
-import { type FrameChain, FrameReader } from './frameReader.js';
+import type { Source } from './decode.js';
+import { frameChain } from './frameChain.js';
+import { FrameReader } from './frameReader.js';
 import type { FrameReading, FrameSource, OpenFramesOptions } from './frameSource.js';
 import type { FrameTable } from './frameTable.js';
 import { type FramePipeline, framePipeline } from './geometry.js';
 import { planReads, type Run } from './plan.js';
 import { ReaderJob } from './readerJob.js';
+import { ThroughReader } from './throughReader.js';
 
 /** The frames of a video file. */
 export class FileFrames implements FrameSource {
@@ -20,6 +23,9 @@ export class FileFrames implements FrameSource {
     readonly startSeconds: number,
   ) {}
 
+  /** Whether a seek did not give the frames that decoding from the beginning gives. */
+  #seeksFail = false;
+
   get length(): number {
     return this.table.length;
   }
@@ -29,14 +35,19 @@ export class FileFrames implements FrameSource {
   }
 
   async open(wanted: readonly number[], options: OpenFramesOptions): Promise<FrameReading> {
-    const { geometry, strategy, framesPerJob, binary = this.source.binary } = options;
+    const { geometry, framesPerJob, binary = this.source.binary } = options;
     const { table, stored } = this;
+    const strategy = this.#seeksFail ? 'through' : options.strategy;
     const pixels = stored.width * stored.height;
     const { jobs, ...plan } = planReads(table, wanted, { pixels, framesPerJob, strategy });
     const pipeline = framePipeline(geometry, stored);
     const source = { ...this.source, binary };
     const { width, height } = pipeline;
-    const frameJobs = jobs.map((runs) => new FileFrameJob(source, table, runs, pipeline));
+    const through = new ThroughReader(source, table, pipeline, wanted);
+    const trust = new SeekTrust(() => {
+      this.#seeksFail = true;
+    });
+    const frameJobs = jobs.map((runs) => new FileFrameJob(source, table, runs, pipeline, through, trust));
     const jobOf = new Map(
       jobs.flatMap((runs, job) => runs.flatMap((run) => run.frames.map((frame) => [frame, job] as const))),
     );
@@ -44,88 +55,82 @@ export class FileFrames implements FrameSource {
   }
 }
 
+/** Whether seeks in a file have been right so far. */
+class SeekTrust {
+  #failed = false;
+
+  /** @param onFail Told of the first one that was not. */
+  constructor(readonly onFail: () => void) {}
+
+  get failed(): boolean {
+    return this.#failed;
+  }
+
+  fail(): void {
+    this.#failed = true;
+    this.onFail();
+  }
+}
+
 /** Some runs of frames, from one ffmpeg. */
 class FileFrameJob extends ReaderJob {
+  readonly #seeks: boolean;
+  #reads = true;
+
   constructor(
     readonly source: Source,
     readonly table: FrameTable,
     readonly runs: readonly Run[],
     readonly pipeline: FramePipeline,
+    readonly through: ThroughReader,
+    readonly trust: SeekTrust,
   ) {
     super();
+    this.#seeks = runs.some(({ seek }) => seek);
   }
 
   protected override open(signal: AbortSignal): FrameReader {
-    return this.#read(this.runs, signal);
-  }
-
-  #read(runs: readonly Run[], signal: AbortSignal): FrameReader {
     const { source, table, pipeline } = this;
-    const chains = runs.map((run) => chainOf(source, table, run, pipeline));
+    const chains = this.runs.map((run) => frameChain(source, table, run, pipeline));
     return new FrameReader(source.binary, chains, pipeline, signal);
   }
 
-  /** Reads frame `index`, or the last one before it, from further back: a seek or the decoder left it out. */
+  override async give(index: number, target: Uint8Array, signal: AbortSignal): Promise<number | undefined> {
+    if (!this.#reads) return this.through.give(index, target, signal, false);
+    if (this.#seeks && this.trust.failed) return this.replace(index, target, signal);
+    const given = await super.give(index, target, signal);
+    if (!this.#reads) return given;
+    if (this.#seeks) {
+      // What ffmpeg said before it wrote the frame is here after this turn of the loop.
+      await setImmediate();
+      if (this.complaints !== '') return this.replace(index, target, signal);
+    }
+    this.through.done(index);
+    return given;
+  }
+
+  /** Reads frame `index`, or the last one before it, from the beginning: a seek or the decoder left it out. */
   protected override async replace(
     index: number,
     target: Uint8Array,
     signal: AbortSignal,
   ): Promise<number | undefined> {
-    const { source, table } = this;
-    if (table.by === 'count') return undefined;
-    const earlier = table.seekPoint(index, 1);
-    for (const seek of earlier ? [earlier, undefined] : [undefined]) {
-      const { times } = await decodeTimes(source, { seek, end: table.pts[index]! + 1, absolute: true }, signal);
-      const best = times.map((time) => table.indexOf(time)).reduce((a, b) => (b <= index && b > a ? b : a), -1);
-      if (best < 0) continue;
-      const reader = this.#read([{ seek, frames: [best] }], signal);
-      try {
-        if ((await reader.peek()) === best && (await reader.read(target))) return best;
-        signal.throwIfAborted();
-      } finally {
-        await reader.dispose();
-      }
-    }
-    return undefined;
+    if (this.#seeks) this.trust.fail();
+    this.#reads = false;
+    await this.close();
+    return this.through.give(index, target, signal, !this.#seeks);
+  }
+
+  override async dispose(): Promise<void> {
+    await super.dispose();
+    await this.through.dispose();
   }
 
   fail(): never {
+    const complaint = this.through.complaint || this.complaint;
     throw new LongVLMError(
       'ERR_LONGVLM_VIDEO',
-      `The frames of '${this.source.file.name}' cannot be decoded${this.complaint ? `: ${this.complaint}` : ''}. The file is damaged: copy or download it again.`,
+      `The frames of '${this.source.file.name}' cannot be decoded${complaint ? `: ${complaint}` : ''}. The file is damaged: copy or download it again.`,
     );
   }
-}
-
-/** Picks the frames of a run and makes their pictures. */
-function chainOf(source: Source, table: FrameTable, { seek, frames }: Run, pipeline: FramePipeline): FrameChain {
-  const { num, den } = table.timeBase;
-  const last = frames.at(-1)!;
-  const times = () => frames.map((frame) => table.pts[frame]!);
-  const pick =
-    table.by === 'time'
-      ? [`trim=end_pts=${table.pts[last]! + 1}`, selection('pts', times())]
-      : [`trim=end_frame=${last + 1}`, selection('n', frames)];
-  const counted = [...frames];
-  return {
-    file: source.file,
-    // A decoder for one frame gains nothing from threads; two processes run at once.
-    input: decoderInput(source, seek, frames.length === 1 ? 1 : undefined),
-    stream: source.stream,
-    filters: [`settb=expr=${num}/${den}`, ...pick, ...pipeline.filters],
-    indexOf: table.by === 'time' ? (time) => table.indexOf(time) : () => counted.shift() ?? -1,
-  };
-}
-
-/** A filter that passes the frames whose `variable` is among the rising `values`. */
-function selection(variable: string, values: readonly number[]): string {
-  return `select='${isAmong(variable, values)}'`;
-}
-
-/** By bisection: ffmpeg gives up on sums of more than about a hundred terms, and this is quicker too. */
-function isAmong(variable: string, values: readonly number[]): string {
-  if (values.length <= 8) return values.map((value) => `eq(${variable},${value})`).join('+');
-  const middle = values.length >> 1;
-  const [below, above] = [values.slice(0, middle), values.slice(middle)];
-  return `if(lt(${variable},${values[middle]}),${isAmong(variable, below)},${isAmong(variable, above)})`;
 }

@@ -1,42 +1,79 @@
 import { LongVLMError } from '../base/errors.js';
 import { decodeTimes, type Source } from './decode.js';
-import { FrameTable } from './frameTable.js';
-import type { Packets } from './packets.js';
+import { FrameTable, isSearched } from './frameTable.js';
+import { DISCARD, type Packets } from './packets.js';
+import { decodingMicroseconds } from './plan.js';
+import { seekProofOf } from './seekProof.js';
 import type { StreamInfo } from './streamInfo.js';
 
 /** Number of frames that are decoded to check that packets and frames correspond: more than any decoder reorders. */
 const CHECKED_FRAMES = 64;
+/** Videos that take less than this to decode are decoded completely, which leaves nothing to guess. */
+const SHORT_MICROSECONDS = 400_000;
+/** Codecs in which a packet of a few bytes says that there is no new picture. */
+const MAY_SKIP_PICTURES = /^(mpeg4|msmpeg4v\d|wmv\d|vc1|h263)$/;
+const SKIP_BYTES = 8;
 
-/** Finds the frames that a decoder outputs: from the packets if these are reliable, else by decoding. */
+/**
+ * Finds the frames that a decoder outputs: from the packets if these are reliable, else by decoding.
+ *
+ * @param complaint What ffmpeg said of the packets.
+ * @returns The frames, and what is to be said of their times, in sentences.
+ */
 export async function findFrames(
   source: Source,
   packets: Packets,
   stream: StreamInfo,
-  container: string,
+  { container, complaint }: { container: string; complaint: string },
   signal: AbortSignal | undefined,
-): Promise<FrameTable> {
-  // Any VP8 packet may be a frame that is never shown.
-  const table = stream.codec === 'vp8' ? undefined : FrameTable.fromPackets(packets, container);
+): Promise<{ table: FrameTable; warnings: string[] }> {
+  const seeking = { container, proof: seekProofOf(stream.codec) };
+  const short = packets.pts.length * decodingMicroseconds(stream.width * stream.height) < SHORT_MICROSECONDS;
+  const doubtful =
+    // Any VP8 packet may be a frame that is never shown.
+    stream.codec === 'vp8' ||
+    packets.smallest === 0 ||
+    (packets.smallest < SKIP_BYTES && MAY_SKIP_PICTURES.test(stream.codec)) ||
+    packets.corrupt > 0 ||
+    (complaint !== '' && isSearched(container));
+  const table = short || doubtful ? undefined : FrameTable.fromPackets(packets, seeking);
   if (table) {
-    const { times } = await decodeTimes(source, { maxFrames: CHECKED_FRAMES, absolute: true }, signal);
+    const decoded = await decodeTimes(source, { maxFrames: CHECKED_FRAMES }, signal);
+    const { times } = decoded;
     const first = times.length > 0 ? table.indexOf(times[0]!) : -1;
     const agrees = first >= 0 && times.every((time, i) => time === table.pts[first + i]);
     const complete = times.length >= Math.min(CHECKED_FRAMES, table.length - first);
     // A recording may start within a group of pictures: frames before its first keyframe cannot be decoded.
-    if (agrees && complete) return first === 0 ? table : table.withoutFirst(first, packets, container);
+    if (agrees && complete) return { table: table.checked(first, packets, decoded, seeking), warnings: [] };
   }
-  const { times, complaint } = await decodeAll(source, signal);
-  if (times.length === 0)
+  const decoded = await decodeTimes(source, {}, signal);
+  if (decoded.times.length === 0) {
+    const why = decoded.complaint ? `: ${decoded.complaint}` : '';
     throw new LongVLMError(
       'ERR_LONGVLM_VIDEO',
-      `No picture of '${source.file.name}' (${stream.codec}) can be decoded${complaint ? `: ${complaint}` : ''}. Convert it with another program, or use an ffmpeg that has its decoder.`,
+      `No picture of '${source.file.name}' (${stream.codec}) can be decoded${why}. Convert it with another program, or use an ffmpeg that has its decoder.`,
     );
-  return FrameTable.fromDecoded(packets, times, stream.frameRate, container);
+  }
+  const { num, den } = packets.timeBase;
+  const step = den / num / (stream.frameRate || 25);
+  const { table: found, startsOver, unknown } = FrameTable.fromDecoded(packets, decoded, step, seeking);
+  const warnings = timeWarnings(source.file.name, startsOver, unknown);
+  const lost = packets.flags.filter((flags) => !(flags & DISCARD)).length - found.length;
+  // What is wrong with the packets is told elsewhere.
+  if (lost > 0 && decoded.complaint !== '' && complaint === '' && packets.corrupt === 0)
+    warnings.push(`'${source.file.name}' is damaged (${decoded.complaint}): ${lost} of its frames cannot be decoded.`);
+  return { table: found, warnings };
 }
 
-/** Decodes everything. If timestamps restart within the file, ffmpeg's corrected timestamps are used. */
-async function decodeAll(source: Source, signal: AbortSignal | undefined) {
-  const decoded = await decodeTimes(source, { absolute: true }, signal);
-  const rising = decoded.times.every((time, i, all) => i === 0 || time > all[i - 1]!);
-  return rising ? decoded : { ...decoded, times: decoded.times.map(() => Number.NaN) };
+function timeWarnings(name: string, startsOver: number, unknown: number): string[] {
+  const warnings: string[] = [];
+  if (startsOver > 0)
+    warnings.push(
+      `The times of '${name}' start over ${startsOver === 1 ? 'once' : `${startsOver} times`}: they are made to go on.`,
+    );
+  if (unknown > 0)
+    warnings.push(
+      `'${name}' does not say when ${unknown} of its frames are shown: their times are reckoned from its frame rate.`,
+    );
+  return warnings;
 }

@@ -1,4 +1,6 @@
+import { continuousTimes } from './frameTimes.js';
 import { DISCARD, KEY, type Packets } from './packets.js';
+import type { SeekProof } from './seekProof.js';
 
 /** A position from which decoding reaches a frame. */
 export type SeekPoint = {
@@ -18,6 +20,16 @@ const INDEXED = /\b(mov|mp4|matroska|webm|avi|flv|asf|nut|mxf)\b/;
 /** Formats that are searched by timestamp. The search may end at any packet, so the seek time is the keyframe's own. */
 const SEARCHED = /\b(mpegts|mpeg)\b/;
 
+/** What decides whether a file can be seeked in. */
+export type Seeking = {
+  /** Names of the format. */
+  readonly container: string;
+  readonly proof: SeekProof;
+};
+
+/** The frames that were decoded from the beginning: their times in ticks, NaN if unknown, and which of them are keyframes. */
+export type DecodedFrames = { readonly times: readonly number[]; readonly keys: ReadonlySet<number> };
+
 /** All frames of a video in display order: their times, and how to seek to them. */
 export class FrameTable {
   /** How a decoded frame is identified: by its timestamp, or by counting. */
@@ -25,6 +37,8 @@ export class FrameTable {
   /** Presentation times in ticks, ascending. */
   readonly pts: Float64Array;
   readonly timeBase: { readonly num: number; readonly den: number };
+  /** How a seek is proven. */
+  readonly proof: SeekProof;
   readonly #packets: Packets | undefined;
   readonly #packetOf: Int32Array | undefined;
   readonly #keys: Int32Array;
@@ -35,57 +49,68 @@ export class FrameTable {
     pts: Float64Array,
     packets: Packets,
     packetOf: Int32Array | undefined,
-    container: string,
+    { container, proof }: Seeking,
   ) {
     this.by = by;
     this.pts = pts;
     this.timeBase = packets.timeBase;
-    this.#aimAtKey = SEARCHED.test(container);
+    this.proof = proof;
+    this.#aimAtKey = isSearched(container);
     const seekable =
-      packetOf !== undefined && (this.#aimAtKey || INDEXED.test(container)) && isRising(packets.dts, true);
+      proof !== 'none' &&
+      packetOf !== undefined &&
+      (this.#aimAtKey || INDEXED.test(container)) &&
+      isRising(packets.dts, true);
     this.#packets = seekable ? packets : undefined;
     this.#packetOf = seekable ? packetOf : undefined;
     this.#keys = seekable ? placesOf(packets.flags, KEY, KEY) : new Int32Array(0);
   }
 
   /** The frames of `packets`; undefined if their times are unreliable. */
-  static fromPackets(packets: Packets, container: string): FrameTable | undefined {
+  static fromPackets(packets: Packets, seeking: Seeking): FrameTable | undefined {
     if (packets.pts.some(Number.isNaN) || !isRising(packets.dts, true)) return undefined;
-    const order = placesOf(packets.flags, DISCARD, 0);
-    sortByTime(order, packets.pts);
+    const order = shownOrder(packets);
     const pts = new Float64Array(order.length);
     for (let i = 0; i < pts.length; i++) pts[i] = packets.pts[order[i]!]!;
-    return isRising(pts) ? new FrameTable('time', pts, packets, order, container) : undefined;
+    return isRising(pts) ? new FrameTable('time', pts, packets, order, seeking) : undefined;
   }
 
-  /** The frames of a file that was decoded completely, with their `times` (NaN if unknown). */
-  static fromDecoded(packets: Packets, times: readonly number[], frameRate: number, container: string): FrameTable {
-    const pts = Float64Array.from(times);
+  /**
+   * The frames of a file that was decoded completely.
+   *
+   * @param step The nominal interval between frames, in ticks.
+   */
+  static fromDecoded(
+    packets: Packets,
+    decoded: DecodedFrames,
+    step: number,
+    seeking: Seeking,
+  ): { table: FrameTable; startsOver: number; unknown: number } {
+    const pts = Float64Array.from(decoded.times);
     if (isRising(pts)) {
       const packetAt = new Map<number, number>();
       for (const [i, time] of packets.pts.entries()) packetAt.set(time, i);
       const packetOf = Int32Array.from(pts, (time) => packetAt.get(time) ?? -1);
-      return new FrameTable('time', pts, packets, packetOf.includes(-1) ? undefined : packetOf, container);
+      const known = packetOf.includes(-1) ? undefined : packetOf;
+      const table = new FrameTable('time', pts, packets, known, honest(packets, decoded, seeking));
+      return { table, startsOver: 0, unknown: 0 };
     }
-    const { num, den } = packets.timeBase;
-    const step = den / num / (frameRate || 25);
-    const first = pts.find((time) => !Number.isNaN(time)) ?? 0;
-    return new FrameTable(
-      'count',
-      pts.map((_, i) => first + i * step),
-      packets,
-      undefined,
-      container,
-    );
+    const { pts: continuous, ...changes } = continuousTimes(decoded.times, step);
+    return { table: new FrameTable('count', continuous, packets, undefined, seeking), ...changes };
   }
 
   get length(): number {
     return this.pts.length;
   }
 
-  /** The table without its first `count` frames, which no decoder can show. */
-  withoutFirst(count: number, packets: Packets, container: string): FrameTable {
-    return new FrameTable('time', this.pts.slice(count), packets, this.#packetOf?.slice(count), container);
+  /**
+   * The table of a file of which the first frames were decoded.
+   *
+   * @param first Index of the first of them: no decoder can show those before.
+   */
+  checked(first: number, packets: Packets, decoded: DecodedFrames, seeking: Seeking): FrameTable {
+    const packetOf = this.#packetOf?.subarray(first);
+    return new FrameTable('time', this.pts.subarray(first), packets, packetOf, honest(packets, decoded, seeking));
   }
 
   /** Seconds from `startSeconds` to frame `index`. */
@@ -131,6 +156,26 @@ export class FrameTable {
     const wanted = packets.dts[target]! * tick + SEEK_SHIFT_SECONDS;
     return { seconds: Math.max(keySeconds, Math.min(wanted, latest)), position };
   }
+}
+
+/** Whether a seek in such a container looks for a time among the packets, without an index. */
+export function isSearched(container: string): boolean {
+  return SEARCHED.test(container);
+}
+
+/** Packets that the container marks as keyframes though the decoder says otherwise make all its marks useless. */
+function honest(packets: Packets, { times, keys }: DecodedFrames, seeking: Seeking): Seeking {
+  if (seeking.proof !== 'decoder') return seeking;
+  const others = new Set(times.filter((time) => !keys.has(time)));
+  const lies = packets.flags.some((flag, i) => (flag & KEY) !== 0 && others.has(packets.pts[i]!));
+  return lies ? { ...seeking, proof: 'none' } : seeking;
+}
+
+/** The places of the packets that are shown, in the order of their times. */
+function shownOrder({ flags, pts }: Packets): Int32Array {
+  const order = placesOf(flags, DISCARD, 0);
+  sortByTime(order, pts);
+  return order;
 }
 
 /** The indices at which the bits `mask` of `flags` equal `wanted`. */

@@ -1,4 +1,5 @@
 // Reads the packets of a file from ffmpeg's framecrc format, without decoding pictures.
+import { LongVLMError } from '../base/errors.js';
 
 /** FFmpeg's flags of packets. */
 export const KEY = 1;
@@ -7,6 +8,32 @@ export const DISCARD = 4;
 /** ffmpeg prints -2^63 (AV_NOPTS_VALUE) for an unknown timestamp; real timestamps are far above this limit. */
 const NO_TIME = -9e18;
 const [NEWLINE, SPACE, HASH, COMMA, MINUS, ZERO, LETTER_F] = [10, 32, 35, 44, 45, 48, 70];
+
+/** More than a day of 30 frames a second. */
+const MAX_PACKETS = 3_000_000;
+/** Formats that list other files, so that their own size says nothing. */
+const LISTS = /\b(hls|dash|concat|imf)\b/;
+
+/**
+ * Refuses files whose headers announce more frames than any program should read: a few bytes can announce millions.
+ *
+ * @param count Number of packets so far.
+ * @param bytes Size of the file.
+ * @param container Names of the format.
+ * @throws LongVLMError
+ */
+export function checkPacketCount(count: number, bytes: number, container: string, name: string): void {
+  if (count > bytes && !LISTS.test(container))
+    throw new LongVLMError(
+      'ERR_LONGVLM_VIDEO',
+      `'${name}' announces more frames than its ${bytes} bytes can hold: it is damaged or made to harm. Copy or download it again.`,
+    );
+  if (count > MAX_PACKETS)
+    throw new LongVLMError(
+      'ERR_LONGVLM_VIDEO',
+      `'${name}' has more than ${MAX_PACKETS.toLocaleString('en')} frames. Cut it into parts, for instance with ffmpeg -ss and -t.`,
+    );
+}
 
 /** A list of numbers that grows. */
 class Column<T extends Float64Array | Uint8Array> {
@@ -46,6 +73,8 @@ export type Packets = {
   readonly lastDuration: number;
   /** How many packets the container marks as damaged. */
   readonly corrupt: number;
+  /** Size of the smallest packet, in bytes. */
+  readonly smallest: number;
 };
 
 /** Collects the packets of one stream. */
@@ -57,12 +86,14 @@ class StreamPackets {
   #lastPts = Number.NEGATIVE_INFINITY;
   #lastDuration = 0;
   #corrupt = 0;
+  #smallest = Number.POSITIVE_INFINITY;
 
-  add(dts: number, pts: number, duration: number, flags: number): void {
+  add(dts: number, pts: number, duration: number, size: number, flags: number): void {
     this.#pts.push(pts < NO_TIME ? Number.NaN : pts);
     this.#dts.push(dts < NO_TIME ? Number.NaN : dts);
     this.#flags.push(flags);
     if (flags & CORRUPT) this.#corrupt++;
+    this.#smallest = Math.min(this.#smallest, size);
     if (pts >= this.#lastPts) {
       this.#lastPts = pts;
       this.#lastDuration = duration;
@@ -77,6 +108,7 @@ class StreamPackets {
       flags: this.#flags.finish(),
       lastDuration: this.#lastDuration,
       corrupt: this.#corrupt,
+      smallest: this.#smallest,
     };
   }
 }
@@ -106,7 +138,13 @@ export const packetArguments = [
 export class PacketParser {
   readonly #streams: StreamPackets[] = [];
   #rest: Uint8Array = new Uint8Array(0);
-  readonly #fields = new Float64Array(4);
+  readonly #fields = new Float64Array(5);
+  #count = 0;
+
+  /** Number of packets so far, of all streams. */
+  get count(): number {
+    return this.#count;
+  }
 
   add(piece: Buffer): void {
     const text = this.#rest.length > 0 ? Buffer.concat([this.#rest, piece]) : piece;
@@ -148,10 +186,10 @@ export class PacketParser {
     }
     if (at >= end) return;
     // The flags are omitted for a plain keyframe.
-    const size = text.indexOf(COMMA, at);
-    const mark = size < 0 ? -1 : text.indexOf(COMMA, size + 1) + 2;
+    const mark = text.indexOf(COMMA, at) + 2;
     const flagged = mark >= 2 && mark < end && text[mark] === LETTER_F;
     const flags = flagged ? Number.parseInt(text.toString('latin1', mark + 4, Math.min(end, mark + 12)), 16) : KEY;
-    this.#stream(fields[0]!).add(fields[1]!, fields[2]!, fields[3]!, flags);
+    this.#count++;
+    this.#stream(fields[0]!).add(fields[1]!, fields[2]!, fields[3]!, fields[4]!, flags);
   }
 }

@@ -23,6 +23,11 @@ const OPEN_MICROSECONDS = 40_000;
 /** Decoding a frame takes 0.1 ms plus 1 µs for each 700 pixels: 1.4 ms at 720p (H.264, one core). */
 const FRAME_MICROSECONDS = 100;
 const PIXELS_PER_MICROSECOND = 700;
+/** Roughly, how long one core decodes a frame of `pixels`. */
+export function decodingMicroseconds(pixels: number): number {
+  return FRAME_MICROSECONDS + pixels / PIXELS_PER_MICROSECOND;
+}
+
 /** Number of frames that decoders read ahead before they output a frame. */
 const DELAY = 2;
 /** Maximum number of frames on one command line, which Windows limits to 32,767 characters. */
@@ -49,7 +54,7 @@ export function planReads(
 ): ReadPlan {
   const { pixels, framesPerJob, strategy } = options;
   // The cost of opening a file, as a number of decoded frames.
-  const openCost = strategy === 'seek' ? 0 : OPEN_MICROSECONDS / (FRAME_MICROSECONDS + pixels / PIXELS_PER_MICROSECOND);
+  const openCost = strategy === 'seek' ? 0 : OPEN_MICROSECONDS / decodingMicroseconds(pixels);
   const runs: { seek: SeekPoint | undefined; frames: number[] }[] = [];
   let decodedFrames = 0;
   let position = -1;

@@ -9,7 +9,7 @@ import { FileFrames } from './fileFrames.js';
 import { findFrames } from './findFrames.js';
 import type { FrameSource } from './frameSource.js';
 import { complaintAbout, type InputFile, inputArguments, localFile } from './inputFile.js';
-import { PacketParser, type Packets, packetArguments } from './packets.js';
+import { checkPacketCount, PacketParser, type Packets, packetArguments } from './packets.js';
 import { InputDescription, largestPicture } from './streamInfo.js';
 
 /** Properties of a video, from {@link probeVideo}. */
@@ -80,14 +80,15 @@ export async function probeFile(file: InputFile, { ffmpeg, signal }: ProbeOption
   const { stream, packets } = found;
   const { container } = description;
   const source: Source = { binary, file, stream: stream.stream, timeBase: packets.timeBase };
-  const table = await findFrames(source, packets, stream, container, signal);
+  const { table, warnings } = await findFrames(source, packets, stream, { container, complaint }, signal);
 
   const kind = /(^|,)image2|_pipe$/.test(container) ? 'image' : 'video';
   const tick = packets.timeBase.num / packets.timeBase.den;
   const { length, pts } = table;
   const ticks = pts[length - 1]! - pts[0]!;
   const average = ((length - 1) * packets.timeBase.den) / (ticks * packets.timeBase.num);
-  const frameRate = kind === 'image' ? 0 : length > 1 ? average : stream.frameRate;
+  const frameRate = kind === 'image' ? 0 : ticks > 0 ? average : stream.frameRate;
+  const damaged = complaint !== '' || packets.corrupt > 0;
   const lastSeconds = packets.lastDuration > 0 ? packets.lastDuration * tick : frameRate > 0 ? 1 / frameRate : 0;
   return {
     path: file.name,
@@ -101,9 +102,9 @@ export async function probeFile(file: InputFile, { ffmpeg, signal }: ProbeOption
     rotation: stream.rotation,
     codec: stream.codec,
     container,
-    warnings:
-      complaint || packets.corrupt > 0 ? [damage(file.name, complaint, length, description.durationSeconds)] : [],
-    frameSource: new FileFrames(source, table, stream, description.startSeconds),
+    warnings: damaged ? [damage(file.name, complaint, length, description.durationSeconds), ...warnings] : warnings,
+    // The times of frames are never below zero.
+    frameSource: new FileFrames(source, table, stream, Math.min(description.startSeconds, pts[0]! * tick)),
   };
 }
 
@@ -127,13 +128,17 @@ export async function checkFile({ path, name }: InputFile): Promise<void> {
 }
 
 async function readPackets(file: InputFile, binary: FfmpegBinary, signal: AbortSignal | undefined) {
+  const { size } = await stat(file.path);
   const description = new InputDescription();
   const parser = new PacketParser();
   const ffmpeg = new FfmpegProcess(binary, [...inputArguments(file), ...packetArguments], signal, (line) =>
     description.add(line),
   );
   try {
-    for (let chunk = await ffmpeg.read(); chunk; chunk = await ffmpeg.read()) parser.add(chunk);
+    for (let chunk = await ffmpeg.read(); chunk; chunk = await ffmpeg.read()) {
+      parser.add(chunk);
+      checkPacketCount(parser.count, size, description.container, file.name);
+    }
     const exit = await ffmpeg.closed;
     signal?.throwIfAborted();
     checkNotKilled(exit, file);

@@ -8,6 +8,11 @@ export abstract class ReaderJob implements FrameJob {
   /** What ffmpeg complained about when it did not give a frame. */
   protected complaint = '';
 
+  /** What ffmpeg complained about so far. */
+  protected get complaints(): string {
+    return this.#reader?.complaint ?? '';
+  }
+
   /** Starts the ffmpeg that gives the frames of this job. */
   protected abstract open(signal: AbortSignal): FrameReader;
 
@@ -38,6 +43,13 @@ export abstract class ReaderJob implements FrameJob {
     }
   }
 
+  /** Ends the ffmpeg of this job, which can start again. */
+  protected async close(): Promise<void> {
+    const reader = this.#reader;
+    this.#reader = undefined;
+    await reader?.dispose();
+  }
+
   rest(): void {
     this.#reader?.keepAlive(false);
   }
@@ -48,6 +60,6 @@ export abstract class ReaderJob implements FrameJob {
   }
 
   async dispose(): Promise<void> {
-    await this.#reader?.dispose();
+    await this.close();
   }
 }
