@@ -81,10 +81,10 @@ export type {
   TowerSource,
   VisionConfig,
 } from './tower/source.js';
-export type { FetchLimits } from './video/fetchLimits.js';
 export { sampleFrameIndices } from './video/frameIndices.js';
 export { type FrameSegment, type ReadSegmentsOptions, readSegments } from './video/frames.js';
 export type { FrameGeometry } from './video/geometry.js';
+export type { VideoLimits, VideoLimits as FetchLimits } from './video/limits.js';
 export { type OpenVideoOptions, openVideo, type Video } from './video/openVideo.js';
 export type { ReadPlan } from './video/plan.js';
 export { type ProbeOptions, probeVideo, type VideoInfo } from './video/probe.js';

@@ -8,10 +8,14 @@ export type LongVLMErrorCode =
   | 'ERR_LONGVLM_NOT_FINITE'
   /** No usable ffmpeg was found. */
   | 'ERR_LONGVLM_FFMPEG_MISSING'
+  /** ffmpeg cannot be started: the system gives no more processes, memory or open files. */
+  | 'ERR_LONGVLM_FFMPEG'
   /** A file does not exist or cannot be read. */
   | 'ERR_LONGVLM_FILE'
   /** A file is not a video, holds no picture, or is damaged. */
   | 'ERR_LONGVLM_VIDEO'
+  /** A video exceeds one of `limits`: pixels, frames, or the time to decode it. */
+  | 'ERR_LONGVLM_LIMIT'
   /** A video cannot be fetched: the server refuses or disconnects, or a limit of size, time or redirects is exceeded. */
   | 'ERR_LONGVLM_FETCH'
   /** Weights are damaged, incomplete, or of the wrong shape or type. */

@@ -2,37 +2,53 @@ import { LongVLMError, messageOf } from './errors.js';
 import { printable } from './printable.js';
 
 const PERMISSIONS = 'Check the path and its permissions.';
-const DESCRIPTORS =
+
+/** What to do when the system gives no more descriptors. */
+export const MORE_DESCRIPTORS =
   'Close files, do less at the same time, or raise the limit of open files (`ulimit -n` in a shell, before Node starts).';
 
 /** What errors of the operating system mean for a file, and their remedies. */
 const CAUSES: Record<string, readonly [cause: string, remedy: string]> = {
-  ENOENT: ['does not exist', PERMISSIONS],
-  ENOTDIR: ['does not exist', PERMISSIONS],
-  EACCES: ['cannot be used: permission denied', PERMISSIONS],
-  EPERM: ['cannot be used: permission denied', PERMISSIONS],
-  EISDIR: ['is a folder', 'Give the path of a file.'],
-  ELOOP: ['cannot be used: its links lead in a circle', PERMISSIONS],
-  ENAMETOOLONG: ['cannot be used: the name is too long', 'Give a shorter path.'],
-  ERR_INVALID_ARG_VALUE: ['is no path: it holds a zero byte', 'Check the path.'],
-  EMFILE: ['cannot be opened: this process has too many files open', DESCRIPTORS],
-  ENFILE: ['cannot be opened: the system has too many files open', DESCRIPTORS],
-  ENOSPC: ['cannot be written: the disk is full', 'Free some space on it.'],
-  EDQUOT: ['cannot be written: your quota of the disk is used up', 'Free some space on it.'],
-  EFBIG: ['cannot be written: a file may not be so large', 'Raise the limit (`ulimit -f`), or use another disk.'],
-  EROFS: ['cannot be written: the disk is read-only', 'Use a folder that can be written.'],
+  EACCES: ['permission denied', PERMISSIONS],
+  EPERM: ['permission denied', PERMISSIONS],
+  EISDIR: ['it is a folder', 'Give the path of a file.'],
+  ELOOP: ['its links lead in a circle', PERMISSIONS],
+  ENAMETOOLONG: ['the name is too long', 'Give a shorter path.'],
+  ERR_INVALID_ARG_VALUE: ['a path cannot hold a zero byte', 'Check the path.'],
+  EMFILE: ['this process has too many files open', MORE_DESCRIPTORS],
+  ENFILE: ['the system has too many files open', MORE_DESCRIPTORS],
+  ENOSPC: ['the disk is full', 'Free some space on it.'],
+  EDQUOT: ['your quota of the disk is used up', 'Free some space on it.'],
+  EFBIG: ['a file may not be so large', 'Raise the limit (`ulimit -f`), or use another disk.'],
+  EROFS: ['the disk is read-only', 'Use a folder that can be written.'],
 };
+
+/** Whether an error of the operating system says that there is no such file. */
+export function isMissing(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'ENOENT' || code === 'ENOTDIR';
+}
+
+/** Why the operating system does not open a file that is there, and the remedy. */
+export function causeOf(error: unknown): readonly [cause: string, remedy: string] {
+  const { code = '' } = error as NodeJS.ErrnoException;
+  const known = Object.hasOwn(CAUSES, code) ? CAUSES[code] : undefined;
+  return known ?? [printable(messageOf(error)), PERMISSIONS];
+}
+
+/** The remedy for a path that does not exist. Node gives the replacement character for bytes that are no UTF-8. */
+export function missingRemedy(path: string, remedy = PERMISSIONS): string {
+  return path.includes('\uFFFD') ? 'If its name is not in UTF-8, rename the file.' : remedy;
+}
 
 /** An error of the operating system about a file, as a LongVLMError. */
 export function fileError(path: string, error: unknown): LongVLMError {
-  const { code = '' } = error as NodeJS.ErrnoException;
-  const known = Object.hasOwn(CAUSES, code) ? CAUSES[code] : undefined;
-  const [cause, remedy] = known ?? [`cannot be used (${printable(messageOf(error))})`, PERMISSIONS];
-  // Node gives the replacement character for bytes of a name that are no UTF-8.
-  const unreadable = known === CAUSES.ENOENT && path.includes('\uFFFD');
+  const [cause, remedy] = causeOf(error);
   return new LongVLMError(
     'ERR_LONGVLM_FILE',
-    `${printable(path)} ${cause}. ${unreadable ? 'If its name is not in UTF-8, rename the file.' : remedy}`,
+    isMissing(error)
+      ? `${printable(path)} does not exist. ${missingRemedy(path)}`
+      : `${printable(path)} cannot be used: ${cause}. ${remedy}`,
     { cause: error },
   );
 }

@@ -57,6 +57,11 @@ export function checkFunction<T>(name: string, value: T): T {
   return value;
 }
 
+export function checkBoolean(name: string, value: unknown): boolean {
+  if (typeof value !== 'boolean') wrongType(name, 'boolean', value);
+  return value;
+}
+
 export function checkOneOf<T extends string>(name: string, value: unknown, choices: readonly T[]): T {
   const expected = `one of ${choices.join(', ')}`;
   if (typeof value !== 'string') wrongType(name, expected, value);

@@ -17,7 +17,7 @@ import { frameGeometry } from '../tower/pixels.js';
 import { type VisionPrecision, visionPrecisions } from '../tower/precision.js';
 import type { TowerSource, VisionConfig } from '../tower/source.js';
 import { Tower } from '../tower/tower.js';
-import type { FetchLimits } from '../video/fetchLimits.js';
+import type { VideoLimits } from '../video/limits.js';
 import { openVideo, type Video } from '../video/openVideo.js';
 import { selectFrames } from '../video/selection.js';
 import type { VideoInput } from '../video/videoInput.js';
@@ -73,8 +73,8 @@ export type EncodeOptions = {
   sampling?: SamplingRequest | undefined;
   /** Where features are cached. Defaults to {@link VideoEncoderOptions.cache}. */
   cache?: boolean | FeaturesCache | undefined;
-  /** How much of a URL, of bytes or of a stream is taken at most, and for how long. */
-  limits?: FetchLimits | undefined;
+  /** Limits of what is fetched and decoded, and whether playlists are read. */
+  limits?: VideoLimits | undefined;
   /** Called while a video is fetched, read and encoded. */
   onProgress?: OnProgress | undefined;
   signal?: AbortSignal | undefined;

@@ -1,7 +1,7 @@
 import { raceAbort } from '../base/abort.js';
 import { reasonOf } from '../base/errors.js';
 import { wrongType } from '../base/validate.js';
-import type { FetchBudget } from './fetchLimits.js';
+import type { FetchBudget } from './fetchBudget.js';
 
 /** A source of bytes that are read in chunks. */
 export interface ByteSource {

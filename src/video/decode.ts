@@ -2,7 +2,7 @@ import { LongVLMError } from '../base/errors.js';
 import type { FfmpegBinary } from './ffmpeg.js';
 import { type FfmpegExit, FfmpegProcess } from './ffmpegProcess.js';
 import type { SeekPoint } from './frameTable.js';
-import { complaintAbout, type InputFile, inputArguments } from './inputFile.js';
+import type { Argument, InputFile } from './inputFile.js';
 import { IS_KEYFRAME } from './seekProof.js';
 import { ShownFrames } from './shownFrames.js';
 
@@ -21,7 +21,7 @@ export type Source = DecodedStream & { readonly timeBase: { readonly num: number
  * The options that open `source` for decoding, from `seek` or from the beginning. Timestamps are those in the file. ffmpeg's
  * automatic rotation is off: later filters rotate only the wanted frames.
  */
-export function decoderInput(source: DecodedStream, seek: SeekPoint | undefined, threads?: number): string[] {
+export function decoderInput(source: DecodedStream, seek: SeekPoint | undefined, threads?: number): Argument[] {
   return [
     ...(threads === undefined ? [] : ['-threads', String(threads)]),
     '-noautorotate',
@@ -31,7 +31,7 @@ export function decoderInput(source: DecodedStream, seek: SeekPoint | undefined,
     ...(seek
       ? ['-noaccurate_seek', '-seek_timestamp', '1', '-ss', (Math.ceil(seek.seconds * 1e6) / 1e6).toFixed(6)]
       : []),
-    ...inputArguments(source.file),
+    source.file,
   ];
 }
 
@@ -101,7 +101,7 @@ export async function decodeTimes(
     const exit = await ffmpeg.closed;
     signal?.throwIfAborted();
     checkNotKilled(exit, source.file);
-    return { times: times.slice(0, maxFrames), keys, complaint: complaintAbout(source.file, ffmpeg.complaint) };
+    return { times: times.slice(0, maxFrames), keys, complaint: ffmpeg.complaint };
   } finally {
     await ffmpeg.dispose();
   }

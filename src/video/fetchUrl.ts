@@ -1,6 +1,6 @@
 import { reasonOf } from '../base/errors.js';
 import { type ByteSource, webSource } from './byteSource.js';
-import type { FetchBudget } from './fetchLimits.js';
+import type { FetchBudget } from './fetchBudget.js';
 
 /**
  * Requests `url` by HTTP and follows redirects, but only to `http:` and `https:` URLs.

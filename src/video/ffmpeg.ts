@@ -3,6 +3,7 @@ import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, isAbsolute, join, resolve } from 'node:path';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { checkString } from '../base/validate.js';
+import { isShortage, spawnError } from './spawnError.js';
 
 /** An ffmpeg program that was run successfully. */
 export type FfmpegBinary = {
@@ -88,6 +89,7 @@ export async function findFfmpeg(option?: string): Promise<FfmpegBinary> {
     const path = wanted.includes('/') || isAbsolute(wanted) ? resolve(wanted) : (onPath(wanted) ?? resolve(wanted));
     const name = option === undefined ? 'FFMPEG_PATH' : "the option 'ffmpeg'";
     return check(path).catch((error: unknown) => {
+      if (isShortage(error)) throw spawnError(path, error);
       throw missing([`${name} = ${wanted} (${messageOf(error)})`], error);
     });
   }
@@ -104,6 +106,7 @@ export async function findFfmpeg(option?: string): Promise<FfmpegBinary> {
     try {
       return await check(path);
     } catch (error) {
+      if (isShortage(error)) throw spawnError(path, error);
       tried.push(`${source} = ${path} (${messageOf(error)})`);
     }
   }

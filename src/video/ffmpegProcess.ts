@@ -1,15 +1,29 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
-import { messageOf } from '../base/errors.js';
+import { LongVLMError } from '../base/errors.js';
 import type { FfmpegBinary } from './ffmpeg.js';
+import { type Argument, type InputFile, type OpenedInput, openInput } from './inputFile.js';
+import { decodeSeconds, limitError } from './limits.js';
 import type { ShownFrames } from './shownFrames.js';
+import { spawnError } from './spawnError.js';
 
 const MAX_LINE = 16_384;
 const MAX_TROUBLES = 12;
+/** Standard input, output and error, and the pipe of the frames, come before the files. */
+const FIRST_DESCRIPTOR = 4;
+/** The longest delay of setTimeout, in ms: 24 days. */
+const MAX_TIMER = 2 ** 31 - 1;
+/** Bytes of memory that ffmpeg takes at once for each pixel of the largest picture allowed: four channels of 16 bits. */
+const BYTES_PER_PIXEL = 9;
+const LEAST_ALLOCATION = 2 ** 28;
 
 /** How a process exited. `signal` is set when the process was killed. */
 export type FfmpegExit = { readonly code: number | null; readonly signal: NodeJS.Signals | null };
+
+/** What ffmpeg says of a format that it may not read, with its name. */
+const REFUSED = /^\[([\w,]+) @ [^\]]*\] (?:\[\w+\] )*(Format not on whitelist).*/;
 
 const alive = new Set<ChildProcess>();
 let watchesExit = false;
@@ -28,40 +42,55 @@ export class FfmpegProcess {
   readonly #child: ChildProcess | undefined;
   readonly #chunks: AsyncIterator<Buffer> | undefined;
   readonly #troubles: string[] = [];
+  readonly #files: readonly InputFile[];
+  /** What ffmpeg calls the files. */
+  #locators: readonly string[] = [];
+  /** For how long ffmpeg may keep its reader waiting from now on. */
+  #waitMs = 0;
+  #failure: LongVLMError | undefined;
   #rest: Buffer = Buffer.alloc(0);
   #keepsAlive = true;
 
   /**
+   * @param args Each file among them stands for the options that open it.
    * @param onLine Called with each line of standard error, which describes the streams. Without it, ffmpeg writes only errors.
-   * @param frames Told of the frames by a third pipe.
+   * @param frames Told of the frames by a pipe of their own.
    */
   constructor(
     binary: FfmpegBinary,
-    args: readonly string[],
+    args: readonly Argument[],
     signal?: AbortSignal,
     onLine?: (line: string) => void,
     frames?: ShownFrames,
   ) {
-    const options = ['-nostdin', '-hide_banner', '-nostats', '-loglevel', `repeat+level+${onLine ? 'info' : 'error'}`];
+    const files = args.filter((arg): arg is InputFile => typeof arg !== 'string');
+    this.#files = files;
     let child: ChildProcess;
     try {
-      child = spawn(binary.path, [...options, ...args], {
-        stdio: ['ignore', 'pipe', 'pipe', ...(frames ? ['pipe' as const] : [])],
-        windowsHide: true,
-      });
+      child = this.#start(binary, args, onLine ? 'info' : 'error', frames);
     } catch (error) {
-      this.#troubles.push(messageOf(error));
+      this.#failure = error instanceof LongVLMError ? error : spawnError(binary.path, error);
       this.closed = Promise.resolve({ code: null, signal: null });
       return;
     }
     this.#child = child;
-    this.#chunks = child.stdout![Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+    this.closed = new Promise((fulfil) => {
+      child.once('error', (error) => {
+        if (child.pid !== undefined) return;
+        this.#failure = spawnError(binary.path, error);
+        fulfil({ code: null, signal: null });
+      });
+      child.once('close', (code, name) => fulfil({ code, signal: name }));
+    });
+    // Without descriptors for its pipes, the child has none, and emits an error later.
+    if (!child.stdout || !child.stderr) return;
+    this.#chunks = child.stdout[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
     if (!watchesExit) {
       process.on('exit', killAll);
       watchesExit = true;
     }
     alive.add(child);
-    readLines(child.stderr!, (line) => {
+    readLines(child.stderr, (line) => {
       if (/\[(error|fatal|panic)\]/.test(line)) {
         if (this.#troubles.length < MAX_TROUBLES) this.#troubles.push(line);
       }
@@ -70,13 +99,6 @@ export class FfmpegProcess {
     if (frames) readLines(child.stdio[3] as Readable, (line) => frames.add(line));
     const kill = () => this.kill();
     signal?.addEventListener('abort', kill);
-    this.closed = new Promise((fulfil) => {
-      child.once('error', (error) => {
-        this.#troubles.push(messageOf(error));
-        if (child.pid === undefined) fulfil({ code: null, signal: null });
-      });
-      child.once('close', (code, name) => fulfil({ code, signal: name }));
-    });
     void this.closed.then(() => {
       alive.delete(child);
       signal?.removeEventListener('abort', kill);
@@ -84,24 +106,92 @@ export class FfmpegProcess {
     if (signal?.aborted) kill();
   }
 
+  /** @throws LongVLMError when a file cannot be opened; errors of spawn() */
+  #start(
+    binary: FfmpegBinary,
+    args: readonly Argument[],
+    level: 'info' | 'error',
+    frames: ShownFrames | undefined,
+  ): ChildProcess {
+    const opened: OpenedInput[] = [];
+    const descriptors: number[] = [];
+    try {
+      const expanded = args.flatMap((arg) => {
+        if (typeof arg === 'string') return arg;
+        const input = openInput(arg, FIRST_DESCRIPTOR + descriptors.length);
+        if (input.descriptor !== undefined) descriptors.push(input.descriptor);
+        opened.push(input);
+        this.#waitMs += decodeSeconds(arg.limits, input.bytes) * 1000;
+        return input.options;
+      });
+      this.#locators = opened.map(({ locator }) => locator);
+      const pixels = Math.max(0, ...this.#files.map(({ limits }) => limits.maxPixels));
+      const allocation = Math.min(Math.max(pixels * BYTES_PER_PIXEL, LEAST_ALLOCATION), 2 ** 31 - 1);
+      return spawn(
+        binary.path,
+        [
+          ...['-nostdin', '-hide_banner', '-nostats', '-loglevel', `repeat+level+${level}`],
+          ...['-max_alloc', `${allocation}`, ...expanded],
+        ],
+        { stdio: ['ignore', 'pipe', 'pipe', frames ? 'pipe' : 'ignore', ...descriptors], windowsHide: true },
+      );
+    } finally {
+      for (const descriptor of descriptors) closeSync(descriptor);
+    }
+  }
+
   /** ffmpeg's first error message, as one line; empty if there is none. Later messages are usually consequences. */
   get complaint(): string {
-    const cleaned = this.#troubles.map((line) => line.replace(/\[[^\]]*\] ?/g, '').trim()).filter(Boolean);
+    const cleaned = this.#troubles
+      .map((line) =>
+        line
+          .replace(REFUSED, '$2: $1')
+          .replace(/\[[^\]]*\] ?/g, '')
+          .trim(),
+      )
+      .map((line) =>
+        this.#locators.reduceRight((text, locator, i) => text.replaceAll(locator, this.#files[i]!.name), line),
+      )
+      .filter(Boolean);
     return [...new Set(cleaned)].slice(0, 3).join('; ').slice(0, 400);
   }
 
-  /** Reads the next chunk of standard output; undefined at its end. */
+  /**
+   * Reads the next chunk of standard output; undefined at its end.
+   *
+   * @throws LongVLMError when ffmpeg could not be started, or takes longer than the limit `decodeSeconds`
+   */
   async read(): Promise<Buffer | undefined> {
     if (this.#rest.length > 0) {
       const rest = this.#rest;
       this.#rest = Buffer.alloc(0);
       return rest;
     }
+    const chunk = await this.#next();
+    if (chunk === undefined && this.#child?.pid === undefined) await this.closed;
+    if (chunk === undefined && this.#failure) throw this.#failure;
+    return chunk;
+  }
+
+  async #next(): Promise<Buffer | undefined> {
+    const started = performance.now();
+    const timer = setTimeout(() => this.#giveUp(), Math.min(this.#waitMs, MAX_TIMER));
+    // ffmpeg alone keeps Node alive.
+    timer.unref();
     try {
       return (await this.#chunks?.next())?.value;
     } catch {
       return undefined; // Destroyed by kill().
+    } finally {
+      clearTimeout(timer);
+      this.#waitMs -= performance.now() - started;
     }
+  }
+
+  #giveUp(): void {
+    const [{ name } = { name: 'video' }] = this.#files;
+    this.#failure = limitError(name, 'takes ffmpeg too long to read', 'decodeSeconds');
+    this.kill();
   }
 
   /** Waits until standard output has more data; false at its end. */

@@ -6,6 +6,7 @@ import { FrameReader } from './frameReader.js';
 import type { FrameReading, FrameSource, OpenFramesOptions } from './frameSource.js';
 import type { FrameTable } from './frameTable.js';
 import { type FramePipeline, framePipeline } from './geometry.js';
+import { checkPixels, RESIZED } from './limits.js';
 import { planReads, type Run } from './plan.js';
 import { ReaderJob } from './readerJob.js';
 import { ThroughReader } from './throughReader.js';
@@ -41,6 +42,7 @@ export class FileFrames implements FrameSource {
     const pixels = stored.width * stored.height;
     const { jobs, ...plan } = planReads(table, wanted, { pixels, framesPerJob, strategy });
     const pipeline = framePipeline(geometry, stored);
+    checkPixels(this.source.file, pipeline.largest, RESIZED);
     const source = { ...this.source, binary };
     const { width, height } = pipeline;
     const through = new ThroughReader(source, table, pipeline, wanted);

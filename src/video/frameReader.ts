@@ -2,7 +2,7 @@ import { checkNotKilled } from './decode.js';
 import type { FfmpegBinary } from './ffmpeg.js';
 import { FfmpegProcess } from './ffmpegProcess.js';
 import type { FrameSizes } from './geometry.js';
-import { complaintAbout, type InputFile } from './inputFile.js';
+import type { Argument, InputFile } from './inputFile.js';
 import { rawPixels, readPixels } from './pixels.js';
 import { ShownFrames } from './shownFrames.js';
 
@@ -10,7 +10,7 @@ import { ShownFrames } from './shownFrames.js';
 export type FrameChain = {
   readonly file: InputFile;
   /** The options that open it. */
-  readonly input: readonly string[];
+  readonly input: readonly Argument[];
   /** The stream's number in the file. */
   readonly stream: number;
   /** Filters that pick the frames and make their pictures. */
@@ -96,7 +96,7 @@ export class FrameReader {
 
   /** ffmpeg's first error message; empty if there is none. */
   get complaint(): string {
-    return this.#files.reduce((complaint, file) => complaintAbout(file, complaint), this.#ffmpeg.complaint);
+    return this.#ffmpeg.complaint;
   }
 
   keepAlive(keep: boolean): void {

@@ -25,6 +25,8 @@ export type FrameGeometry =
 export type FramePipeline = {
   /** Chain of filters from a decoded frame to RGB. */
   readonly filters: readonly string[];
+  /** Size of the largest picture on the way. */
+  readonly largest: { readonly width: number; readonly height: number };
   /** Size of the pictures that ffmpeg writes. */
   readonly piped: { readonly width: number; readonly height: number };
   /** Size of the result. If it differs from `piped`, rows and columns are picked by nearest neighbour. */
@@ -33,7 +35,7 @@ export type FramePipeline = {
 };
 
 /** The sizes of a {@link FramePipeline}. */
-export type FrameSizes = Omit<FramePipeline, 'filters'>;
+export type FrameSizes = Omit<FramePipeline, 'filters' | 'largest'>;
 
 const MAX_SIZE = 16_384;
 const CLIP_MEAN_COLOR = [122, 116, 104] as const;
@@ -74,7 +76,7 @@ export function framePipeline(
     // If the frame size changes within a file, frames are scaled to the size of the first one.
     const filters = [...rgb, `scale=${width}:${height}:flags=neighbor`];
     const size = geometry === 'source' ? { width, height } : { width: geometry.size, height: geometry.size };
-    return { filters, piped: { width, height }, ...size };
+    return { filters, largest: { width, height }, piped: { width, height }, ...size };
   }
 
   const { size, shortestEdge = size, padColor = CLIP_MEAN_COLOR } = geometry;
@@ -85,6 +87,7 @@ export function framePipeline(
     const color = padColor.map((channel) => channel.toString(16).padStart(2, '0')).join('');
     return {
       filters: [...rgb, `pad=${side}:${side}:${x}:${y}:color=0x${color}`, bicubic(size, size)],
+      largest: { width: side, height: side },
       piped: square,
       ...square,
     };
@@ -92,7 +95,12 @@ export function framePipeline(
   const longest = Math.floor((shortestEdge * Math.max(width, height)) / Math.min(width, height));
   const [w, h] = width < height ? [shortestEdge, longest] : [longest, shortestEdge];
   const [x, y] = [Math.floor((w - size) / 2), Math.floor((h - size) / 2)];
-  return { filters: [...rgb, bicubic(w, h), `crop=${size}:${size}:${x}:${y}`], piped: square, ...square };
+  return {
+    filters: [...rgb, bicubic(w, h), `crop=${size}:${size}:${x}:${y}`],
+    largest: { width: w, height: h },
+    piped: square,
+    ...square,
+  };
 }
 
 /** Closest to Pillow's antialiased bicubic filter, and only if applied to RGB: it differs by 0.35 of 255 on average. */

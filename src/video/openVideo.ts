@@ -5,10 +5,11 @@ import { LongVLMError } from '../base/errors.js';
 import { hashFile, hashOf } from '../base/hash.js';
 import type { OnProgress } from '../base/progress.js';
 import { checkFunction, checkObject, checkSignal, checkString } from '../base/validate.js';
-import { checkLimits, FetchBudget, type FetchLimits } from './fetchLimits.js';
+import { FetchBudget } from './fetchBudget.js';
 import { checkReadOptions, type FrameSegment, type ReadSegmentsOptions, readSegments } from './frames.js';
+import { checkLimits, type VideoLimits } from './limits.js';
 import { probePictures } from './pictureFrames.js';
-import { probeFile, type VideoInfo } from './probe.js';
+import { checkFile, probeFile, type VideoInfo } from './probe.js';
 import { checkInput, type StoredFile, type VideoInput } from './videoInput.js';
 
 /** Options of {@link openVideo}. */
@@ -19,8 +20,8 @@ export type OpenVideoOptions = {
   signal?: AbortSignal;
   /** Called while a URL, bytes or a stream are read, with the stage `fetch` and bytes as the unit. */
   onProgress?: OnProgress;
-  /** Limits of size, time and redirects. */
-  limits?: FetchLimits;
+  /** Limits of what is fetched and decoded, and whether playlists are read. */
+  limits?: VideoLimits;
 };
 
 /** An opened video. Dispose it to remove the fetched file from disk. */
@@ -67,7 +68,7 @@ export async function openVideo(input: VideoInput, options: OpenVideoOptions = {
   checkSignal(signal);
   if (onProgress !== undefined) checkFunction('onProgress', onProgress);
   const allLimits = checkLimits(limits);
-  const { store, timestamps } = checkInput(input);
+  const { store, timestamps } = checkInput(input, allLimits);
   signal?.throwIfAborted();
 
   const budget = new FetchBudget(allLimits, signal);
@@ -131,8 +132,11 @@ class OpenedVideo implements Video {
 
   async #hash(signal: AbortSignal): Promise<string> {
     const hashes: string[] = [];
-    for (const { file, temporary } of this.#stored)
+    for (const { file, temporary } of this.#stored) {
+      // A file that is missing is told in the same words as by probe().
+      if (!temporary) await checkFile(file, this.#timestamps ? 'picture' : 'video');
       hashes.push(temporary?.contentHash ?? (await hashFile(file.path, signal)));
+    }
     return this.#timestamps ? hashOf({ pictures: hashes, timestamps: this.#timestamps }) : hashes[0]!;
   }
 

@@ -5,7 +5,8 @@ import { FfmpegProcess } from './ffmpegProcess.js';
 import { type FrameChain, FrameReader } from './frameReader.js';
 import type { FrameReading, FrameSource, OpenFramesOptions } from './frameSource.js';
 import { type FramePipeline, framePipeline } from './geometry.js';
-import { complaintAbout, type InputFile, inputArguments } from './inputFile.js';
+import type { InputFile } from './inputFile.js';
+import { checkPixels, RESIZED } from './limits.js';
 import { checkFile, isUneven, notVideo, type VideoInfo } from './probe.js';
 import { ReaderJob } from './readerJob.js';
 import { InputDescription, largestPicture, type StreamInfo } from './streamInfo.js';
@@ -74,6 +75,7 @@ class PictureFrames implements FrameSource {
     for (const [i, { stream, ...stored }] of described.entries()) {
       // At `source`, all come out as large as the first one.
       const pipeline = { ...framePipeline(geometry, stored), width, height };
+      checkPixels(files[i]!, pipeline.largest, RESIZED);
       const picture = { index: wanted[i]!, source: { binary, file: files[i]!, stream }, pipeline };
       const group = groups.at(-1);
       const { piped } = group?.[0]?.pipeline ?? {};
@@ -146,11 +148,11 @@ async function describeAtOnce(
   files: readonly InputFile[],
   signal: AbortSignal | undefined,
 ): Promise<StreamInfo[]> {
-  await Promise.all(files.map(checkFile));
+  for (const file of files) await checkFile(file, 'picture');
   signal?.throwIfAborted();
   const descriptions: InputDescription[] = [];
   // Without an output, ffmpeg describes its inputs and exits.
-  const ffmpeg = new FfmpegProcess(binary, files.flatMap(inputArguments), signal, (line) => {
+  const ffmpeg = new FfmpegProcess(binary, files, signal, (line) => {
     if (/^(\[[^\]]*\] )*Input #\d+, /.test(line)) descriptions.push(new InputDescription());
     descriptions.at(-1)?.add(line.replace(/(Input|Stream) #\d+/, '$1 #0'));
   });
@@ -164,7 +166,8 @@ async function describeAtOnce(
     return files.map((file, i) => {
       const description = descriptions[i] ?? new InputDescription();
       const picture = largestPicture(description.streams);
-      if (!picture) throw notVideo(file, description, complaintAbout(file, descriptions[i] ? '' : ffmpeg.complaint));
+      if (!picture) throw notVideo(file, description, descriptions[i] ? '' : ffmpeg.complaint, 'picture');
+      checkPixels(file, picture);
       return picture;
     });
   } finally {

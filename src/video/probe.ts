@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
-import { LongVLMError, messageOf } from '../base/errors.js';
+import { LongVLMError } from '../base/errors.js';
+import { causeOf, isMissing, missingRemedy } from '../base/fileError.js';
 import { checkObject, checkSignal, checkString } from '../base/validate.js';
 import { checkNotKilled, type Source } from './decode.js';
 import { type FfmpegBinary, findFfmpeg } from './ffmpeg.js';
@@ -8,7 +9,8 @@ import { FfmpegProcess } from './ffmpegProcess.js';
 import { FileFrames } from './fileFrames.js';
 import { findFrames } from './findFrames.js';
 import type { FrameSource } from './frameSource.js';
-import { complaintAbout, type InputFile, inputArguments, localFile } from './inputFile.js';
+import { type InputFile, LIST_FORMATS, localFile } from './inputFile.js';
+import { checkLimits, checkPixels, limitError, type VideoLimits } from './limits.js';
 import { checkPacketCount, PacketParser, type Packets, packetArguments } from './packets.js';
 import { InputDescription, largestPicture } from './streamInfo.js';
 
@@ -47,6 +49,8 @@ export type ProbeOptions = {
   ffmpeg?: string;
   /** Aborts the work: the promise rejects with `signal.reason`. */
   signal?: AbortSignal;
+  /** Limits of what is decoded, and whether playlists are read. */
+  limits?: VideoLimits;
 };
 
 /**
@@ -56,19 +60,20 @@ export type ProbeOptions = {
  * frames (in VP8, or AVI with B-frames), the whole file is decoded.
  *
  * @throws TypeError, RangeError for wrong arguments.
- * @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_VIDEO` or `ERR_LONGVLM_FFMPEG_MISSING`.
+ * @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_VIDEO`, `ERR_LONGVLM_LIMIT`, `ERR_LONGVLM_FFMPEG` or
+ * `ERR_LONGVLM_FFMPEG_MISSING`.
  * @example const { frameCount, durationSeconds } = await probeVideo('talk.mp4')
  */
 export async function probeVideo(path: string, options: ProbeOptions = {}): Promise<VideoInfo> {
   checkString('path', path);
-  const { ffmpeg, signal } = checkObject('options', options);
+  const { ffmpeg, signal, limits } = checkObject('options', options);
   if (ffmpeg !== undefined) checkString('ffmpeg', ffmpeg);
   checkSignal(signal);
-  return probeFile(localFile(path), { ffmpeg, signal });
+  return probeFile(localFile(path, checkLimits(limits)), { ffmpeg, signal });
 }
 
 /** Does the work of {@link probeVideo}, for any file. */
-export async function probeFile(file: InputFile, { ffmpeg, signal }: ProbeOptions): Promise<VideoInfo> {
+export async function probeFile(file: InputFile, { ffmpeg, signal }: Omit<ProbeOptions, 'limits'>): Promise<VideoInfo> {
   signal?.throwIfAborted();
   await checkFile(file);
   const binary = await findFfmpeg(ffmpeg);
@@ -79,9 +84,11 @@ export async function probeFile(file: InputFile, { ffmpeg, signal }: ProbeOption
   if (!found) throw notVideo(file, description, complaint);
   const { stream, packets } = found;
   const { container } = description;
+  checkPixels(file, stream);
   const source: Source = { binary, file, stream: stream.stream, timeBase: packets.timeBase };
   const { table, warnings } = await findFrames(source, packets, stream, { container, complaint }, signal);
 
+  if (table.length > file.limits.maxFrames) throw tooManyFrames(file);
   const kind = /(^|,)image2|_pipe$/.test(container) ? 'image' : 'video';
   const tick = packets.timeBase.num / packets.timeBase.den;
   const { length, pts } = table;
@@ -91,7 +98,7 @@ export async function probeFile(file: InputFile, { ffmpeg, signal }: ProbeOption
   const damaged = complaint !== '' || packets.corrupt > 0;
   const lastSeconds = packets.lastDuration > 0 ? packets.lastDuration * tick : frameRate > 0 ? 1 / frameRate : 0;
   return {
-    path: file.name,
+    path: file.given,
     kind,
     durationSeconds: kind === 'image' ? 0 : ticks * tick + lastSeconds,
     frameCount: length,
@@ -108,22 +115,25 @@ export async function probeFile(file: InputFile, { ffmpeg, signal }: ProbeOption
   };
 }
 
-export async function checkFile({ path, name }: InputFile): Promise<void> {
+/**
+ * @param noun What the file should be, in messages.
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when it cannot be read, `ERR_LONGVLM_VIDEO` when it is empty
+ */
+export async function checkFile({ path, given, name }: InputFile, noun = 'video'): Promise<void> {
   const fail = (cause: string, remedy: string, error?: unknown): never => {
     throw new LongVLMError('ERR_LONGVLM_FILE', `Cannot read '${name}': ${cause}. ${remedy}`, { cause: error });
   };
   try {
     const entry = await stat(path);
-    if (entry.isDirectory()) fail('it is a directory', 'Give the path of a video file.');
-    if (!entry.isFile()) fail('it is not a regular file', 'Save the video to a file first.');
+    if (entry.isDirectory()) fail('it is a directory', `Give the path of a ${noun} file.`);
+    if (!entry.isFile()) fail('it is not a regular file', `Save the ${noun} to a file first, or give a stream.`);
     await access(path, constants.R_OK);
     if (entry.size === 0)
-      throw new LongVLMError('ERR_LONGVLM_VIDEO', `'${name}' is empty, 0 bytes. Copy or download the video again.`);
+      throw new LongVLMError('ERR_LONGVLM_VIDEO', `'${name}' is empty, 0 bytes. Copy or download the ${noun} again.`);
   } catch (error) {
     if (error instanceof LongVLMError) throw error;
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') fail('there is no such file', 'Check the path.', error);
-    fail(messageOf(error), 'Check its permissions.', error);
+    if (isMissing(error)) fail('there is no such file', missingRemedy(given, 'Check the path.'), error);
+    fail(...causeOf(error), error);
   }
 }
 
@@ -131,21 +141,24 @@ async function readPackets(file: InputFile, binary: FfmpegBinary, signal: AbortS
   const { size } = await stat(file.path);
   const description = new InputDescription();
   const parser = new PacketParser();
-  const ffmpeg = new FfmpegProcess(binary, [...inputArguments(file), ...packetArguments], signal, (line) =>
-    description.add(line),
-  );
+  const ffmpeg = new FfmpegProcess(binary, [file, ...packetArguments], signal, (line) => description.add(line));
   try {
     for (let chunk = await ffmpeg.read(); chunk; chunk = await ffmpeg.read()) {
       parser.add(chunk);
       checkPacketCount(parser.count, size, description.container, file.name);
+      if (parser.count > file.limits.maxFrames) throw tooManyFrames(file);
     }
     const exit = await ffmpeg.closed;
     signal?.throwIfAborted();
     checkNotKilled(exit, file);
-    return { description, packetsOf: parser.finish(), complaint: complaintAbout(file, ffmpeg.complaint) };
+    return { description, packetsOf: parser.finish(), complaint: ffmpeg.complaint };
   } finally {
     await ffmpeg.dispose();
   }
+}
+
+function tooManyFrames({ name, limits }: InputFile): LongVLMError {
+  return limitError(name, `has more than ${limits.maxFrames} frames`, 'maxFrames');
 }
 
 /** Among the streams with packets, the one with the largest picture; undefined if none has a picture. */
@@ -156,21 +169,31 @@ function largestStream(description: InputDescription, packetsOf: readonly Packet
 }
 
 /** The error for a file that cannot be used as a video or picture. */
-export function notVideo({ name }: InputFile, description: InputDescription, complaint: string): LongVLMError {
-  if (/Format not on whitelist/.test(complaint))
+export function notVideo(
+  { name, lists, limits }: InputFile,
+  description: InputDescription,
+  complaint: string,
+  noun = 'video',
+): LongVLMError {
+  const format = /Format not on whitelist: ([\w,]+)/.exec(complaint)?.[1];
+  if (format !== undefined)
     return new LongVLMError(
       'ERR_LONGVLM_VIDEO',
-      `'${name}' is in a format that may refer to other files or holds no pictures, which only a local path may lead to. Give a video in a container such as MP4 or Matroska.`,
+      LIST_FORMATS.includes(format) && !lists
+        ? `'${name}' is in the format ${format}, a list that may refer to other files, and lists are not read. Give one of the files in it, or, for a list at a local path that you trust, set the limit lists.`
+        : `'${name}' is in the format ${format}, which holds no recording or picture that can be read. Convert it, for example to MP4 or PNG.`,
     );
+  if (/exceeds specified max pixel count/.test(complaint))
+    return limitError(name, `has pictures of more than ${limits.maxPixels} pixels`, 'maxPixels');
   const cause =
     description.container === ''
-      ? `is not a video that ffmpeg can read${complaint ? `: ${complaint}` : ''}`
+      ? `is not a ${noun} that ffmpeg can read${complaint ? `: ${complaint}` : ''}`
       : description.streams.length > 0 && !/matches no streams/.test(complaint)
         ? `holds a video stream without pictures${complaint ? `: ${complaint}` : ''}`
-        : `holds no video stream${description.hasAudio ? ', only sound' : ''}`;
+        : `holds no ${noun === 'video' ? 'video stream' : noun}${description.hasAudio ? ', only sound' : ''}`;
   const remedy = /moov atom not found/.test(complaint)
     ? 'The file is incomplete: copy or download it again.'
-    : 'Check that it is a complete video file.';
+    : `Check that it is a complete ${noun} file.`;
   return new LongVLMError('ERR_LONGVLM_VIDEO', `'${name}' ${cause}. ${remedy}`);
 }
 

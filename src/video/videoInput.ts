@@ -4,9 +4,10 @@ import { fileURLToPath } from 'node:url';
 import type { OnProgress } from '../base/progress.js';
 import { checkNumber, checkString, wrongType, wrongValue } from '../base/validate.js';
 import { type ByteSource, memorySource, nodeSource, readWithin, webSource } from './byteSource.js';
-import type { FetchBudget } from './fetchLimits.js';
+import type { FetchBudget } from './fetchBudget.js';
 import { openUrl, publicName } from './fetchUrl.js';
 import { type InputFile, localFile } from './inputFile.js';
+import type { SettledLimits } from './limits.js';
 import { type TemporaryFile, writeTemporaryFile } from './temporaryFile.js';
 
 /** One picture of a list: a path, a URL of `http:`, `https:` or `file:`, or the bytes of a picture file. */
@@ -46,15 +47,15 @@ const PROGRESS_BYTES = 1 << 20;
  * @returns Functions that store the video, or each picture of a list; for a list also the times of the pictures.
  * @throws TypeError, RangeError
  */
-export function checkInput(input: VideoInput): { store: StoreInput[]; timestamps?: number[] } {
+export function checkInput(input: VideoInput, limits: SettledLimits): { store: StoreInput[]; timestamps?: number[] } {
   if (typeof input !== 'object' || input === null || !('frames' in input))
-    return { store: [storeInput(input, 'video', 'video')] };
+    return { store: [storeInput(input, 'video', 'video', limits)] };
   const { frames, timestamps } = input;
   if (!Array.isArray(frames)) wrongType('video.frames', 'array of pictures', frames);
   if (frames.length === 0) wrongValue('video.frames', 'array of at least one picture', frames);
   const store = frames.map((picture: PictureInput, i) => {
     if (!isPicture(picture)) wrongType(`video.frames[${i}]`, 'path, URL, bytes or Blob', picture);
-    return storeInput(picture, `video.frames[${i}]`, `picture ${i + 1}`);
+    return storeInput(picture, `video.frames[${i}]`, `picture ${i + 1}`, limits);
   });
   return {
     store,
@@ -85,16 +86,21 @@ function isPicture(value: unknown): value is PictureInput {
  * @param argument Name of the argument in error messages.
  * @param unnamed Name of an input that has none.
  */
-function storeInput(input: Exclude<VideoInput, PictureList>, argument: string, unnamed: string): StoreInput {
+function storeInput(
+  input: Exclude<VideoInput, PictureList>,
+  argument: string,
+  unnamed: string,
+  limits: SettledLimits,
+): StoreInput {
   if (typeof input === 'string') {
     checkString(argument, input);
     // A single letter before the colon is a Windows drive.
-    if (!/^[a-z][a-z0-9+.-]+:\/\//i.test(input)) return async () => ({ file: localFile(input) });
+    if (!/^([a-z][a-z0-9+.-]+:\/\/|data:|blob:)/i.test(input)) return async () => ({ file: localFile(input, limits) });
     // The string may hold a password.
     if (!URL.canParse(input)) throw new RangeError(`Expected valid URL for ${argument} but received another one`);
-    return storeUrl(new URL(input), argument, unnamed);
+    return storeUrl(new URL(input), argument, unnamed, limits);
   }
-  if (input instanceof URL) return storeUrl(input, argument, unnamed);
+  if (input instanceof URL) return storeUrl(input, argument, unnamed, limits);
   const from = (open: () => ByteSource, name = unnamed): StoreInput => {
     return async (budget, onProgress) => {
       budget.begin(name);
@@ -113,11 +119,11 @@ function storeInput(input: Exclude<VideoInput, PictureList>, argument: string, u
   return wrongType(argument, 'path, URL, Uint8Array, ArrayBuffer, Blob, stream or { frames }', input);
 }
 
-function storeUrl(url: URL, argument: string, unnamed: string): StoreInput {
+function storeUrl(url: URL, argument: string, unnamed: string, limits: SettledLimits): StoreInput {
   const { protocol, pathname } = url;
   if (protocol === 'file:') {
-    const path = fileURLToPath(url);
-    return async () => ({ file: localFile(path) });
+    const path = pathOf(url, argument);
+    return async () => ({ file: localFile(path, limits) });
   }
   // Only the protocol is reported: the rest of the URL may contain a password.
   if (protocol !== 'http:' && protocol !== 'https:')
@@ -126,6 +132,16 @@ function storeUrl(url: URL, argument: string, unnamed: string): StoreInput {
     budget.begin(publicName(url));
     return store(await openUrl(url, budget), nameOf(decoded(pathname), unnamed), budget, onProgress);
   };
+}
+
+function pathOf(url: URL, argument: string): string {
+  try {
+    return fileURLToPath(url);
+  } catch {
+    throw new RangeError(
+      `Expected file: URL of a file of this machine, with a name in UTF-8, for ${argument} but received another one`,
+    );
+  }
 }
 
 function decoded(pathname: string): string {
@@ -159,7 +175,7 @@ async function store(
   try {
     report(0, false);
     const temporary = await writeTemporaryFile(ending, readWithin(source, budget, report));
-    return { file: { path: temporary.path, name, foreign: true }, temporary };
+    return { file: { path: temporary.path, given: name, name, limits: budget.limits, lists: false }, temporary };
   } catch (error) {
     source.cancel();
     throw error;

@@ -375,7 +375,7 @@ describe('a list of pictures', () => {
       using({ frames: [frames[0]!, picture, frames[1]!] }, (list) =>
         expect(readAll(list)).rejects.toMatchObject({ code, message: expect.stringMatching(message) }),
       );
-    await failing(text, /text\.png' holds a video stream without pictures/);
+    await failing(text, /text\.png' is not a picture that ffmpeg can read/);
     await failing(join(folder, 'none.png'), /none\.png': there is no such file/, 'ERR_LONGVLM_FILE');
     await failing(Buffer.from('#EXTM3U\n'), /'picture 2' is/);
     const blank = readFileSync(frames[0]!);

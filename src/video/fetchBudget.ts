@@ -1,55 +1,28 @@
 import { linkedController } from '../base/abort.js';
 import { LongVLMError } from '../base/errors.js';
-import { checkInteger, checkNumber, checkObject } from '../base/validate.js';
-
-/** Limits for input from a URL, bytes or a stream. For a list of pictures, they apply to all pictures together. */
-export type FetchLimits = {
-  /** Maximum size of the content in bytes. Defaults to 8 GiB. */
-  readonly maxBytes?: number;
-  /** Maximum time from the start to the last byte, in seconds. Defaults to `3600`. */
-  readonly timeoutSeconds?: number;
-  /** Maximum time without any data, in seconds; for a URL at most 300, Node's own timeout. Defaults to `30`. */
-  readonly idleSeconds?: number;
-  /** Maximum number of redirects for one URL. Defaults to `5`. */
-  readonly maxRedirects?: number;
-};
+import type { SettledLimits, VideoLimits } from './limits.js';
 
 /** The longest delay of setTimeout, in ms: 24 days. */
 const MAX_TIMER = 2 ** 31 - 1;
 
-/** Checks `limits` and adds the defaults. @throws TypeError or RangeError for a wrong limit */
-export function checkLimits(limits: FetchLimits = {}): Required<FetchLimits> {
-  const {
-    maxBytes = 8 * 2 ** 30,
-    timeoutSeconds = 3600,
-    idleSeconds = 30,
-    maxRedirects = 5,
-  } = checkObject('limits', limits);
-  checkInteger('limits.maxBytes', maxBytes, 1);
-  checkNumber('limits.timeoutSeconds', timeoutSeconds, 0);
-  checkNumber('limits.idleSeconds', idleSeconds, 0);
-  checkInteger('limits.maxRedirects', maxRedirects, 0);
-  return { maxBytes, timeoutSeconds, idleSeconds, maxRedirects };
-}
-
-/** The rest of {@link FetchLimits} while an input is read. */
+/** The rest of {@link VideoLimits} while an input is read. */
 export class FetchBudget {
   /** Aborts with the caller's signal, or at a timeout. */
   readonly signal: AbortSignal;
-  readonly limits: Required<FetchLimits>;
+  readonly limits: SettledLimits;
   readonly #unlink: () => void;
   readonly #total: NodeJS.Timeout;
   readonly #idle: NodeJS.Timeout;
   #bytes = 0;
   #name = 'video';
 
-  constructor(limits: Required<FetchLimits>, signal: AbortSignal | undefined) {
+  constructor(limits: SettledLimits, signal: AbortSignal | undefined) {
     const { controller, unlink } = linkedController(signal);
     const { timeoutSeconds, idleSeconds } = limits;
     this.limits = limits;
     this.signal = controller.signal;
     this.#unlink = unlink;
-    const after = (seconds: number, cause: string, limit: keyof FetchLimits) =>
+    const after = (seconds: number, cause: string, limit: keyof VideoLimits) =>
       setTimeout(
         () => controller.abort(this.error(cause, `Try again, or raise the limit ${limit}.`)),
         Math.min(seconds * 1000, MAX_TIMER),

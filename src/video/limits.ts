@@ -1,0 +1,85 @@
+// Limits for videos of strangers, which no recording reaches.
+import { LongVLMError } from '../base/errors.js';
+import { checkBoolean, checkInteger, checkNumber, checkObject } from '../base/validate.js';
+
+/** Limits for a video or picture. Above one of them the error names it. */
+export type VideoLimits = {
+  /** Maximum size of what is fetched in bytes; for a list of pictures, of all together. Defaults to 8 GiB. */
+  readonly maxBytes?: number;
+  /** Maximum time from the start of fetching to the last byte, in seconds. Defaults to `3600`. */
+  readonly timeoutSeconds?: number;
+  /** Maximum time without any data while fetching, in seconds; for a URL at most 300, Node's own timeout. Defaults to `30`. */
+  readonly idleSeconds?: number;
+  /** Maximum number of redirects for one URL. Defaults to `5`. */
+  readonly maxRedirects?: number;
+  /** Maximum size of a picture in pixels, as it is stored and while it is resized. Defaults to 2^27, such as 16384 x 8192. */
+  readonly maxPixels?: number;
+  /** Maximum number of frames of a video. Defaults to `5_000_000`: 46 hours at 30 frames per second. */
+  readonly maxFrames?: number;
+  /**
+   * Maximum time that one run of ffmpeg may keep its reader waiting, in seconds. Defaults to `600`, and a second more for each
+   * 50 kB of the file.
+   */
+  readonly decodeSeconds?: number;
+  /**
+   * Whether a playlist (HLS, DASH, IMF, or for ffmpeg's concat) at a local path may be read. It can make ffmpeg open and show
+   * any file of this machine that the process can read, though nothing of a network. Defaults to `false`.
+   */
+  readonly lists?: boolean;
+};
+
+/** {@link VideoLimits} with the defaults. */
+export type SettledLimits = Required<Omit<VideoLimits, 'decodeSeconds'>> & Pick<VideoLimits, 'decodeSeconds'>;
+
+const DECODE_SECONDS = 600;
+const BYTES_PER_SECOND = 50_000;
+
+/** Checks `limits` and adds the defaults. @throws TypeError or RangeError for a wrong limit */
+export function checkLimits(limits: VideoLimits = {}): SettledLimits {
+  const {
+    maxBytes = 8 * 2 ** 30,
+    timeoutSeconds = 3600,
+    idleSeconds = 30,
+    maxRedirects = 5,
+    maxPixels = 2 ** 27,
+    maxFrames = 5_000_000,
+    decodeSeconds,
+    lists = false,
+  } = checkObject('limits', limits);
+  checkInteger('limits.maxBytes', maxBytes, 1);
+  checkNumber('limits.timeoutSeconds', timeoutSeconds, 0);
+  checkNumber('limits.idleSeconds', idleSeconds, 0);
+  checkInteger('limits.maxRedirects', maxRedirects, 0);
+  // The largest that ffmpeg takes.
+  checkInteger('limits.maxPixels', maxPixels, 1, 2 ** 31 - 1);
+  checkInteger('limits.maxFrames', maxFrames, 1);
+  if (decodeSeconds !== undefined) checkNumber('limits.decodeSeconds', decodeSeconds, 0);
+  checkBoolean('limits.lists', lists);
+  const fetch = { maxBytes, timeoutSeconds, idleSeconds, maxRedirects };
+  return { ...fetch, maxPixels, maxFrames, lists, ...(decodeSeconds !== undefined && { decodeSeconds }) };
+}
+
+/** How long one ffmpeg may keep its reader waiting for a file of `bytes`, in seconds. */
+export function decodeSeconds(limits: SettledLimits, bytes: number): number {
+  return limits.decodeSeconds ?? DECODE_SECONDS + bytes / BYTES_PER_SECOND;
+}
+
+/** @param cause Follows the name of the file in the message. */
+export function limitError(name: string, cause: string, limit: keyof VideoLimits, error?: unknown): LongVLMError {
+  return new LongVLMError('ERR_LONGVLM_LIMIT', `'${name}' ${cause}. Give another video, or raise the limit ${limit}.`, {
+    cause: error,
+  });
+}
+
+/** What {@link checkPixels} says of a picture that is small, but large on the way to the wanted shape. */
+export const RESIZED = 'is so long and narrow that resizing makes pictures of';
+
+/** @throws LongVLMError `ERR_LONGVLM_LIMIT` when a picture of `width` by `height` is above the limit of pixels */
+export function checkPixels(
+  { name, limits }: { readonly name: string; readonly limits: SettledLimits },
+  { width, height }: { readonly width: number; readonly height: number },
+  does = 'has pictures of',
+): void {
+  if (width * height > limits.maxPixels)
+    throw limitError(name, `${does} ${width} x ${height} pixels, above ${limits.maxPixels}`, 'maxPixels');
+}
