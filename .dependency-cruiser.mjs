@@ -25,7 +25,7 @@ const mayImport = {
   models: ['base', 'files', 'cache', 'encode', 'llm'],
   load: below('load'),
   'longvlm.ts': ['base', 'video', 'tower', 'projector', 'reduce', 'encode', 'llm', 'models', 'load'],
-  eval: ['base', 'files', 'encode', 'llm', 'longvlm.ts'],
+  eval: ['base', 'files', 'cache', 'encode', 'llm', 'longvlm.ts'],
   'index.ts': library,
   cli: [...library, 'index.ts'],
 };

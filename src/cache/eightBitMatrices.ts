@@ -2,7 +2,7 @@
 import { toFloat32 } from '../base/tensor.js';
 import { readFloatTensor, type TensorData } from '../files/safetensors.js';
 import { type TensorLocation, weightsError } from '../files/tensorFile.js';
-import { fingerprint } from '../files/tensorFingerprint.js';
+import { guardedFingerprint } from './fingerprint.js';
 import type { CallOptions } from './sharedWork.js';
 import { cachedWeights } from './weightsCache.js';
 
@@ -27,16 +27,26 @@ export async function toEightBits(
   options: CallOptions = {},
 ): Promise<ReadonlyMap<string, EightBits>> {
   const names = matrices.map(({ name }) => name);
-  const key = await fingerprint({ version, largest, names }, matrices);
-  const make = () => Object.assign({}, ...matrices.map((matrix) => inEightBits(matrix)));
-  const { tensors } = await cachedWeights({ key: `${key}-int8`, source, type: 'int8', make }, options);
-  return new Map(names.map((name) => [name, { values: tensors.get(name)!, scales: tensors.get(`${name}.scales`)! }]));
+  const { key, check } = await guardedFingerprint({ version, largest, names }, matrices, options.signal);
+  const make = () => Object.assign({}, ...matrices.map((matrix) => inEightBits(matrix, check)));
+  const { tensors, path } = await cachedWeights({ key: `${key}-int8`, source, type: 'int8', make }, options);
+  return new Map(
+    names.map((name) => {
+      const [values, scales] = [tensors.get(name), tensors.get(`${name}.scales`)];
+      if (values && scales) return [name, { values, scales }];
+      throw weightsError(path, `damaged: it lacks tensor ${name}`, 'Remove it, and it is made again.');
+    }),
+  );
 }
 
 // Read when they are written, and twice: all of them at once would take as much memory as the model.
-function inEightBits(matrix: TensorLocation): Record<string, TensorData> {
+function inEightBits(matrix: TensorLocation, check: () => Promise<void>): Record<string, TensorData> {
   const [outputs, inputs] = matrix.shape as [number, number];
-  const rows = async () => toFloat32(await readFloatTensor(matrix)).data;
+  const rows = async () => {
+    const read = await readFloatTensor(matrix);
+    await check();
+    return toFloat32(read).data;
+  };
   const scales = async () => {
     const found = scalesOf(await rows(), inputs);
     if (found.every(Number.isFinite)) return found;

@@ -1,50 +1,48 @@
-// Quantised weights cannot be run where they lie: they are written out once, as float32, into the cache.
+// Quantised weights, and those that do not lie one value after the other, cannot be run where they lie: they are written out
+// once into the cache, as float32 or in sequence.
 import { dequantize, isQuantized } from '../files/quantizedBlocks.js';
+import { readInOrder } from '../files/readInOrder.js';
 import type { TensorData } from '../files/safetensors.js';
-import {
-  bytesPerElement,
-  type ElementType,
-  openFile,
-  readBytes,
-  type TensorLocation,
-  type WeightFile,
-} from '../files/tensorFile.js';
-import { fingerprint } from '../files/tensorFingerprint.js';
+import { type TensorLocation, type WeightFile, weightsError } from '../files/tensorFile.js';
+import { guardedFingerprint } from './fingerprint.js';
 import type { CallOptions } from './sharedWork.js';
 import { cachedWeights } from './weightsCache.js';
 
+const version = 2;
+
 /**
- * `file` itself where nothing in it is quantised; else the same tensors in a cached file, which is made now when there is
- * none. Tensors of types that cannot be read at all are left out of it.
+ * `file` with tensors that can be run: itself where all of them can; else those that cannot lie in a cached file, which is made
+ * now when there is none. Tensors of types that cannot be read at all stay as they are.
  *
  * @param options `onProgress` is called with the tensors written, in the stage `convert`, where it is made
- * @throws LongVLMError `ERR_LONGVLM_FILE` when the cache cannot be written; what reading `file` throws; `signal.reason`.
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when the cache cannot be written; `ERR_LONGVLM_WEIGHTS` when `file` changes
+ * meanwhile; what reading `file` throws; `signal.reason`.
  */
 export async function withoutQuantization(file: WeightFile, options: CallOptions = {}): Promise<WeightFile> {
-  const tensors = [...file.tensors.values()];
-  if (!tensors.some(({ type }) => isQuantized(type))) return file;
-  const known = tensors.filter(({ type }) => isQuantized(type) || bytesPerElement(type) !== undefined);
-  const key = await fingerprint(
-    known.map(({ name }) => name),
-    known,
-  );
-  const make = () => Object.fromEntries(known.map((tensor) => [tensor.name, inFloats(tensor)]));
-  return cachedWeights({ key, source: file.path, type: 'float32', make }, options);
+  const wanted = [...file.tensors.values()].filter(({ type, view }) => view || isQuantized(type));
+  if (wanted.length === 0) return file;
+  const names = wanted.map(({ name }) => name);
+  const { key, check } = await guardedFingerprint({ version, names }, wanted, options.signal);
+  const make = () => Object.fromEntries(wanted.map((tensor) => [tensor.name, plain(tensor, check)]));
+  const made = await cachedWeights({ key, source: file.path, type: 'float32', make }, options);
+  const tensors = new Map(file.tensors);
+  for (const tensor of wanted) {
+    const found = made.tensors.get(tensor.name);
+    if (found?.shape.join() !== tensor.shape.join())
+      throw weightsError(made.path, `damaged: it lacks tensor ${tensor.name}`, 'Remove it, and it is made again.');
+    tensors.set(tensor.name, { ...found, madeFrom: tensor });
+  }
+  return { ...file, tensors };
 }
 
 // Read one at a time, when they are written: a tower takes more than a gigabyte.
-function inFloats(tensor: TensorLocation): TensorData {
-  const { type, shape } = tensor;
-  const bytes = () => readWhole(tensor);
-  if (!isQuantized(type)) return { type: type as ElementType, shape, data: bytes };
+function plain(tensor: TensorLocation, check: () => Promise<void>): TensorData {
+  const { type, shape, view } = tensor;
+  const bytes = async () => {
+    const found = await readInOrder(tensor);
+    await check();
+    return found;
+  };
+  if (view) return { type: view.type, shape, data: bytes };
   return { type: 'F32', shape, data: async () => dequantize(type, await bytes()) };
-}
-
-async function readWhole({ file, offset, byteLength }: TensorLocation): Promise<Uint8Array> {
-  const handle = await openFile(file);
-  try {
-    return await readBytes(handle, file, offset, byteLength);
-  } finally {
-    await handle.close();
-  }
 }

@@ -1,7 +1,11 @@
 // The GGUF format: counts, metadata, where each tensor lies, then the tensors' bytes. Every length in it is untrusted.
 import type { FileHandle } from 'node:fs/promises';
+import { Pace } from '../base/pace.js';
+import { openRegularFile } from '../base/regularFile.js';
 import { elementCount } from '../base/tensor.js';
-import { checkPlaces, openFile, readBytes, type TensorLocation, type WeightFile, weightsError } from './tensorFile.js';
+import { checkGgufUse } from './ggufUse.js';
+import { checkPlaces, readBytes, type TensorLocation, type WeightFile, weightsError } from './tensorFile.js';
+import { foreignFileError, headBytes } from './whatIsThis.js';
 
 /** A value of a GGUF file's metadata. Integers beyond 2^53 stay `bigint`. */
 export type GgufValue = number | bigint | boolean | string | readonly GgufValue[];
@@ -51,23 +55,30 @@ const blockTypes: Readonly<Record<number, BlockType>> = Object.fromEntries(
 
 const defaultAlignment = 32;
 const maxDimensions = 4;
-// A large vocabulary takes about 20 MiB; a larger header is damage.
+// The largest vocabularies take about 20 MiB and 900,000 items, the most tensors are some thousands.
 const maxHeaderBytes = 64 << 20;
+const maxItems = 4_000_000;
+const maxValues = 100_000;
+const maxTensors = 200_000;
 const firstReadBytes = 1 << 20;
 
 /**
  * Reads a GGUF file's metadata and the locations of its tensors; the tensors stay on disk. Shapes are row-major, outermost
  * first, as everywhere in this package: the file itself has the reverse order.
  *
- * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be read; `ERR_LONGVLM_WEIGHTS` when it is not a GGUF file,
- * is truncated, or is inconsistent.
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be read, or lacks one of its parts; `ERR_LONGVLM_WEIGHTS` when
+ * it is not a GGUF file of a model, is truncated, or is inconsistent.
  */
 export async function openGguf(path: string): Promise<GgufFile> {
-  const handle = await openFile(path);
+  const handle = await openRegularFile(path);
   try {
     const fileBytes = (await handle.stat()).size;
+    const head = Buffer.from(await readBytes(handle, path, 0, Math.min(headBytes, fileBytes)));
+    const foreign = foreignFileError(path, head, 'gguf');
+    if (foreign) throw foreign;
     const { metadata, tensors } = await readHeader(handle, path, fileBytes);
     checkPlaces(path, [...tensors.values()], fileBytes);
+    await checkGgufUse(path, metadata, tensors);
     return { format: 'gguf', path, tensors, metadata };
   } finally {
     await handle.close();
@@ -76,12 +87,12 @@ export async function openGguf(path: string): Promise<GgufFile> {
 
 type Header = { metadata: Map<string, GgufValue>; tensors: Map<string, TensorLocation> };
 
-// Parses a prefix of the file, and doubles the prefix until it contains the header.
+// Parses a prefix of the file, and takes a longer one until it contains the header.
 async function readHeader(handle: FileHandle, path: string, fileBytes: number): Promise<Header> {
-  for (let bytes = Math.min(firstReadBytes, fileBytes); ; bytes = Math.min(2 * bytes, fileBytes, maxHeaderBytes)) {
+  for (let bytes = Math.min(firstReadBytes, fileBytes); ; bytes = Math.min(8 * bytes, fileBytes, maxHeaderBytes)) {
     const prefix = await readBytes(handle, path, 0, bytes);
     try {
-      return parseHeader(path, new Reader(path, prefix));
+      return await parseHeader(path, new Reader(path, prefix));
     } catch (error) {
       if (error !== tooShort) throw error;
       if (bytes === fileBytes) throw weightsError(path, `truncated: its header goes beyond its ${fileBytes} bytes`);
@@ -91,20 +102,34 @@ async function readHeader(handle: FileHandle, path: string, fileBytes: number): 
   }
 }
 
-function parseHeader(path: string, reader: Reader): Header {
+async function parseHeader(path: string, reader: Reader): Promise<Header> {
   if (reader.text(4) !== 'GGUF') throw weightsError(path, 'not a GGUF file', 'Give a .gguf file.');
   const version = reader.uint32();
   if (version !== 2 && version !== 3)
     throw weightsError(path, `GGUF version ${version} cannot be read`, 'Use a file of version 2 or 3.');
   const tensorCount = reader.size();
   const valueCount = reader.size();
+  if (valueCount > maxValues) throw weightsError(path, `damaged: it claims ${valueCount} values of metadata`);
+  if (tensorCount > maxTensors) throw weightsError(path, `damaged: it claims ${tensorCount} tensors`);
   const metadata = new Map<string, GgufValue>();
-  for (let i = 0; i < valueCount; i++) metadata.set(reader.string(), reader.value(reader.uint32()));
-  const entries = Array.from({ length: reader.countable(tensorCount) }, () => reader.tensor());
+  for (let i = 0; i < valueCount; i++) {
+    const key = reader.string();
+    if (metadata.has(key)) throw weightsError(path, `damaged: its metadata have ${key} twice`);
+    metadata.set(key, await reader.value(reader.uint32()));
+    await reader.rest(i);
+  }
+  const entries: Entry[] = [];
+  for (let i = 0; i < tensorCount; i++) {
+    entries.push(reader.tensor());
+    await reader.rest(i);
+  }
   const alignment = Number(metadata.get('general.alignment') ?? defaultAlignment);
-  if (!Number.isSafeInteger(alignment) || alignment < 1)
+  if (!Number.isSafeInteger(alignment) || !Number.isInteger(Math.log2(alignment)))
     throw weightsError(path, `general.alignment is ${metadata.get('general.alignment')}, which cannot be`);
-  const dataStart = Math.ceil(reader.position / alignment) * alignment;
+  return { metadata, tensors: placed(path, entries, Math.ceil(reader.position / alignment) * alignment) };
+}
+
+function placed(path: string, entries: readonly Entry[], dataStart: number): Map<string, TensorLocation> {
   const tensors = new Map<string, TensorLocation>();
   for (const { name, code, shape, offset } of entries) {
     if (tensors.has(name)) throw weightsError(path, `tensor ${name} occurs twice`);
@@ -123,24 +148,26 @@ function parseHeader(path: string, reader: Reader): Header {
       byteLength: block ? (elementCount(shape) / block.elements) * block.bytes : 0,
     });
   }
-  return { metadata, tensors };
+  return tensors;
 }
+
+type Entry = { readonly name: string; readonly shape: number[]; readonly code: number; readonly offset: number };
 
 // Thrown by a Reader at the end of the prefix: a longer prefix may contain the rest.
 const tooShort = new Error('the prefix is too short');
-
-const utf8 = new TextDecoder();
 
 /** Reads values in sequence. Lengths are untrusted: nothing is read or allocated beyond the bytes that exist. */
 class Reader {
   position = 0;
   readonly #path: string;
-  readonly #bytes: Uint8Array;
+  readonly #bytes: Buffer;
   readonly #view: DataView;
+  readonly #pace = new Pace();
+  #items = 0;
 
   constructor(path: string, bytes: Uint8Array) {
     this.#path = path;
-    this.#bytes = bytes;
+    this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
@@ -156,22 +183,21 @@ class Reader {
     return Number(value);
   }
 
-  /** Returns `count` if the remaining bytes can hold that many items of at least one byte; else throws {@link tooShort}. */
-  countable(count: number): number {
-    if (count > this.#bytes.length - this.position) throw tooShort;
-    return count;
+  /** Lets everything else run, if it is due. @param done how many steps were made; asked every few hundred of them */
+  async rest(done: number): Promise<void> {
+    if (done % 256 === 0 && this.#pace.isDue) await this.#pace.rest();
   }
 
   text(length: number): string {
     const start = this.#take(length);
-    return utf8.decode(this.#bytes.subarray(start, start + length));
+    return this.#bytes.toString('utf8', start, start + length);
   }
 
   string(): string {
     return this.text(this.size());
   }
 
-  value(type: number, depth = 0): GgufValue {
+  value(type: number, depth = 0): GgufValue | Promise<GgufValue> {
     const view = this.#view;
     switch (type) {
       case 0:
@@ -204,7 +230,7 @@ class Reader {
     throw weightsError(this.#path, `damaged: a value of the unknown type ${type} in its metadata`);
   }
 
-  tensor() {
+  tensor(): Entry {
     const name = this.string();
     const rank = this.uint32();
     if (rank > maxDimensions) throw weightsError(this.#path, `tensor ${name} has ${rank} dimensions, so it is damaged`);
@@ -214,11 +240,23 @@ class Reader {
     return { name, shape, code: this.uint32(), offset: this.size() };
   }
 
-  #list(depth: number): GgufValue[] {
+  async #list(depth: number): Promise<GgufValue[]> {
     // Real files do not nest lists; a hostile one could nest them until the stack overflows.
     if (depth > 3) throw weightsError(this.#path, 'damaged: lists in lists in its metadata');
     const type = this.uint32();
-    return Array.from({ length: this.countable(this.size()) }, () => this.value(type, depth + 1));
+    const count = this.size();
+    // A longer prefix may contain the rest.
+    if (count > this.#bytes.length - this.position) throw tooShort;
+    this.#items += count;
+    if (this.#items > maxItems)
+      throw weightsError(this.#path, `damaged: lists of more than ${maxItems} items in its metadata`);
+    const list: GgufValue[] = [];
+    for (let i = 0; i < count; i++) {
+      const value = this.value(type, depth + 1);
+      list.push(value instanceof Promise ? await value : value);
+      if (i % 256 === 255) await this.rest(0);
+    }
+    return list;
   }
 
   #take(bytes: number): number {

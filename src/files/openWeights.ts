@@ -2,11 +2,14 @@
 import { access, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LongVLMError } from '../base/errors.js';
+import { printable } from '../base/printable.js';
+import { openRegularFile } from '../base/regularFile.js';
 import { type GgufFile, openGguf } from './gguf.js';
 import { openPytorch, type PytorchFile } from './pytorch.js';
 import { openSafetensors, type SafetensorsFile } from './safetensors.js';
 import { openSharded, type ShardedFile } from './sharded.js';
-import { openFile, weightsError } from './tensorFile.js';
+import { readBytes, weightsError } from './tensorFile.js';
+import { foreignFileError, headBytes, weightFormat } from './whatIsThis.js';
 
 /** Weights that can be used in place. */
 export type AnyWeightFile = SafetensorsFile | GgufFile | PytorchFile | ShardedFile;
@@ -35,7 +38,7 @@ export async function openWeights(path: string): Promise<AnyWeightFile> {
 
 /** Whether `path` is a GGUF file. */
 export async function isGguf(path: string): Promise<boolean> {
-  return (await kindOf(path)) === 'gguf';
+  return weightFormat(await readHead(path)) === 'gguf';
 }
 
 async function findWeights(path: string): Promise<string> {
@@ -48,9 +51,14 @@ async function findWeights(path: string): Promise<string> {
     const file = join(path, name);
     if (await isThere(file)) return file;
   }
+  if (await isThere(join(path, 'adapter_config.json')))
+    throw new LongVLMError(
+      'ERR_LONGVLM_FILE',
+      `${printable(path)} holds an adapter (LoRA) of a model. Merge it into the model it was trained for, and give the merged one.`,
+    );
   throw new LongVLMError(
     'ERR_LONGVLM_FILE',
-    `${path} holds none of ${names.join(', ')}. Give the file that holds the weights.`,
+    `${printable(path)} holds none of ${names.join(', ')}. Give the file that holds the weights.`,
   );
 }
 
@@ -62,35 +70,39 @@ async function isThere(path: string): Promise<boolean> {
 }
 
 async function openOne(path: string): Promise<SafetensorsFile | GgufFile | PytorchFile> {
-  switch (await kindOf(path)) {
-    case 'gguf':
-      return openGguf(path);
-    case 'zip':
-      return openPytorch(path);
-    case 'pickle':
-      throw weightsError(
-        path,
-        'it was saved by PyTorch before 1.6, or is a bare pickle',
-        'Load it in a newer PyTorch and save it again.',
-      );
-    case 'safetensors':
-      return openSafetensors(path);
-    case undefined:
-      throw weightsError(path, 'of no kind of weights that can be read', 'Give a .safetensors, .gguf or PyTorch file.');
-  }
+  const opened = await openFormat(path);
+  const names = [...opened.tensors.keys()];
+  if (names.length > 0 && names.every((name) => adapterName.test(name)))
+    throw weightsError(
+      path,
+      'it is an adapter (LoRA) of a model',
+      'Merge it into the model it was trained for, and give the merged one.',
+    );
+  return opened;
 }
 
-async function kindOf(path: string): Promise<'gguf' | 'zip' | 'pickle' | 'safetensors' | undefined> {
-  const handle = await openFile(path);
+// As PEFT and others name them.
+const adapterName = /[._](lora_(A|B|embedding_[AB]|magnitude_vector|up|down)|hada_w\d_[ab]|ia3_l)\b|\.alpha$|_lora\./;
+
+async function openFormat(path: string): Promise<SafetensorsFile | GgufFile | PytorchFile> {
+  const head = await readHead(path);
+  const format = weightFormat(head);
+  if (format === 'gguf') return openGguf(path);
+  if (format === 'zip' || format === 'pickle') return openPytorch(path);
+  if (format === 'safetensors') return openSafetensors(path);
+  if (head.toString('latin1', 0, 2) === '\x80\x02')
+    throw weightsError(path, 'it is a bare pickle of Python', 'Save the state_dict() of the model by torch.save.');
+  throw (
+    foreignFileError(path, head) ??
+    weightsError(path, 'of no kind of weights that can be read', 'Give a .safetensors, .gguf or PyTorch file.')
+  );
+}
+
+async function readHead(path: string): Promise<Buffer> {
+  const handle = await openRegularFile(path);
   try {
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(9), 0, 9, 0);
-    const word = buffer.toString('latin1', 0, bytesRead);
-    // safetensors first: it starts with a length, whose bytes may look like any other format.
-    if (word[8] === '{') return 'safetensors';
-    if (word.startsWith('GGUF')) return 'gguf';
-    if (word.startsWith('PK\x03\x04')) return 'zip';
-    // Pickle protocol 2: torch.save before PyTorch 1.6.
-    return word.startsWith('\x80\x02') ? 'pickle' : undefined;
+    const { size } = await handle.stat();
+    return Buffer.from(await readBytes(handle, path, 0, Math.min(headBytes, size)));
   } finally {
     await handle.close();
   }

@@ -1,37 +1,27 @@
-// Files of torch.save: a zip archive with a pickle of names and shapes, and an uncompressed record for each storage.
-import { messageOf } from '../base/errors.js';
+// Files of torch.save: a zip archive with a pickle of names and shapes, and an uncompressed record for each storage; from
+// before PyTorch 1.6, several pickles, and then the storages.
+import type { FileHandle } from 'node:fs/promises';
+import { LongVLMError, messageOf } from '../base/errors.js';
+import { Pace } from '../base/pace.js';
+import { openRegularFile } from '../base/regularFile.js';
 import { elementCount } from '../base/tensor.js';
-import { PickleError, type PickleValue, unpickle } from './pickle.js';
-import {
-  bytesPerElement,
-  type ElementType,
-  expectedBytes,
-  openFile,
-  readBytes,
-  type TensorLocation,
-  type WeightFile,
-  weightsError,
-} from './tensorFile.js';
-import { readZipRecords, type ZipRecord } from './zip.js';
+import { PickleEnds, PickleError, type PickleValue, unpickle } from './pickle.js';
+import { bytesPerElement, readBytes, type TensorLocation, type WeightFile, weightsError } from './tensorFile.js';
+import { isContiguous, SavedTensor, type Storage, spanOf, type TensorView, TorchWorld } from './torchObjects.js';
+import { foreignFileError, headBytes, weightFormat } from './whatIsThis.js';
+import { readZipRecords, recordStart, type ZipRecord } from './zip.js';
 
 /** The tensors of a file of torch.save. Names in nested dicts are joined by dots. */
 export type PytorchFile = WeightFile & { readonly format: 'pytorch' };
 
-const storageTypes: Readonly<Record<string, ElementType>> = {
-  DoubleStorage: 'F64',
-  FloatStorage: 'F32',
-  HalfStorage: 'F16',
-  BFloat16Storage: 'BF16',
-  LongStorage: 'I64',
-  IntStorage: 'I32',
-  ShortStorage: 'I16',
-  CharStorage: 'I8',
-  ByteStorage: 'U8',
-  BoolStorage: 'BOOL',
-};
-
 const maxPickleBytes = 64 << 20;
-const maxEntries = 100_000;
+const firstReadBytes = 1 << 20;
+const maxVisits = 2_000_000;
+const maxTensors = 200_000;
+const maxNameLength = 1000;
+const maxDepth = 32;
+/** Of copies of tensors in strides, beyond the file's size. */
+const spareBytes = 64 << 20;
 const distrust = 'Get the weights from a source that you trust.';
 
 /**
@@ -39,166 +29,212 @@ const distrust = 'Get the weights from a source that you trust.';
  * and nothing else.
  *
  * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be read; `ERR_LONGVLM_WEIGHTS` when it is damaged, asks for
- * anything other than tensors, or holds no tensors.
+ * anything that `torch.load(weights_only=True)` does not take, or holds no tensors.
  */
 export async function openPytorch(path: string): Promise<PytorchFile> {
-  const records = await readRecords(path);
-  const pickle = [...records.keys()].find((name) => name === 'data.pkl' || name.endsWith('/data.pkl'));
-  if (pickle === undefined)
-    throw weightsError(path, 'a zip archive that holds no data.pkl', 'Give a file that torch.save wrote.');
-  const folder = pickle.slice(0, -'data.pkl'.length);
-  const order = records.get(`${folder}byteorder`);
-  if (order && new TextDecoder().decode(await readRecord(path, order)) !== 'little')
-    throw weightsError(path, 'saved on a machine of another byte order', 'Save it again on a common one.');
-  const reader = new TensorReader(path, folder, records);
-  const root = reader.read(await readRecord(path, records.get(pickle)!));
-  const tensors = collect(path, root);
-  if (tensors.size === 0) throw weightsError(path, 'it holds no tensors', 'Give the weights of a model.');
-  return { format: 'pytorch', path, tensors };
-}
-
-async function readRecords(path: string): Promise<Map<string, ZipRecord>> {
-  const handle = await openFile(path);
+  const handle = await openRegularFile(path);
   try {
-    return await readZipRecords(handle);
+    const fileBytes = (await handle.stat()).size;
+    const head = Buffer.from(await readBytes(handle, path, 0, Math.min(headBytes, fileBytes)));
+    const isArchive = weightFormat(head) !== 'pickle';
+    const foreign = isArchive && foreignFileError(path, head, 'zip');
+    if (foreign) throw foreign;
+    const file = new OpenFile(path, handle, fileBytes);
+    const { root, places } = await (isArchive ? file.readArchive() : file.readPickles());
+    const tensors = await file.locate(await collect(path, root), places);
+    if (tensors.size === 0) throw weightsError(path, 'it holds no tensors', 'Give the weights of a model.');
+    return { format: 'pytorch', path, tensors };
   } catch (error) {
-    throw weightsError(path, `damaged, its zip archive cannot be read: ${messageOf(error).replace(/\.$/, '')}`);
+    if (error instanceof PickleError) throw weightsError(path, error.message, distrust);
+    throw error;
   } finally {
     await handle.close();
   }
 }
 
-async function readRecord(path: string, { offset, byteLength, stored }: ZipRecord): Promise<Uint8Array> {
-  if (!stored) throw weightsError(path, 'its zip archive is compressed', 'Give the file as torch.save wrote it.');
-  if (byteLength > maxPickleBytes) throw weightsError(path, `damaged: ${byteLength} bytes of names and shapes`);
-  const handle = await openFile(path);
-  try {
-    return await readBytes(handle, path, offset, byteLength);
-  } finally {
-    await handle.close();
-  }
-}
+/** Where a storage lies. */
+type Place = { readonly offset: number; readonly byteLength: number };
+type Places = (storage: Storage) => Promise<Place>;
+type Contents = { readonly root: PickleValue; readonly places: Places };
 
-class StorageType {
-  readonly kind = 'storage type';
-  constructor(readonly name: string) {}
-}
-
-class Storage {
-  readonly kind = 'storage';
-  constructor(
-    readonly type: string,
-    readonly record: ZipRecord,
-  ) {}
-}
-
-class SavedTensor {
-  readonly kind = 'tensor';
-  constructor(readonly location: Omit<TensorLocation, 'name'>) {}
-}
-
-type Builder = (args: readonly PickleValue[]) => PickleValue | undefined;
-
-class Callable {
-  readonly kind = 'callable';
-  constructor(readonly call: Builder) {}
-}
-
-/** Builds tensors in place of the functions that torch.save's pickles call. */
-class TensorReader {
+class OpenFile {
   readonly #path: string;
-  readonly #folder: string;
-  readonly #records: ReadonlyMap<string, ZipRecord>;
-  readonly #callables: Readonly<Record<string, Builder>> = {
-    'collections.OrderedDict': () => new Map(),
-    'torch._utils._rebuild_tensor_v2': (args) => this.#tensor(args),
-    'torch._utils._rebuild_parameter': ([tensor]) => tensor,
-  };
+  readonly #handle: FileHandle;
+  readonly #fileBytes: number;
 
-  constructor(path: string, folder: string, records: ReadonlyMap<string, ZipRecord>) {
+  constructor(path: string, handle: FileHandle, fileBytes: number) {
     this.#path = path;
-    this.#folder = folder;
-    this.#records = records;
+    this.#handle = handle;
+    this.#fileBytes = fileBytes;
   }
 
-  read(pickle: Uint8Array): PickleValue {
-    try {
-      return unpickle(pickle, {
-        global: (module, name) => this.#global(module, name),
-        persistent: (id) => this.#storage(id),
-        call: (callee, args) => (callee instanceof Callable ? callee.call(args) : undefined),
-      });
-    } catch (error) {
-      if (error instanceof PickleError) throw weightsError(this.#path, error.message, distrust);
-      throw error;
+  async readArchive(): Promise<Contents> {
+    const records = await this.#zip(() => readZipRecords(this.#handle));
+    const pickle = [...records.keys()].find((name) => /^([^/]+\/)?data\.pkl$/.test(name));
+    if (pickle === undefined) throw this.#otherArchive([...records.keys()]);
+    const folder = pickle.slice(0, -'data.pkl'.length);
+    if (records.has(`${folder}constants.pkl`))
+      throw weightsError(this.#path, 'it is a TorchScript program', 'Save the state_dict() of the model instead.');
+    const order = records.get(`${folder}byteorder`);
+    if (order && new TextDecoder().decode(await this.#record(order)) !== 'little')
+      throw weightsError(this.#path, 'saved on a machine of another byte order', 'Save it again on a common one.');
+    const { value } = await unpickle(await this.#record(records.get(pickle)!), new TorchWorld());
+    const known = new Map<ZipRecord, Place>();
+    const places = async ({ key }: Storage) => {
+      const record = records.get(`${folder}data/${key}`);
+      if (!record?.stored) throw weightsError(this.#path, `damaged: record data/${key} is missing or compressed`);
+      const place = known.get(record) ?? (await this.#placeOf(record));
+      known.set(record, place);
+      return place;
+    };
+    return { root: value, places };
+  }
+
+  // Number, version, system, then the root, then the keys of the storages; each storage begins with its length.
+  async readPickles(): Promise<Contents> {
+    const world = new TorchWorld();
+    const { root, keys, end } = await this.#pickles(world);
+    if (!Array.isArray(keys) || keys.length > maxTensors) throw new PickleError('its pickle is damaged');
+    const offsets = new Map(keys.map((key, index) => [key, index]));
+    const places: Place[] = [];
+    const sizes = world.elementBytes;
+    const pace = new Pace();
+    let offset = end;
+    for (const key of keys) {
+      const bytes = typeof key === 'string' ? sizes.get(key) : undefined;
+      if (bytes === undefined) throw new PickleError('its pickle has a storage that cannot be read');
+      const length = Buffer.from(await readBytes(this.#handle, this.#path, offset, 8)).readBigUInt64LE(0);
+      const byteLength = Number(length) * bytes;
+      places.push({ offset: offset + 8, byteLength });
+      offset += 8 + byteLength;
+      if (offset > this.#fileBytes) throw weightsError(this.#path, `truncated: storage ${key} ends at byte ${offset}`);
+      if (pace.isDue) await pace.rest();
+    }
+    return {
+      root,
+      places: async ({ key }) => {
+        const index = offsets.get(key);
+        if (index === undefined) throw weightsError(this.#path, `damaged: storage ${key} is missing`);
+        return places[index]!;
+      },
+    };
+  }
+
+  // Their length is not known before they are read.
+  async #pickles(world: TorchWorld): Promise<{ root: PickleValue; keys: PickleValue; end: number }> {
+    for (let bytes = Math.min(firstReadBytes, this.#fileBytes); ; bytes = Math.min(8 * bytes, this.#fileBytes)) {
+      const prefix = await readBytes(this.#handle, this.#path, 0, Math.min(bytes, maxPickleBytes));
+      try {
+        let end = 0;
+        const next = async () => {
+          const found = await unpickle(prefix, world, end);
+          end = found.end;
+          return found.value;
+        };
+        await next();
+        await next();
+        await next();
+        const root = await next();
+        const keys = await next();
+        return { root, keys, end };
+      } catch (error) {
+        const isWhole = bytes === this.#fileBytes || bytes >= maxPickleBytes;
+        if (!(error instanceof PickleEnds) || isWhole) throw error;
+      }
     }
   }
 
-  #global(module: string, name: string) {
-    if (module === 'torch' && /^[A-Z]\w*Storage$/.test(name)) return new StorageType(name);
-    const known = `${module}.${name}`;
-    return Object.hasOwn(this.#callables, known) ? new Callable(this.#callables[known]!) : undefined;
+  /** Adds to tensors where they lie. */
+  async locate(found: ReadonlyMap<string, TensorView>, places: Places): Promise<Map<string, TensorLocation>> {
+    const tensors = new Map<string, TensorLocation>();
+    const pace = new Pace();
+    // A small storage may be repeated without end, by a step of zero: copies would fill the disk.
+    let copies = this.#fileBytes + spareBytes;
+    for (const [name, view] of found) {
+      if (pace.isDue) await pace.rest();
+      const { type, shape, storage, start, strides } = view;
+      const bytes = bytesPerElement(type);
+      const unreadable = { name, type, shape, file: this.#path, offset: 0, byteLength: 0 };
+      if (!storage || bytes === undefined) {
+        tensors.set(name, unreadable);
+        continue;
+      }
+      const { offset, byteLength } = await places(storage);
+      const begin = storage.start * storage.elementBytes + start * bytes;
+      const end = Math.min(byteLength, (storage.start + storage.elements) * storage.elementBytes);
+      if (begin + spanOf(shape, strides) * bytes > end)
+        throw weightsError(this.#path, `damaged: a tensor of shape [${shape.join(', ')}] goes beyond its storage`);
+      const location = { ...unreadable, offset: offset + begin, byteLength: elementCount(shape) * bytes };
+      if (isContiguous(view)) tensors.set(name, location);
+      else {
+        copies -= location.byteLength;
+        const { type: ofElements } = location as { type: NonNullable<TensorLocation['view']>['type'] };
+        const inStrides = copies >= 0 && { view: { type: ofElements, strides } };
+        tensors.set(name, { ...location, type: `${type} in strides`, ...inStrides });
+      }
+    }
+    return tensors;
   }
 
-  // ('storage', type, key, device, elements)
-  #storage(id: PickleValue): Storage {
-    const [word, type, key] = Array.isArray(id) ? id : [];
-    if (word !== 'storage' || !(type instanceof StorageType) || typeof key !== 'string')
-      throw new PickleError('its pickle has a storage that cannot be read');
-    const record = this.#records.get(`${this.#folder}data/${key}`);
-    if (!record?.stored) throw weightsError(this.#path, `damaged: record data/${key} is missing or compressed`);
-    return new Storage(storageTypes[type.name] ?? type.name, record);
+  async #placeOf(record: ZipRecord): Promise<Place> {
+    const offset = await this.#zip(() => recordStart(this.#handle, record));
+    return { offset, byteLength: record.byteLength };
   }
 
-  // (storage, offset, shape, strides, …); offset and strides count elements.
-  #tensor([storage, start, shape, strides]: readonly PickleValue[]): SavedTensor {
-    if (!(storage instanceof Storage) || !isSize(start) || !areSizes(shape) || !areSizes(strides))
-      throw new PickleError('its pickle has a tensor that cannot be read');
-    const { type, record } = storage;
-    const elementBytes = bytesPerElement(type) ?? 0;
-    const byteLength = expectedBytes(type, shape) ?? 0;
-    const begin = start * elementBytes;
-    if (!Number.isSafeInteger(elementCount(shape)) || begin + byteLength > record.byteLength)
-      throw weightsError(this.#path, `damaged: a tensor of shape [${shape.join(', ')}] goes beyond its storage`);
-    return new SavedTensor({
-      // Only contiguous row-major tensors can be used in place.
-      type: isContiguous(shape, strides) ? type : `${type} in strides`,
-      shape,
-      file: this.#path,
-      offset: record.offset + begin,
-      byteLength,
-    });
+  async #record(record: ZipRecord): Promise<Uint8Array> {
+    if (!record.stored)
+      throw weightsError(this.#path, 'its zip archive is compressed', 'Give the file as torch.save wrote it.');
+    const { offset, byteLength } = await this.#placeOf(record);
+    if (byteLength > maxPickleBytes) throw weightsError(this.#path, `damaged: ${byteLength} bytes of names and shapes`);
+    return readBytes(this.#handle, this.#path, offset, byteLength);
+  }
+
+  async #zip<T>(read: () => Promise<T>): Promise<T> {
+    try {
+      return await read();
+    } catch (error) {
+      if (error instanceof LongVLMError) throw error;
+      throw weightsError(this.#path, `damaged, its zip archive cannot be read: ${messageOf(error)}`);
+    }
+  }
+
+  #otherArchive(names: readonly string[]): LongVLMError {
+    const is = names.every((name) => name.endsWith('.npy'))
+      ? 'it holds arrays of NumPy (.npz)'
+      : names.includes('model.weights.h5')
+        ? 'it is a model of Keras'
+        : 'a zip archive that holds no data.pkl';
+    const packed = names.find((name) => /\.(safetensors|gguf|bin|pth?|ckpt)$/.test(name));
+    const remedy = packed === undefined ? 'Give a file that torch.save wrote.' : `Unpack it, and give ${packed} in it.`;
+    return weightsError(this.#path, `${is}`, remedy);
   }
 }
 
-/** Collects the tensors of nested dicts. The number of entries is limited, because a hostile pickle can reuse a dict thousands of times. */
-function collect(path: string, root: PickleValue): Map<string, TensorLocation> {
-  const tensors = new Map<string, TensorLocation>();
-  const waiting: { name: string; value: PickleValue }[] = [{ name: '', value: root }];
-  for (let seen = 0; seen < waiting.length; seen++) {
-    const { name, value } = waiting[seen]!;
-    if (value instanceof SavedTensor) tensors.set(name, { name, ...value.location });
-    if (!(value instanceof Map)) continue;
-    for (const [key, inner] of value)
-      if (typeof key === 'string') waiting.push({ name: name === '' ? key : `${name}.${key}`, value: inner });
-    if (waiting.length > maxEntries) throw weightsError(path, `it has more than ${maxEntries} entries`, distrust);
+/**
+ * The tensors of nested dicts, by their names joined by dots. The entries are counted, because a hostile pickle can reuse a
+ * dict thousands of times.
+ */
+async function collect(path: string, root: PickleValue): Promise<Map<string, TensorView>> {
+  const tensors = new Map<string, TensorView>();
+  if (root instanceof SavedTensor) tensors.set('', root.view);
+  const waiting: { prefix: string; dict: PickleValue; depth: number }[] = [{ prefix: '', dict: root, depth: 0 }];
+  const pace = new Pace();
+  let visits = 0;
+  for (let next = waiting.pop(); next; next = waiting.pop()) {
+    const { prefix, dict, depth } = next;
+    if (!(dict instanceof Map)) continue;
+    if (depth > maxDepth) throw weightsError(path, `it has dicts in dicts, more than ${maxDepth}`, distrust);
+    for (const [key, value] of dict) {
+      if (++visits > maxVisits) throw weightsError(path, `it has more than ${maxVisits} entries`, distrust);
+      if (visits % 1024 === 0 && pace.isDue) await pace.rest();
+      if (!(value instanceof SavedTensor) && !(value instanceof Map)) continue;
+      const name = prefix + key;
+      if (name.length > maxNameLength) throw weightsError(path, `it has a name of ${name.length} characters`, distrust);
+      if (value instanceof Map) waiting.push({ prefix: `${name}.`, dict: value, depth: depth + 1 });
+      else if (tensors.get(name) === undefined) tensors.set(name, value.view);
+      else if (tensors.get(name) !== value.view) throw weightsError(path, `tensor ${name} occurs twice`, distrust);
+    }
+    if (tensors.size > maxTensors) throw weightsError(path, `it has more than ${maxTensors} tensors`, distrust);
   }
   return tensors;
-}
-
-function isSize(value: PickleValue | undefined): value is number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
-}
-
-function areSizes(value: PickleValue | undefined): value is number[] {
-  return Array.isArray(value) && value.every((size) => isSize(size));
-}
-
-function isContiguous(shape: readonly number[], strides: readonly number[]): boolean {
-  let step = 1;
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    if (shape[axis] !== 1 && strides[axis] !== step) return false;
-    step *= shape[axis]!;
-  }
-  return true;
 }

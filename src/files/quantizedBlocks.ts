@@ -1,4 +1,5 @@
 // Decodes ggml's quantised blocks. Layouts: ggml's quants (block_q4_0 and so on), as in gguf-py.
+import { Pace } from '../base/pace.js';
 import { halfToNumber } from '../base/tensor.js';
 
 type Block = {
@@ -123,12 +124,18 @@ export function isQuantized(type: string): boolean {
   return Object.hasOwn(blocks, type);
 }
 
+const blocksInOneGo = 512;
+
 /** The values of whole blocks of `type`, one that {@link isQuantized}. */
-export function dequantize(type: string, bytes: Uint8Array): Float32Array<ArrayBuffer> {
+export async function dequantize(type: string, bytes: Uint8Array): Promise<Float32Array<ArrayBuffer>> {
   const { elements, bytes: blockBytes, read } = blocks[type]!;
   const count = bytes.byteLength / blockBytes;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const values = new Float32Array(count * elements);
-  for (let block = 0; block < count; block++) read(view, block * blockBytes, values, block * elements);
+  const pace = new Pace();
+  for (let block = 0; block < count; block++) {
+    read(view, block * blockBytes, values, block * elements);
+    if (block % blocksInOneGo === 0 && pace.isDue) await pace.rest();
+  }
   return values;
 }

@@ -1,19 +1,22 @@
 // The safetensors format: u64 header length, JSON header, then the tensors' bytes at the offsets in the header.
-
+import { LongVLMError } from '../base/errors.js';
 import { fileError } from '../base/fileError.js';
+import { Pace } from '../base/pace.js';
+import { openRegularFile } from '../base/regularFile.js';
 import type { Tensor } from '../base/tensor.js';
 import { writeWholeFile } from '../base/wholeFile.js';
+import { jsonEntries, parseJson } from './jsonEntries.js';
 import {
   bytesPerElement,
   checkPlaces,
   type ElementType,
   expectedBytes,
-  openFile,
   readBytes,
   type TensorLocation,
   type WeightFile,
   weightsError,
 } from './tensorFile.js';
+import { foreignFileError, headBytes, weightFormat } from './whatIsThis.js';
 
 export { readFloatTensor, readTensor } from './tensorFile.js';
 
@@ -33,63 +36,78 @@ export type TensorData = {
   readonly data: ArrayBufferView | (() => Promise<ArrayBufferView>);
 };
 
-// The limit of the reference implementation.
-const maxHeaderBytes = 100_000_000;
+// Some 100,000 tensors, ten times as many as any model has in one file. The format's own limit is 100 MB.
+const maxHeaderBytes = 25_000_000;
+const maxTensorItems = 1000;
+const maxMetadataItems = 100_000;
+const metadataKey = '__metadata__';
+const otherFile = 'Give a .safetensors file.';
 
 /**
  * Reads a safetensors file's header; the tensors stay on disk.
  *
  * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be read; `ERR_LONGVLM_WEIGHTS` when it is truncated, its
- * header is not JSON or is above 100 MB, or a tensor's byte range is out of bounds, overlaps another or does not match its
- * shape.
+ * header is not JSON or is above 25 MB, a name occurs twice, or a tensor's byte range is out of bounds, overlaps another or
+ * does not match its shape.
  */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
-  const handle = await openFile(path);
+  const handle = await openRegularFile(path);
   try {
     const fileBytes = (await handle.stat()).size;
-    if (fileBytes < 8) throw weightsError(path, `not a safetensors file: it has only ${fileBytes} bytes`);
-    const prefix = await readBytes(handle, path, 0, 8);
-    const headerBytes = new DataView(prefix.buffer).getBigUint64(0, true);
+    if (fileBytes > 0 && fileBytes < 8)
+      throw weightsError(path, `not a safetensors file: it has only ${fileBytes} bytes`);
+    const head = Buffer.from(await readBytes(handle, path, 0, Math.min(headBytes, fileBytes)));
+    const foreign = weightFormat(head) !== 'safetensors' && foreignFileError(path, head, 'safetensors');
+    if (foreign) throw foreign;
+    const headerBytes = head.readBigUInt64LE(0);
     if (headerBytes > maxHeaderBytes)
       throw weightsError(
         path,
         `not a safetensors file: its header would take ${headerBytes} bytes, above the limit of ${maxHeaderBytes}`,
-        'Give a .safetensors file.',
+        otherFile,
       );
     const dataStart = 8 + Number(headerBytes);
     if (dataStart > fileBytes)
       throw weightsError(path, `truncated: its header ends at byte ${dataStart}, the file at ${fileBytes}`);
-    const header = parseHeader(path, await readBytes(handle, path, 8, Number(headerBytes)));
-    return readHeader(path, header, dataStart, fileBytes);
+    return await readHeader(path, await readBytes(handle, path, 8, Number(headerBytes)), dataStart, fileBytes);
   } finally {
     await handle.close();
   }
 }
 
-function parseHeader(path: string, bytes: Uint8Array): Record<string, unknown> {
-  try {
-    const header: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-    if (isRecord(header)) return header;
-  } catch {
-    // The error below covers everything that is not a JSON object.
-  }
-  throw weightsError(path, 'not a safetensors file: its header is no JSON object', 'Give a .safetensors file.');
-}
-
-function readHeader(
+async function readHeader(
   path: string,
-  header: Record<string, unknown>,
+  header: Uint8Array,
   dataStart: number,
   fileBytes: number,
-): SafetensorsFile {
+): Promise<SafetensorsFile> {
   const tensors = new Map<string, TensorLocation>();
-  const metadata: [string, string][] = [];
-  for (const [name, entry] of Object.entries(header)) {
-    if (name !== '__metadata__') tensors.set(name, readEntry(path, name, entry, dataStart));
-    else if (isRecord(entry)) for (const [key, value] of Object.entries(entry)) metadata.push([key, String(value)]);
+  let metadata: Record<string, string> = {};
+  const pace = new Pace();
+  let seen = 0;
+  try {
+    for (const { key, value } of jsonEntries(header, (key) =>
+      key === metadataKey ? maxMetadataItems : maxTensorItems,
+    )) {
+      if (tensors.has(key)) throw weightsError(path, `tensor ${key} occurs twice`);
+      if (key === metadataKey) metadata = readMetadata(parseJson(value));
+      else tensors.set(key, readEntry(path, key, parseJson(value), dataStart));
+      if (++seen % 256 === 0 && pace.isDue) await pace.rest();
+    }
+  } catch (error) {
+    if (error instanceof LongVLMError) throw error;
+    const reason = error instanceof RangeError ? `its header has ${error.message}` : 'its header is no JSON object';
+    throw weightsError(path, `not a safetensors file: ${reason}`, otherFile);
   }
   checkPlaces(path, [...tensors.values()], fileBytes);
-  return { format: 'safetensors', path, tensors, metadata: Object.fromEntries(metadata) };
+  return { format: 'safetensors', path, tensors, metadata };
+}
+
+/** What is no plain value has no place there. */
+function readMetadata(value: unknown): Record<string, string> {
+  if (!isRecord(value)) return {};
+  const plain = Object.entries(value).filter(([, item]) => typeof item !== 'object');
+  return Object.fromEntries(plain.map(([key, item]) => [key, String(item)]));
 }
 
 function readEntry(path: string, name: string, entry: unknown, dataStart: number): TensorLocation {

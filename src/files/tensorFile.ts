@@ -1,6 +1,8 @@
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { LongVLMError } from '../base/errors.js';
 import { fileError } from '../base/fileError.js';
+import { printable } from '../base/printable.js';
+import { openRegularFile } from '../base/regularFile.js';
 import { elementCount, type Tensor } from '../base/tensor.js';
 
 /** Element types that are stored unquantised, with the size of an element in bytes. */
@@ -34,6 +36,13 @@ export type TensorLocation = {
   /** Position of the first byte in `file`; any value, aligned or not. */
   readonly offset: number;
   readonly byteLength: number;
+  /**
+   * Set where the elements do not lie one after the other: their type, and the step between neighbours along each axis, in
+   * elements. `type` is then a name that nothing reads, and `byteLength` what the values take in sequence.
+   */
+  readonly view?: { readonly type: ElementType; readonly strides: readonly number[] };
+  /** Set where it was written out anew: the tensor that it has the values of. */
+  readonly madeFrom?: TensorLocation;
 };
 
 /** Tensors that were saved together, by name. */
@@ -68,35 +77,31 @@ export function bytesPerElement(type: string): number | undefined {
   return Object.hasOwn(elementBytes, type) ? elementBytes[type as ElementType] : undefined;
 }
 
-/** Opens a file for reading. @throws LongVLMError `ERR_LONGVLM_FILE` when `path` is not a readable file. */
-export async function openFile(path: string): Promise<FileHandle> {
-  let handle: FileHandle | undefined;
-  try {
-    handle = await open(path, 'r');
-    if ((await handle.stat()).isFile()) return handle;
-  } catch (error) {
-    await handle?.close();
-    throw fileError(path, error);
-  }
-  await handle.close();
-  throw new LongVLMError('ERR_LONGVLM_FILE', `${path} is not a file. Give the path of the weight file itself.`);
-}
+const shownCharacters = 500;
 
-/** The error for damaged or unsuitable weights: `message` is the cause, without a full stop. */
+/** The error for damaged or unsuitable weights: `message` is the cause, without a full stop; it may hold names of the file. */
 export function weightsError(path: string, message: string, remedy = 'Download the file again.'): LongVLMError {
-  return new LongVLMError('ERR_LONGVLM_WEIGHTS', `${path}: ${message}. ${remedy}`);
+  const cause = message.length > shownCharacters ? `${message.slice(0, shownCharacters)}…` : message;
+  return new LongVLMError('ERR_LONGVLM_WEIGHTS', `${printable(path)}: ${printable(cause)}. ${remedy}`);
 }
 
 /** @throws LongVLMError `ERR_LONGVLM_WEIGHTS` when tensors of one file overlap, or extend beyond its end. */
 export function checkPlaces(path: string, tensors: readonly TensorLocation[], fileBytes: number): void {
-  let previous: TensorLocation | undefined;
-  for (const tensor of [...tensors].sort((a, b) => a.offset - b.offset || a.byteLength - b.byteLength)) {
-    if (previous && tensor.offset < previous.offset + previous.byteLength)
-      throw weightsError(path, `tensors ${previous.name} and ${tensor.name} overlap`);
-    const end = tensor.offset + tensor.byteLength;
-    if (end > fileBytes)
-      throw weightsError(path, `truncated: tensor ${tensor.name} ends at byte ${end}, the file at ${fileBytes}`);
-    previous = tensor;
+  for (const { name, offset, byteLength } of tensors)
+    if (offset + byteLength > fileBytes)
+      throw weightsError(
+        path,
+        `truncated: tensor ${name} ends at byte ${offset + byteLength}, the file at ${fileBytes}`,
+      );
+  // Numbers alone, which are sorted in a tenth of the time: stretches are apart if each ends before the next one begins.
+  const filled = tensors.filter(({ byteLength }) => byteLength > 0);
+  const begins = Float64Array.from(filled, ({ offset }) => offset).sort();
+  const ends = Float64Array.from(filled, ({ offset, byteLength }) => offset + byteLength).sort();
+  for (let i = 1; i < begins.length; i++) {
+    const begin = begins[i]!;
+    if (begin >= ends[i - 1]!) continue;
+    const both = filled.filter(({ offset, byteLength }) => offset <= begin && begin < offset + byteLength);
+    throw weightsError(path, `tensors ${both[0]!.name} and ${both[1]!.name} overlap`);
   }
 }
 
@@ -110,7 +115,7 @@ export async function readBytes(
   offset: number,
   byteLength: number,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const bytes = new Uint8Array(byteLength);
+  const bytes = allocated(path, byteLength);
   for (let done = 0; done < byteLength; ) {
     const { bytesRead } = await handle
       .read(bytes, done, Math.min(byteLength - done, maxReadBytes), offset + done)
@@ -120,6 +125,14 @@ export async function readBytes(
     done += bytesRead;
   }
   return bytes;
+}
+
+function allocated(path: string, byteLength: number): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(byteLength);
+  } catch {
+    throw weightsError(path, `${byteLength} bytes of it are more than this machine can hold`, 'Use a smaller model.');
+  }
 }
 
 /**
@@ -133,7 +146,7 @@ export async function readTensor(location: TensorLocation): Promise<TensorValues
       `tensor ${location.name} is of type ${location.type}, which cannot be read`,
       'Convert it to F32, F16 or BF16.',
     );
-  const handle = await openFile(location.file);
+  const handle = await openRegularFile(location.file);
   try {
     const bytes = await readBytes(handle, location.file, location.offset, location.byteLength);
     return decode(location.type as ElementType, bytes.buffer);

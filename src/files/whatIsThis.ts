@@ -1,4 +1,5 @@
 // Says what a file is that was given in place of weights: downloads that went wrong, and files of other tools.
+import { LongVLMError } from '../base/errors.js';
 import { printable } from '../base/printable.js';
 
 /** Bytes from a file's start that tell every kind apart. */
@@ -101,10 +102,51 @@ export function describeForeignFile(head: Buffer): string | undefined {
   const text = head.toString('latin1');
   const found = kinds.find(({ matches }) => matches(head, text));
   if (found) return `It is ${found.is}. ${found.remedy}`;
+  if (weightFormat(head)) return undefined;
   const words = head.toString('utf8').trim();
   // The last character may have been cut.
   if (/[^\P{Cc}\t\n\v\f\r]|\ufffd/u.test(words.slice(0, -1))) return undefined;
   const isJson = /^[[{]/.test(words);
   const shown = printable(words.slice(0, shownCharacters).replace(/\s+/g, ' '));
   return `It is ${isJson ? 'a JSON text' : 'a text'} that begins '${shown}'. ${isJson || words.length < 200 ? logIn : 'Give the weights of a model here.'}`;
+}
+
+const formats = {
+  gguf: 'a GGUF file',
+  safetensors: 'a safetensors file',
+  zip: 'a zip archive, as PyTorch writes them',
+  pickle: 'a PyTorch file',
+};
+
+/** A format that weights are read from; `zip` and `pickle` are PyTorch's. */
+export type WeightFormat = keyof typeof formats;
+
+// What torch.save wrote before it wrote archives begins with this number, in a pickle.
+const torchMagic = Buffer.from('8a0a6cfc9c46f9206aa85019', 'hex');
+
+/** The format of a file by its first {@link headBytes} bytes. */
+export function weightFormat(head: Buffer): WeightFormat | undefined {
+  // safetensors first: it starts with a length, whose bytes may look like any other format.
+  if (head[8] === 0x7b) return 'safetensors';
+  const word = head.toString('latin1', 0, 4);
+  if (word === 'GGUF') return 'gguf';
+  if (word === 'PK\x03\x04') return 'zip';
+  return head[0] === 0x80 && head.subarray(0, 32).includes(torchMagic) ? 'pickle' : undefined;
+}
+
+/**
+ * The error for a file that is not of format `wanted`, or of none of ours, if it can be told what it is.
+ */
+export function foreignFileError(path: string, head: Buffer, wanted?: WeightFormat): LongVLMError | undefined {
+  const format = weightFormat(head);
+  const other = wanted && format && format !== wanted;
+  const text =
+    describeForeignFile(head) ??
+    (other ? `It is ${formats[format]}, not ${formats[wanted]}. ${remedyFor(wanted)}` : undefined);
+  return text === undefined ? undefined : new LongVLMError('ERR_LONGVLM_WEIGHTS', `${printable(path)}: ${text}`);
+}
+
+function remedyFor(wanted: WeightFormat): string {
+  if (wanted === 'gguf') return "Give a .gguf file: llama.cpp's convert_hf_to_gguf.py makes one of a model's folder.";
+  return `Give ${formats[wanted]}.`;
 }

@@ -10,8 +10,8 @@ import {
   checkTensor,
   wrongType,
 } from '../base/validate.js';
+import { fingerprint } from '../cache/fingerprint.js';
 import { type GraphSession, workerRuntime } from '../compute/runtime.js';
-import { fingerprint } from '../files/tensorFingerprint.js';
 import type { ProjectorSource } from './family.js';
 import { openProjector } from './registry.js';
 
@@ -90,7 +90,7 @@ export class Projector {
     const signal = checkSignal(options.signal);
     signal?.throwIfAborted();
     const source = await openProjector(path, signal, onProgress);
-    const [identity, model] = await Promise.all([fingerprint(source.kind, source.tensors), source.graph()]);
+    const [identity, model] = await Promise.all([fingerprint(source.kind, source.tensors, signal), source.graph()]);
     const graph = await runtime.open(model, { name: 'The projector', lazy, ...(signal && { signal }) });
     return new Projector(path, source, identity, graph);
   }

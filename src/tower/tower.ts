@@ -1,8 +1,8 @@
 import type { OnProgress } from '../base/progress.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import { toEightBits } from '../cache/eightBitMatrices.js';
+import { fingerprint } from '../cache/fingerprint.js';
 import { type GraphSession, type Runtime, workerRuntime } from '../compute/runtime.js';
-import { fingerprint } from '../files/tensorFingerprint.js';
 import { openTower } from './families.js';
 import type { VisionPrecision } from './precision.js';
 import type { TowerSource, VisionConfig } from './source.js';
@@ -67,10 +67,7 @@ export class Tower {
     const source = await openTower(path, { signal, onProgress });
     const rounded = precision === 'int8' ? await toEightBits(source.linear, path, { signal, onProgress }) : undefined;
     const { description, tensors, config } = source;
-    const identity = await fingerprint(
-      rounded ? { ...(description as object), precision, roundedBy: 'token' } : description,
-      tensors,
-    );
+    const identified = rounded ? { ...(description as object), precision, roundedBy: 'token' } : description;
     const runtime: Runtime = workerRuntime({ device, ...(threads !== undefined && { threads }) });
     const batch = Math.max(1, Math.floor(batchTokens / config.patches));
     const open = async (input: 'float32' | 'uint8', lazy: boolean, signal?: AbortSignal) =>
@@ -80,7 +77,16 @@ export class Tower {
         lazy,
         ...(signal && { signal }),
       });
-    return new Tower(source, precision, identity, open, await open('uint8', lazy, signal));
+    // Both read all of the weights: one of the two is free.
+    const identity = fingerprint(identified, tensors, signal);
+    identity.catch(() => {});
+    const frames = await open('uint8', lazy, signal);
+    try {
+      return new Tower(source, precision, await identity, open, frames);
+    } catch (error) {
+      await frames.dispose();
+      throw error;
+    }
   }
 
   /** ONNX Runtime's execution provider that the tower runs on; undefined before it is started. */

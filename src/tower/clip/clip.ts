@@ -29,7 +29,7 @@ async function openClip(
     return { config, weights: findMmprojTower(await withoutQuantization(file, options), config) };
   }
   const config = await readVisionConfig(files);
-  return { config, weights: findTowerWeights(file, config) };
+  return { config, weights: findTowerWeights(await withoutQuantization(file, options), config) };
 }
 
 function clipSource(config: ClipConfig, weights: ClipWeights): TowerSource {

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { fingerprint } from '../../../dist/cache/fingerprint.js';
 import { openSafetensors, writeSafetensors } from '../../../dist/files/safetensors.js';
-import { fingerprint } from '../../../dist/files/tensorFingerprint.js';
 import { temporaryFolder } from '../../fixtures/vision/index.js';
 
 const folder = await temporaryFolder();
@@ -32,8 +32,6 @@ test('tells apart shapes and descriptions', async () => {
   expect(new Set(all).size).toBe(3);
 });
 
-test('sees training, which changes every stretch of a large tensor', async () => {
-  const count = 100_000;
-  const later = Array.from({ length: count >> 1 }, (_, i) => (count >> 1) + i);
-  expect(await fingerprintOf(count, later)).not.toBe(await fingerprintOf(count));
+test('sees a single value of a large tensor', async () => {
+  expect(await fingerprintOf(3_000_000, [2_345_678])).not.toBe(await fingerprintOf(3_000_000));
 });
