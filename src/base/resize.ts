@@ -3,3 +3,6 @@ export const resizes = ['crop', 'squash', 'pad'] as const;
 
 /** How frames are made square: `crop` as CLIP does, `squash` as LongVLM's reference loader does, `pad` as LLaVA-1.5 does. */
 export type Resize = (typeof resizes)[number];
+
+/** Most pixels of an edge of a frame. */
+export const largestEdge = 16_384;

@@ -160,9 +160,7 @@ function addSamplingOptions(command: Command): Command {
         withDefault('last layers whose [CLS] is averaged over all frames; 0 for none', defaultSampling.globalLayers),
       ).argParser(integer(0)),
     )
-    .addOption(
-      option('--resize <how>', withDefault('how frames are made square', defaultSampling.resize)).choices(resizes),
-    )
+    .addOption(option('--resize <how>', "how frames are made square (default: the tower's own way)").choices(resizes))
     .addOption(
       option(
         '--reduction <how>',

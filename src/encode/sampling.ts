@@ -3,6 +3,7 @@ import { type Resize, resizes } from '../base/resize.js';
 import { checkInteger, checkObject, checkOneOf, wrongValue } from '../base/validate.js';
 import type { Reducer, SegmentShape } from '../reduce/reducer.js';
 import { checkReduction, makeReducer, type Reduction } from '../reduce/reducers.js';
+import { frameGeometry } from '../tower/pixels.js';
 import type { VisionConfig } from '../tower/source.js';
 import { checkRange } from '../video/selection.js';
 
@@ -53,7 +54,7 @@ export type SamplingRequest = {
    * Defaults to the tower's attention heads.
    */
   mergeHeads?: number | undefined;
-  /** How frames are made square. Defaults to `crop`. */
+  /** How frames are made square. Defaults to the tower's own way, which is `crop` for most. */
   resize?: Resize | undefined;
   /**
    * How a segment's K·N patch tokens are reduced to `tokensPerSegment`. `merge` merges the most similar tokens, as LongVLM
@@ -83,7 +84,6 @@ export const defaultSampling = {
   segmentFrames: 10,
   tokensPerSegment: 30,
   globalLayers: 5,
-  resize: 'crop',
   reduction: 'merge',
 } as const satisfies SamplingRequest;
 
@@ -159,12 +159,13 @@ export function settleSampling(
     channels: reducer.stage === 'projector' ? (width ?? tower.channels) : tower.channels,
   };
   reducer.check(shape);
+  const { resize } = frameGeometry(tower, request.resize);
   return {
     frames,
     segmentFrames,
     tokensPerSegment: reducer.count(shape),
     globalLayers,
-    resize: given.resize!,
+    resize,
     reduction: reducer.name,
     // Recorded for whoever reads the features; cache keys take it from the reducer's id.
     ...(reducer.name === 'merge' && { mergeHeads }),

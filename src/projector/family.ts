@@ -5,8 +5,13 @@ import type { TensorLocation } from '../files/tensorFile.js';
 
 /** A projector in a file that is not started yet. */
 export interface ProjectorSource {
-  /** Name of the kind: `linear`, `mlp2x_gelu` and so on. The projector's identity is computed from it and the tensors. */
+  /** Name of the kind: `linear`, `mlp2x_gelu` and so on. */
   readonly kind: string;
+  /**
+   * Everything except the tensors that embeddings depend on, as plain data. The projector's identity is computed from it and
+   * the tensors. Defaults to `kind`.
+   */
+  readonly description?: unknown;
   /** Channels of a feature: C. */
   readonly inChannels: number;
   /** Channels of an embedding: d. */

@@ -1,17 +1,23 @@
 // Projectors of linear layers, with the tensor names of LLaVA, LongVLM and llama.cpp.
 import { LongVLMError } from '../base/errors.js';
 import { withoutQuantization } from '../cache/withoutQuantization.js';
+import { activate } from '../compute/activations.js';
 import { GraphBuilder, type OnnxModel } from '../compute/graphBuilder.js';
 import { MmprojFields } from '../files/mmprojFields.js';
+import type { AnyWeightFile } from '../files/openWeights.js';
 import { requireTensor } from '../files/requireTensor.js';
 import { type TensorLocation, tensorNames, type WeightFile, weightsError } from '../files/tensorFile.js';
 import type { ProjectorFamily } from './family.js';
+import { type ProjectorConfig, plainProjector, readProjectorConfig } from './projectorConfig.js';
 
-/** For each projector name (`mm_projector`, `mm` and so on): the text between it and `weight` or `bias`, layer by layer. */
-export type Layout = Readonly<Record<string, readonly string[]>>;
+/** The text between a projector's name and `weight` or `bias`, of each layer and of a normalisation before the first one. */
+export type Layout = { readonly layers: readonly string[]; readonly norm?: string };
 
-/** A family of projectors: linear layers with GELU (by the error function) between them. */
-export type LayeredFamily = ProjectorFamily & { readonly layout: Layout };
+/** The layout for each projector name: `mm_projector`, `mm` and so on. */
+export type Layouts = Readonly<Record<string, Layout>>;
+
+/** A family of projectors: linear layers with an activation between them. */
+export type LayeredFamily = ProjectorFamily & { readonly layouts: Layouts };
 
 /**
  * A tensor of a projector; its first group is the projector's own name: `mm` in an mmproj file, `multi_modal_projector` in
@@ -24,29 +30,40 @@ export function layerNames(names: readonly string[]): string[] {
   return names.filter((name) => projectorName.test(name));
 }
 
-/** One linear layer: weight [out, in], bias [out]. */
-type Linear = { readonly weight: TensorLocation; readonly bias: TensorLocation };
+/** A linear layer: weight [out, in], bias [out] or none. */
+type Linear = { readonly weight: TensorLocation; readonly bias: TensorLocation | undefined };
 
-/** The family of projectors whose tensor names match `layout`, with any prefix. The file may also hold other tensors. */
-export function layeredFamily(name: string, layout: Layout): LayeredFamily {
+/** A projector's layers, and its normalisation of features: weight and bias [in]. */
+type Chain = { readonly norm: Required<Linear> | undefined; readonly layers: readonly Linear[] };
+
+/**
+ * The family of projectors whose tensor names match one of `layouts`, with any prefix. The file may also hold other tensors.
+ * @param name as LLaVA's code has it, such as `mlp2x_gelu`; another activation replaces the one in it
+ */
+export function layeredFamily(name: string, layouts: Layouts): LayeredFamily {
   return {
     name,
-    layout,
+    layouts,
     async open(file, signal, onProgress) {
       if (file.format === 'gguf') new MmprojFields(file).requireLlavaProjector();
       const found = findTensors(file);
-      const layers = found && layout[found.kind];
-      if (!layers || !found.places.every((place) => isOfOne(layers, place))) return undefined;
-      const chain = chained(
-        await withoutQuantization(file, { signal, onProgress }),
-        layers.map((layer) => found.prefix + layer),
-      );
+      const layout = found && layouts[found.kind];
+      if (!layout || !found.places.every((place) => isOf(layout, place))) return undefined;
+      const config = await configOf(file, found, name);
+      const norm = layout.norm !== undefined && found.places.some((place) => place.startsWith(layout.norm!));
+      const unquantized = await withoutQuantization(file, { signal, onProgress });
+      const chain = findChain(unquantized, found.prefix, norm ? layout : { layers: layout.layers }, config);
+      const { layers } = chain;
+      const kind = `${norm ? 'layernorm_' : ''}${layers.length > 1 ? name.replace('gelu', config.activation) : name}`;
       return {
-        kind: name,
-        inChannels: chain[0]!.weight.shape[1]!,
-        outChannels: chain.at(-1)!.weight.shape[0]!,
-        tensors: chain.flatMap(({ weight, bias }) => [weight, bias]),
-        graph: () => build(chain),
+        kind,
+        ...(norm && { description: { kind, epsilon: config.epsilon } }),
+        inChannels: layers[0]!.weight.shape[1]!,
+        outChannels: layers.at(-1)!.weight.shape[0]!,
+        tensors: [...(chain.norm ? [chain.norm] : []), ...layers].flatMap(({ weight, bias }) =>
+          bias ? [weight, bias] : [weight],
+        ),
+        graph: () => build(chain, config),
       };
     },
   };
@@ -58,44 +75,84 @@ export function refuse(file: WeightFile, families: readonly LayeredFamily[]): ne
   if (!found) throw weightsError(file.path, 'tensor mm_projector.weight is missing', "Give a projector's weights.");
   const { prefix, kind, places } = found;
   // The error names the first tensor that does not belong to the same layout as the first tensor.
-  const layouts = families.map(({ layout }) => layout[kind] ?? []);
-  const known = layouts.findLast((layers) => isOfOne(layers, places[0]!)) ?? [];
-  const other = places.find((place) => !isOfOne(known, place))!;
+  const layouts = families.map(({ layouts }) => layouts[kind] ?? { layers: [] });
+  const known = layouts.findLast((layout) => isOf(layout, places[0]!)) ?? { layers: [] };
+  const other = places.find((place) => !isOf(known, place))!;
   throw new LongVLMError(
     'ERR_LONGVLM_UNSUPPORTED',
     `${file.path}: tensor ${prefix}${other} belongs to a kind of projector that is not supported. Use a linear projector, or one of two layers with GELU.`,
   );
 }
 
-/** Finds tensors with a projector's name: their common prefix, and the sorted rest of their names. */
-function findTensors(file: WeightFile): { prefix: string; kind: string; places: string[] } | undefined {
+/** The tensors of a projector: their common prefix, and the sorted rest of their names. */
+type Found = { readonly prefix: string; readonly kind: string; readonly places: readonly string[] };
+
+/** @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a file with several projectors, of which none is known to be the right one */
+function findTensors(file: WeightFile): Found | undefined {
   const names = layerNames(tensorNames(file));
   if (names.length === 0) return undefined;
   const [prefix, kind] = projectorName.exec(names[0]!)! as unknown as [string, string];
+  const other = names.find((name) => projectorName.exec(name)![0] !== prefix);
+  if (other !== undefined)
+    throw new LongVLMError(
+      'ERR_LONGVLM_UNSUPPORTED',
+      `${file.path}: tensors ${names[0]} and ${other} are of two projectors. Give a file with the one that is meant.`,
+    );
   return { prefix, kind, places: names.map((name) => name.slice(prefix.length)).sort() };
 }
 
-function isOfOne(layers: readonly string[], place: string): boolean {
-  return layers.some((layer) => place === `${layer}weight` || place === `${layer}bias`);
+function isOf({ layers, norm }: Layout, place: string): boolean {
+  return [...layers, ...(norm === undefined ? [] : [norm])].some(
+    (start) => place === `${start}weight` || place === `${start}bias`,
+  );
 }
 
-/** Finds the layers' tensors. The input width of each layer must equal the output width of the layer before. */
-function chained(file: WeightFile, prefixes: readonly string[]): Linear[] {
+/** @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED`, `ERR_LONGVLM_WEIGHTS` for a configuration of another projector */
+async function configOf(file: AnyWeightFile, { prefix, kind, places }: Found, name: string): Promise<ProjectorConfig> {
+  if (file.format === 'gguf') return plainProjector;
+  const config = await readProjectorConfig(file.path);
+  if (kind === 'mm_projector' && config.type !== undefined && config.type !== name)
+    throw new LongVLMError(
+      'ERR_LONGVLM_UNSUPPORTED',
+      `${file.path} holds a projector like ${name}, where mm_projector_type is ${config.type} in the config.json beside it. Use the projector that belongs to it.`,
+    );
+  const bias = places.find((place) => place.endsWith('bias') && !place.includes('norm'));
+  if (!config.hasBias && bias !== undefined)
+    throw weightsError(
+      file.path,
+      `there is a tensor ${prefix}${bias}, where multimodal_projector_bias is false in the config.json beside it`,
+      'Use weights and configuration of the same model.',
+    );
+  return config;
+}
+
+/** Finds the tensors. The input width of each layer must equal the output width of the layer before. */
+function findChain(file: WeightFile, prefix: string, { layers, norm }: Layout, { hasBias }: ProjectorConfig): Chain {
   let inputs = -1;
-  return prefixes.map((prefix) => {
-    const weight = requireTensor(file, `${prefix}weight`, [-1, inputs]);
+  const chain = layers.map((layer) => {
+    const weight = requireTensor(file, `${prefix}${layer}weight`, [-1, inputs]);
+    if (weight.shape.includes(0))
+      throw weightsError(file.path, `tensor ${weight.name} is empty: its shape is [${weight.shape.join(', ')}]`);
     const outputs = weight.shape[0]!;
     inputs = outputs;
-    return { weight, bias: requireTensor(file, `${prefix}bias`, [outputs]) };
+    return { weight, bias: hasBias ? requireTensor(file, `${prefix}${layer}bias`, [outputs]) : undefined };
   });
+  const width = chain[0]!.weight.shape[1]!;
+  const normOf = (name: string) => requireTensor(file, `${prefix}${norm}${name}`, [width]);
+  return { layers: chain, norm: norm === undefined ? undefined : { weight: normOf('weight'), bias: normOf('bias') } };
 }
 
-function build(layers: readonly Linear[]): Promise<OnnxModel> {
+function build({ norm, layers }: Chain, { activation, epsilon }: ProjectorConfig): Promise<OnnxModel> {
   const graph = new GraphBuilder('projector');
   let value = graph.input('features', ['tokens', layers[0]!.weight.shape[1]!]);
+  if (norm) {
+    const inputs = [value, graph.weight(norm.weight), graph.weight(norm.bias!)];
+    value = graph.node('LayerNormalization', inputs, { axis: -1, epsilon: { float: epsilon } });
+  }
   for (const [index, { weight, bias }] of layers.entries()) {
-    if (index > 0) value = graph.node('Gelu', [value]);
-    value = graph.node('Gemm', [value, graph.weight(weight), graph.weight(bias)], { transB: 1 });
+    if (index > 0) value = activate(graph, activation, value);
+    const inputs = [value, graph.weight(weight), ...(bias ? [graph.weight(bias)] : [])];
+    value = graph.node('Gemm', inputs, { transB: 1 });
   }
   graph.output('embeddings', value, ['tokens', layers.at(-1)!.weight.shape[0]!]);
   return graph.build();

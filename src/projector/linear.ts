@@ -1,4 +1,4 @@
 import { layeredFamily } from './layers.js';
 
 /** One linear layer. */
-export const linear = layeredFamily('linear', { mm_projector: [''], mm: ['0.'] });
+export const linear = layeredFamily('linear', { mm_projector: { layers: [''] }, mm: { layers: ['0.'] } });

@@ -47,8 +47,9 @@ export type ProjectorCallOptions = {
  */
 export class Projector {
   /**
-   * `linear`: one linear layer. `mlp2x_gelu`: two linear layers with GELU (by the error function) between them. Or a kind that
-   * was added by `registerProjector`.
+   * `linear`: one linear layer. `mlp2x_gelu`: two linear layers with GELU (by the error function) between them; `mlp2x_relu`,
+   * `mlp2x_silu` and so on: with another activation. `layernorm_mlp2x_gelu`: the same behind a normalisation. Or a kind that was
+   * added by `registerProjector`.
    */
   readonly kind: string;
   /** Channels of a feature: C. */
@@ -73,7 +74,7 @@ export class Projector {
    * Checks the weights and starts the projector.
    *
    * @param path an mmproj .gguf file; a .safetensors or PyTorch file with `mm_projector.weight` and `.bias`, or `mm_projector.0`
-   * and `.2`, with any prefix; a folder with such a file; the index of a sharded model; or a file that a family of
+   * and `.2`, or those of Hugging Face's LLaVA, with any prefix; a folder with such a file; a config.json beside it is read; the index of a sharded model; or a file that a family of
    * `registerProjector` accepts.
    * @throws TypeError or RangeError for a wrong argument; LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`,
    * `ERR_LONGVLM_UNSUPPORTED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`.
@@ -90,7 +91,10 @@ export class Projector {
     const signal = checkSignal(options.signal);
     signal?.throwIfAborted();
     const source = await openProjector(path, signal, onProgress);
-    const [identity, model] = await Promise.all([fingerprint(source.kind, source.tensors, signal), source.graph()]);
+    const [identity, model] = await Promise.all([
+      fingerprint(source.description ?? source.kind, source.tensors, signal),
+      source.graph(),
+    ]);
     const graph = await runtime.open(model, { name: 'The projector', lazy, ...(signal && { signal }) });
     return new Projector(path, source, identity, graph);
   }

@@ -1,5 +1,6 @@
 // Converts frames of any size to a tower's input.
-import { type Resize, resizes } from '../base/resize.js';
+import { LongVLMError } from '../base/errors.js';
+import { largestEdge, type Resize, resizes } from '../base/resize.js';
 import { checkOneOf } from '../base/validate.js';
 import type { GraphBuilder } from '../compute/graphBuilder.js';
 import { dataTypes } from '../compute/onnxProto.js';
@@ -15,14 +16,54 @@ export type TowerGeometry = {
   readonly shortestEdge: number;
   /** For `pad`: red, green and blue, 0 to 255. */
   readonly padColor: readonly [number, number, number];
+  /** For `squash`: how. Defaults to `nearest`. */
+  readonly filter?: 'nearest' | 'bicubic';
 };
 
-/** The geometry of a tower's pixels, with the model's own way of resizing by default. */
+/**
+ * The geometry of a tower's pixels, with the model's own way of resizing by default.
+ * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for `pad` with a mean that is no colour
+ */
 export function frameGeometry(rules: PixelRules, resize: TowerGeometry['resize'] = rules.resize): TowerGeometry {
   checkOneOf('resize', resize, resizes);
   // LLaVA pads with the mean colour, truncated to integers.
-  const [red, green, blue] = rules.mean.map((mean) => Math.trunc(mean / rules.rescale));
-  return { resize, size: rules.imageSize, shortestEdge: rules.shortestEdge, padColor: [red!, green!, blue!] };
+  const color = rules.mean.map((mean) => Math.trunc(mean / rules.rescale));
+  if (resize === 'pad' && color.some((value) => value < 0 || value > 255))
+    throw new LongVLMError(
+      'ERR_LONGVLM_UNSUPPORTED',
+      `Frames cannot be padded with the tower's mean, ${color.join(', ')} of 255, which is no colour. Choose resize crop or squash.`,
+    );
+  const [red, green, blue] = color.map((value) => Math.min(255, Math.max(0, value)));
+  return {
+    resize,
+    size: rules.imageSize,
+    shortestEdge: rules.shortestEdge,
+    padColor: [red!, green!, blue!],
+    ...(resize === 'squash' && rules.filter !== undefined && { filter: rules.filter }),
+  };
+}
+
+/**
+ * Checks that frames can be made for a tower, before any is.
+ * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED`
+ */
+export function checkPixelRules(path: string, rules: PixelRules): void {
+  const { imageSize, shortestEdge, mean, std, rescale } = rules;
+  const refuse = (cause: string, remedy: string) => {
+    throw new LongVLMError('ERR_LONGVLM_UNSUPPORTED', `${path}: ${cause}. ${remedy}`);
+  };
+  if (Math.max(imageSize, shortestEdge) > largestEdge)
+    refuse(
+      `it takes frames of ${Math.max(imageSize, shortestEdge)} pixels, above ${largestEdge}`,
+      'Use another tower.',
+    );
+  if (shortestEdge < imageSize)
+    refuse(`frames of ${imageSize} pixels cannot be cropped of ${shortestEdge} pixels`, 'Use another tower.');
+  if (!normalizationTable(rules).every(Number.isFinite))
+    refuse(
+      `pixels normalised by the mean ${mean.join(', ')}, the deviation ${std.join(', ')} and the factor ${rescale} are no finite numbers`,
+      'Correct its configuration.',
+    );
 }
 
 /**

@@ -1,5 +1,6 @@
 // The interface of vision towers and their families.
 import type { OnProgress } from '../base/progress.js';
+import type { Resize } from '../base/resize.js';
 import type { EightBits } from '../cache/eightBitMatrices.js';
 import type { OnnxModel } from '../compute/graphBuilder.js';
 import type { TensorLocation } from '../files/tensorFile.js';
@@ -15,17 +16,19 @@ export type PixelNormalization = {
 export type PixelRules = PixelNormalization & {
   /** Width and height of a frame in pixels: S. */
   readonly imageSize: number;
-  /** How the model makes frames square by default: crop the middle, or squash. */
-  readonly resize: 'crop' | 'squash';
+  /** How the model makes frames square by default: crop the middle, squash, or pad. */
+  readonly resize: Resize;
+  /** How frames are squashed: `bicubic` as image processors do, or `nearest` as LongVLM's loader does. Defaults to `nearest`. */
+  readonly filter?: 'nearest' | 'bicubic';
   /** Pixels of a frame's shorter edge before the middle is cropped. */
   readonly shortestEdge: number;
 };
 
 /** Output sizes of a tower. */
 export type TowerShape = {
-  /** Patches of a frame: N. */
+  /** Patches of a frame, and the class token where it stays before them: N. */
   readonly patches: number;
-  /** Patches as rows and columns, row-major. */
+  /** Patches as rows and columns, row-major; one row where the class token stays before them. */
   readonly grid: readonly [rows: number, columns: number];
   /** Channels of a token: C. */
   readonly channels: number;

@@ -4,6 +4,7 @@ import { toEightBits } from '../cache/eightBitMatrices.js';
 import { fingerprint } from '../cache/fingerprint.js';
 import { type GraphSession, type Runtime, workerRuntime } from '../compute/runtime.js';
 import { openTower } from './families.js';
+import { checkPixelRules } from './pixels.js';
 import type { VisionPrecision } from './precision.js';
 import type { TowerSource, VisionConfig } from './source.js';
 
@@ -65,6 +66,7 @@ export class Tower {
    */
   static async open({ path, precision, device, threads, lazy, onProgress, signal }: TowerOptions): Promise<Tower> {
     const source = await openTower(path, { signal, onProgress });
+    checkPixelRules(path, source.config);
     const rounded = precision === 'int8' ? await toEightBits(source.linear, path, { signal, onProgress }) : undefined;
     const { description, tensors, config } = source;
     const identified = rounded ? { ...(description as object), precision, roundedBy: 'token' } : description;

@@ -1,11 +1,12 @@
-import { type Resize, resizes } from '../base/resize.js';
+import { largestEdge, type Resize, resizes } from '../base/resize.js';
 import { checkInteger, checkObject, checkOneOf, wrongType, wrongValue } from '../base/validate.js';
 
 /**
  * Size and shape of the resulting pictures. `'source'` is the full size as displayed; otherwise a square of `size` pixels:
  * - `crop`, as CLIP does: bicubic resize with antialiasing to a shortest edge of `shortestEdge`, then a centre crop.
  * - `pad`, as LLaVA does: padded with `padColor` to a square, then bicubic resize to `size`.
- * - `squash`, as LongVLM's loader does: nearest neighbour, `source = floor(target * in / out)`, ignoring the aspect ratio.
+ * - `squash`, as LongVLM's loader does: nearest neighbour, `source = floor(target * in / out)`, ignoring the aspect ratio;
+ *   with `filter: 'bicubic'` as the image processors of other models do.
  *
  * The file's sample aspect ratio is ignored, as in the reference implementation: pixels count as square.
  */
@@ -19,6 +20,8 @@ export type FrameGeometry =
       readonly shortestEdge?: number;
       /** For `pad`: red, green and blue from 0 to 255. Defaults to CLIP's mean colour, `[122, 116, 104]`. */
       readonly padColor?: readonly [number, number, number];
+      /** For `squash`. Defaults to `nearest`. */
+      readonly filter?: 'nearest' | 'bicubic';
     };
 
 /** How ffmpeg makes a picture, and the remaining work. Sizes in pixels. */
@@ -37,17 +40,20 @@ export type FramePipeline = {
 /** The sizes of a {@link FramePipeline}. */
 export type FrameSizes = Omit<FramePipeline, 'filters' | 'largest'>;
 
-const MAX_SIZE = 16_384;
 const CLIP_MEAN_COLOR = [122, 116, 104] as const;
 
 /** @throws TypeError or RangeError if `value` is not a {@link FrameGeometry}. */
 export function checkGeometry(value: unknown): FrameGeometry {
   if (value === 'source') return value;
   if (typeof value === 'string') wrongValue('geometry', "'source' or an object", value);
-  const { resize, size, shortestEdge, padColor } = checkObject('geometry', value as Exclude<FrameGeometry, string>);
+  const { resize, size, shortestEdge, padColor, filter } = checkObject(
+    'geometry',
+    value as Exclude<FrameGeometry, string>,
+  );
   checkOneOf('geometry.resize', resize, resizes);
-  checkInteger('geometry.size', size, 1, MAX_SIZE);
-  if (shortestEdge !== undefined) checkInteger('geometry.shortestEdge', shortestEdge, size, MAX_SIZE);
+  if (filter !== undefined) checkOneOf('geometry.filter', filter, ['nearest', 'bicubic']);
+  checkInteger('geometry.size', size, 1, largestEdge);
+  if (shortestEdge !== undefined) checkInteger('geometry.shortestEdge', shortestEdge, size, largestEdge);
   if (padColor !== undefined) {
     if (!Array.isArray(padColor)) wrongType('geometry.padColor', 'array of 3 integers', padColor);
     if (padColor.length !== 3) wrongValue('geometry.padColor', 'array of 3 integers', padColor);
@@ -72,7 +78,7 @@ export function framePipeline(
   const width = turned ? stored.height : stored.width;
   const height = turned ? stored.width : stored.height;
   const rgb = [...TURNS[stored.rotation], ...TO_RGB];
-  if (geometry === 'source' || geometry.resize === 'squash') {
+  if (geometry === 'source' || (geometry.resize === 'squash' && geometry.filter !== 'bicubic')) {
     // If the frame size changes within a file, frames are scaled to the size of the first one.
     const filters = [...rgb, `scale=${width}:${height}:flags=neighbor`];
     const size = geometry === 'source' ? { width, height } : { width: geometry.size, height: geometry.size };
@@ -81,6 +87,7 @@ export function framePipeline(
 
   const { size, shortestEdge = size, padColor = CLIP_MEAN_COLOR } = geometry;
   const square = { width: size, height: size };
+  if (geometry.resize === 'squash') return { filters: [...rgb, bicubic(size, size)], piped: square, ...square };
   if (geometry.resize === 'pad') {
     const side = Math.max(width, height);
     const [x, y] = [Math.floor((side - width) / 2), Math.floor((side - height) / 2)];

@@ -87,6 +87,37 @@ describe('the tower of an mmproj file', () => {
     );
   });
 
+  test('takes the patches of several layers next to each other, from the lowest to the highest', async () => {
+    const path = await changed(({ metadata }) => {
+      metadata.set('clip.vision.feature_layer', [2, 4]);
+    });
+    const encoder = await VisionEncoder.create({ path, threads: 1 });
+    const { patches, cls } = await encoder.forward(await expected('pixel_values_crop'));
+    await encoder.dispose();
+    expect(encoder.details).toMatchObject({ patchLayers: '2, 4' });
+    expect([patches.dims[2], cls.dims[1], cls.dims[2]]).toEqual([128, 1, 128]);
+    const one = async (layer: number) =>
+      patchesOf(await changed(({ metadata }) => void metadata.set('clip.vision.feature_layer', layer)));
+    const half = (which: number) => patches.data.filter((_, index) => Math.floor((index % 128) / 64) === which);
+    expect(relativeError(half(0), await one(2))).toBeLessThan(1e-5);
+    expect(relativeError(half(1), await one(4))).toBeLessThan(1e-5);
+  });
+
+  test('takes those of the last layer but one where the file has all layers of a known tower', async () => {
+    const file = await openGguf(pico.mmproj);
+    const norm = file.tensors.get('v.blk.0.ln1.weight')!;
+    const withLayers = (count: number) => ({
+      ...file,
+      metadata: new Map(file.metadata).set('clip.vision.embedding_length', 1024),
+      tensors: new Map([
+        ...file.tensors,
+        ...Array.from({ length: count }, (_, index) => [`v.blk.${index}.ln1.weight`, norm] as const),
+      ]),
+    });
+    expect(readMmprojConfig(withLayers(23))).toMatchObject({ layers: 23, patchLayers: [23] });
+    expect(readMmprojConfig(withLayers(24))).toMatchObject({ layers: 24, patchLayers: [23] });
+  });
+
   test('reads older files, which have the two layers of an MLP the other way round', async () => {
     const swapped = await changed(({ tensors }) => {
       for (const name of [...tensors.keys()].filter((name) => name.includes('.ffn_up.'))) {
@@ -199,16 +230,42 @@ describe('refused is', () => {
       /its vision tower is not one of CLIP/,
     ],
     [
-      'a tower with SiLU',
-      ({ metadata }) => metadata.set('clip.use_silu', true),
-      'ERR_LONGVLM_UNSUPPORTED',
-      /activation is SiLU/,
+      'a tower with two activations',
+      ({ metadata }) => metadata.set('clip.use_silu', true).set('clip.use_gelu', true),
+      'ERR_LONGVLM_WEIGHTS',
+      /clip\.use_gelu and clip\.use_silu are both true/,
     ],
     [
-      'patches of several layers at once',
-      ({ metadata }) => metadata.set('clip.vision.feature_layer', [2, 4]),
+      'layers in an order that llama.cpp does not keep',
+      ({ metadata }) => metadata.set('clip.vision.feature_layer', [4, 2]),
       'ERR_LONGVLM_UNSUPPORTED',
-      /the patches of 2 layers together/,
+      /the layers of clip\.vision\.feature_layer, 4, 2, do not ascend/,
+    ],
+    [
+      'fewer heads for keys',
+      ({ metadata }) => metadata.set('clip.vision.attention.head_count_kv', 2),
+      'ERR_LONGVLM_UNSUPPORTED',
+      /clip\.vision\.attention\.head_count_kv 2 is not supported, only 4/,
+    ],
+    [
+      'a tower without layers',
+      ({ tensors }) => tensors.delete('v.blk.0.ln1.weight'),
+      'ERR_LONGVLM_WEIGHTS',
+      /tensor v\.blk\.0\.ln1\.weight is missing/,
+    ],
+    ...['v.blk.1.ls1.weight', 'v.blk.0.attn_q_norm.weight', 'v.post_ln.weight', 'v.patch_embd.weight.1'].map(
+      (name): [string, (content: GgufContent) => void, string, RegExp] => [
+        `a tower with ${name}, which it would ignore`,
+        ({ tensors }) => tensors.set(name, tensors.get('v.pre_ln.weight')!),
+        'ERR_LONGVLM_UNSUPPORTED',
+        new RegExp(`tensor ${name} is no part of a CLIP vision tower`),
+      ],
+    ),
+    [
+      'pixels that are divided by zero',
+      ({ metadata }) => metadata.set('clip.vision.image_std', [0.5, 0, 0.5]),
+      'ERR_LONGVLM_UNSUPPORTED',
+      /the deviation 0\.5, 0, 0\.5 .* are no finite numbers/,
     ],
     [
       'a layer that is not there',

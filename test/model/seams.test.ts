@@ -148,7 +148,7 @@ describe('a LongVLM of registered models', () => {
     const features = await vlm.encode(pico.video);
     expect(features.global.dims).toEqual([0, channels]);
     expect(features.local.dims).toEqual([3, 3, channels]);
-    expect(features.sampling).toEqual({ ...sampling, globalLayers: 0, resize: 'crop', reduction: 'first' });
+    expect(features.sampling).toEqual({ ...sampling, globalLayers: 0, resize: 'squash', reduction: 'first' });
     const squashed = await vlm.encode(pico.video, { sampling: { resize: 'squash' } });
     const patches = await wantedPatches();
     const wanted = [0, 1, 2].flatMap((segment) => [...patches.slice(segment * 96, segment * 96 + 3 * channels)]);

@@ -1,5 +1,5 @@
 // References to models on the hub: `hf:owner/repo`.
-import { dirname } from 'node:path';
+import { dirname, posix } from 'node:path';
 import { LongVLMError } from '../../base/errors.js';
 import { readIndex } from '../../files/sharded.js';
 import { candidateNames, chooseGguf, type GgufRole, listed } from './choice.js';
@@ -53,7 +53,11 @@ export async function fetchModel(
 ): Promise<string> {
   const reference = parseReference(text);
   const { repo, file, quantization } = reference;
-  if (file !== undefined) return fetchFile(repo, file, options);
+  if (file !== undefined) {
+    if (role !== 'llm' && !/\.gguf$/i.test(file))
+      await fetchConfigs(repo, await listFiles(repo, options), options, posix.dirname(file));
+    return fetchFile(repo, file, options);
+  }
   const files = await listFiles(repo, options);
   const kind: GgufRole = role === 'vision' ? 'projector' : role;
   const chosen = chooseGguf(files, kind, repo.name, quantization);
@@ -63,7 +67,10 @@ export async function fetchModel(
   }
   const own = ['mm_projector.safetensors', 'mm_projector.bin'].find((name) => files.includes(name));
   // Far smaller than the weights of the whole model.
-  if (role === 'projector' && quantization === undefined && own !== undefined) return fetchFile(repo, own, options);
+  if (role === 'projector' && quantization === undefined && own !== undefined) {
+    await fetchConfigs(repo, files, options);
+    return fetchFile(repo, own, options);
+  }
   if (role !== 'llm' && quantization === undefined && files.includes('config.json'))
     return fetchWeights(repo, files, options, namesIn);
   const candidates = candidateNames(files, kind);
@@ -82,6 +89,21 @@ const wholeModels = [
   'pytorch_model.bin.index.json',
 ];
 
+/** Downloads what says how a folder's tower and projector are computed, as far as it is there; returns its config.json. */
+async function fetchConfigs(
+  repo: Repo,
+  files: readonly string[],
+  options: HubOptions,
+  folder = '.',
+): Promise<string | undefined> {
+  let path: string | undefined;
+  for (const name of ['processor_config.json', 'preprocessor_config.json', 'config.json']) {
+    const file = posix.join(folder, name);
+    path = files.includes(file) ? await fetchFile(repo, file, options) : undefined;
+  }
+  return path;
+}
+
 /** Downloads the tower or the projector of a model in Hugging Face's format: its configuration, and the weight files that hold it. */
 async function fetchWeights(
   repo: Repo,
@@ -89,12 +111,10 @@ async function fetchWeights(
   options: HubOptions,
   namesIn: NamesIn,
 ): Promise<string> {
-  let path = '';
-  for (const name of ['preprocessor_config.json', 'config.json'])
-    if (files.includes(name)) path = await fetchFile(repo, name, options);
+  const config = await fetchConfigs(repo, files, options);
   const weights = wholeModels.find((name) => files.includes(name));
-  if (weights === undefined) return dirname(path);
-  path = await fetchFile(repo, weights, options);
+  if (weights === undefined) return dirname(config!);
+  const path = await fetchFile(repo, weights, options);
   if (!weights.endsWith('.index.json')) return path;
   const fileOf = await readIndex(path);
   const needed = new Set(namesIn([...fileOf.keys()]).map((tensor) => fileOf.get(tensor)!));

@@ -26,34 +26,52 @@ async function openClip(
   const file = await openWeights(files.weights);
   if (file.format === 'gguf') {
     const config = readMmprojConfig(file);
-    return { config, weights: findMmprojTower(await withoutQuantization(file, options), config) };
+    return { config, weights: findMmprojTower(await withoutQuantization(file, options), config, file) };
   }
   const config = await readVisionConfig(files);
   return { config, weights: findTowerWeights(await withoutQuantization(file, options), config) };
 }
 
 function clipSource(config: ClipConfig, weights: ClipWeights): TowerSource {
-  const { resize, shortestEdge, ...description } = config;
-  const { channels, heads, imageSize, patchSize, patches, layers, patchLayer, mean, std, rescale } = config;
+  const { channels, heads, imageSize, patchSize, patches, layers, patchLayers, keepsClassToken, note } = config;
+  const { mean, std, rescale, resize, shortestEdge, filter } = config;
   const side = Math.floor(imageSize / patchSize);
+  const states = patchLayers.length;
   return {
     config: {
-      patches,
-      grid: [side, side],
-      channels,
-      summaries: layers + 1,
-      heads,
+      patches: keepsClassToken ? patches + 1 : patches,
+      grid: keepsClassToken ? [1, patches + 1] : [side, side],
+      channels: channels * states,
+      summaries: states === 1 ? layers + 1 : 1,
+      heads: heads * states,
       ...{ imageSize, mean, std, rescale, resize, shortestEdge },
+      ...(filter && { filter }),
     },
     details: {
-      ...{ patchSize, layers, heads, patchLayer },
-      ...(patchLayer === layers && {
-        note: `the file ends with the layer that patches come from: global layers are counted from hidden state ${layers}`,
-      }),
+      ...{ patchSize, layers, heads },
+      ...(states === 1 ? { patchLayer: patchLayers[0]! } : { patchLayers: patchLayers.join(', ') }),
+      ...(keepsClassToken && { classToken: 'kept before the patches' }),
+      ...(note !== undefined && { note }),
     },
-    description,
+    description: describe(config),
     tensors: tensorsOf(weights),
     linear: linearMatricesOf(weights),
     graph: (options) => buildTower({ shape: config, pixels: config, weights }, options),
+  };
+}
+
+/** Everything that the outputs depend on but the weights. What is as in most towers is left out, in an order that stays. */
+function describe(config: ClipConfig): object {
+  const { channels, intermediateSize, layers, heads, imageSize, patchSize, patches, patchLayers } = config;
+  const { activation, layerNormEpsilon, mean, std, rescale, resize, filter, shortestEdge, keepsClassToken } = config;
+  return {
+    ...{ channels, intermediateSize, layers, heads, imageSize, patchSize, patches },
+    patchLayer: patchLayers.length === 1 ? patchLayers[0] : patchLayers,
+    ...{ activation, layerNormEpsilon, mean, std, rescale },
+    ...(keepsClassToken && { keepsClassToken }),
+    // Features depend on how frames are made of a size, which their sampling names only in part.
+    ...(shortestEdge !== imageSize && { shortestEdge }),
+    ...(filter && { filter }),
+    ...(resize !== 'crop' && { resize }),
   };
 }

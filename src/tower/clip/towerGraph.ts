@@ -1,4 +1,5 @@
 import type { EightBits } from '../../cache/eightBitMatrices.js';
+import { type Activation, activate } from '../../compute/activations.js';
 import { type Attribute, GraphBuilder, microsoft, type OnnxModel } from '../../compute/graphBuilder.js';
 import type { TensorLocation } from '../../files/tensorFile.js';
 import { normalizedPixels } from '../pixels.js';
@@ -16,9 +17,14 @@ export type ClipShape = {
   readonly patchSize: number;
   /** Patches of one frame: N. */
   readonly patches: number;
-  /** Index of the hidden state, from 0 to L, whose tokens except the first are the patches; L-1 for LLaVA. */
-  readonly patchLayer: number;
-  readonly activation: 'quick_gelu' | 'gelu';
+  /**
+   * Indices of the hidden states, from 0 to L, whose tokens are the patches, with their channels next to each other; only L-1
+   * for LongVLM.
+   */
+  readonly patchLayers: readonly number[];
+  /** Whether the first token, that of the class, stays before the patches. */
+  readonly keepsClassToken: boolean;
+  readonly activation: Activation;
   readonly layerNormEpsilon: number;
 };
 
@@ -38,7 +44,9 @@ export type LayerWeights = {
 
 export type ClipWeights = {
   readonly classEmbedding: TensorLocation;
+  /** [C, 3, P, P], or [C, P, P, 3] if the channels come last. */
   readonly patchEmbedding: TensorLocation;
+  readonly channelsLast: boolean;
   readonly positionEmbedding: TensorLocation;
   readonly preNorm: Affine;
   readonly layers: readonly LayerWeights[];
@@ -52,28 +60,35 @@ export type ClipTower = {
 };
 
 /**
- * The CLIP vision tower as a graph over weights in place: see {@link TowerSource.graph}. Patches are hidden state
- * `patchLayer` without its first token; summaries are the first token of each of the L+1 hidden states.
+ * The CLIP vision tower as a graph over weights in place: see {@link TowerSource.graph}. Patches are the hidden states
+ * `patchLayers`, with or without their first token; summaries are the first token of each of the L+1 hidden states, or, where
+ * the patches are several states, the first token of these.
  *
  * If the patches come from a hidden state below L, the last layer is computed for the first token only: no other token of
  * hidden state L is an output, and within that layer the first token does not depend on other tokens' queries or MLPs.
  */
 export function buildTower({ shape, pixels, weights }: ClipTower, options: TowerGraphOptions): Promise<OnnxModel> {
-  const { layers, patchLayer } = shape;
+  const { layers, patchLayers } = shape;
   const tower = new TowerGraph(shape, weights, options.eightBits);
+  const highest = Math.max(...patchLayers);
+  const isOne = patchLayers.length === 1;
   const summaries: string[] = [];
-  let patches = '';
+  const kept = new Map<number, string>();
   let state = tower.embed(options.input === 'uint8' ? pixels : undefined);
-  for (let index = 0; index <= layers; index++) {
-    const firstOnly = index === layers && patchLayer < layers;
+  for (let index = 0; index <= (isOne ? layers : highest); index++) {
+    const firstOnly = index === layers && highest < layers;
     if (index > 0) {
       const [layer, next] = [weights.layers[index - 1]!, weights.layers[index]];
       state = firstOnly ? tower.layerOfFirstToken(state, layer) : tower.layer(state, layer, next);
     }
-    if (index === patchLayer) patches = tower.withoutFirstToken(state.tokens);
-    summaries.push(firstOnly ? state.tokens : tower.firstToken(state.tokens));
+    if (patchLayers.includes(index)) kept.set(index, state.tokens);
+    if (isOne) summaries.push(firstOnly ? state.tokens : tower.firstToken(state.tokens));
   }
-  return tower.finish(patches, summaries);
+  const states = patchLayers.map((layer) => kept.get(layer)!);
+  return tower.finish(
+    states.map((tokens) => tower.patches(tokens)),
+    isOne ? summaries : [tower.beside(states.map((tokens) => tower.firstToken(tokens)))],
+  );
 }
 
 /** A hidden state, and the same state normalised for the next layer's attention (empty after the last layer). */
@@ -114,7 +129,9 @@ class TowerGraph {
     const pixels = normalization
       ? normalizedPixels(graph, imageSize, normalization)
       : graph.input('pixels', ['frames', 3, imageSize, imageSize]);
-    const grid = graph.node('Conv', [pixels, graph.weight(this.#weights.patchEmbedding)], {
+    const stored = graph.weight(this.#weights.patchEmbedding);
+    const kernels = this.#weights.channelsLast ? graph.node('Transpose', [stored], { perm: [0, 3, 1, 2] }) : stored;
+    const grid = graph.node('Conv', [pixels, kernels], {
       kernel_shape: [patchSize, patchSize],
       strides: [patchSize, patchSize],
     });
@@ -147,16 +164,24 @@ class TowerGraph {
     return this.#graph.node('Gather', [this.#batched(tokens, this.#tokens), this.#graph.scalar(0)], { axis: 1 });
   }
 
-  withoutFirstToken(tokens: string): string {
+  /** The tokens of each frame that are patches: [n, N, C]. */
+  patches(tokens: string): string {
+    if (this.#shape.keepsClassToken) return this.#batched(tokens, this.#tokens);
     const [from, to, axis] = [1, this.#tokens, 1].map((value) => this.#graph.integers([value]));
     return this.#graph.node('Slice', [this.#batched(tokens, this.#tokens), from!, to!, axis!]);
   }
 
-  finish(patches: string, summaries: readonly string[]): Promise<OnnxModel> {
+  /** Values with their channels next to each other. */
+  beside(values: readonly string[]): string {
+    return values.length === 1 ? values[0]! : this.#graph.node('Concat', values, { axis: -1 });
+  }
+
+  finish(patches: readonly string[], summaries: readonly string[]): Promise<OnnxModel> {
     const graph = this.#graph;
     const stacked = summaries.map((value) => graph.node('Unsqueeze', [value, graph.integers([1])]));
-    const { channels } = this.#shape;
-    graph.output('patches', patches, ['frames', this.#tokens - 1, channels]);
+    const { keepsClassToken } = this.#shape;
+    const channels = this.#shape.channels * patches.length;
+    graph.output('patches', this.beside(patches), ['frames', this.#tokens - (keepsClassToken ? 0 : 1), channels]);
     graph.output('summaries', graph.node('Concat', stacked, { axis: 1 }), ['frames', summaries.length, channels]);
     return graph.build();
   }
@@ -173,7 +198,7 @@ class TowerGraph {
   /** The summands of the layer's output: two values and a bias. */
   #afterAttention(tokens: string, attended: string, { out, norm2, up, down }: LayerWeights): Sum {
     const { tokens: residual, normalized } = this.#addNormalized([tokens, this.#product(attended, out), out], norm2);
-    return [residual, this.#product(this.#activate(this.#linear(normalized, up)), down), down];
+    return [residual, this.#product(this.#activate(normalized, up), down), down];
   }
 
   #addNormalized([tokens, added, { bias }]: Sum, norm: Affine | undefined): State {
@@ -189,11 +214,6 @@ class TowerGraph {
     return { tokens: outputs[3]!, normalized: outputs[0]! };
   }
 
-  #activate(tokens: string): string {
-    if (this.#shape.activation === 'gelu') return this.#graph.node('Gelu', [tokens]);
-    return this.#graph.node('QuickGelu', [tokens], { alpha: { float: 1.702 } }, microsoft);
-  }
-
   #normalize(tokens: string, { weight, bias }: Affine): string {
     const attributes: Record<string, Attribute> = { axis: -1, epsilon: { float: this.#shape.layerNormEpsilon } };
     return this.#graph.node(
@@ -203,8 +223,10 @@ class TowerGraph {
     );
   }
 
-  #linear(tokens: string, affine: Affine): string {
-    return this.#graph.node('Add', [this.#product(tokens, affine), this.#graph.weight(affine.bias)]);
+  #activate(tokens: string, affine: Affine): string {
+    const graph = this.#graph;
+    const linear = graph.node('Add', [this.#product(tokens, affine), graph.weight(affine.bias)]);
+    return activate(graph, this.#shape.activation, linear);
   }
 
   // A linear layer without its bias, which the next operator adds: Gemm would write it into every row on a single thread.

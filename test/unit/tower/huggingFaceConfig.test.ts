@@ -9,11 +9,12 @@ import { temporaryFolder } from '../../fixtures/vision/index.js';
 const folder = await temporaryFolder();
 let folders = 0;
 
-async function read(config: unknown, preprocessor?: unknown) {
+async function read(config: unknown, preprocessor?: unknown, processor?: unknown) {
   const clip = join(folder, String(folders++));
   await mkdir(clip);
   await writeFile(join(clip, 'config.json'), typeof config === 'string' ? config : JSON.stringify(config));
   if (preprocessor) await writeFile(join(clip, 'preprocessor_config.json'), JSON.stringify(preprocessor));
+  if (processor) await writeFile(join(clip, 'processor_config.json'), JSON.stringify(processor));
   return readVisionConfig(await visionFiles(clip));
 }
 
@@ -29,7 +30,8 @@ describe('readVisionConfig()', () => {
       imageSize: 224,
       patchSize: 32,
       patches: 49,
-      patchLayer: 11,
+      patchLayers: [11],
+      keepsClassToken: false,
       activation: 'quick_gelu',
       layerNormEpsilon: 1e-5,
       mean: [0.48145466, 0.4578275, 0.40821073],
@@ -52,12 +54,6 @@ describe('readVisionConfig()', () => {
     expect(await read({ ...vision, ...config }, preprocessor)).toEqual(await read(vision));
   });
 
-  test('keeps the order of its fields, which the fingerprints of towers depend on', async () => {
-    expect(Object.keys(await read(vision, { size: { height: 224, width: 224 } })).join()).toBe(
-      'channels,intermediateSize,layers,heads,imageSize,patchSize,patches,patchLayer,activation,layerNormEpsilon,mean,std,rescale,resize,shortestEdge',
-    );
-  });
-
   test('reads the vision half of a whole CLIP', async () => {
     const half = { hidden_size: 1024, num_attention_heads: 16, image_size: 336, patch_size: 14, hidden_act: 'gelu' };
     expect(await read({ model_type: 'clip', hidden_size: 5, vision_config: half })).toMatchObject({
@@ -76,7 +72,18 @@ describe('readVisionConfig()', () => {
       { size: { shortest_edge: 256 }, crop_size: { height: 224, width: 224 } },
       { resize: 'crop', shortestEdge: 256 },
     ],
-    ['a squash', { size: { height: 224, width: 224 }, do_center_crop: false }, { resize: 'squash', shortestEdge: 224 }],
+    [
+      'a squash',
+      { size: { height: 224, width: 224 }, do_center_crop: false },
+      { resize: 'squash', filter: 'bicubic', shortestEdge: 224 },
+    ],
+    ['a squash as one number', { size: 224, default_to_square: true }, { resize: 'squash', shortestEdge: 224 }],
+    ["SigLIP's", { image_processor_type: 'SiglipImageProcessorFast' }, { resize: 'squash', mean: [0.5, 0.5, 0.5] }],
+    ["LLaVA-NeXT's whole picture", { image_processor_type: 'LlavaNextImageProcessor' }, { resize: 'squash' }],
+    ['padding', { image_processor_type: 'LlavaImageProcessor', do_pad: true }, { resize: 'pad', shortestEdge: 224 }],
+    ['padding to the largest of a batch', { do_pad: true }, { resize: 'crop' }],
+    ["the name of CLIP's first version", { feature_extractor_type: 'CLIPFeatureExtractor' }, { resize: 'crop' }],
+    ['nulls beside a size', { size: { shortest_edge: 224, height: null, longest_edge: null } }, { shortestEdge: 224 }],
     [
       'no normalisation',
       { do_normalize: false, image_mean: [9, 9, 9] },
@@ -92,6 +99,7 @@ describe('readVisionConfig()', () => {
         rescale_factor: 0,
         do_center_crop: false,
         crop_size: 0,
+        size: { height: 224, width: 224 },
       },
       { std: [1, 1, 1], rescale: 1, shortestEdge: 224 },
     ],
@@ -100,12 +108,27 @@ describe('readVisionConfig()', () => {
     expect(await read(vision, preprocessor)).toMatchObject(expected);
   });
 
+  test('reads the image processor of transformers 5 before the file of its own', async () => {
+    const own = { image_mean: [0.1, 0.2, 0.3] };
+    const nested = { image_mean: [0.4, 0.5, 0.6] };
+    expect(await read(vision, own, { image_processor: nested })).toMatchObject({ mean: nested.image_mean });
+    expect(await read(vision, undefined, { image_processor: nested })).toMatchObject({ mean: nested.image_mean });
+    expect(await read(vision, own, { processor_class: 'CLIPProcessor' })).toMatchObject({ mean: own.image_mean });
+    expect(await read(vision, own, { image_processor: null })).toMatchObject({ mean: own.image_mean });
+    await expect(read(vision, own, { image_processor: [] })).rejects.toThrow(
+      /\/processor_config\.json: Expected object for image_processor but received an instance of Array/,
+    );
+    await expect(read(vision, own, { image_processor: { size: { shortest_edge: '7' } } })).rejects.toThrow(
+      /for image_processor\.size\.shortest_edge but received '7'/,
+    );
+  });
+
   test.each([
     [
       'SigLIP',
       { model_type: 'siglip_vision_model' },
       undefined,
-      /config\.json: Expected one of clip_vision_model, clip, llava for model_type but received 'siglip_vision_model' of type string\. Give a CLIP/,
+      /config\.json: Expected one of clip_vision_model, clip, llava, llava_next, vipllava for model_type but received 'siglip_vision_model' of type string\. Give a CLIP/,
     ],
     ['no model type', {}, undefined, /for model_type but received undefined\. Give a CLIP/],
     [
@@ -128,9 +151,9 @@ describe('readVisionConfig()', () => {
     ],
     [
       'another activation',
-      { ...vision, hidden_act: 'relu' },
+      { ...vision, hidden_act: 'prelu' },
       undefined,
-      /config\.json: Expected one of quick_gelu, gelu for hidden_act but received 'relu' of type string\. Other values are not supported: use another tower\./,
+      /config\.json: Expected one of quick_gelu, gelu, .*linear for hidden_act but received 'prelu' of type string\. Other values are not supported: use another tower\./,
     ],
     [
       'an activation that is no name',
@@ -150,6 +173,36 @@ describe('readVisionConfig()', () => {
       { resample: 2 },
       /preprocessor_config\.json: Expected 3 \(bicubic\) for resample but received 2 of type number/,
     ],
+    ['frames as they are', vision, { do_resize: false }, /do_resize false leaves frames in their own size/],
+    [
+      'another processor',
+      vision,
+      { image_processor_type: 'ViTImageProcessor' },
+      /an image processor of type 'ViTImageProcessor' is not supported/,
+    ],
+    ['frames that are not square', vision, { do_center_crop: false }, /leaves frames that are not square/],
+    ['a longest edge', vision, { size: { longest_edge: 224 } }, /size\.longest_edge is not supported/],
+    ['a limit of height', vision, { size: { max_height: 224, max_width: 224 } }, /size\.max_height is not supported/],
+    [
+      'pictures framed in black',
+      vision,
+      { size: 200 },
+      /crop_size 224 is above size 200, which frames pictures in black/,
+    ],
+    [
+      'a crop of what is squashed',
+      vision,
+      { size: { height: 256, width: 256 } },
+      /crop_size 224 of pictures that are made square with size 256/,
+    ],
+    ['padding to a size', vision, { do_pad: true, pad_size: 300 }, /pad_size is not supported/],
+    [
+      'padding without a mean',
+      { model_type: 'llava', vision_config: vision },
+      { do_pad: true, do_normalize: false },
+      /do_pad without do_normalize/,
+    ],
+    ['a size of its own class', vision, { use_square_size: true }, /use_square_size is not supported/],
   ])('refuses %s as unsupported', async (_, config, preprocessor, message) => {
     await expect(read(config, preprocessor)).rejects.toMatchObject({ code: 'ERR_LONGVLM_UNSUPPORTED', message });
   });
@@ -174,6 +227,19 @@ describe('readVisionConfig()', () => {
       '{"model_type":"clip_vision_model","layer_norm_eps":1e999}',
       undefined,
       /Expected positive number for layer_norm_eps but received Infinity/,
+    ],
+    [
+      'an epsilon that leaves nothing',
+      { ...vision, layer_norm_eps: 1e30 },
+      undefined,
+      /Expected positive number of at most 1 for layer_norm_eps but received 1e\+30/,
+    ],
+    ['a part of a layer', { ...vision, num_hidden_layers: 2.5 }, undefined, /for num_hidden_layers but received 2\.5/],
+    [
+      'a size of two kinds',
+      vision,
+      { size: { shortest_edge: 224, height: 224 } },
+      /size names a shortest edge, and height or width, too/,
     ],
     [
       'heads that do not divide the vision half',

@@ -1,0 +1,50 @@
+// What the config.json beside a projector's weights says about how it is computed.
+import { stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import * as v from 'valibot';
+import { positiveNumber } from '../base/schema.js';
+import { type Activation, activations } from '../compute/activations.js';
+import { readConfigFileIfThere, readPart, unsupportedConfig } from '../files/configFile.js';
+
+/** How a projector is computed. */
+export type ProjectorConfig = {
+  /** The activation between two layers. */
+  readonly activation: Activation;
+  readonly hasBias: boolean;
+  /** Of the normalisation before the first layer, where there is one. */
+  readonly epsilon: number;
+  /** LLaVA's own name of the kind; undefined where it is not named. */
+  readonly type: string | undefined;
+};
+
+// What is absent or null has the value of Hugging Face's LlavaConfig and VipLlavaConfig.
+const fields = v.object({
+  multimodal_projector_bias: v.nullish(v.boolean(), true),
+  projector_layernorm_eps: v.nullish(v.pipe(positiveNumber, v.maxValue(1, 'positive number of at most 1')), 1e-5),
+  mm_projector_type: v.nullish(v.string()),
+});
+const choices = v.object({ projector_hidden_act: v.nullish(v.picklist(activations), 'gelu') });
+
+/** A projector whose files say nothing else: that of LLaVA. */
+export const plainProjector: ProjectorConfig = { activation: 'gelu', hasBias: true, epsilon: 1e-5, type: undefined };
+
+/**
+ * @param path the weights, or the folder that they are in
+ * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for an unknown activation; `ERR_LONGVLM_WEIGHTS` for a damaged file
+ */
+export async function readProjectorConfig(path: string): Promise<ProjectorConfig> {
+  const isFolder = await stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+  const root = await readConfigFileIfThere(join(isFolder ? path : dirname(path), 'config.json'));
+  if (!root) return plainProjector;
+  const {
+    multimodal_projector_bias: hasBias,
+    projector_layernorm_eps: epsilon,
+    mm_projector_type,
+  } = readPart(fields, root);
+  const refuse = (file: string, cause: string) => unsupportedConfig(file, cause, 'Use a projector with one of these.');
+  const { projector_hidden_act: activation } = readPart(choices, root, refuse);
+  return { activation, hasBias, epsilon, type: mm_projector_type ?? undefined };
+}
