@@ -1,20 +1,17 @@
-import { randomBytes } from 'node:crypto';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
-
-/** The ending of temporary file names. */
-export const temporaryEnding = '.tmp';
-
-/** A unique temporary name that starts with `path`, so the file is in the same folder. */
-export function temporaryPath(path: string): string {
-  return `${path}.${randomBytes(6).toString('hex')}${temporaryEnding}`;
-}
+import { type FileHandle, lstat, open, rename, rm, stat } from 'node:fs/promises';
+import { LongVLMError } from './errors.js';
+import { removeAbandoned, temporaryPath } from './temporaryName.js';
+import { writeError } from './writeError.js';
 
 /**
- * Writes a file atomically: under a temporary name in the same folder, then renamed over `path`.
+ * Writes a file atomically: under a temporary name in the same folder, then renamed over `path`. Removes what killed processes
+ * left while they wrote the same file.
  * @param write called with the empty file
- * @throws errors of the operating system, and errors from `write`; the temporary file is removed then
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when it cannot be written, and errors from `write`; the temporary file is removed then
  */
 export async function writeWholeFile(path: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {
+  await checkReplaceable(path);
+  await removeAbandoned(path);
   const temporary = temporaryPath(path);
   try {
     const handle = await open(temporary, 'wx');
@@ -26,7 +23,35 @@ export async function writeWholeFile(path: string, write: (handle: FileHandle) =
     }
     await rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
+    await rm(temporary, { force: true }).catch(() => {});
+    // Errors with a `syscall` concern the file.
+    throw (error as NodeJS.ErrnoException | undefined)?.syscall === undefined ? error : writeError(path, error);
+  }
+}
+
+/**
+ * Checks that there is nothing at `path`, or a file or a link to one.
+ * @throws LongVLMError `ERR_LONGVLM_FILE` for a folder, a pipe or a device, which must not be replaced
+ */
+export async function checkReplaceable(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => undefined);
+  const target = found?.isSymbolicLink() ? await stat(path).catch(() => undefined) : found;
+  if (target === undefined || target.isFile()) return;
+  const kind = target.isDirectory() ? 'folder' : target.isFIFO() ? 'named pipe' : 'device or socket';
+  throw new LongVLMError('ERR_LONGVLM_FILE', `${path} is a ${kind}, not a file. Choose another name for the output.`);
+}
+
+/** The first bytes of a file: as many as there are, up to `count`. Undefined where there is no such file, or none that can be read. */
+export async function beginningOf(path: string, count: number): Promise<Buffer | undefined> {
+  // Opening a pipe would wait for its writer.
+  if (!(await stat(path).catch(() => undefined))?.isFile()) return undefined;
+  const handle = await open(path, 'r').catch(() => undefined);
+  try {
+    const read = await handle?.read(Buffer.alloc(count), 0, count, 0);
+    return read?.buffer.subarray(0, read.bytesRead);
+  } catch {
+    return undefined;
+  } finally {
+    await handle?.close();
   }
 }

@@ -1,8 +1,9 @@
-import { readdir, rm, stat, utimes } from 'node:fs/promises';
+import { lstat, readdir, rm, utimes } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { LongVLMError } from '../base/errors.js';
 import { fileError } from '../base/fileError.js';
 import type { OnProgress } from '../base/progress.js';
-import { temporaryEnding } from '../base/wholeFile.js';
+import { removeTemporary, targetOf, writerOf } from '../base/temporaryName.js';
 import { acquireLock, isHeld, lockEnding } from './lock.js';
 import { type CallOptions, SharedWork } from './sharedWork.js';
 
@@ -24,6 +25,15 @@ export type FolderCacheOptions = {
   readonly maxBytes?: number | undefined;
   /** As in {@link LockOptions}. */
   readonly staleMs?: number | undefined;
+  /** How its files are told from others: only these are listed, counted and removed. Defaults to the ending alone. */
+  readonly mark?: CacheMark | undefined;
+};
+
+/** What the files of a cache have in common, which no other file has. */
+export type CacheMark = {
+  isKey(key: string): boolean;
+  /** Whether the content is a cache's, as far as there is any. */
+  isContent(file: string): Promise<boolean>;
 };
 
 /** How a value comes out of a file, and into it. */
@@ -34,8 +44,10 @@ export type Recipe<T> = {
   make(file: string, signal: AbortSignal, onProgress: OnProgress): Promise<T>;
 };
 
-/** Age at which a temporary file is one whose writer crashed. */
-const abandonedMs = 24 * 3600 * 1000;
+const anyFile: CacheMark = { isKey: () => true, isContent: async () => true };
+
+// What systems put into folders of their own accord.
+const ofSystems: ReadonlySet<string> = new Set(['lost+found', 'desktop.ini', 'Thumbs.db', 'CACHEDIR.TAG']);
 
 // Of all caches in this process: several may be open on one folder.
 const work = new SharedWork();
@@ -50,6 +62,7 @@ export class FolderCache {
   readonly #maxAgeMs: number;
   readonly #maxBytes: number;
   readonly #staleMs: number | undefined;
+  readonly #mark: CacheMark;
 
   /**
    * @param folder an existing folder; what is made where it is missing or cannot be written to is not kept
@@ -61,6 +74,23 @@ export class FolderCache {
     this.#maxAgeMs = options.maxAgeMs ?? Number.POSITIVE_INFINITY;
     this.#maxBytes = options.maxBytes ?? Number.POSITIVE_INFINITY;
     this.#staleMs = options.staleMs;
+    this.#mark = options.mark ?? anyFile;
+  }
+
+  /**
+   * Checks that the folder is empty, or was a cache before: it is not to fill a folder of other things.
+   * @param remedy the last sentence of the error
+   * @throws LongVLMError `ERR_LONGVLM_FILE` when it holds files of others and none of a cache, or cannot be read
+   */
+  async checkFolder(remedy: string): Promise<void> {
+    const names = await this.#names();
+    if (names.some((name) => this.#keyOf(name) !== undefined)) return;
+    const other = names.find((name) => !name.startsWith('.') && !ofSystems.has(name));
+    if (other === undefined) return;
+    throw new LongVLMError(
+      'ERR_LONGVLM_FILE',
+      `${this.#folder} is no cache: it holds other files, such as ${other}. ${remedy}`,
+    );
   }
 
   /**
@@ -102,12 +132,19 @@ export class FolderCache {
 
   /** The files, last used first. @throws LongVLMError `ERR_LONGVLM_FILE` when the folder cannot be read */
   async list(): Promise<CachedFile[]> {
+    const ours: CachedFile[] = [];
+    for (const found of await this.#files()) if (await this.#mark.isContent(found.file)) ours.push(found);
+    return ours;
+  }
+
+  /** What has the name of one of the files. */
+  async #files(): Promise<CachedFile[]> {
     const files: CachedFile[] = [];
     for (const name of await this.#names()) {
-      if (!name.endsWith(this.#ending)) continue;
+      if (!name.endsWith(this.#ending) || this.#keyOf(name) === undefined) continue;
       const file = join(this.#folder, name);
       // Another process may remove it in between.
-      const found = await stat(file).catch(() => undefined);
+      const found = await lstat(file).catch(() => undefined);
       if (found?.isFile()) files.push({ file, bytes: found.size, lastUsed: found.mtime });
     }
     return files.sort((a, b) => b.lastUsed.getTime() - a.lastUsed.getTime());
@@ -130,39 +167,51 @@ export class FolderCache {
 
   async #removeUnused(): Promise<void> {
     await this.#removeLeftovers(false);
-    for (const { file, lastUsed } of await this.list())
-      if (Date.now() - lastUsed.getTime() > this.#maxAgeMs) await rm(file, { force: true });
+    for (const { file, lastUsed } of await this.#files())
+      if (Date.now() - lastUsed.getTime() > this.#maxAgeMs) await this.#evict(file);
   }
 
   async #makeRoom(newest: string): Promise<void> {
-    const files = await this.list();
+    const files = await this.#files();
     let bytes = files.find(({ file }) => file === newest)?.bytes ?? 0;
     for (const other of files) {
       if (other.file === newest) continue;
       bytes += other.bytes;
-      if (bytes > this.#maxBytes) await rm(other.file, { force: true });
+      if (bytes > this.#maxBytes) await this.#evict(other.file);
     }
+  }
+
+  async #evict(file: string): Promise<void> {
+    if (await this.#mark.isContent(file)) await rm(file, { force: true });
   }
 
   /**
    * Removes locks whose holder is dead, and temporary files whose writer is.
-   * @param all whether that goes for every temporary file that no lock protects, however new it is
+   * @param all whether that goes for every temporary file that no lock protects and no known process writes
    */
   async #removeLeftovers(all: boolean): Promise<void> {
-    const names = await this.#names();
+    const names = (await this.#names()).filter((name) => this.#keyOf(name) !== undefined);
     const making: string[] = [];
     for (const name of names)
       if (name.endsWith(lockEnding) && (await isHeld(join(this.#folder, name), this.#staleMs).catch(() => true)))
         making.push(name.slice(0, -lockEnding.length));
     for (const name of names) {
-      if (!name.endsWith(temporaryEnding)) continue;
+      const target = targetOf(name);
+      if (target === undefined) continue;
       const file = join(this.#folder, name);
-      const found = await stat(file).catch(() => undefined);
-      if (!found) continue;
-      const abandoned = Date.now() - found.mtimeMs > abandonedMs;
-      if (abandoned || (all && !making.some((made) => name.startsWith(made))))
-        await rm(file, { recursive: true, force: true }).catch(() => {});
+      const writer = await writerOf(file);
+      const isLeft = all && writer === 'unknown' && !making.some((made) => target.startsWith(made));
+      if (writer === 'gone' || isLeft) await removeTemporary(file);
     }
+  }
+
+  /** The key that a name belongs to: of a file, its lock, or a temporary file for one of them. Undefined for other names. */
+  #keyOf(name: string): string | undefined {
+    let rest = targetOf(name) ?? name;
+    if (rest.endsWith(lockEnding)) rest = rest.slice(0, -lockEnding.length);
+    if (!rest.endsWith(this.#ending)) return undefined;
+    const key = rest.slice(0, -this.#ending.length);
+    return this.#mark.isKey(key) ? key : undefined;
   }
 
   async #names(): Promise<string[]> {
@@ -176,6 +225,8 @@ export class FolderCache {
 }
 
 async function readAndMark<T>(file: string, recipe: Recipe<T>): Promise<T | undefined> {
+  // Links lead to files of others; to open a pipe would wait for its writer.
+  if (!(await lstat(file).catch(() => undefined))?.isFile()) return undefined;
   const value = await recipe.read(file);
   const now = new Date();
   if (value !== undefined) await utimes(file, now, now).catch(() => {});

@@ -1,8 +1,10 @@
 // Locks that hold between processes and between hosts that share a folder.
-import { lstat, readdir, rename, rm } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { lstat, readdir, readFile, rename, rmdir, unlink } from 'node:fs/promises';
 import { lock } from 'proper-lockfile';
+import { LongVLMError } from '../base/errors.js';
+import { temporaryPath } from '../base/temporaryName.js';
 import { wait } from '../base/wait.js';
-import { temporaryPath } from '../base/wholeFile.js';
 
 /** How the names of lock folders end. */
 export const lockEnding = '.lock';
@@ -32,7 +34,8 @@ export type Lock = {
  * compared, never clocks: hosts need not agree on the time.
  *
  * @param path where the lock folder is made; the folder around it must exist
- * @throws the operating system's error when the lock folder cannot be made; `signal.reason` as soon as it aborts
+ * @throws the operating system's error when the lock folder cannot be made; LongVLMError `ERR_LONGVLM_FILE` when something else
+ *   is in its place; `signal.reason` as soon as it aborts
  */
 export async function acquireLock(path: string, options: LockOptions = {}): Promise<Lock> {
   const { signal, staleMs = defaultStaleMs } = options;
@@ -91,16 +94,28 @@ async function tryLock(path: string, staleMs: number): Promise<Lock | undefined>
   }
 }
 
-/** Undefined when there is no lock. */
+/** Undefined when there is no lock. @throws LongVLMError `ERR_LONGVLM_FILE` when something else is in its place */
 async function lastRenewed(path: string): Promise<number | undefined> {
   // On NFS, times may be a minute old unless the folder was opened just before.
-  await readdir(path).catch(() => {});
+  const entries = await readdir(path).catch(() => []);
+  let found: Stats;
   try {
-    return (await lstat(path)).mtimeMs;
+    found = await lstat(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   }
+  if (entries.length === 0 && (found.isDirectory() || (await isOldLock(path, found)))) return found.mtimeMs;
+  throw new LongVLMError(
+    'ERR_LONGVLM_FILE',
+    `${path} is in the place of a lock, and is none. Move it away, or choose another folder.`,
+  );
+}
+
+/** Versions before locked with files that hold the number of a process. */
+async function isOldLock(path: string, found: Stats): Promise<boolean> {
+  if (!found.isFile() || found.size > 20) return false;
+  return /^\d*$/.test(await readFile(path, 'utf8').catch(() => ''));
 }
 
 /** Removes the lock that was last renewed at that time, and no other. */
@@ -113,8 +128,9 @@ async function remove(path: string, renewed: number): Promise<void> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
     throw error;
   }
-  const another = (await lastRenewed(aside)) !== renewed;
+  const another = (await lastRenewed(aside).catch(() => undefined)) !== renewed;
   // A waiter that was quicker has locked it anew.
   if (another) await rename(aside, path).catch(() => {});
-  await rm(aside, { recursive: true, force: true });
+  // Only what is empty.
+  await rmdir(aside).catch(() => unlink(aside).catch(() => {}));
 }

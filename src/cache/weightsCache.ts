@@ -4,6 +4,7 @@ import type { OnProgress } from '../base/progress.js';
 import { openSafetensors, type SafetensorsFile, type TensorData, writeSafetensors } from '../files/safetensors.js';
 import { cacheFolder, makeCacheFolder } from './cacheFolder.js';
 import { type CachedFile, FolderCache } from './folderCache.js';
+import { safetensorsMark } from './mark.js';
 import type { CallOptions } from './sharedWork.js';
 
 /** Weights to be kept. */
@@ -14,11 +15,15 @@ export type WeightsToKeep = {
   readonly source: string;
   /** What they are written out as, for whoever lists the cache. */
   readonly type: 'float32' | 'int8';
+  /** Fails when the weights that they are made from are no longer those that the key was made of. */
   readonly make: () => Record<string, TensorData>;
 };
 
 const folderName = 'weights';
 const ending = '.safetensors';
+const formatName = 'longvlm.weights';
+// The release before wrote the name alone.
+const mark = safetensorsMark(`{"__metadata__":{"format":"${formatName}"`, '{"__metadata__":{"name":"');
 /** Age at which the space of a model that is no longer used, a gigabyte or more, goes to the next one. */
 const maxAgeMs = 30 * 24 * 3600 * 1000;
 
@@ -29,16 +34,22 @@ const maxAgeMs = 30 * 24 * 3600 * 1000;
  */
 export async function cachedWeights(wanted: WeightsToKeep, options: CallOptions = {}): Promise<SafetensorsFile> {
   const { key, source, type, make } = wanted;
-  const cache = new FolderCache(await makeCacheFolder(folderName), ending, { maxAgeMs });
+  const cache = new FolderCache(await makeCacheFolder(folderName), ending, { maxAgeMs, mark });
+  await cache.checkFolder('Set LONGVLM_CACHE to another folder.');
   const name = basename(source);
   const recipe = {
     read: (file: string) => openSafetensors(file).catch(() => undefined),
     make: async (file: string, signal: AbortSignal, onProgress: OnProgress) => {
-      await writeSafetensors(file, counted(make(), name, onProgress), { name: `${name} in ${type}` }, signal);
+      const metadata = { format: formatName, name: `${name} in ${type}` };
+      await writeSafetensors(file, counted(make(), name, onProgress), metadata, signal);
       return openSafetensors(file);
     },
   };
   return cache.getOrMake(key, recipe, options);
+}
+
+async function valuesOf({ data }: TensorData): Promise<ArrayBufferView> {
+  return typeof data === 'function' ? data() : data;
 }
 
 /** The same tensors, which report when they are read to be written. */
@@ -52,7 +63,7 @@ function counted(
   const report = () => onProgress({ stage: 'convert', done, total: entries.length, unit: 'tensors', name });
   report();
   const data = (tensor: TensorData) => async () => {
-    const values = typeof tensor.data === 'function' ? await tensor.data() : tensor.data;
+    const values = await valuesOf(tensor);
     done++;
     report();
     return values;
@@ -81,5 +92,5 @@ export function clearWeights(): Promise<CachedFile[]> {
 }
 
 function existing(): FolderCache {
-  return new FolderCache(cacheFolder(folderName), ending);
+  return new FolderCache(cacheFolder(folderName), ending, { mark });
 }

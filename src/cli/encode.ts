@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { checkFeaturesOutput } from '../encode/featuresFile.js';
 import type { VideoEncoder } from '../encode/videoEncoder.js';
 import { loadVideoEncoder } from '../load/loadModels.js';
 import { addLanguageOptions, addVisionOptions, loadOptions, type ModelFlags } from './options.js';
@@ -25,7 +26,8 @@ export function encodeCommand(): Command {
 }
 
 async function encode(video: string, flags: Flags, signal: AbortSignal): Promise<void> {
-  await checkOutput(flags.output, '.safetensors');
+  await checkOutput(flags.output, { ending: '.safetensors', input: video });
+  await checkFeaturesOutput(flags.output);
   const started = performance.now();
   const progress = new ProgressBar();
   let encoder: VideoEncoder | undefined;

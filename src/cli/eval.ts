@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 import { Command } from 'commander';
 import { readDataset } from '../eval/dataset.js';
 import { type EvaluationResult, evaluate } from '../eval/evaluate.js';
-import { savePredictions } from '../eval/predictions.js';
+import { checkPredictionsOutput, savePredictions } from '../eval/predictions.js';
 import {
   type AnswerFlags,
   addAnswerOptions,
@@ -51,7 +51,10 @@ export function evalCommand(): Command {
 async function evaluateDataset(file: string, flags: Flags, signal: AbortSignal): Promise<void> {
   const { output, features: featuresFolder } = flags;
   const resume = output === undefined ? undefined : `${output}.unfinished.jsonl`;
-  if (output !== undefined) await checkOutput(output, '.json');
+  if (output !== undefined) {
+    await checkOutput(output, { ending: '.json', input: file });
+    await checkPredictionsOutput(output);
+  }
   const dataset = await readDataset(file, { videos: flags.limit, signal });
   const started = performance.now();
   await withLongVLM(flags, signal, async (vlm, progress) => {
@@ -65,7 +68,7 @@ async function evaluateDataset(file: string, flags: Flags, signal: AbortSignal):
       signal,
     });
     if (output !== undefined) await savePredictions(output, result.predictions);
-    if (resume !== undefined) await rm(resume);
+    if (resume !== undefined) await rm(resume, { force: true }).catch(() => {});
     const ended = performance.now();
     progress.stop();
     process.stderr.write(warningLines(result));

@@ -8,7 +8,10 @@ import { checkNumber, checkString, wrongType } from '../base/validate.js';
 import { version } from '../base/version.js';
 import { makeCacheFolder } from '../cache/cacheFolder.js';
 import { type CachedFile, FolderCache } from '../cache/folderCache.js';
+import { safetensorsMark } from '../cache/mark.js';
+import { featuresBeginning, writeFeatures } from './featuresFile.js';
 import { VideoFeatures } from './videoFeatures.js';
+import { renamedIn } from './withoutFolders.js';
 
 /** A video in the cache; `file` is the path of its features, which {@link VideoFeatures.load} reads. */
 export type CachedVideo = CachedFile;
@@ -23,22 +26,37 @@ export type FeaturesRequest = {
   readonly identity: unknown;
   /** Checks cached features; if it returns false, the video is encoded again. Defaults to accepting all. */
   readonly matches?: (features: VideoFeatures) => boolean;
+  /**
+   * Whether the video is still the one that `content` read, asked when it is encoded: otherwise the features are given to this
+   * caller alone, and not kept. Defaults to yes.
+   */
+  readonly isSame?: () => Promise<boolean>;
 };
+
+/** Features of a video that was exchanged while it was read. */
+class Exchanged extends Error {
+  constructor(readonly features: VideoFeatures) {
+    super('The video was exchanged.');
+  }
+}
 
 /** Above this size the least recently used videos are evicted. Holds about 800 videos at the paper's settings. */
 const defaultMaxBytes = 1 << 30;
+
+const mark = safetensorsMark(featuresBeginning);
 
 /** A folder of features. Each file is named by a hash of everything that the features depend on. */
 export class FeaturesCache {
   readonly #files: FolderCache;
 
   private constructor(folder: string, maxBytes: number) {
-    this.#files = new FolderCache(folder, '.safetensors', { maxBytes });
+    this.#files = new FolderCache(folder, '.safetensors', { maxBytes, mark });
   }
 
   /**
+   * @param folder a new one, an empty one, or one that was a cache before
    * @param maxBytes limit in bytes; above it, the least recently used files are evicted. Defaults to no limit
-   * @throws LongVLMError `ERR_LONGVLM_FILE` when the folder does not exist and cannot be created
+   * @throws LongVLMError `ERR_LONGVLM_FILE` when the folder does not exist and cannot be created, or holds other files
    */
   static async open(folder: string, maxBytes = Number.POSITIVE_INFINITY): Promise<FeaturesCache> {
     checkString('folder', folder);
@@ -46,7 +64,9 @@ export class FeaturesCache {
     await mkdir(folder, { recursive: true }).catch((error: unknown) => {
       throw fileError(folder, error);
     });
-    return new FeaturesCache(folder, maxBytes);
+    const cache = new FeaturesCache(folder, maxBytes);
+    await cache.#files.checkFolder('Give a folder of its own.');
+    return cache;
   }
 
   /**
@@ -60,7 +80,9 @@ export class FeaturesCache {
       throw new RangeError(
         `Expected a number of bytes for LONGVLM_CACHE_LIMIT but received ${process.env.LONGVLM_CACHE_LIMIT}`,
       );
-    return new FeaturesCache(await makeCacheFolder('videos'), limit);
+    const cache = new FeaturesCache(await makeCacheFolder('videos'), limit);
+    await cache.#files.checkFolder('Set LONGVLM_CACHE to another folder, or use --no-cache.');
+    return cache;
   }
 
   /**
@@ -80,18 +102,25 @@ export class FeaturesCache {
     signal?: AbortSignal,
     onProgress?: OnProgress,
   ): Promise<VideoFeatures> {
-    const { name, identity, matches = () => true } = request;
+    const { name, identity, matches = () => true, isSame = async () => true } = request;
     const key = hashOf({ content: await request.content(signal), identity, version });
     const recipe = {
       read: (file: string) => load(file, matches),
       make: async (file: string, aborted: AbortSignal, report: OnProgress) => {
         const features = await encode(aborted, report);
-        await features.save(file).catch(() => {});
+        if (!(await isSame())) throw new Exchanged(features);
+        await writeFeatures(file, features).catch(() => {});
         return features;
       },
     };
-    const features = await this.#files.getOrMake(key, recipe, { signal, onProgress });
-    return new VideoFeatures({ ...features, source: { ...features.source, name } });
+    const features = await this.#files.getOrMake(key, recipe, { signal, onProgress }).catch((error: unknown) => {
+      // An error of the work that others began would not come here: this caller's own is run then.
+      if (error instanceof Exchanged) return error.features;
+      throw error;
+    });
+    const { source } = features;
+    const warnings = source.warnings.map((warning) => renamedIn(warning, source.name, name));
+    return new VideoFeatures({ ...features, source: { ...source, name, warnings } });
   }
 
   /** The cached videos, most recently used first. @throws LongVLMError `ERR_LONGVLM_FILE` when the folder cannot be read */

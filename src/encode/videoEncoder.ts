@@ -1,4 +1,5 @@
 import { LongVLMError } from '../base/errors.js';
+import { areSame, type FileStates, fileStates, haveChanged } from '../base/fileState.js';
 import type { OnProgress } from '../base/progress.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import {
@@ -34,6 +35,7 @@ import {
 } from './sampling.js';
 import { copyLastLayers, encodeSegment } from './segment.js';
 import { countTokens, VideoFeatures, type VideoPart } from './videoFeatures.js';
+import { withoutFolders } from './withoutFolders.js';
 
 /** Options of {@link VideoEncoder.create}: the vision tower, and the default sampling of all requests. */
 export type VideoEncoderOptions = SamplingRequest & {
@@ -218,15 +220,16 @@ export class VideoEncoder {
       ...(onProgress && { onProgress }),
       ...(signal && { signal }),
     });
+    const before = await fileStates(video.paths);
     let encoding: Promise<unknown> = Promise.resolve();
     const encode = (signal: AbortSignal | undefined, onProgress: OnProgress | undefined) => {
-      const features = this.#encode(video, sampling, onProgress, signal);
+      const features = this.#encode(video, before, sampling, onProgress, signal);
       encoding = features.catch(() => {});
       return features;
     };
     try {
       if (cache === false) return await encode(signal, onProgress);
-      return await this.#throughCache(cache, video, sampling, encode, onProgress, signal);
+      return await this.#throughCache(cache, video, before, sampling, encode, onProgress, signal);
     } finally {
       // Equal requests share an encoding, which continues when the request that started it is aborted.
       const disposed = encoding.then(() => video.dispose());
@@ -256,6 +259,7 @@ export class VideoEncoder {
   async #throughCache(
     cache: true | FeaturesCache,
     video: Video,
+    before: FileStates,
     sampling: SettledSampling,
     encode: (signal: AbortSignal, onProgress: OnProgress) => Promise<VideoFeatures>,
     onProgress: OnProgress | undefined,
@@ -274,6 +278,7 @@ export class VideoEncoder {
           features.tower === this.identity &&
           features.projector === projector &&
           isSampledAs(features.sampling, sampling),
+        isSame: async () => areSame(before, await fileStates(video.paths)),
       },
       encode,
       signal,
@@ -286,6 +291,7 @@ export class VideoEncoder {
 
   async #encode(
     video: Video,
+    before: FileStates,
     { reducer, frames: asked, ...settled }: SettledSampling,
     onProgress: OnProgress | undefined,
     signal: AbortSignal | undefined,
@@ -326,6 +332,9 @@ export class VideoEncoder {
     }
     if (globalLayers > 0)
       global.data.set(await pooled(float32Tensor(cls, [frames, globalLayers, config.channels]), projector, signal));
+    const changed = haveChanged(before, await fileStates(video.paths))
+      ? [`'${video.name}' was changed while it was read, and its frames may be of either version. Encode it again.`]
+      : [];
     const turned = info.rotation % 180 !== 0;
     const isRange = start !== undefined || end !== undefined;
     const used = { start: chosen.startSeconds, end: chosen.endSeconds };
@@ -350,7 +359,7 @@ export class VideoEncoder {
         frameCount: info.frameCount,
         width: turned ? info.height : info.width,
         height: turned ? info.width : info.height,
-        warnings: info.warnings,
+        warnings: [...info.warnings.map((warning) => withoutFolders(warning, video.paths)), ...changed],
       },
     });
   }

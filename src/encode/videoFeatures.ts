@@ -1,46 +1,18 @@
 import path from 'node:path';
-import * as v from 'valibot';
-import { LongVLMError, messageOf } from '../base/errors.js';
-import { resizes } from '../base/resize.js';
-import { integer, nonEmptyString, number, parse } from '../base/schema.js';
-import { type Float32Tensor, float32Tensor, numberToHalf, type Tensor, toFloat32 } from '../base/tensor.js';
-import { checkFinite, checkOneOf, checkString, wrongValue } from '../base/validate.js';
-import { version } from '../base/version.js';
+import { LongVLMError } from '../base/errors.js';
+import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
+import { checkOneOf, checkString } from '../base/validate.js';
 import {
-  openSafetensors,
-  readFloatTensor,
-  type TensorData,
-  tensorData,
-  writeSafetensors,
-} from '../files/safetensors.js';
-import type { WeightFile } from '../files/tensorFile.js';
+  checkFeatures,
+  type FeaturesType,
+  readFeatures,
+  saveFeatures,
+  type VideoFeaturesInit,
+  type VideoSource,
+} from './featuresFile.js';
 import type { Sampling } from './sampling.js';
 
-const formatName = 'longvlm.features';
-const formatVersion = '1';
-
-const samplingRecord = v.object({
-  frames: integer(1),
-  segmentFrames: integer(1),
-  tokensPerSegment: integer(1),
-  globalLayers: integer(0),
-  resize: v.picklist(resizes),
-  // Older files have no `reduction`: `merge` was the only one.
-  reduction: v.optional(nonEmptyString, 'merge'),
-  mergeHeads: v.optional(integer(1)),
-  start: v.optional(number(0)),
-  end: v.optional(number(0)),
-  fps: v.optional(number(0)),
-});
-
-const sourceRecord = v.object({
-  name: v.string(),
-  durationSeconds: number(0),
-  frameCount: integer(1),
-  width: integer(1),
-  height: integer(1),
-  warnings: v.array(v.string()),
-});
+export type { VideoFeaturesInit, VideoSource } from './featuresFile.js';
 
 /** Which tokens of a video the language model sees: the global tokens, the segments' local tokens, or both. */
 export type VideoPart = 'both' | 'local' | 'global';
@@ -56,32 +28,6 @@ export function checkVideoPart(part: unknown): VideoPart {
 export function countTokens(part: VideoPart, global: number, local: number): number {
   return { both: global + local, local, global }[checkVideoPart(part)];
 }
-
-/** Properties of the encoded video. */
-export type VideoSource = {
-  /** Name of the file without its folder, or of the URL; `video` or `pictures` for inputs without a name. */
-  readonly name: string;
-  readonly durationSeconds: number;
-  readonly frameCount: number;
-  /** Pixels, as displayed. */
-  readonly width: number;
-  readonly height: number;
-  /** Problems of a file that could still be read, in sentences. */
-  readonly warnings: readonly string[];
-};
-
-/** Arguments of the {@link VideoFeatures} constructor. */
-export type VideoFeaturesInit = {
-  local: Float32Tensor;
-  global: Float32Tensor;
-  sizes: Float32Tensor;
-  timestamps: Float32Array;
-  sampling: Sampling;
-  tower: string;
-  /** Identity of the projector, if the tokens are its output. */
-  projector?: string | undefined;
-  source: VideoSource;
-};
 
 /**
  * The features of an encoded video: local tokens of every segment, and global tokens of the whole video. They belong to one
@@ -103,7 +49,9 @@ export class VideoFeatures {
   readonly projector: string | undefined;
   readonly source: VideoSource;
 
+  /** @throws TypeError or RangeError when something is missing, or does not fit the rest */
   constructor(init: VideoFeaturesInit) {
+    checkFeatures(init);
     this.local = init.local;
     this.global = init.global;
     this.sizes = init.sizes;
@@ -157,33 +105,16 @@ export class VideoFeatures {
 
   /**
    * Writes a safetensors file: `local`, `global`, `sizes`, `timestamps`, and in its metadata the sampling, the video,
-   * the tower's identity and this package's version. The file is written atomically.
+   * the tower's identity and this package's version. The file is written atomically. It holds the video's name, and nothing
+   * of the folder that the video was in.
+   * @param file a new one, or one with features, which is replaced
    * @param options `type`: element type of `local` and `global`. Defaults to `float32`.
-   * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be written; RangeError when float16 cannot hold a value
+   * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be written, or holds something else; RangeError when float16
+   *   cannot hold a value
    */
-  async save(file: string, options: { type?: 'float32' | 'float16' } = {}): Promise<void> {
+  async save(file: string, options: { type?: FeaturesType } = {}): Promise<void> {
     checkString('file', file);
-    const type = checkOneOf('type', options.type ?? 'float32', ['float32', 'float16']);
-    const stored = (name: string, tensor: Float32Tensor): TensorData =>
-      tensorData(type === 'float16' ? toFloat16(name, tensor) : tensor);
-    await writeSafetensors(
-      file,
-      {
-        local: stored('local', this.local),
-        global: stored('global', this.global),
-        sizes: tensorData(this.sizes),
-        timestamps: { type: 'F32', shape: [this.timestamps.length], data: this.timestamps },
-      },
-      {
-        format: formatName,
-        format_version: formatVersion,
-        longvlm_version: version,
-        tower: this.tower,
-        ...(this.projector !== undefined && { projector: this.projector }),
-        sampling: JSON.stringify(this.sampling),
-        video: JSON.stringify(this.source),
-      },
-    );
+    await saveFeatures(file, this, checkOneOf('type', options.type ?? 'float32', ['float32', 'float16']));
   }
 
   /**
@@ -194,31 +125,7 @@ export class VideoFeatures {
    */
   static async load(file: string, options: { tower?: string } = {}): Promise<VideoFeatures> {
     checkString('file', file);
-    const opened = await openSafetensors(path.resolve(file));
-    const { metadata } = opened;
-    if (metadata.format !== formatName)
-      throw damaged(file, 'holds no video features', 'Make it with `longvlm encode` or VideoFeatures.save().');
-    if (metadata.format_version !== formatVersion)
-      throw damaged(
-        file,
-        `is of format version ${metadata.format_version}, and this release reads ${formatVersion}`,
-        'Encode the video again.',
-      );
-    const sampling = readSampling(file, metadata);
-    const source = parseRecord(file, metadata, 'video', sourceRecord);
-    const tower = metadata.tower ?? '';
-    const segments = sampling.frames / sampling.segmentFrames;
-    const channels = opened.tensors.get('local')?.shape[2] ?? 0;
-    const features = new VideoFeatures({
-      local: await readShaped(opened, 'local', [segments, sampling.tokensPerSegment, channels]),
-      global: await readShaped(opened, 'global', [sampling.globalLayers, channels]),
-      sizes: await readShaped(opened, 'sizes', [segments, sampling.tokensPerSegment]),
-      timestamps: (await readShaped(opened, 'timestamps', [sampling.frames])).data,
-      sampling,
-      tower,
-      projector: metadata.projector,
-      source,
-    });
+    const features = new VideoFeatures(await readFeatures(path.resolve(file)));
     if (options.tower !== undefined) features.checkTower(options.tower, file);
     return features;
   }
@@ -243,55 +150,4 @@ export class VideoFeatures {
       `The features of ${this.source.name} are the output of the projector ${this.projector}, not of ${projector}. Encode the video again with this projector.`,
     );
   }
-}
-
-function damaged(file: string, cause: string, remedy = 'Encode the video again.'): LongVLMError {
-  return new LongVLMError('ERR_LONGVLM_WEIGHTS', `${file} ${cause}. ${remedy}`);
-}
-
-/** Parses a JSON record of the metadata. */
-function parseRecord<const Schema extends v.GenericSchema>(
-  file: string,
-  metadata: Readonly<Record<string, string>>,
-  key: string,
-  schema: Schema,
-): v.InferOutput<Schema> {
-  try {
-    return parse(schema, JSON.parse(metadata[key] ?? 'null'), key, `${key}.`);
-  } catch (error) {
-    throw damaged(file, `has no readable '${key}' in its metadata (${messageOf(error)})`);
-  }
-}
-
-function readSampling(file: string, metadata: Readonly<Record<string, string>>): Sampling {
-  const { mergeHeads, start, end, fps, ...sampling } = parseRecord(file, metadata, 'sampling', samplingRecord);
-  if (sampling.frames % sampling.segmentFrames !== 0)
-    throw damaged(file, `has ${sampling.frames} frames in segments of ${sampling.segmentFrames} in its metadata`);
-  return {
-    ...sampling,
-    ...(mergeHeads !== undefined && { mergeHeads }),
-    ...(start !== undefined && { start }),
-    ...(end !== undefined && { end }),
-    ...(fps !== undefined && { fps }),
-  };
-}
-
-async function readShaped(file: WeightFile, name: string, shape: readonly number[]): Promise<Float32Tensor> {
-  const location = file.tensors.get(name);
-  if (location === undefined) throw damaged(file.path, `has no tensor '${name}'`);
-  if (location.shape.length !== shape.length || location.shape.some((size, axis) => size !== shape[axis]))
-    throw damaged(
-      file.path,
-      `has shape [${location.shape.join(', ')}] for '${name}' where [${shape.join(', ')}] is due`,
-    );
-  const tensor = toFloat32(await readFloatTensor(location));
-  checkFinite(`'${name}' in ${file.path}`, tensor, 'Encode the video again.');
-  return tensor;
-}
-
-/** @throws RangeError for a value that half precision cannot hold */
-function toFloat16(name: string, tensor: Float32Tensor): Tensor {
-  const large = tensor.data.find((value) => Math.abs(value) >= 65520);
-  if (large !== undefined) wrongValue(`type, as ${name} holds ${large}`, "'float32'", 'float16');
-  return { type: 'float16', data: Uint16Array.from(tensor.data, numberToHalf), dims: tensor.dims };
 }

@@ -1,7 +1,7 @@
 import path from 'node:path';
-import { fileError } from '../base/fileError.js';
+import { LongVLMError } from '../base/errors.js';
 import { checkString } from '../base/validate.js';
-import { writeWholeFile } from '../base/wholeFile.js';
+import { beginningOf, writeWholeFile } from '../base/wholeFile.js';
 import type { DatasetEntry } from './dataset.js';
 
 /** The answers to an entry of a data set. */
@@ -17,14 +17,28 @@ export type Prediction = {
  * Writes predictions in the format of Video-ChatGPT's evaluation scripts: a JSON array of objects with `video_name` (the file
  * name without its extension), `Q`, `A`, `pred`; or `video_name`, `Q1`, `Q2`, `A`, `pred1`, `pred2` for entries with two
  * questions. `kind` and `score` are added, which the scripts ignore. The file is written atomically.
- * @throws LongVLMError `ERR_LONGVLM_FILE` when it cannot be written
+ * @param file a new one, or one with predictions, which is replaced
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when it cannot be written, or holds something else
  */
 export async function savePredictions(file: string, predictions: readonly Prediction[]): Promise<void> {
   checkString('file', file);
   const text = `${JSON.stringify(predictions.map(toVideoChatGpt), undefined, 2)}\n`;
-  await writeWholeFile(file, (handle) => handle.writeFile(text)).catch((error: unknown) => {
-    throw fileError(file, error);
-  });
+  await checkPredictionsOutput(file);
+  await writeWholeFile(file, (handle) => handle.writeFile(text));
+}
+
+/**
+ * Checks that predictions may take a file's place: there is none, it is empty, or it holds predictions.
+ * @throws LongVLMError `ERR_LONGVLM_FILE`
+ */
+export async function checkPredictionsOutput(file: string): Promise<void> {
+  const found = await beginningOf(file, 64);
+  if (found === undefined || found.length === 0 || /^\[\s*(\]\s*$|\{\s*"video_name":)/.test(found.toString('latin1')))
+    return;
+  throw new LongVLMError(
+    'ERR_LONGVLM_FILE',
+    `${file} exists and holds no predictions, so it is not replaced. Remove it, or choose another name.`,
+  );
 }
 
 function toVideoChatGpt({ entry, answers, score }: Prediction) {

@@ -28,6 +28,8 @@ export type OpenVideoOptions = {
 export interface Video {
   /** The base name of the path, URL (without the query) or `File`; otherwise `video`, or `pictures` for a list. */
   readonly name: string;
+  /** Paths of the user's files that it is read from; none for what was fetched. @internal */
+  readonly paths: readonly string[];
   /** The result of `probeVideo`, computed once. @throws as `probeVideo` */
   probe(signal?: AbortSignal): Promise<VideoInfo>;
   /**
@@ -86,6 +88,7 @@ export async function openVideo(input: VideoInput, options: OpenVideoOptions = {
 
 class OpenedVideo implements Video {
   readonly name: string;
+  readonly paths: readonly string[];
   readonly #stored: readonly StoredFile[];
   /** Presentation times of a list's pictures. */
   readonly #timestamps: readonly number[] | undefined;
@@ -97,6 +100,7 @@ class OpenedVideo implements Video {
 
   constructor(stored: readonly StoredFile[], timestamps: readonly number[] | undefined, ffmpeg: string | undefined) {
     this.name = timestamps ? 'pictures' : basename(stored[0]!.file.name);
+    this.paths = stored.flatMap(({ file, temporary }) => (temporary ? [] : [file.path]));
     this.#stored = stored;
     this.#timestamps = timestamps;
     this.#ffmpeg = ffmpeg;

@@ -1,4 +1,5 @@
-import { rm, writeFile } from 'node:fs/promises';
+import { copyFileSync } from 'node:fs';
+import { copyFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -58,6 +59,19 @@ describe('writing weights out', () => {
     expect(await listWeights()).toEqual([]);
     const { tensors } = await withoutQuantization(file);
     expect((await listWeights()).map((found) => found.file)).toEqual([tensors.get('Q4_0')!.file]);
+  });
+
+  test('keeps nothing of weights that are exchanged meanwhile', async () => {
+    const file = join(folder, 'exchanged.gguf');
+    await copyFile(quantized, file);
+    const onProgress = ({ done }: Progress) => {
+      if (done === 3) copyFileSync(quantized, file);
+    };
+    await expect(withoutQuantization(await openWeights(file), { onProgress })).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_WEIGHTS',
+      message: expect.stringMatching(/exchanged\.gguf: changed while it was read\. Wait/),
+    });
+    expect(await readdir(join(process.env.LONGVLM_CACHE!, 'weights'))).toEqual([]);
   });
 
   test('fails where the cache cannot be', async () => {

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { hashFile } from '../../../dist/base/hash.js';
@@ -157,7 +157,11 @@ describe('FeaturesCache', () => {
 
   test('removes what ended processes left behind, and not what others are writing', async () => {
     const { ask, place } = await cacheWith([]);
-    const [old, fresh] = ['old.safetensors.abc.tmp', 'fresh.safetensors.def.tmp'];
+    // As the releases before named them.
+    const [old, fresh] = ['a', 'b'].map((digit) => `${digit.repeat(64)}.safetensors.0123456789ab.tmp`) as [
+      string,
+      string,
+    ];
     for (const name of [old, fresh]) await writeFile(join(place, name), 'half');
     const longAgo = new Date(Date.now() - 48 * 3600 * 1000);
     await utimes(join(place, old), longAgo, longAgo);
@@ -168,13 +172,50 @@ describe('FeaturesCache', () => {
 
   test('is cleared with what ended processes left behind', async () => {
     const { cache, place } = await cacheWith(['one', 'two']);
-    const left = join(place, 'x.safetensors.abc.tmp');
+    const left = join(place, `${'c'.repeat(64)}.safetensors.0123456789ab.tmp`);
     await writeFile(left, 'half');
     // Clocks are no more exact than this, a moment ahead here.
     const soon = new Date(Date.now() + 1000);
     await utimes(left, soon, soon);
     expect(await cache.clear()).toHaveLength(2);
     expect(await readdir(place)).toEqual([]);
+  });
+
+  test('takes a folder that was a cache before, and what systems put there', async () => {
+    const { place, ask } = await cacheWith(['one']);
+    await writeFile(join(place, 'notes.txt'), 'mine');
+    await FeaturesCache.open(place);
+    expect((await ask('one')).value).toBe(1);
+    const fresh = join(folder, 'mount');
+    await mkdir(join(fresh, 'lost+found'), { recursive: true });
+    await writeFile(join(fresh, '.DS_Store'), '');
+    await FeaturesCache.open(fresh);
+  });
+
+  test('calls a video in its warnings by the name that it has now', async () => {
+    const { cache } = await cacheWith([]);
+    const request = { content: async () => 'content', identity: 1 };
+    // The first as releases before kept it.
+    const warnings = ["'/home/alice/old (1).mp4' is damaged or cut short: 3 frames are used.", "'old (1).mp4' is odd."];
+    const made = featuresOf(1);
+    const encode = async () =>
+      new VideoFeatures({ ...made, source: { ...made.source, name: 'old (1).mp4', warnings } });
+    for (const name of ['first.mp4', '$&.mp4']) {
+      const { source } = await cache.featuresOf({ ...request, name }, encode);
+      expect(source.warnings).toEqual([`'${name}' is damaged or cut short: 3 frames are used.`, `'${name}' is odd.`]);
+    }
+  });
+
+  test('neither keeps nor shares the features of a video that was exchanged', async () => {
+    const { cache } = await cacheWith([]);
+    const request = { content: async () => 'content', name: 'a.mp4', identity: 1 };
+    let encodings = 0;
+    const encode = async () => featuresOf(++encodings);
+    const ask = (isSame: boolean) => cache.featuresOf({ ...request, isSame: async () => isSame }, encode);
+    const [exchanged, same] = await Promise.all([ask(false), ask(true)]);
+    expect([exchanged, same].map(({ global }) => global.data[0])).toEqual([1, 2]);
+    expect((await ask(true)).global.data[0]).toBe(2);
+    expect(encodings).toBe(2);
   });
 
   test('whose folder is gone still gives the features', async () => {

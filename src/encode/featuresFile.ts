@@ -1,0 +1,262 @@
+// The file of a video's features: what is in it, and what it must be to be used.
+import { setImmediate } from 'node:timers/promises';
+import * as v from 'valibot';
+import { LongVLMError, messageOf } from '../base/errors.js';
+import { resizes } from '../base/resize.js';
+import { finiteNumber, integer, jsonObject, nonEmptyString, parse, positiveNumber } from '../base/schema.js';
+import { type Float32Tensor, numberToHalf, type Tensor, toFloat32 } from '../base/tensor.js';
+import { checkFinite, checkObject, checkString, checkTensor, wrongType, wrongValue } from '../base/validate.js';
+import { version } from '../base/version.js';
+import { beginningOf } from '../base/wholeFile.js';
+import {
+  openSafetensors,
+  readFloatTensor,
+  type TensorData,
+  tensorData,
+  writeSafetensors,
+} from '../files/safetensors.js';
+import type { WeightFile } from '../files/tensorFile.js';
+import type { Sampling } from './sampling.js';
+
+const formatName = 'longvlm.features';
+const formatVersion = '1';
+
+/** How the header of every features file begins. */
+export const featuresBeginning = `{"__metadata__":{"format":"${formatName}"`;
+
+/** Element type of local and global tokens in a file. */
+export type FeaturesType = 'float32' | 'float16';
+
+/** Properties of the encoded video. */
+export type VideoSource = {
+  /** Name of the file without its folder, or of the URL; `video` or `pictures` for inputs without a name. */
+  readonly name: string;
+  readonly durationSeconds: number;
+  readonly frameCount: number;
+  /** Pixels, as displayed. */
+  readonly width: number;
+  readonly height: number;
+  /** Problems of a file that could still be read, in sentences. */
+  readonly warnings: readonly string[];
+};
+
+/** Arguments of the {@link VideoFeatures} constructor. */
+export type VideoFeaturesInit = {
+  local: Float32Tensor;
+  global: Float32Tensor;
+  sizes: Float32Tensor;
+  timestamps: Float32Array;
+  sampling: Sampling;
+  tower: string;
+  /** Identity of the projector, if the tokens are its output. */
+  projector?: string | undefined;
+  source: VideoSource;
+};
+
+// 4 GiB, a hundred times what a language model can take.
+const maxValues = 2 ** 30;
+const valuesAtOnce = 2 ** 20;
+
+const seconds = v.pipe(finiteNumber, v.minValue(0, 'number of at least 0'));
+
+const samplingRecord = v.object({
+  frames: integer(1),
+  segmentFrames: integer(1),
+  tokensPerSegment: integer(1),
+  globalLayers: integer(0),
+  resize: v.picklist(resizes),
+  // Older files have no `reduction`: `merge` was the only one.
+  reduction: v.optional(nonEmptyString, 'merge'),
+  mergeHeads: v.optional(integer(1)),
+  start: v.optional(seconds),
+  end: v.optional(seconds),
+  fps: v.optional(positiveNumber),
+});
+
+const sourceRecord = v.object({
+  name: v.string(),
+  durationSeconds: seconds,
+  frameCount: integer(1),
+  width: integer(1),
+  height: integer(1),
+  warnings: v.array(v.string()),
+});
+
+/**
+ * Checks that features are whole, and that their parts fit each other.
+ * @throws TypeError or RangeError
+ */
+export function checkFeatures(features: VideoFeaturesInit): void {
+  const { sampling, source, tower, projector, timestamps } = checkObject('features', features);
+  parse(v.pipe(jsonObject, samplingRecord), sampling, 'sampling', 'sampling.');
+  parse(v.pipe(jsonObject, sourceRecord), source, 'source', 'source.');
+  checkString('tower', tower);
+  if (projector !== undefined) checkString('projector', projector);
+  const { frames, segmentFrames, tokensPerSegment, globalLayers, start, end } = sampling;
+  if (frames % segmentFrames !== 0) wrongValue('frames', `multiple of segmentFrames (${segmentFrames})`, frames);
+  if (start !== undefined && end !== undefined && end < start)
+    wrongValue('end', `number of at least start (${start})`, end);
+  const segments = frames / segmentFrames;
+  const { dims } = checkFloats('local', features.local, [segments, tokensPerSegment, 'channels']);
+  if (dims[2] === 0) wrongValue('local.dims[2]', 'positive integer', 0);
+  checkFloats('global', features.global, [globalLayers, dims[2]!]);
+  checkFloats('sizes', features.sizes, [segments, tokensPerSegment]);
+  if (!(timestamps instanceof Float32Array)) wrongType('timestamps', 'Float32Array', timestamps);
+  if (timestamps.length !== frames) wrongValue('timestamps.length', String(frames), timestamps.length);
+}
+
+function checkFloats(name: string, value: unknown, shape: readonly (string | number)[]): Tensor {
+  const tensor = checkTensor(name, value, shape);
+  return tensor.type === 'float32' ? tensor : wrongType(`${name}.type`, "'float32'", tensor.type);
+}
+
+/**
+ * Writes features, in the place of whatever is there.
+ * @throws LongVLMError `ERR_LONGVLM_FILE`; RangeError when float16 cannot hold a value
+ */
+export async function writeFeatures(file: string, features: VideoFeaturesInit, type: FeaturesType = 'float32') {
+  const stored = (name: string, tensor: Float32Tensor): TensorData =>
+    tensorData(type === 'float16' ? toFloat16(name, tensor) : tensor);
+  const { local, global, sizes, timestamps, sampling, tower, projector, source } = features;
+  await writeSafetensors(
+    file,
+    {
+      local: stored('local', local),
+      global: stored('global', global),
+      sizes: tensorData(sizes),
+      timestamps: { type: 'F32', shape: [timestamps.length], data: timestamps },
+    },
+    {
+      format: formatName,
+      format_version: formatVersion,
+      longvlm_version: version,
+      tower,
+      ...(projector !== undefined && { projector }),
+      sampling: JSON.stringify(sampling),
+      video: JSON.stringify(source),
+    },
+  );
+}
+
+/** As {@link writeFeatures}, but replaces nothing except features. */
+export async function saveFeatures(file: string, features: VideoFeaturesInit, type: FeaturesType): Promise<void> {
+  await checkFeaturesOutput(file);
+  await writeFeatures(file, features, type);
+}
+
+/**
+ * Checks that features may take a file's place: there is none, it is empty, or it holds features.
+ * @throws LongVLMError `ERR_LONGVLM_FILE`
+ */
+export async function checkFeaturesOutput(file: string): Promise<void> {
+  const found = await beginningOf(file, 8 + featuresBeginning.length);
+  if (found === undefined || found.length === 0 || found.toString('latin1', 8) === featuresBeginning) return;
+  throw new LongVLMError(
+    'ERR_LONGVLM_FILE',
+    `${file} exists and holds no video features, so it is not replaced. Remove it, or choose another name.`,
+  );
+}
+
+/** Reads and checks what {@link writeFeatures} wrote. @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS` */
+export async function readFeatures(file: string): Promise<VideoFeaturesInit> {
+  const opened = await openSafetensors(file);
+  const { metadata } = opened;
+  if (metadata.format !== formatName)
+    throw damaged(file, 'holds no video features', 'Make it with `longvlm encode` or VideoFeatures.save().');
+  if (metadata.format_version !== formatVersion)
+    throw damaged(
+      file,
+      `is of format version ${withoutControls(metadata.format_version ?? 'none')}, and this release reads ${formatVersion}`,
+    );
+  const sampling = readSampling(file, metadata);
+  const source = parseRecord(file, metadata, 'video', sourceRecord);
+  const { frames, segmentFrames, tokensPerSegment, globalLayers } = sampling;
+  const segments = frames / segmentFrames;
+  const channels = opened.tensors.get('local')?.shape[2] ?? 0;
+  const features = {
+    local: await readShaped(opened, 'local', [segments, tokensPerSegment, channels]),
+    global: await readShaped(opened, 'global', [globalLayers, channels]),
+    sizes: await readShaped(opened, 'sizes', [segments, tokensPerSegment]),
+    timestamps: (await readShaped(opened, 'timestamps', [frames])).data,
+    sampling,
+    tower: withoutControls(metadata.tower ?? ''),
+    projector: metadata.projector === undefined ? undefined : withoutControls(metadata.projector),
+    source: { ...source, name: withoutControls(source.name), warnings: source.warnings.map(withoutControls) },
+  };
+  if (features.sizes.data.some((size) => size < 0)) throw damaged(file, "holds a negative number in 'sizes'");
+  if (features.timestamps.some((time, index, all) => time < all[index - 1]!))
+    throw damaged(file, "holds times in 'timestamps' that do not ascend");
+  try {
+    checkFeatures(features);
+  } catch (error) {
+    throw damaged(file, `holds features that cannot be (${messageOf(error)})`);
+  }
+  return features;
+}
+
+/** What a stranger wrote may be printed: without what moves the cursor or turns the direction of text. */
+function withoutControls(text: string): string {
+  return text.replace(/[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+/gu, ' ');
+}
+
+function damaged(file: string, cause: string, remedy = 'Encode the video again.'): LongVLMError {
+  return new LongVLMError('ERR_LONGVLM_WEIGHTS', `${file} ${cause}. ${remedy}`);
+}
+
+/** Parses a JSON record of the metadata. */
+function parseRecord<const Schema extends v.GenericSchema>(
+  file: string,
+  metadata: Readonly<Record<string, string>>,
+  key: string,
+  schema: Schema,
+): v.InferOutput<Schema> {
+  try {
+    return parse(schema, parse(jsonObject, JSON.parse(metadata[key] ?? 'null'), key), key, `${key}.`);
+  } catch (error) {
+    throw damaged(file, `has no readable '${key}' in its metadata (${withoutControls(messageOf(error))})`);
+  }
+}
+
+function readSampling(file: string, metadata: Readonly<Record<string, string>>): Sampling {
+  const { mergeHeads, start, end, fps, ...sampling } = parseRecord(file, metadata, 'sampling', samplingRecord);
+  if (sampling.frames % sampling.segmentFrames !== 0)
+    throw damaged(file, `has ${sampling.frames} frames in segments of ${sampling.segmentFrames} in its metadata`);
+  return {
+    ...sampling,
+    reduction: withoutControls(sampling.reduction),
+    ...(mergeHeads !== undefined && { mergeHeads }),
+    ...(start !== undefined && { start }),
+    ...(end !== undefined && { end }),
+    ...(fps !== undefined && { fps }),
+  };
+}
+
+async function readShaped(file: WeightFile, name: string, shape: readonly number[]): Promise<Float32Tensor> {
+  const location = file.tensors.get(name);
+  if (location === undefined) throw damaged(file.path, `has no tensor '${name}'`);
+  const found = location.shape.slice(0, 8).join(', ') + (location.shape.length > 8 ? ', ...' : '');
+  if (location.shape.length !== shape.length || location.shape.some((size, axis) => size !== shape[axis]))
+    throw damaged(file.path, `has shape [${found}] for '${name}' where [${shape.join(', ')}] is due`);
+  const values = shape.reduce((product, size) => product * size, 1);
+  if (values > maxValues)
+    throw damaged(file.path, `has ${values} values in '${name}', above the limit of ${maxValues}`);
+  const tensor = toFloat32(await readFloatTensor(location));
+  await checkAllFinite(`'${name}' in ${file.path}`, tensor);
+  return tensor;
+}
+
+/** As {@link checkFinite}, piece by piece: other work goes on in between. */
+async function checkAllFinite(name: string, tensor: Float32Tensor): Promise<void> {
+  for (let start = 0; start < tensor.data.length; start += valuesAtOnce) {
+    if (start > 0) await setImmediate();
+    if (!tensor.data.subarray(start, start + valuesAtOnce).every(Number.isFinite))
+      checkFinite(name, tensor, 'Encode the video again.');
+  }
+}
+
+/** @throws RangeError for a value that half precision cannot hold */
+function toFloat16(name: string, tensor: Float32Tensor): Tensor {
+  const large = tensor.data.find((value) => Math.abs(value) >= 65520);
+  if (large !== undefined) wrongValue(`type, as ${name} holds ${large}`, "'float32'", 'float16');
+  return { type: 'float16', data: Uint16Array.from(tensor.data, numberToHalf), dims: tensor.dims };
+}
