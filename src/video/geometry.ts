@@ -87,7 +87,8 @@ export function framePipeline(
 
   const { size, shortestEdge = size, padColor = CLIP_MEAN_COLOR } = geometry;
   const square = { width: size, height: size };
-  if (geometry.resize === 'squash') return { filters: [...rgb, bicubic(size, size)], piped: square, ...square };
+  if (geometry.resize === 'squash')
+    return { filters: [...rgb, bicubic(size, size)], largest: { width, height }, piped: square, ...square };
   if (geometry.resize === 'pad') {
     const side = Math.max(width, height);
     const [x, y] = [Math.floor((side - width) / 2), Math.floor((side - height) / 2)];
