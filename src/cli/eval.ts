@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { Command } from 'commander';
+import { printable } from '../base/printable.js';
 import { readDataset } from '../eval/dataset.js';
 import { type EvaluationResult, evaluate } from '../eval/evaluate.js';
 import { checkPredictionsOutput, savePredictions } from '../eval/predictions.js';
@@ -23,6 +24,7 @@ type Flags = ModelFlags &
   AnswerFlags & {
     output?: string;
     features?: string;
+    root?: string;
     limit?: number;
     minScore?: number;
     minKindScore?: number;
@@ -39,6 +41,7 @@ export function evalCommand(): Command {
       'predictions to write (.json); until the end, answers are in FILE.unfinished.jsonl, to resume from',
     )
     .option('--features <dir>', 'cache the features of videos in this folder, for later evaluations')
+    .option('--root <dir>', 'a folder that all videos must be in, for data sets of strangers (default: any file)')
     .option('--limit <n>', 'only the first n videos (default: all)', integer(1))
     .option('--min-score <x>', 'exit with code 1 if the overall score is below x', decimal(0, 1))
     .option('--min-kind-score <x>', 'exit with code 1 if the score of any kind is below x', decimal(0, 1))
@@ -49,13 +52,17 @@ export function evalCommand(): Command {
 }
 
 async function evaluateDataset(file: string, flags: Flags, signal: AbortSignal): Promise<void> {
-  const { output, features: featuresFolder } = flags;
+  const { output, features: featuresFolder, root } = flags;
   const resume = output === undefined ? undefined : `${output}.unfinished.jsonl`;
   if (output !== undefined) {
     await checkOutput(output, { ending: '.json', input: file });
     await checkPredictionsOutput(output);
   }
-  const dataset = await readDataset(file, { videos: flags.limit, signal });
+  const dataset = await readDataset(file, {
+    ...(root !== undefined && { root }),
+    ...(flags.limit !== undefined && { videos: flags.limit }),
+    signal,
+  });
   const started = performance.now();
   await withLongVLM(flags, signal, async (vlm, progress) => {
     const loaded = performance.now();
@@ -64,6 +71,7 @@ async function evaluateDataset(file: string, flags: Flags, signal: AbortSignal):
       ...askOptions(flags),
       featuresFolder,
       resume,
+      root,
       onProgress: progress.onProgress,
       signal,
     });
@@ -90,19 +98,21 @@ function shortfalls({ overall, kinds }: EvaluationResult, { minScore = 0, minKin
   const below = kinds.filter(({ score }) => score < minKindScore);
   return [
     ...(overall.score < minScore ? [`the overall score ${overall.score} is below --min-score ${minScore}`] : []),
-    ...below.map(({ kind, score }) => `the score of ${kind} ${score} is below --min-kind-score ${minKindScore}`),
+    ...below.map(
+      ({ kind, score }) => `the score of ${printable(kind)} ${score} is below --min-kind-score ${minKindScore}`,
+    ),
   ];
 }
 
 /** Kinds, how many questions of each, and their mean score; all questions last. */
 function table({ kinds, overall }: EvaluationResult): string {
   const rows = [...kinds, { kind: 'overall', ...overall }].map(({ kind, questions, score }) => [
-    kind,
+    printable(kind),
     String(questions),
     score.toFixed(3),
   ]);
   const cells = [['kind', 'questions', 'score'], ...rows];
-  const widths = [0, 1, 2].map((column) => Math.max(...cells.map((row) => row[column]!.length)));
+  const widths = [0, 1, 2].map((column) => cells.reduce((most, row) => Math.max(most, row[column]!.length), 0));
   const lines = cells.map(([kind, questions, score]) =>
     [kind!.padEnd(widths[0]!), questions!.padStart(widths[1]!), score!.padStart(widths[2]!)].join('  '),
   );

@@ -1,10 +1,13 @@
-import { readFile, stat } from 'node:fs/promises';
+import { realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
-import { fileError } from '../base/fileError.js';
+import { Pace } from '../base/pace.js';
+import { printable } from '../base/printable.js';
 import { nonEmptyString, parse } from '../base/schema.js';
 import { checkInteger, checkSignal, checkString } from '../base/validate.js';
+import { parseLine, readLines, textOf } from './lines.js';
+import { realPathWithin, realRoot } from './root.js';
 
 /** A question about a video, with the expected answer. */
 export type DatasetEntry = {
@@ -25,28 +28,37 @@ export type Dataset = { readonly entries: readonly DatasetEntry[] };
 export type ReadDatasetOptions = {
   /** Only reads questions about the first `videos` videos. Defaults to all. */
   videos?: number;
+  /**
+   * A folder that all videos must be in, for data sets of strangers: others are an error, also where a link leads out of it.
+   * Defaults to none: a data set may name any file.
+   */
+  root?: string;
   signal?: AbortSignal;
 };
+
+// An answer is compared with what a model says, which takes as long as both are.
+const answerText = v.pipe(nonEmptyString, v.maxLength(20_000, 'text of at most 20000 characters'));
+const kindText = v.pipe(nonEmptyString, v.maxLength(200, 'text of at most 200 characters'));
 
 const entrySchema = v.object({
   video: nonEmptyString,
   question: nonEmptyString,
   question2: v.optional(nonEmptyString),
-  answer: nonEmptyString,
-  kind: nonEmptyString,
+  answer: answerText,
+  kind: kindText,
 });
-const datasetSchema = v.object({ entries: v.array(entrySchema) });
+const datasetSchema = v.object({ entries: v.array(v.unknown()) });
 const lineSchema = v.object({
   ...entrySchema.entries,
   question2: v.exactOptional(nonEmptyString),
-  kind: v.nullish(nonEmptyString, 'other'),
+  kind: v.nullish(kindText, 'other'),
 });
 
 /**
  * Reads a data set in JSON Lines. Each line is an object with `video` (a path relative to the file), `question`, `answer`, and
  * optionally `kind` (defaults to `other`) and `question2`. Other keys and empty lines are ignored.
  *
- * @throws LongVLMError `ERR_LONGVLM_DATASET` for an invalid line, with its number; `ERR_LONGVLM_FILE` when the file cannot be
+ * @throws LongVLMError `ERR_LONGVLM_DATASET` for an invalid line, with its number, or a video outside of `root`; `ERR_LONGVLM_FILE` when the file cannot be
  *   read or videos are missing (all are named at once); TypeError or RangeError for a wrong option
  * @example
  * ```ts
@@ -59,58 +71,64 @@ export async function readDataset(file: string, options: ReadDatasetOptions = {}
   const limit = options.videos === undefined ? Number.POSITIVE_INFINITY : checkInteger('videos', options.videos, 1);
   const signal = checkSignal(options.signal);
   signal?.throwIfAborted();
-  const bytes = await readFile(file, { signal }).catch((error: unknown) => {
-    signal?.throwIfAborted();
-    throw fileError(file, error);
-  });
-  const entries = parseLines(file, bytes);
-  const videos = new Set([...new Set(entries.map(({ video }) => video))].slice(0, limit));
-  await checkVideos(file, videos);
-  signal?.throwIfAborted();
+  const root = options.root === undefined ? undefined : await realRoot(options.root);
+  const { entries, lines } = await readEntries(file, root, signal);
+  const videos = new Set([...lines.keys()].slice(0, limit));
+  await checkVideos(file, videos, signal);
   return { entries: entries.filter(({ video }) => videos.has(video)) };
 }
 
-function parseLines(file: string, bytes: Uint8Array): DatasetEntry[] {
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (error) {
-    throw new LongVLMError('ERR_LONGVLM_DATASET', `${file} is no UTF-8 text. Give a JSON Lines file.`, {
-      cause: error,
-    });
-  }
-  const folder = path.dirname(path.resolve(file));
-  const entries = text.split('\n').flatMap((line, index) => {
-    if (line.trim() === '') return [];
+/** The entries of a file, and the first line about each video. */
+async function readEntries(file: string, root: string | undefined, signal: AbortSignal | undefined) {
+  const given = path.dirname(path.resolve(file));
+  // Paths in it are compared with the root's real one.
+  const folder = root === undefined ? given : await realpath(given).catch(() => given);
+  const entries: DatasetEntry[] = [];
+  const lines = new Map<string, number>();
+  for await (const line of readLines(file, signal)) {
+    const { number } = line;
+    const text = textOf(file, line);
+    if (text.trim() === '') continue;
     try {
-      return [parseEntry(line, folder)];
+      const entry = parseEntry(text, folder);
+      if (root !== undefined && !lines.has(entry.video)) await realPathWithin(root, entry.video);
+      if (!lines.has(entry.video)) lines.set(entry.video, number);
+      entries.push(entry);
     } catch (error) {
       throw new LongVLMError(
         'ERR_LONGVLM_DATASET',
-        `${file}, line ${index + 1}: ${messageOf(error)}. Correct the line or remove it.`,
+        `${file}, line ${number}: ${printable(messageOf(error))}. Correct the line or remove it.`,
         { cause: error },
       );
     }
-  });
-  if (entries.length > 0) return entries;
+  }
+  if (entries.length > 0) return { entries, lines };
   throw new LongVLMError('ERR_LONGVLM_DATASET', `${file} holds no questions. Give a JSON Lines file with some.`);
 }
 
 function parseEntry(line: string, folder: string): DatasetEntry {
-  const entry = parse(lineSchema, JSON.parse(line), 'the line');
+  const entry = parse(lineSchema, parseLine(line), 'the line');
   return { ...entry, video: path.resolve(folder, entry.video) };
 }
 
-/** @throws TypeError or RangeError if `dataset` is not a valid data set */
-export function checkDataset(dataset: Dataset): void {
-  parse(datasetSchema, dataset, 'dataset', 'dataset.');
+/** @throws TypeError or RangeError if `dataset` is not a valid data set; `signal.reason` */
+export async function checkDataset(dataset: Dataset, signal?: AbortSignal): Promise<void> {
+  const { entries } = parse(datasetSchema, dataset, 'dataset', 'dataset.');
+  const pace = new Pace();
+  for (const [index, entry] of entries.entries()) {
+    parse(entrySchema, entry, `dataset.entries[${index}]`, `dataset.entries[${index}].`);
+    if (!pace.isDue) continue;
+    await pace.rest();
+    signal?.throwIfAborted();
+  }
 }
 
 const mostNamed = 20;
 
-async function checkVideos(file: string, videos: ReadonlySet<string>): Promise<void> {
+async function checkVideos(file: string, videos: ReadonlySet<string>, signal: AbortSignal | undefined): Promise<void> {
   const missing: string[] = [];
   for (const video of videos) {
+    signal?.throwIfAborted();
     const found = await stat(video).catch(() => undefined);
     if (!found?.isFile()) missing.push(video);
   }
@@ -118,6 +136,6 @@ async function checkVideos(file: string, videos: ReadonlySet<string>): Promise<v
   const more = missing.length > mostNamed ? ` and ${missing.length - mostNamed} more` : '';
   throw new LongVLMError(
     'ERR_LONGVLM_FILE',
-    `${missing.length} of the ${videos.size} videos in ${file} cannot be found: ${missing.slice(0, mostNamed).join(', ')}${more}. Put them there or correct their paths, which are relative to the data set.`,
+    `${missing.length} of the ${videos.size} videos in ${file} cannot be found: ${printable(missing.slice(0, mostNamed).join(', '))}${more}. Put them there or correct their paths, which are relative to the data set.`,
   );
 }

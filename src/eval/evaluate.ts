@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { hashOf } from '../base/hash.js';
+import { Pace } from '../base/pace.js';
 import type { Progress } from '../base/progress.js';
 import { checkFunction, checkObject, checkString, wrongType } from '../base/validate.js';
 import { version } from '../base/version.js';
@@ -14,6 +15,7 @@ import { type ChatOptions, LongVLM } from '../longvlm.js';
 import { checkDataset, type Dataset, type DatasetEntry } from './dataset.js';
 import type { Prediction } from './predictions.js';
 import { ResumeFile, type RunIdentity } from './resumeFile.js';
+import { realPathWithin, realRoot } from './root.js';
 import { scoreAnswer } from './score.js';
 
 /**
@@ -40,9 +42,16 @@ export type EvaluateOptions = Omit<ChatOptions & AskOptions, 'onProgress'> & {
    * the same. The file is not deleted at the end: delete it once the result is saved. Defaults to none.
    */
   resume?: string;
+  /**
+   * A folder that all videos must be in, for data sets of strangers: other paths, links that lead out of it and URLs are an
+   * error. Defaults to none.
+   */
+  root?: string;
   /** Called after each answer, and once before the first. */
   onProgress?: (progress: EvaluationProgress) => void;
 };
+
+const hashedAtOnce = 1000;
 
 /** The mean score of some questions. */
 export type MeanScore = { readonly questions: number; readonly score: number };
@@ -66,7 +75,7 @@ export type EvaluationResult = {
  *
  * @throws TypeError or RangeError for a wrong option; LongVLMError `ERR_LONGVLM_CONTEXT_FULL` for a question that does not fit,
  *   before anything is computed; `ERR_LONGVLM_MISMATCH` for a `resume` file of another run, `ERR_LONGVLM_DATASET` for a
- *   damaged one; errors of {@link LongVLM.chat} and {@link VideoChat.ask}; `signal.reason`
+ *   damaged one, or for a video outside of `root`; `ERR_LONGVLM_VIDEO` for a video without frames between start and end; errors of {@link LongVLM.chat} and {@link VideoChat.ask}; `signal.reason`
  * @example
  * ```ts
  * const vlm = await LongVLM.load();
@@ -80,14 +89,21 @@ export async function evaluate(
   options: EvaluateOptions = {},
 ): Promise<EvaluationResult> {
   if (!(vlm instanceof LongVLM)) wrongType('vlm', 'LongVLM', vlm);
-  checkDataset(dataset);
-  const { featuresFolder, resume, onProgress, signal, ...given } = checkObject('options', options);
+  checkObject('dataset', dataset);
+  const { featuresFolder, resume, root, onProgress, signal, ...given } = checkObject('options', options);
   if (featuresFolder !== undefined) checkString('featuresFolder', featuresFolder);
   if (resume !== undefined) checkString('resume', resume);
   if (onProgress !== undefined) checkFunction('onProgress', onProgress);
   checkAskOptions({ ...given, signal });
   signal?.throwIfAborted();
+  await checkDataset(dataset, signal);
   const { entries } = dataset;
+  const within = root === undefined ? undefined : await realRoot(root);
+  if (within !== undefined)
+    for (const video of new Set(entries.map((entry) => entry.video))) {
+      signal?.throwIfAborted();
+      await realPathWithin(within, video);
+    }
   const settings = { ...given, temperature: given.temperature ?? 0 };
 
   await checkQuestions(vlm, entries, settings, signal);
@@ -113,7 +129,12 @@ export async function evaluate(
     for (const [video, indices] of byVideo(entries)) {
       const left = indices.filter((index) => !predictions.has(index));
       if (left.length === 0) continue;
-      const features = await vlm.encode(video, { cache, limits: given.limits, sampling: given.sampling, signal });
+      // The links in between may lead elsewhere by now.
+      const file = within === undefined ? video : await realPathWithin(within, video);
+      const { limits, sampling } = given;
+      const features = await vlm.encode(file, { cache, limits, sampling, signal }).catch((error: unknown) => {
+        throw aboutVideo(video, error);
+      });
       warnings.push(...features.source.warnings);
       for await (const [index, answers] of answersAbout(vlm, features, entries, left, { ...settings, signal })) {
         await resumed?.append(index, answers);
@@ -127,6 +148,16 @@ export async function evaluate(
   }
 }
 
+/** A range without frames is wrong for this video alone: the error of the argument does not say which. */
+function aboutVideo(video: string, error: unknown): unknown {
+  if (!(error instanceof RangeError) || !/ for start( and end)? but received /.test(error.message)) return error;
+  return new LongVLMError(
+    'ERR_LONGVLM_VIDEO',
+    `${video} has no frames in the range that is asked for: ${error.message}. Leave it out of the data set, or choose another range.`,
+    { cause: error },
+  );
+}
+
 /** The answers to the entries at `indices`. Each question starts a new conversation. */
 async function* answersAbout(
   vlm: LongVLM,
@@ -135,10 +166,14 @@ async function* answersAbout(
   indices: readonly number[],
   options: ChatOptions & AskOptions,
 ): AsyncGenerator<readonly [number, readonly string[]], void, void> {
-  const sizes = indices
-    .flatMap((index) => questionsOf(entries[index]!))
-    .map((question) => vlm.requiredContextSize(features, question, options));
-  const contextSize = options.contextSize ?? sizes.reduce((most, size) => Math.max(most, size));
+  let contextSize = options.contextSize ?? 0;
+  const pace = new Pace();
+  if (options.contextSize === undefined)
+    for (const index of indices) {
+      for (const question of questionsOf(entries[index]!))
+        contextSize = Math.max(contextSize, vlm.requiredContextSize(features, question, options));
+      if (pace.isDue) await pace.rest();
+    }
   let chat: VideoChat | undefined;
   try {
     for (const index of indices) {
@@ -202,10 +237,20 @@ async function identityOf(
   const { template } = vlm;
   const sampling = samplingIdentity(vlm.encoder.settle(request));
   return {
-    dataset: hashOf(entries),
+    dataset: await hashOfAll(entries),
     model: hashOf([vlm.tower, projector?.identity, llm && (await weightsFingerprint(llm.path))]),
     settings: hashOf({ version, sampling, template, settings }),
   };
+}
+
+/** As {@link hashOf}, a part at a time. */
+async function hashOfAll(entries: readonly DatasetEntry[]): Promise<string> {
+  const hashes: string[] = [];
+  for (let start = 0; start < entries.length; start += hashedAtOnce) {
+    hashes.push(hashOf(entries.slice(start, start + hashedAtOnce)));
+    await setImmediate();
+  }
+  return hashOf(hashes);
 }
 
 function predictionOf(entry: DatasetEntry, answers: readonly string[]): Prediction {
@@ -214,10 +259,14 @@ function predictionOf(entry: DatasetEntry, answers: readonly string[]): Predicti
 }
 
 function summary(predictions: readonly Prediction[]): Omit<EvaluationResult, 'warnings'> {
-  const kinds = [...new Set(predictions.map(({ entry }) => entry.kind))].map((kind) => ({
-    kind,
-    ...meanScore(predictions.filter(({ entry }) => entry.kind === kind)),
-  }));
+  const byKind = new Map<string, Prediction[]>();
+  for (const prediction of predictions) {
+    const { kind } = prediction.entry;
+    const others = byKind.get(kind);
+    if (others) others.push(prediction);
+    else byKind.set(kind, [prediction]);
+  }
+  const kinds = [...byKind].map(([kind, ofKind]) => ({ kind, ...meanScore(ofKind) }));
   return { kinds, overall: meanScore(predictions), predictions };
 }
 

@@ -4,6 +4,8 @@ import { checkString } from '../base/validate.js';
 import { beginningOf, writeWholeFile } from '../base/wholeFile.js';
 import type { DatasetEntry } from './dataset.js';
 
+const writtenAtOnce = 1000;
+
 /** The answers to an entry of a data set. */
 export type Prediction = {
   readonly entry: DatasetEntry;
@@ -22,9 +24,15 @@ export type Prediction = {
  */
 export async function savePredictions(file: string, predictions: readonly Prediction[]): Promise<void> {
   checkString('file', file);
-  const text = `${JSON.stringify(predictions.map(toVideoChatGpt), undefined, 2)}\n`;
   await checkPredictionsOutput(file);
-  await writeWholeFile(file, (handle) => handle.writeFile(text));
+  await writeWholeFile(file, async (handle) => {
+    // As JSON.stringify() writes them all, a part at a time.
+    for (let start = 0; start < predictions.length; start += writtenAtOnce) {
+      const some = predictions.slice(start, start + writtenAtOnce).map(toVideoChatGpt);
+      await handle.writeFile(`${start === 0 ? '[' : ','}${JSON.stringify(some, undefined, 2).slice(1, -2)}`);
+    }
+    await handle.writeFile(predictions.length === 0 ? '[]\n' : '\n]\n');
+  });
 }
 
 /**

@@ -1,0 +1,98 @@
+// Text files that may be long, or not what they should be: read line by line, while other work goes on.
+import { LongVLMError } from '../base/errors.js';
+import { fileError } from '../base/fileError.js';
+import { openRegularFile } from '../base/regularFile.js';
+
+/** A line of a file, counted from 1. */
+export type Line = {
+  readonly number: number;
+  readonly bytes: Uint8Array;
+  /** The first byte after it. */
+  readonly end: number;
+  /** Whether it ends in a line break; only the last one of a file may not. */
+  readonly isWhole: boolean;
+};
+
+const pieceBytes = 1 << 15;
+/** Longer than any question with its answer. */
+const maxLineBytes = 1 << 20;
+/** Longer than any data set: what is read stays in memory. */
+const maxFileBytes = 1 << 29;
+
+/**
+ * The lines of a file, without their `\n`.
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when it cannot be read, `ERR_LONGVLM_DATASET` when a line is too long, or the file too
+ *   large; `signal.reason`
+ */
+export async function* readLines(file: string, signal?: AbortSignal): AsyncGenerator<Line, void, void> {
+  const handle = await openRegularFile(file);
+  try {
+    let number = 0;
+    let position = 0;
+    let rest = Buffer.alloc(0);
+    for (;;) {
+      signal?.throwIfAborted();
+      const piece = Buffer.alloc(pieceBytes);
+      const { bytesRead } = await handle.read(piece, 0, pieceBytes, position).catch((error: unknown) => {
+        throw fileError(file, error);
+      });
+      position += bytesRead;
+      if (position > maxFileBytes) throw unusable(`${file} is above ${maxFileBytes >> 20} MiB. Split it.`);
+      const bytes =
+        rest.length === 0 ? piece.subarray(0, bytesRead) : Buffer.concat([rest, piece.subarray(0, bytesRead)]);
+      const first = position - bytes.length;
+      let start = 0;
+      for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, start)) {
+        yield { number: ++number, bytes: bytes.subarray(start, end), end: first + end + 1, isWhole: true };
+        start = end + 1;
+      }
+      rest = bytes.subarray(start);
+      if (rest.length > maxLineBytes)
+        throw unusable(
+          `${file}, line ${number + 1}: the line is above ${maxLineBytes >> 20} MiB. Give a JSON Lines file.`,
+        );
+      if (bytesRead > 0) continue;
+      if (rest.length > 0) yield { number: ++number, bytes: rest, end: position, isWhole: false };
+      return;
+    }
+  } finally {
+    await handle.close();
+  }
+}
+
+/** A line's text. @throws LongVLMError `ERR_LONGVLM_DATASET` when it is not in UTF-8 */
+export function textOf(file: string, { number, bytes }: Line): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (error) {
+    throw unusable(`${file}, line ${number}: the line is no UTF-8 text. Give a JSON Lines file.`, error);
+  }
+}
+
+function unusable(message: string, cause?: unknown): LongVLMError {
+  return new LongVLMError('ERR_LONGVLM_DATASET', message, { cause });
+}
+
+/** Deeper than anything that is written to be read. */
+const maxDepth = 100;
+
+/** Parses a line. @throws SyntaxError when it is no JSON, RangeError when it is nested too deep */
+export function parseLine(text: string): unknown {
+  checkDepth(text);
+  return JSON.parse(text);
+}
+
+// Deep nesting takes JSON.parse half a second for a line.
+function checkDepth(text: string): void {
+  let depth = 0;
+  let isInText = false;
+  for (let at = 0; at < text.length; at++) {
+    const character = text.charCodeAt(at);
+    if (isInText && character === 92) at++;
+    else if (character === 34) isInText = !isInText;
+    else if (isInText) continue;
+    else if (character === 91 || character === 123) depth++;
+    else if (character === 93 || character === 125) depth--;
+    if (depth > maxDepth) throw new RangeError(`It is nested more than ${maxDepth} deep`);
+  }
+}
