@@ -8,7 +8,7 @@ import { AnswerText } from './answerText.js';
 import { contextFull, defaultContextSize, defaultMaxTokens, promptLength } from './contextSize.js';
 import { evaluateEmbeddings } from './embeddings.js';
 import type { LanguageModel } from './model.js';
-import { tokensOfFirstTurn, tokensOfNextTurn } from './prompt.js';
+import { tokensOfFirstTurn, tokensOfNextTurn, tokensOfPastTurn } from './prompt.js';
 import type { PromptLayout } from './promptLayout.js';
 import { defaultTemperature, toEvaluateOptions } from './sampling.js';
 import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate, systemText } from './templates.js';
@@ -43,6 +43,8 @@ export class VideoChat {
   /** The last token of an answer that was cut off. It is evaluated together with the next question. */
   #pending: Token[] = [];
   #turns = 0;
+  /** The last turn: its question, and where its prompt begins in the sequence. */
+  #lastTurn: { question: string; start: number } | undefined;
   /** Position of the first question, after the video. */
   #questionsFrom = 0;
   #lastAnswer: Answer | undefined;
@@ -221,11 +223,7 @@ export class VideoChat {
   async reset(): Promise<void> {
     const release = await this.#begin(undefined);
     try {
-      if (!this.canReset)
-        throw new LongVLMError(
-          'ERR_LONGVLM_UNSUPPORTED',
-          `The language model ${this.#model.path} cannot forget the turns of a chat. Start a new chat.`,
-        );
+      if (!this.canReset) throw this.#cannotForget();
       await this.#end(undefined, this.#questionsFrom);
       this.#turns = 0;
       this.#pending = [];
@@ -235,12 +233,19 @@ export class VideoChat {
     }
   }
 
+  #cannotForget(): LongVLMError {
+    return new LongVLMError(
+      'ERR_LONGVLM_UNSUPPORTED',
+      `The language model ${this.#model.path} cannot forget the turns of a chat. Start a new chat.`,
+    );
+  }
+
   async *#turn(question: string, options: AskOptions): AsyncGenerator<string, void, void> {
     const { signal } = options;
     const started = performance.now();
     const release = await this.#begin(signal);
     const sequence = this.#sequence;
-    const before = { index: sequence.nextTokenIndex, meter: sequence.tokenMeter.getState() };
+    let before = { index: sequence.nextTokenIndex, meter: sequence.tokenMeter.getState() };
     const { model } = this.#model;
     const answer = new AnswerText((ids) => model.detokenize(ids as Token[]), options.stop);
     const maxTokens = options.maxTokens ?? defaultMaxTokens;
@@ -250,6 +255,8 @@ export class VideoChat {
     /** Set when the turn ends and stays in the conversation; undefined when it failed and is removed. */
     let stopReason: StopReason | undefined;
     try {
+      await this.#showLastTurnAsPast();
+      before = { index: sequence.nextTokenIndex, meter: sequence.tokenMeter.getState() };
       const tokens = this.#questionTokens(question);
       promptTokens = tokens.length;
       const room = sequence.contextSize - 1 - before.index;
@@ -284,6 +291,7 @@ export class VideoChat {
         // A token is evaluated only when the next one is requested; the last one is evaluated with the next question.
         this.#pending = stopReason === 'endOfAnswer' ? [] : (answer.tokens.slice(-1) as Token[]);
         this.#turns++;
+        this.#lastTurn = { question, start: before.index };
         const used = sequence.tokenMeter.diff(before.meter);
         this.#lastAnswer = {
           text: answer.text,
@@ -332,7 +340,21 @@ export class VideoChat {
 
   #questionTokens(question: string): Token[] {
     if (this.#turns === 0) return tokensOfFirstTurn(this.#model, this.#layout, this.#system, question).after;
-    return [...this.#pending, ...tokensOfNextTurn(this.#model, this.#layout, question)];
+    return [...this.#pending, ...tokensOfNextTurn(this.#model, this.#layout, question, this.#system)];
+  }
+
+  /** Takes the last turn out of the sequence where it is shown otherwise from now on: it is evaluated with the next question. */
+  async #showLastTurnAsPast(): Promise<void> {
+    const turn = this.#lastTurn;
+    if (turn === undefined || this.#lastAnswer === undefined || this.#turns === 0) return;
+    const { question, start } = turn;
+    const shown = { system: this.#system, question, answer: this.#lastAnswer.text, isFirst: this.#turns === 1 };
+    const past = tokensOfPastTurn(this.#model, this.#layout, shown);
+    if (past === undefined) return;
+    if (!this.canReset) throw this.#cannotForget();
+    await this.#end(undefined, start);
+    this.#pending = past;
+    this.#lastTurn = undefined;
   }
 
   get disposed(): boolean {

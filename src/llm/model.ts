@@ -1,13 +1,13 @@
 import path from 'node:path';
-import type { ChatWrapper, Llama, LlamaModel } from 'node-llama-cpp';
+import type { Llama, LlamaModel } from 'node-llama-cpp';
 import { raceAbort } from '../base/abort.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import type { OnProgress } from '../base/progress.js';
 import { checkFunction, checkInteger, checkOneOf, checkSignal, checkString, wrongType } from '../base/validate.js';
 import { type GgufFile, openGguf } from '../files/gguf.js';
+import { type ChatTemplate, compileTemplateOf } from './jinja/chatTemplate.js';
+import { SpecialTexts } from './jinja/specialTexts.js';
 import { type LanguageModelDevice, languageModelDevices, startLlama, withErrorLog } from './llama.js';
-
-type NodeLlamaCpp = typeof import('node-llama-cpp');
 
 /** Options of {@link LanguageModel.load}. */
 export type LanguageModelOptions = {
@@ -40,18 +40,19 @@ export class LanguageModel {
   readonly threads: number;
   /** @internal */
   readonly llama: Llama;
+  /** The chat template in the file, if it has one. @internal */
+  readonly chatTemplate: ChatTemplate | undefined;
   /** @internal */
-  readonly nodeLlamaCpp: NodeLlamaCpp;
+  readonly specialTexts: SpecialTexts;
   readonly #loadWhole: (signal: AbortSignal) => Promise<LlamaModel>;
   readonly #disposal = new AbortController();
   #model: LlamaModel;
   #whole: Promise<void> | undefined;
-  #chatWrapper: ChatWrapper | undefined;
   #disposing: Promise<void> | undefined;
 
   private constructor(
     { path: file, metadata }: GgufFile,
-    nodeLlamaCpp: NodeLlamaCpp,
+    chatTemplate: ChatTemplate | undefined,
     llama: Llama,
     model: LlamaModel,
     threads: number | undefined,
@@ -59,12 +60,13 @@ export class LanguageModel {
   ) {
     const ofArchitecture = (key: string) => Number(metadata.get(`${metadata.get('general.architecture')}.${key}`) ?? 0);
     this.path = file;
-    this.nodeLlamaCpp = nodeLlamaCpp;
+    this.chatTemplate = chatTemplate;
+    this.specialTexts = new SpecialTexts(metadata);
     this.threads = threads ?? llama.cpuMathCores;
     this.llama = llama;
     this.width = ofArchitecture('embedding_length');
     this.trainContextSize = ofArchitecture('context_length');
-    this.defaultTemplate = metadata.get('tokenizer.chat_template') ? 'chat_template' : 'long_vlm_v1';
+    this.defaultTemplate = chatTemplate ? 'chat_template' : 'long_vlm_v1';
     this.#model = model;
     this.#loadWhole = loadWhole;
   }
@@ -86,7 +88,9 @@ export class LanguageModel {
 
     const gguf = await openGguf(file);
     checkIsLanguageModel(gguf);
-    const nodeLlamaCpp = await import('node-llama-cpp');
+    const compiling = compileTemplateOf(gguf, signal);
+    // Awaited below.
+    compiling.catch(() => {});
     const llama = await startLlama(device).finally(() => signal?.throwIfAborted());
     const load = (vocabOnly: boolean, loadSignal: AbortSignal | undefined) =>
       reportingLoad(vocabOnly ? undefined : options.onProgress, path.basename(file), (onLoadProgress) =>
@@ -103,7 +107,11 @@ export class LanguageModel {
         ),
       );
     const model = await load(lazy, signal);
-    const languageModel = new LanguageModel(gguf, nodeLlamaCpp, llama, model, options.threads, (signal) =>
+    const chatTemplate = await compiling.catch(async (error: unknown) => {
+      await model.dispose();
+      throw error;
+    });
+    const languageModel = new LanguageModel(gguf, chatTemplate, llama, model, options.threads, (signal) =>
       load(false, signal),
     );
     if (!lazy) languageModel.#whole = Promise.resolve();
@@ -150,14 +158,6 @@ export class LanguageModel {
   /** Name of the model, from its file. */
   get name(): string {
     return this.model.fileInfo.metadata.general?.name ?? path.basename(this.path);
-  }
-
-  /** Lays out conversations by the chat template in the file. @throws if the template is broken @internal */
-  get chatWrapper(): ChatWrapper {
-    this.#chatWrapper ??= this.nodeLlamaCpp.resolveChatWrapper(this.model, {
-      fallbackToOtherWrappersOnJinjaError: false,
-    });
-    return this.#chatWrapper;
   }
 
   /** Tokenises a text; special tokens in it are treated as plain text. */

@@ -42,8 +42,18 @@ export function tokensOfFirstTurn(
 }
 
 /** From the end of the previous answer to the start of the next one. @throws as {@link tokensOfFirstTurn} */
-export function tokensOfNextTurn(model: LanguageModel, layout: PromptLayout, question: string): Token[] {
-  return tokensOf(model, layout, layout.nextTurn({ question }, model));
+export function tokensOfNextTurn(model: LanguageModel, layout: PromptLayout, question: string, system = ''): Token[] {
+  return tokensOf(model, layout, layout.nextTurn({ question, system }, model));
+}
+
+/** A turn as it is shown once another question follows; undefined where it stays as it was. */
+export function tokensOfPastTurn(
+  model: LanguageModel,
+  layout: PromptLayout,
+  turn: Parameters<NonNullable<PromptLayout['pastTurn']>>[0],
+): Token[] | undefined {
+  const pieces = layout.pastTurn?.(turn, model);
+  return pieces && tokensOf(model, layout, pieces);
 }
 
 const isVideo = (piece: PromptPiece) => typeof piece === 'object' && 'video' in piece;

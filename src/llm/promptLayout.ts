@@ -41,5 +41,14 @@ export interface PromptLayout {
    */
   firstTurn(turn: { readonly system: string; readonly question: string }, model: LanguageModel): readonly PromptPiece[];
   /** The pieces from the end of the previous answer to the start of the next one. */
-  nextTurn(turn: { readonly question: string }, model: LanguageModel): readonly PromptPiece[];
+  nextTurn(turn: { readonly question: string; readonly system?: string }, model: LanguageModel): readonly PromptPiece[];
+  /**
+   * The pieces of a turn that has ended, from the video or the end of the answer before to the end of its own answer, for models
+   * to which a turn is shown otherwise once another question follows, such as without the answer's thoughts. It is then evaluated
+   * again. Undefined, or left out: the turn stays as it was asked and answered.
+   */
+  pastTurn?(
+    turn: { readonly system: string; readonly question: string; readonly answer: string; readonly isFirst: boolean },
+    model: LanguageModel,
+  ): readonly PromptPiece[] | undefined;
 }

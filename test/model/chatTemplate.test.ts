@@ -120,7 +120,7 @@ describe('the chat template of a model', () => {
     [
       'leaves the question out',
       'Hello.{% if add_generation_prompt %}Robot:{% endif %}',
-      /cannot be used: Some input .+ output\. Name .+vicuna_v1_1\.$/,
+      /cannot be used: some input .+ output\. Name .+vicuna_v1_1\.$/,
     ],
   ])('one that %s is told before the video is looked at, and another can be named', async (name, text, message) => {
     const llm = await withTemplate(name.replace('is ', '').replaceAll(' ', '-'), text);

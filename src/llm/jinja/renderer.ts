@@ -1,0 +1,98 @@
+// The process in which the chat template of a model's file runs. A template is a program of whoever made the file: here it has
+// its own memory, and time and steps that end.
+import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
+import { runInThisContext } from 'node:vm';
+import { strftime } from './strftime.js';
+
+/** A message as templates know it: its content is a text, or a list of typed parts. */
+export type Message = {
+  readonly role: 'system' | 'user' | 'assistant';
+  readonly content: string | readonly { readonly type: 'text'; readonly text: string }[];
+};
+
+/** What the process is asked for. */
+export type RenderJob = {
+  readonly template: string;
+  /** Variables of the template besides the messages. */
+  readonly variables: Readonly<Record<string, unknown>>;
+  readonly conversations: readonly (readonly Message[])[];
+  readonly limits: { readonly steps: number; readonly characters: number; readonly milliseconds: number };
+};
+
+/** A conversation as the template renders it, or why it does not. */
+export type Rendered = { readonly text: string } | { readonly problem: string };
+
+type Evaluate = (this: unknown, statement: unknown, environment: unknown) => unknown;
+type Jinja = {
+  Template: new (template: string) => { render(variables: Record<string, unknown>): string };
+  Interpreter: { prototype: { evaluate: Evaluate } };
+  Environment: { prototype: { set: (this: unknown, name: string, value: unknown) => unknown } };
+};
+
+process.on('disconnect', () => process.exit());
+process.once('message', (job: RenderJob) => {
+  void answer(job).then((rendered) => process.send?.(rendered, () => process.disconnect()));
+});
+
+async function answer(job: RenderJob): Promise<Rendered[]> {
+  const entry = createRequire(import.meta.url).resolve('node-llama-cpp');
+  const jinja = (await import(pathToFileURL(createRequire(entry).resolve('@huggingface/jinja')).href)) as Jinja;
+  const run = () => renderAll(jinja, job);
+  const failed = (problem: string) => job.conversations.map(() => ({ problem }));
+  // The parent may be gone by the time that a template has gone on for too long: it is stopped from within, too.
+  (globalThis as { run?: typeof run }).run = run;
+  try {
+    return runInThisContext('run()', { timeout: job.limits.milliseconds }) as Rendered[];
+  } catch (error) {
+    return failed(reasonOf(error));
+  }
+}
+
+function renderAll(
+  { Template, Interpreter, Environment }: Jinja,
+  { template, variables, conversations, limits }: RenderJob,
+) {
+  const { evaluate } = Interpreter.prototype;
+  let steps = 0;
+  Interpreter.prototype.evaluate = function (statement, environment) {
+    if (++steps > limits.steps) throw new Error(`it takes more than ${limits.steps} steps`);
+    return evaluate.call(this, statement, environment);
+  };
+  // In the place of the library's own, which know neither limits nor the C locale.
+  const own: Readonly<Record<string, unknown>> = {
+    range: boundedRange(limits.steps),
+    strftime_now: (format: unknown) => strftime(new Date(), String(format)),
+  };
+  const { set } = Environment.prototype;
+  Environment.prototype.set = function (name, value) {
+    return set.call(this, name, Object.hasOwn(own, name) ? own[name] : value);
+  };
+  const parsed = new Template(template);
+  return conversations.map((messages): Rendered => {
+    try {
+      const text = parsed.render({ ...variables, messages, add_generation_prompt: true });
+      if (text.length > limits.characters) return { problem: `it makes more than ${limits.characters} characters` };
+      return { text };
+    } catch (error) {
+      return { problem: reasonOf(error) };
+    }
+  });
+}
+
+/** Python's range(), which makes a list here. */
+function boundedRange(most: number) {
+  return (start: number, stop?: number, step = 1): number[] => {
+    const [from, to] = typeof stop === 'number' ? [start, stop] : [0, start];
+    const count = Math.max(0, Math.ceil((to - from) / (step || Number.NaN)));
+    if (!(count <= most)) throw new Error(`it takes more than ${most} steps`);
+    return Array.from({ length: count }, (_, index) => from + index * step);
+  };
+}
+
+function reasonOf(error: unknown): string {
+  if (error instanceof RangeError) return 'it is nested too deeply, or makes too long a text';
+  const { code, message } = error as { code?: unknown; message?: unknown };
+  if (code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') return 'it takes too long';
+  return String(message ?? error).slice(0, 1000);
+}
