@@ -1,4 +1,6 @@
 import { type FileHandle, lstat, open, rename, rm, stat } from 'node:fs/promises';
+import { absolutePath } from './absolutePath.js';
+import { removeAfterDeath } from './caretaker.js';
 import { LongVLMError } from './errors.js';
 import { removeAbandoned, temporaryPath } from './temporaryName.js';
 import { writeError } from './writeError.js';
@@ -13,6 +15,7 @@ export async function writeWholeFile(path: string, write: (handle: FileHandle) =
   await checkReplaceable(path);
   await removeAbandoned(path);
   const temporary = temporaryPath(path);
+  const keep = removeAfterDeath(absolutePath(temporary));
   try {
     const handle = await open(temporary, 'wx');
     try {
@@ -26,6 +29,8 @@ export async function writeWholeFile(path: string, write: (handle: FileHandle) =
     await rm(temporary, { force: true }).catch(() => {});
     // Errors with a `syscall` concern the file.
     throw (error as NodeJS.ErrnoException | undefined)?.syscall === undefined ? error : writeError(path, error);
+  } finally {
+    keep();
   }
 }
 

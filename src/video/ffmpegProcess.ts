@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
+import { endAfterDeath } from '../base/caretaker.js';
 import { LongVLMError } from '../base/errors.js';
 import type { FfmpegBinary } from './ffmpeg.js';
 import { type Argument, type InputFile, type OpenedInput, openInput } from './inputFile.js';
@@ -90,6 +91,7 @@ export class FfmpegProcess {
       watchesExit = true;
     }
     alive.add(child);
+    if (child.pid !== undefined) child.once('exit', endAfterDeath(child.pid));
     readLines(child.stderr, (line) => {
       if (/\[(error|fatal|panic)\]/.test(line)) {
         if (this.#troubles.length < MAX_TROUBLES) this.#troubles.push(line);

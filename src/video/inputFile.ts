@@ -1,6 +1,7 @@
 // What ffmpeg opens: one file, by a descriptor where the system has them, and only in formats that refer to no other file.
 import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
-import { extname, isAbsolute, resolve } from 'node:path';
+import { extname } from 'node:path';
+import { absolutePath } from '../base/absolutePath.js';
 import { LongVLMError } from '../base/errors.js';
 import { fileError } from '../base/fileError.js';
 import { printable } from '../base/printable.js';
@@ -25,18 +26,7 @@ export type Argument = string | InputFile;
 
 /** A local file, which messages call by its path. */
 export function localFile(path: string, limits: SettledLimits): InputFile {
-  return { path: absolute(path), given: path, name: printable(path), limits, lists: limits.lists };
-}
-
-/** `..` behind a link leads elsewhere than the text of the path says: the system resolves it. */
-function absolute(path: string): string {
-  if (isAbsolute(path)) return path;
-  if (process.platform === 'win32') return resolve(path);
-  try {
-    return `${process.cwd()}/${path}`;
-  } catch {
-    return path; // The working directory was removed: so there is no such file.
-  }
+  return { path: absolutePath(path), given: path, name: printable(path), limits, lists: limits.lists };
 }
 
 /** Names of formats of ffmpeg whose files hold pictures, and refer to no other file. */

@@ -1,10 +1,12 @@
 // Temporary files of this process for videos from URLs, bytes and streams.
 import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { open, rm } from 'node:fs/promises';
+import { lstat, open, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { removeAfterDeath } from '../base/caretaker.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
+import { isOfTheDead, ownMark } from '../base/owner.js';
 
 /** A file that is removed when it is disposed, or when Node exits. */
 export type TemporaryFile = {
@@ -15,8 +17,13 @@ export type TemporaryFile = {
   dispose(): Promise<void>;
 };
 
+const PREFIX = 'longvlm-';
+
 /** The folder of this process, which only its user can read. It exists while it contains files. */
 let folder: string | undefined;
+/** Takes back that it is removed when this process is killed. */
+let keepFolder = () => {};
+let swept: Promise<void> | undefined;
 let files = 0;
 let made = 0;
 let watchesExit = false;
@@ -28,6 +35,7 @@ let watchesExit = false;
  * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be written; errors of `chunks`. The file is removed then.
  */
 export async function writeTemporaryFile(ending: string, chunks: AsyncIterable<Uint8Array>): Promise<TemporaryFile> {
+  await (swept ??= sweep());
   const path = newPath(ending);
   let disposal: Promise<void> | undefined;
   const dispose = () => (disposal ??= remove(path));
@@ -57,7 +65,10 @@ export async function writeTemporaryFile(ending: string, chunks: AsyncIterable<U
 function newPath(ending: string): string {
   // Synchronous, so that no other call removes the folder in between.
   try {
-    folder ??= mkdtempSync(join(tmpdir(), 'longvlm-'));
+    if (folder === undefined) {
+      folder = mkdtempSync(join(tmpdir(), `${PREFIX}${ownMark()}-`));
+      keepFolder = removeAfterDeath(folder);
+    }
   } catch (error) {
     throw writeError(error);
   }
@@ -81,7 +92,19 @@ async function remove(path: string): Promise<void> {
       const empty = folder;
       folder = undefined;
       rmSync(empty, { recursive: true, force: true });
+      keepFolder();
     }
+  }
+}
+
+/** Removes what processes of this user left here that could not tidy up, because the machine was switched off. */
+async function sweep(): Promise<void> {
+  for (const name of await readdir(tmpdir()).catch(() => [])) {
+    if (!name.startsWith(PREFIX) || !isOfTheDead(name.slice(PREFIX.length).replace(/-[^-]{6}$/, ''))) continue;
+    const path = join(tmpdir(), name);
+    const found = await lstat(path).catch(() => undefined);
+    if (found?.isDirectory() && found.uid === (process.getuid?.() ?? found.uid))
+      await rm(path, { recursive: true, force: true }).catch(() => {});
   }
 }
 
