@@ -102,7 +102,7 @@ class FileFrameJob extends ReaderJob {
     if (this.#seeks && this.trust.failed) return this.replace(index, target, signal);
     const given = await super.give(index, target, signal);
     if (!this.#reads) return given;
-    if (this.#seeks) {
+    if (this.#seeks && this.table.landsOnKeyframes) {
       // What ffmpeg said before it wrote the frame is here after this turn of the loop.
       await setImmediate();
       if (this.complaints !== '') return this.replace(index, target, signal);

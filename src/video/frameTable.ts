@@ -99,6 +99,11 @@ export class FrameTable {
     return { table: new FrameTable('count', continuous, packets, undefined, seeking), ...changes };
   }
 
+  /** Whether a seek begins at a keyframe, so that a decoder has nothing to complain about. */
+  get landsOnKeyframes(): boolean {
+    return !this.#aimAtKey;
+  }
+
   get length(): number {
     return this.pts.length;
   }
