@@ -159,6 +159,7 @@ describe('longvlm encode', () => {
     [['--fps', '1', '--frames', '20'], /'--frames <n>' cannot be used with option '--fps <n>'/],
     [['--llm', 'alone.gguf'], /Expected vision beside projector and llm/],
     [['--start', 'later'], /'later' is invalid.*Give seconds/],
+    [['--start', '10:99'], /'10:99' is invalid.*Give seconds/],
     [['--start', '9', '--end', '3'], /number above start \(9\) for end but received 3/],
     [['--start', '1:00'], /video lasts 20\.16 s/],
   ])('refuses %j', async (flags, message) => {
