@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 
-const turnMs = 10;
+const turnMs = 5;
 
 /** Breaks long work on the main thread into short turns, so that timers, sockets and aborts are served between them. */
 export class Pace {

@@ -4,7 +4,14 @@ import { Pace } from '../base/pace.js';
 import { openRegularFile } from '../base/regularFile.js';
 import { elementCount } from '../base/tensor.js';
 import { checkGgufUse } from './ggufUse.js';
-import { checkPlaces, readBytes, type TensorLocation, type WeightFile, weightsError } from './tensorFile.js';
+import {
+  checkPlaces,
+  maxTensors,
+  readBytes,
+  type TensorLocation,
+  type WeightFile,
+  weightsError,
+} from './tensorFile.js';
 import { foreignFileError, headBytes } from './whatIsThis.js';
 
 /** A value of a GGUF file's metadata. Integers beyond 2^53 stay `bigint`. */
@@ -57,9 +64,9 @@ const defaultAlignment = 32;
 const maxDimensions = 4;
 // The largest vocabularies take about 20 MiB and 900,000 items, the most tensors are some thousands.
 const maxHeaderBytes = 64 << 20;
-const maxItems = 4_000_000;
-const maxValues = 100_000;
-const maxTensors = 200_000;
+const maxItems = 2_000_000;
+const maxValues = 65_536;
+const maxTextBytes = 4 << 20;
 const firstReadBytes = 1 << 20;
 
 /**
@@ -77,7 +84,7 @@ export async function openGguf(path: string): Promise<GgufFile> {
     const foreign = foreignFileError(path, head, 'gguf');
     if (foreign) throw foreign;
     const { metadata, tensors } = await readHeader(handle, path, fileBytes);
-    checkPlaces(path, [...tensors.values()], fileBytes);
+    await checkPlaces(path, tensors, fileBytes);
     await checkGgufUse(path, metadata, tensors);
     return { format: 'gguf', path, tensors, metadata };
   } finally {
@@ -126,12 +133,18 @@ async function parseHeader(path: string, reader: Reader): Promise<Header> {
   const alignment = Number(metadata.get('general.alignment') ?? defaultAlignment);
   if (!Number.isSafeInteger(alignment) || !Number.isInteger(Math.log2(alignment)))
     throw weightsError(path, `general.alignment is ${metadata.get('general.alignment')}, which cannot be`);
-  return { metadata, tensors: placed(path, entries, Math.ceil(reader.position / alignment) * alignment) };
+  return { metadata, tensors: await placed(path, entries, Math.ceil(reader.position / alignment) * alignment) };
 }
 
-function placed(path: string, entries: readonly Entry[], dataStart: number): Map<string, TensorLocation> {
+async function placed(
+  path: string,
+  entries: readonly Entry[],
+  dataStart: number,
+): Promise<Map<string, TensorLocation>> {
   const tensors = new Map<string, TensorLocation>();
+  const pace = new Pace();
   for (const { name, code, shape, offset } of entries) {
+    if (tensors.size % 256 === 0 && pace.isDue) await pace.rest();
     if (tensors.has(name)) throw weightsError(path, `tensor ${name} occurs twice`);
     const block = Object.hasOwn(blockTypes, code) ? blockTypes[code] : undefined;
     if (block && (shape.at(-1) ?? 1) % block.elements !== 0)
@@ -194,7 +207,10 @@ class Reader {
   }
 
   string(): string {
-    return this.text(this.size());
+    const bytes = this.size();
+    if (bytes <= maxTextBytes) return this.text(bytes);
+    if (bytes > this.#bytes.length - this.position) throw tooShort;
+    throw weightsError(this.#path, `damaged: a text of ${bytes} bytes in its header`);
   }
 
   value(type: number, depth = 0): GgufValue | Promise<GgufValue> {

@@ -11,6 +11,11 @@ export function parseJson(bytes: Uint8Array): unknown {
   return JSON.parse(utf8.decode(bytes));
 }
 
+const maxKeyBytes = 4096;
+
+/** What a value may have at most. */
+export type JsonLimits = { readonly items: number; readonly bytes: number };
+
 /** An entry of an object: its key, and its value as JSON. */
 export type JsonEntry = { readonly key: string; readonly value: Uint8Array };
 
@@ -18,18 +23,19 @@ export type JsonEntry = { readonly key: string; readonly value: Uint8Array };
  * The entries of the JSON object in `bytes`, in order. Keys may occur twice. Values were not parsed yet: they may be anything
  * with brackets in pairs.
  *
- * @param maxItems how many brackets and commas a value may have, by its key
- * @throws SyntaxError, TypeError for what is no object; RangeError for a value of more items
+ * @param limitsOf how many brackets and commas, and bytes, the value of a key may have
+ * @throws SyntaxError, TypeError for what is no object; RangeError for a larger value or key
  */
-export function* jsonEntries(bytes: Uint8Array, maxItems: (key: string) => number): Generator<JsonEntry> {
+export function* jsonEntries(bytes: Uint8Array, limitsOf: (key: string) => JsonLimits): Generator<JsonEntry> {
   let at = skipSpace(bytes, 0);
   at = skipSpace(bytes, after(bytes, at, openObject));
   if (bytes[at] !== closeObject)
     for (;;) {
       const keyEnd = stringEnd(bytes, after(bytes, at, quote));
+      if (keyEnd - at > maxKeyBytes) throw new RangeError(`a name of ${keyEnd - at} bytes`);
       const key = parseJson(bytes.subarray(at, keyEnd)) as string;
       const start = skipSpace(bytes, after(bytes, skipSpace(bytes, keyEnd), colon));
-      const end = valueEnd(bytes, start, maxItems(key));
+      const end = valueEnd(bytes, start, limitsOf(key));
       yield { key, value: bytes.subarray(start, end) };
       at = skipSpace(bytes, end);
       if (bytes[at] === closeObject) break;
@@ -59,7 +65,7 @@ function stringEnd(bytes: Uint8Array, start: number): number {
   throw new SyntaxError('a string without an end');
 }
 
-function valueEnd(bytes: Uint8Array, start: number, maxItems: number): number {
+function valueEnd(bytes: Uint8Array, start: number, limits: JsonLimits): number {
   let depth = 0;
   let items = 0;
   for (let at = start; at < bytes.length; ) {
@@ -69,10 +75,11 @@ function valueEnd(bytes: Uint8Array, start: number, maxItems: number): number {
       if (depth === 0 && (byte === comma || byte === closeObject)) return at;
       if (byte === openList || byte === openObject) depth++;
       else if (byte === closeList || byte === closeObject) depth--;
-      if ((byte === comma || byte === openList || byte === openObject) && ++items > maxItems)
-        throw new RangeError(`a value with more than ${maxItems} items`);
+      if ((byte === comma || byte === openList || byte === openObject) && ++items > limits.items)
+        throw new RangeError(`a value with more than ${limits.items} items`);
       at++;
     }
+    if (at - start > limits.bytes) throw new RangeError(`a value of more than ${limits.bytes} bytes`);
     if (depth < 0) throw new SyntaxError('a bracket too many');
   }
   throw new SyntaxError('a value without an end');

@@ -40,9 +40,12 @@ const someBytes: PickleObject = { kind: 'bytes' };
 // A state_dict of 100,000 tensors takes 4 million instructions and 800,000 lists and dicts. Python writes dicts in batches of
 // 1000 entries.
 const maxSteps = 20_000_000;
-const maxContainers = 3_000_000;
-const maxStack = 2_000_000;
-const maxBatch = 100_000;
+const maxContainers = 1_500_000;
+const maxItems = 4_000_000;
+const maxNames = 1_000_000;
+const maxStack = 1_000_000;
+const maxMarks = 10_000;
+const maxBatch = 50_000;
 const maxNameLength = 500;
 
 // A byte order mark is a part of a name like any other.
@@ -73,6 +76,8 @@ class Unpickler {
   #position: number;
   #steps = 0;
   #containers = 0;
+  #items = 0;
+  #names = 0;
 
   constructor(bytes: Uint8Array, world: PickleWorld, start: number) {
     this.#bytes = bytes;
@@ -87,8 +92,7 @@ class Unpickler {
       const opcode = this.#byte();
       if (opcode === 0x2e) return { value: this.#pop(), end: this.#position };
       this.#step(opcode);
-      if (this.#steps > maxSteps || this.#containers > maxContainers || this.#stack.length > maxStack)
-        throw new PickleError('its pickle holds more than any model does');
+      if (this.#steps > maxSteps || this.#containers > maxContainers || this.#stack.length > maxStack) throw tooMuch();
     }
   }
 
@@ -109,7 +113,7 @@ class Unpickler {
         return;
       case 0x28: // MARK
         this.#marks.push(this.#stack.length);
-        if (this.#marks.length > maxStack) throw damaged();
+        if (this.#marks.length > maxMarks) throw damaged();
         return;
       case 0x30: // POP
         this.#pop();
@@ -240,13 +244,16 @@ class Unpickler {
   #extend(items: PickleValue[]): void {
     const list = this.#top();
     if (!Array.isArray(list)) throw damaged();
+    this.#items += items.length;
+    if (this.#items > maxItems) throw tooMuch();
     for (const item of items) list.push(item);
   }
 
   #set(items: PickleValue[]): void {
     const dict = this.#top();
     if (!(dict instanceof Map) || items.length % 2 !== 0) throw damaged();
-    if (items.length > maxBatch) throw new PickleError('its pickle holds more than any model does');
+    this.#names += items.length / 2;
+    if (items.length > maxBatch || this.#names > maxNames) throw tooMuch();
     for (let i = 0; i < items.length; i += 2) {
       const key = items[i]!;
       if (typeof key === 'string') dict.set(key, items[i + 1]!);
@@ -344,6 +351,7 @@ class Unpickler {
 }
 
 const damaged = () => new PickleError('its pickle is damaged');
+const tooMuch = () => new PickleError('its pickle holds more than any model does');
 
 function isName(value: PickleValue): value is string {
   return typeof value === 'string' && value.length <= maxNameLength;

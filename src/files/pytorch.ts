@@ -6,7 +6,14 @@ import { Pace } from '../base/pace.js';
 import { openRegularFile } from '../base/regularFile.js';
 import { elementCount } from '../base/tensor.js';
 import { PickleEnds, PickleError, type PickleValue, unpickle } from './pickle.js';
-import { bytesPerElement, readBytes, type TensorLocation, type WeightFile, weightsError } from './tensorFile.js';
+import {
+  bytesPerElement,
+  maxTensors,
+  readBytes,
+  type TensorLocation,
+  type WeightFile,
+  weightsError,
+} from './tensorFile.js';
 import { isContiguous, SavedTensor, type Storage, spanOf, type TensorView, TorchWorld } from './torchObjects.js';
 import { foreignFileError, headBytes, weightFormat } from './whatIsThis.js';
 import { readZipRecords, recordStart, type ZipRecord } from './zip.js';
@@ -17,7 +24,6 @@ export type PytorchFile = WeightFile & { readonly format: 'pytorch' };
 const maxPickleBytes = 64 << 20;
 const firstReadBytes = 1 << 20;
 const maxVisits = 2_000_000;
-const maxTensors = 200_000;
 const maxNameLength = 1000;
 const maxDepth = 32;
 /** Of copies of tensors in strides, beyond the file's size. */

@@ -11,6 +11,7 @@ import {
   checkPlaces,
   type ElementType,
   expectedBytes,
+  maxTensors,
   readBytes,
   type TensorLocation,
   type WeightFile,
@@ -38,9 +39,9 @@ export type TensorData = {
 
 // Some 100,000 tensors, ten times as many as any model has in one file. The format's own limit is 100 MB.
 const maxHeaderBytes = 25_000_000;
-const maxTensorItems = 1000;
-const maxMetadataItems = 100_000;
 const metadataKey = '__metadata__';
+const tensorLimits = { items: 1000, bytes: 1 << 16 };
+const metadataLimits = { items: 10_000, bytes: 8 << 20 };
 const otherFile = 'Give a .safetensors file.';
 
 /**
@@ -86,12 +87,11 @@ async function readHeader(
   const pace = new Pace();
   let seen = 0;
   try {
-    for (const { key, value } of jsonEntries(header, (key) =>
-      key === metadataKey ? maxMetadataItems : maxTensorItems,
-    )) {
+    for (const { key, value } of jsonEntries(header, (key) => (key === metadataKey ? metadataLimits : tensorLimits))) {
       if (tensors.has(key)) throw weightsError(path, `tensor ${key} occurs twice`);
       if (key === metadataKey) metadata = readMetadata(parseJson(value));
       else tensors.set(key, readEntry(path, key, parseJson(value), dataStart));
+      if (tensors.size > maxTensors) throw weightsError(path, `damaged: it has more than ${maxTensors} tensors`);
       if (++seen % 256 === 0 && pace.isDue) await pace.rest();
     }
   } catch (error) {
@@ -99,7 +99,7 @@ async function readHeader(
     const reason = error instanceof RangeError ? `its header has ${error.message}` : 'its header is no JSON object';
     throw weightsError(path, `not a safetensors file: ${reason}`, otherFile);
   }
-  checkPlaces(path, [...tensors.values()], fileBytes);
+  await checkPlaces(path, tensors, fileBytes);
   return { format: 'safetensors', path, tensors, metadata };
 }
 

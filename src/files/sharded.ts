@@ -1,14 +1,20 @@
 // Weights in several shards, with an index that names each tensor's shard: Hugging Face's `….index.json`.
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import * as v from 'valibot';
-import { messageOf } from '../base/errors.js';
-import { fileError } from '../base/fileError.js';
-import { parse } from '../base/schema.js';
-import { type TensorLocation, type WeightFile, weightsError } from './tensorFile.js';
+import { LongVLMError, messageOf } from '../base/errors.js';
+import { Pace } from '../base/pace.js';
+import { openRegularFile } from '../base/regularFile.js';
+import { type JsonLimits, jsonEntries, parseJson } from './jsonEntries.js';
+import { readBytes, type TensorLocation, type WeightFile, weightsError } from './tensorFile.js';
 
 /** The tensors of all shards that exist. Missing shards are allowed: a tower or a projector may need only some of them. */
 export type ShardedFile = WeightFile & { readonly format: 'sharded' };
+
+// The largest models have some 100,000 tensors in some hundred shards, and 10 MB of names.
+const maxIndexBytes = 32 << 20;
+const maxNames = 500_000;
+const maxShards = 2000;
+const openAtOnce = 16;
 
 /**
  * @param open opens one shard
@@ -18,12 +24,13 @@ export type ShardedFile = WeightFile & { readonly format: 'sharded' };
 export async function openSharded(path: string, open: (path: string) => Promise<WeightFile>): Promise<ShardedFile> {
   const fileOf = await readIndex(path);
   const names = [...new Set(fileOf.values())];
-  const openThere = async (file: string) => ((await isThere(file)) ? open(file) : undefined);
-  const opened = await Promise.all(names.map((name) => openThere(join(dirname(path), name))));
-  const files = new Map(names.map((name, index) => [name, opened[index]]));
+  if (names.length > maxShards) throw weightsError(path, `it names ${names.length} files, more than any model has`);
+  const files = await openAll(dirname(path), names, open);
   const tensors = new Map<string, TensorLocation>();
   const absent = new Map<string, string>();
+  const pace = new Pace();
   for (const [name, file] of fileOf) {
+    if (pace.isDue) await pace.rest();
     const shard = files.get(file);
     const tensor = shard?.tensors.get(name);
     if (tensor) tensors.set(name, tensor);
@@ -33,11 +40,21 @@ export async function openSharded(path: string, open: (path: string) => Promise<
   return { format: 'sharded', path, tensors, absent };
 }
 
-// Shards are in the index's folder: names that lead elsewhere are rejected.
-const fileBeside = v.pipe(v.string(), v.regex(/^(?!\.\.?$)[^/\\]+$/, 'name of a file beside it'));
-const indexSchema = v.object({
-  weight_map: v.pipe(v.record(v.string(), fileBeside), v.minEntries(1, 'at least one tensor')),
-});
+async function openAll(
+  folder: string,
+  names: readonly string[],
+  open: (path: string) => Promise<WeightFile>,
+): Promise<Map<string, WeightFile | undefined>> {
+  const files = new Map<string, WeightFile | undefined>();
+  for (let first = 0; first < names.length; first += openAtOnce)
+    await Promise.all(
+      names.slice(first, first + openAtOnce).map(async (name) => {
+        const file = join(folder, name);
+        files.set(name, (await isThere(file)) ? await open(file) : undefined);
+      }),
+    );
+  return files;
+}
 
 async function isThere(path: string): Promise<boolean> {
   return stat(path).then(
@@ -51,10 +68,54 @@ async function isThere(path: string): Promise<boolean> {
  * @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`
  */
 export async function readIndex(path: string): Promise<Map<string, string>> {
-  const text = await readFile(path, 'utf8').catch((error: unknown) => Promise.reject(fileError(path, error)));
+  const bytes = await readSmall(path);
+  const wrong = (reason: string) =>
+    weightsError(path, `its weight_map does not name a file beside it for each tensor (${reason})`);
+  const fileOf = new Map<string, string>();
+  const pace = new Pace();
   try {
-    return new Map(Object.entries(parse(indexSchema, JSON.parse(text), 'the index').weight_map));
+    const map = entryOf(bytes, 'weight_map');
+    if (!map) throw wrong('Expected object for weight_map but received nothing');
+    for (const { key, value } of jsonEntries(map, () => nameLimits)) {
+      if (pace.isDue) await pace.rest();
+      const file = parseJson(value);
+      if (!isFileBeside(file))
+        throw wrong(`Expected name of a file beside it for weight_map.${key} but received ${shown(file)}`);
+      if (fileOf.has(key)) throw wrong(`${key} occurs twice`);
+      fileOf.set(key, file);
+      if (fileOf.size > maxNames) throw wrong(`more than ${maxNames} tensors`);
+    }
   } catch (error) {
-    throw weightsError(path, `its weight_map does not name a file beside it for each tensor (${messageOf(error)})`);
+    throw error instanceof LongVLMError ? error : wrong(messageOf(error));
   }
+  if (fileOf.size === 0) throw wrong('Expected at least one tensor for weight_map');
+  return fileOf;
+}
+
+const nameLimits: JsonLimits = { items: 10, bytes: 4096 };
+const anything: JsonLimits = { items: 10 * maxNames, bytes: maxIndexBytes };
+
+function entryOf(bytes: Uint8Array, wanted: string): Uint8Array | undefined {
+  for (const { key, value } of jsonEntries(bytes, () => anything)) if (key === wanted) return value;
+  return undefined;
+}
+
+async function readSmall(path: string): Promise<Uint8Array> {
+  const handle = await openRegularFile(path);
+  try {
+    const { size } = await handle.stat();
+    if (size > maxIndexBytes) throw weightsError(path, `an index of ${size} bytes, more than any model has`);
+    return await readBytes(handle, path, 0, size);
+  } finally {
+    await handle.close();
+  }
+}
+
+// Shards are in the index's folder: names that lead elsewhere are rejected, on any platform, and those that no file has.
+function isFileBeside(name: unknown): name is string {
+  return typeof name === 'string' && /^(?!\.\.?$)[^/\\:\p{Cc}]{1,255}$/u.test(name);
+}
+
+function shown(value: unknown): string {
+  return typeof value === 'string' ? `'${value}'` : String(value);
 }

@@ -1,6 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { LongVLMError } from '../base/errors.js';
 import { fileError } from '../base/fileError.js';
+import { Pace } from '../base/pace.js';
 import { printable } from '../base/printable.js';
 import { openRegularFile } from '../base/regularFile.js';
 import { elementCount, type Tensor } from '../base/tensor.js';
@@ -85,17 +86,29 @@ export function weightsError(path: string, message: string, remedy = 'Download t
   return new LongVLMError('ERR_LONGVLM_WEIGHTS', `${printable(path)}: ${printable(cause)}. ${remedy}`);
 }
 
+/** More tensors than any model has in one file. */
+export const maxTensors = 100_000;
+
 /** @throws LongVLMError `ERR_LONGVLM_WEIGHTS` when tensors of one file overlap, or extend beyond its end. */
-export function checkPlaces(path: string, tensors: readonly TensorLocation[], fileBytes: number): void {
-  for (const { name, offset, byteLength } of tensors)
+export async function checkPlaces(
+  path: string,
+  tensors: ReadonlyMap<string, TensorLocation>,
+  fileBytes: number,
+): Promise<void> {
+  const filled: TensorLocation[] = [];
+  for (const tensor of tensors.values()) {
+    const { name, offset, byteLength } = tensor;
     if (offset + byteLength > fileBytes)
       throw weightsError(
         path,
         `truncated: tensor ${name} ends at byte ${offset + byteLength}, the file at ${fileBytes}`,
       );
+    if (byteLength > 0) filled.push(tensor);
+  }
+  const pace = new Pace();
   // Numbers alone, which are sorted in a tenth of the time: stretches are apart if each ends before the next one begins.
-  const filled = tensors.filter(({ byteLength }) => byteLength > 0);
   const begins = Float64Array.from(filled, ({ offset }) => offset).sort();
+  if (pace.isDue) await pace.rest();
   const ends = Float64Array.from(filled, ({ offset, byteLength }) => offset + byteLength).sort();
   for (let i = 1; i < begins.length; i++) {
     const begin = begins[i]!;
