@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { writeSafetensors } from '../../dist/files/safetensors.js';
 import { LongVLM, type LongVLMOptions } from '../../dist/index.js';
@@ -48,6 +48,7 @@ beforeAll(async () => {
     'some/unusual': { 'model.IQ2_XS.gguf': llm, 'model.IQ3_M.gguf': llm },
     'some/clip': clip,
     'some/shards': await shards(),
+    'some/transformers5': { ...clip, 'processor_config.json': Buffer.from('{"image_processor":{"do_resize":false}}') },
     'some/projector': { 'mm_projector.safetensors': projector },
     // As LLaVA's own models are published.
     'some/llava': { ...clip, 'mm_projector.bin': await read(join(pico.clip, '../mm_projector.bin')) },
@@ -123,6 +124,15 @@ describe('hf: references', () => {
     ['hf:some/llava', 'projector', 'mm_projector.bin'],
   ] as const)('%s as %s is %s', async (text, role, file) => {
     expect((await fetchModel(text, role)).split('/').at(-1)).toBe(file);
+  });
+
+  test.each([
+    ['hf:some/transformers5', 'vision', 'processor_config.json'],
+    ['hf:some/transformers5/model.safetensors', 'vision', 'processor_config.json'],
+    ['hf:some/llava', 'projector', 'config.json'],
+    ['hf:some/llava/mm_projector.bin', 'projector', 'config.json'],
+  ] as const)('with %s as %s comes what says how it is computed', async (text, role, name) => {
+    expect((await readFile(join(dirname(await fetchModel(text, role)), name))).length).toBeGreaterThan(0);
   });
 
   test('all shards of a model are downloaded', async () => {
