@@ -1,10 +1,12 @@
+import { withCallbacks } from './base/callbacks.js';
 import { LongVLMError } from './base/errors.js';
+import { readOptions } from './base/options.js';
 import type { Float32Tensor } from './base/tensor.js';
-import { checkString, wrongType } from './base/validate.js';
+import { checkFunction, checkSignal, checkString, wrongType } from './base/validate.js';
 import type { SamplingRequest, SettledSampling } from './encode/sampling.js';
 import type { EncodeOptions, VideoEncoder } from './encode/videoEncoder.js';
 import { checkVideoPart, VideoFeatures, type VideoPart } from './encode/videoFeatures.js';
-import { type Answer, type AskOptions, checkAskOptions } from './llm/answer.js';
+import { type Answer, type AskOptions, readAskOptions } from './llm/answer.js';
 import { VideoChat, type VideoChatOptions } from './llm/chat.js';
 import { type PromptTemplate, resolvePromptTemplate } from './llm/templates.js';
 import { describeLoaded, type ModelsDescription, templateOf } from './load/describeModels.js';
@@ -22,6 +24,13 @@ export type ProjectOptions = {
 
 /** Options of {@link LongVLM.chat}. */
 export type ChatOptions = EncodeOptions & ProjectOptions & Omit<VideoChatOptions, 'signal'>;
+
+// A record, so that none is forgotten.
+const isChatOption: Readonly<Record<keyof ChatOptions, true>> = {
+  ...{ sampling: true, limits: true, cache: true, onProgress: true, signal: true, part: true },
+  ...{ template: true, system: true, temperature: true, contextSize: true },
+};
+const chatOptionNames = Object.keys(isChatOption) as (keyof ChatOptions)[];
 
 /** The options that determine the length of a prompt. */
 export type PromptOptions = Pick<ChatOptions, 'part' | 'sampling' | 'template' | 'system' | 'contextSize'>;
@@ -62,7 +71,16 @@ export class LongVLM {
    *   do not fit together, `ERR_LONGVLM_HUB` when a download fails, `ERR_LONGVLM_PRESET` when nano is incomplete,
    *   `ERR_LONGVLM_LLM` or `ERR_LONGVLM_INFERENCE` when a runtime fails; `signal.reason`
    */
-  static async load(options: LongVLMOptions = {}): Promise<LongVLM> {
+  static load(options: LongVLMOptions = {}): Promise<LongVLM> {
+    return withCallbacks(
+      options,
+      ['onProgress'],
+      (guarded) => LongVLM.#load(guarded),
+      (vlm) => vlm.dispose(),
+    );
+  }
+
+  static async #load(options: LongVLMOptions): Promise<LongVLM> {
     checkOptions(options);
     options.signal?.throwIfAborted();
     const { options: settled, preset } = await resolveModels(options);
@@ -123,8 +141,9 @@ export class LongVLM {
    */
   async project(features: VideoFeatures, options: ProjectOptions = {}): Promise<Float32Tensor> {
     if (!(features instanceof VideoFeatures)) wrongType('features', 'VideoFeatures', features);
-    const { part = 'both', signal } = options;
+    const { part = 'both', signal } = readOptions(options, ['part', 'signal']);
     checkVideoPart(part);
+    checkSignal(signal);
     this.#ensureNotDisposed();
     features.checkTower(this.tower);
     const projector = this.#needed('projector');
@@ -139,23 +158,25 @@ export class LongVLM {
    * @throws as {@link encode} and {@link VideoChat.create}
    */
   async chat(video: VideoInput | VideoFeatures, options: ChatOptions = {}): Promise<VideoChat> {
+    const given = readOptions(options, chatOptionNames);
     const llm = this.#needed('llm');
     this.#needed('projector');
-    const template = options.template ?? this.template;
+    const template = given.template ?? this.template;
     resolvePromptTemplate(template);
-    checkVideoPart(options.part ?? 'both');
-    if (!(video instanceof VideoFeatures)) this.checkQuestion(undefined, { ...options, template });
-    const features =
-      video instanceof VideoFeatures ? video : await this.#encodeFor('?', video, { ...options, template });
-    const embeddings = await this.project(features, options);
-    const { system, contextSize, signal } = options;
+    checkVideoPart(given.part ?? 'both');
+    if (!(video instanceof VideoFeatures)) this.checkQuestion(undefined, { ...given, template });
+    const features = video instanceof VideoFeatures ? video : await this.#encodeFor('?', video, { ...given, template });
+    const embeddings = await this.project(features, given);
+    const { system, contextSize, signal } = given;
     const chat = await VideoChat.create(llm, embeddings, {
       template,
-      temperature: options.temperature ?? this.#options.temperature,
+      temperature: given.temperature ?? this.#options.temperature,
       ...(system !== undefined && { system }),
       ...(contextSize !== undefined && { contextSize }),
       ...(signal && { signal }),
     });
+    if (this.disposed) await chat.dispose();
+    this.#ensureNotDisposed();
     for (const old of this.#chats) if (old.disposed) this.#chats.delete(old);
     this.#chats.add(chat);
     return chat;
@@ -163,22 +184,24 @@ export class LongVLM {
 
   /**
    * Asks one question about a video. Unless `contextSize` is given, the context is just large enough for question and answer.
-   * @param options `onText` is called with each piece of text as it is generated
+   * @param options `onText` is called with each piece of text as it is generated, and awaited
    * @throws as {@link chat} and {@link VideoChat.ask}
    */
   async ask(
     video: VideoInput | VideoFeatures,
     question: string,
-    options: ChatOptions & AskOptions & { onText?: (text: string) => void } = {},
+    options: ChatOptions & AskOptions & { onText?: (text: string) => unknown } = {},
   ): Promise<Answer> {
     checkString('question', question);
-    checkAskOptions(options);
-    if (!(video instanceof VideoFeatures)) this.checkQuestion(question, options);
-    const features = video instanceof VideoFeatures ? video : await this.#encodeFor(question, video, options);
-    const contextSize = options.contextSize ?? this.requiredContextSize(features, question, options);
-    const chat = await this.chat(features, { ...options, contextSize });
+    const { onText, ...chatOptions } = readOptions(options, [...chatOptionNames, 'onText']);
+    if (onText !== undefined) checkFunction('onText', onText);
+    const given = { ...chatOptions, ...readAskOptions(options) };
+    if (!(video instanceof VideoFeatures)) this.checkQuestion(question, given);
+    const features = video instanceof VideoFeatures ? video : await this.#encodeFor(question, video, given);
+    const contextSize = given.contextSize ?? this.requiredContextSize(features, question, given);
+    const chat = await this.chat(features, { ...given, contextSize });
     try {
-      await chat.ask(question, options);
+      await chat.ask(question, { ...given, ...(onText && { onText }) });
       return chat.lastAnswer!;
     } finally {
       await chat.dispose();
@@ -193,15 +216,16 @@ export class LongVLM {
    */
   checkQuestion(question = '?', options: PromptOptions = {}): void {
     checkString('question', question);
-    const part = options.part ?? 'both';
-    const tokens = this.tokenCountOf(part, options.sampling);
+    const given = readOptions(options, ['part', 'sampling', 'template', 'system', 'contextSize']);
+    const part = given.part ?? 'both';
+    const tokens = this.tokenCountOf(part, given.sampling);
     if (tokens === 0)
       throw new RangeError(
         `Expected both or local for part but received '${part}': without globalLayers there are none`,
       );
     VideoChat.checkFits(this.#needed('llm'), tokens, question, {
-      ...options,
-      template: options.template ?? this.template,
+      ...given,
+      template: given.template ?? this.template,
     });
   }
 
@@ -215,10 +239,12 @@ export class LongVLM {
     options: Pick<ChatOptions & AskOptions, 'part' | 'template' | 'system' | 'maxTokens'> = {},
   ): number {
     checkString('question', question);
-    const videoTokens = features.tokenCountOf(options.part ?? 'both');
+    if (!(features instanceof VideoFeatures)) wrongType('features', 'VideoFeatures', features);
+    const given = readOptions(options, ['part', 'template', 'system', 'maxTokens']);
+    const videoTokens = features.tokenCountOf(given.part ?? 'both');
     return VideoChat.requiredContextSize(this.#needed('llm'), videoTokens, question, {
-      ...options,
-      template: options.template ?? this.template,
+      ...given,
+      template: given.template ?? this.template,
     });
   }
 
@@ -265,7 +291,7 @@ export class LongVLM {
             ...options,
             sampling: { ...options.sampling, fps: undefined, frames: total },
           });
-        options.onProgress?.(progress);
+        return options.onProgress?.(progress);
       },
     });
   }

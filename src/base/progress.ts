@@ -14,5 +14,8 @@ export type Progress = {
   readonly name?: string;
 };
 
-/** Called repeatedly with {@link Progress}. */
-export type OnProgress = (progress: Progress) => void;
+/**
+ * Called repeatedly with {@link Progress}. What it throws, or the rejection of a promise that it returns, ends the call to which it
+ * was given, which rejects with it.
+ */
+export type OnProgress = (progress: Progress) => unknown;

@@ -1,3 +1,4 @@
+import { withCallbacks } from '../base/callbacks.js';
 import { LongVLMError } from '../base/errors.js';
 import { areSame, type FileStates, fileStates, haveChanged } from '../base/fileState.js';
 import type { OnProgress } from '../base/progress.js';
@@ -129,7 +130,16 @@ export class VideoEncoder {
   }
 
   /** As {@link create}, but without checking that the defaults fit the tower: for describing a tower. @internal */
-  static async open(options: VideoEncoderOptions): Promise<VideoEncoder> {
+  static open(options: VideoEncoderOptions): Promise<VideoEncoder> {
+    return withCallbacks(
+      options,
+      ['onProgress'],
+      (guarded) => VideoEncoder.#open(guarded),
+      (encoder) => encoder.dispose(),
+    );
+  }
+
+  static async #open(options: VideoEncoderOptions): Promise<VideoEncoder> {
     checkSampling(checkObject('options', options));
     const path = checkString('vision', options.vision);
     const precision = checkOneOf('visionPrecision', options.visionPrecision ?? 'float32', visionPrecisions);
@@ -206,7 +216,11 @@ export class VideoEncoder {
    *   `ERR_LONGVLM_FETCH`, `ERR_LONGVLM_FFMPEG_MISSING`, `ERR_LONGVLM_NOT_FINITE` when the tower outputs NaN,
    *   `ERR_LONGVLM_INFERENCE`, `ERR_LONGVLM_DISPOSED`; or `signal.reason`
    */
-  async encode(input: VideoInput, options: EncodeOptions = {}): Promise<VideoFeatures> {
+  encode(input: VideoInput, options: EncodeOptions = {}): Promise<VideoFeatures> {
+    return withCallbacks(options, ['onProgress'], (guarded) => this.#encodeInput(input, guarded));
+  }
+
+  async #encodeInput(input: VideoInput, options: EncodeOptions): Promise<VideoFeatures> {
     const { onProgress, limits, cache = this.#cache } = checkObject('options', options);
     if (onProgress !== undefined) checkFunction('onProgress', onProgress);
     checkCache(cache);

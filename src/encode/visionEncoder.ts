@@ -1,3 +1,4 @@
+import { withCallbacks } from '../base/callbacks.js';
 import { LongVLMError } from '../base/errors.js';
 import type { OnProgress } from '../base/progress.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
@@ -100,7 +101,16 @@ export class VisionEncoder {
    * `ERR_LONGVLM_UNSUPPORTED` (another kind of model, or a device that is not there), `ERR_LONGVLM_INFERENCE`;
    * `signal.reason`.
    */
-  static async create(options: VisionEncoderOptions): Promise<VisionEncoder> {
+  static create(options: VisionEncoderOptions): Promise<VisionEncoder> {
+    return withCallbacks(
+      options,
+      ['onProgress'],
+      (guarded) => VisionEncoder.#create(guarded),
+      (encoder) => encoder.dispose(),
+    );
+  }
+
+  static async #create(options: VisionEncoderOptions): Promise<VisionEncoder> {
     checkObject('options', options);
     const path = checkString('path', options.path);
     const { globalLayers } = options;

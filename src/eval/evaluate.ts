@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import { withCallbacks } from '../base/callbacks.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { hashOf } from '../base/hash.js';
 import { Pace } from '../base/pace.js';
@@ -83,11 +84,11 @@ export type EvaluationResult = {
  * await savePredictions('predictions.json', predictions);
  * ```
  */
-export async function evaluate(
-  vlm: LongVLM,
-  dataset: Dataset,
-  options: EvaluateOptions = {},
-): Promise<EvaluationResult> {
+export function evaluate(vlm: LongVLM, dataset: Dataset, options: EvaluateOptions = {}): Promise<EvaluationResult> {
+  return withCallbacks(options, ['onProgress'], (guarded) => evaluateAll(vlm, dataset, guarded));
+}
+
+async function evaluateAll(vlm: LongVLM, dataset: Dataset, options: EvaluateOptions): Promise<EvaluationResult> {
   if (!(vlm instanceof LongVLM)) wrongType('vlm', 'LongVLM', vlm);
   checkObject('dataset', dataset);
   const { featuresFolder, resume, root, onProgress, signal, ...given } = checkObject('options', options);

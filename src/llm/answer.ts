@@ -1,6 +1,7 @@
 // Options of a question, and properties of its answer.
+import { readOptions } from '../base/options.js';
 import { checkInteger, checkSignal, checkString, wrongType } from '../base/validate.js';
-import { checkSamplingOptions, type SamplingOptions } from './sampling.js';
+import { checkSamplingOptions, type SamplingOptions, samplingNames } from './sampling.js';
 
 /** Options of `VideoChat.ask()` and `VideoChat.stream()`. */
 export type AskOptions = SamplingOptions & {
@@ -31,6 +32,15 @@ export type Answer = {
     readonly total: number;
   };
 };
+
+const names = [...samplingNames, 'maxTokens', 'stop', 'signal'] as const;
+
+/** Reads each option once. @throws TypeError or RangeError for a bad option */
+export function readAskOptions(options: AskOptions): AskOptions {
+  const read = readOptions(options, names);
+  checkAskOptions(read);
+  return { ...read, ...(read.stop && { stop: [...read.stop] }) };
+}
 
 /** @throws TypeError or RangeError for a bad option. */
 export function checkAskOptions(options: AskOptions): void {

@@ -1,13 +1,24 @@
 import type { LlamaContext, LlamaContextSequence, Token } from 'node-llama-cpp';
 import { raceAbort } from '../base/abort.js';
-import { LongVLMError, messageOf } from '../base/errors.js';
+import { LongVLMError } from '../base/errors.js';
+import { readOptions } from '../base/options.js';
 import type { Tensor } from '../base/tensor.js';
-import { checkFunction, checkInteger, checkNumber, checkSignal, checkString, checkTensor } from '../base/validate.js';
-import { type Answer, type AskOptions, checkAskOptions, type StopReason } from './answer.js';
+import {
+  checkFunction,
+  checkInteger,
+  checkNumber,
+  checkSignal,
+  checkString,
+  checkTensor,
+  wrongType,
+} from '../base/validate.js';
+import { type Answer, type AskOptions, readAskOptions, type StopReason } from './answer.js';
+import { type AnswerStream, readAnswer } from './answerStream.js';
 import { AnswerText } from './answerText.js';
+import { asLongVLMError, createContext } from './context.js';
 import { contextFull, defaultContextSize, defaultMaxTokens, promptLength } from './contextSize.js';
 import { evaluateEmbeddings } from './embeddings.js';
-import type { LanguageModel } from './model.js';
+import { LanguageModel } from './model.js';
 import { tokensOfFirstTurn, tokensOfNextTurn, tokensOfPastTurn } from './prompt.js';
 import type { PromptLayout } from './promptLayout.js';
 import { defaultTemperature, toEvaluateOptions } from './sampling.js';
@@ -48,6 +59,8 @@ export class VideoChat {
   /** Position of the first question, after the video. */
   #questionsFrom = 0;
   #lastAnswer: Answer | undefined;
+  /** Answers that are read. */
+  readonly #streams = new Set<AnswerStream>();
   /** Settles when the previous turn has released the sequence. Turns are processed in order. */
   #idle: Promise<void> = Promise.resolve();
   /** The current step of llama.cpp. */
@@ -85,12 +98,14 @@ export class VideoChat {
    *   chat template in the model's file, cannot be used
    */
   static async create(model: LanguageModel, video: Tensor, options: VideoChatOptions = {}): Promise<VideoChat> {
+    if (!(model instanceof LanguageModel)) wrongType('model', 'LanguageModel', model);
     checkTensor('video', video, ['tokens', 'width']);
-    const layout = resolvePromptTemplate(options.template ?? model.defaultTemplate);
-    const system = systemText(layout, options.system);
-    if (options.contextSize !== undefined) checkInteger('contextSize', options.contextSize, 16);
-    const temperature = checkNumber('temperature', options.temperature ?? defaultTemperature, 0);
-    const signal = checkSignal(options.signal);
+    const given = readOptions(options, ['template', 'system', 'temperature', 'contextSize', 'signal']);
+    const layout = resolvePromptTemplate(given.template ?? model.defaultTemplate);
+    const system = systemText(layout, given.system);
+    if (given.contextSize !== undefined) checkInteger('contextSize', given.contextSize, 16);
+    const temperature = checkNumber('temperature', given.temperature ?? defaultTemperature, 0);
+    const signal = checkSignal(given.signal);
     signal?.throwIfAborted();
     model.checkUsable();
     const [videoTokens, width] = video.dims as [number, number];
@@ -103,7 +118,7 @@ export class VideoChat {
 
     const { before } = tokensOfFirstTurn(model, layout, system);
     const fixed = before.length + videoTokens;
-    const contextSize = options.contextSize ?? defaultContextSize(model, fixed);
+    const contextSize = given.contextSize ?? defaultContextSize(model, fixed);
     if (fixed + 1 >= contextSize)
       throw new LongVLMError(
         'ERR_LONGVLM_CONTEXT_FULL',
@@ -128,7 +143,7 @@ export class VideoChat {
       const disposed = chat.dispose();
       if (signal?.aborted) disposed.catch(() => {});
       else await disposed;
-      throw error;
+      throw asLongVLMError(error, model, signal);
     }
     return chat;
   }
@@ -143,7 +158,8 @@ export class VideoChat {
     question: string,
     options: { template?: PromptTemplateName | PromptTemplate; system?: string; maxTokens?: number } = {},
   ): number {
-    const needed = promptLength(model, videoTokens, question, options) + (options.maxTokens ?? defaultMaxTokens) + 1;
+    const { maxTokens = defaultMaxTokens } = readOptions(options, ['maxTokens']);
+    const needed = promptLength(model, videoTokens, question, options) + checkInteger('maxTokens', maxTokens, 1) + 1;
     return Math.min(model.trainContextSize, needed);
   }
 
@@ -158,8 +174,9 @@ export class VideoChat {
     question: string,
     options: { template?: PromptTemplateName | PromptTemplate; system?: string; contextSize?: number } = {},
   ): void {
-    if (options.contextSize !== undefined) checkInteger('contextSize', options.contextSize, 16);
-    const contextSize = options.contextSize ?? model.trainContextSize;
+    const given = readOptions(options, ['contextSize']);
+    if (given.contextSize !== undefined) checkInteger('contextSize', given.contextSize, 16);
+    const contextSize = given.contextSize ?? model.trainContextSize;
     const needed = promptLength(model, videoTokens, question, options);
     if (needed + 1 > contextSize) throw contextFull(contextSize, needed, contextSize - 1);
   }
@@ -181,30 +198,31 @@ export class VideoChat {
 
   /**
    * Asks a question and waits for the whole answer.
-   * @param options `onText` is called with each piece of text as it is generated
+   * @param options `onText` is called with each piece of text as it is generated, and awaited; what it throws ends the answer
    * @returns the answer's text
-   * @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` when the question does not fit into the rest of the context
+   * @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` when the question does not fit into the rest of the context; what `onText`
+   *   throws
    */
-  async ask(question: string, options: AskOptions & { onText?: (text: string) => void } = {}): Promise<string> {
-    const { onText } = options;
+  async ask(question: string, options: AskOptions & { onText?: (text: string) => unknown } = {}): Promise<string> {
+    const { onText } = readOptions(options, ['onText']);
     if (onText !== undefined) checkFunction('onText', onText);
     let answer = '';
     for await (const piece of this.stream(question, options)) {
       answer += piece;
-      onText?.(piece);
+      await onText?.(piece);
     }
     return answer;
   }
 
   /**
    * Asks a question and yields the answer's text in pieces as it is generated. Leaving the loop early ends the answer; the
-   * conversation can continue. Concurrent turns of one chat are answered in order.
+   * conversation can continue. Concurrent turns of one chat are answered in order: while a question waits, the answer before it
+   * goes on even if nobody reads it.
    * @throws what {@link ask} throws
    */
   stream(question: string, options: AskOptions = {}): AsyncGenerator<string, void, void> {
     checkString('question', question);
-    checkAskOptions(options);
-    return this.#turn(question, options);
+    return readAnswer(this.#turn(question, readAskOptions(options)), this.#streams);
   }
 
   /**
@@ -285,7 +303,7 @@ export class VideoChat {
       }
     } catch (error) {
       stopReason = undefined;
-      throw asLongVLMError(error, signal);
+      throw asLongVLMError(error, this.#model, signal);
     } finally {
       if (stopReason !== undefined) {
         // A token is evaluated only when the next one is requested; the last one is evaluated with the next question.
@@ -311,6 +329,7 @@ export class VideoChat {
 
   /** Waits for the previous turn. @returns a function that starts the next one */
   async #begin(signal: AbortSignal | undefined): Promise<() => void> {
+    for (const stream of this.#streams) stream.goOn();
     const before = this.#idle;
     let release!: () => void;
     const own = new Promise<void>((resolve) => {
@@ -374,21 +393,4 @@ export class VideoChat {
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
-}
-
-async function createContext(model: LanguageModel, contextSize: number): Promise<LlamaContext> {
-  try {
-    return await model.model.createContext({ contextSize, sequences: 1, threads: model.threads });
-  } catch (error) {
-    throw new LongVLMError(
-      'ERR_LONGVLM_LLM',
-      `llama.cpp cannot make a context of ${contextSize} tokens: ${messageOf(error)}. Lower contextSize or free memory.`,
-      { cause: error },
-    );
-  }
-}
-
-function asLongVLMError(error: unknown, signal: AbortSignal | undefined): unknown {
-  if (error instanceof LongVLMError || (signal?.aborted && error === signal.reason)) return error;
-  return new LongVLMError('ERR_LONGVLM_LLM', `The language model failed: ${messageOf(error)}.`, { cause: error });
 }

@@ -1,9 +1,18 @@
 import path from 'node:path';
 import type { Llama, LlamaModel } from 'node-llama-cpp';
 import { raceAbort } from '../base/abort.js';
+import { withCallbacks } from '../base/callbacks.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import type { OnProgress } from '../base/progress.js';
-import { checkFunction, checkInteger, checkOneOf, checkSignal, checkString, wrongType } from '../base/validate.js';
+import {
+  checkFunction,
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  checkSignal,
+  checkString,
+  wrongType,
+} from '../base/validate.js';
 import { type GgufFile, openGguf } from '../files/gguf.js';
 import { type ChatTemplate, compileTemplateOf } from './jinja/chatTemplate.js';
 import { SpecialTexts } from './jinja/specialTexts.js';
@@ -75,7 +84,17 @@ export class LanguageModel {
    * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be read, `ERR_LONGVLM_WEIGHTS` when it is not a complete
    *   GGUF file, `ERR_LONGVLM_UNSUPPORTED` when it holds no language model, `ERR_LONGVLM_LLM` when llama.cpp fails
    */
-  static async load(options: LanguageModelOptions): Promise<LanguageModel> {
+  static load(options: LanguageModelOptions): Promise<LanguageModel> {
+    return withCallbacks(
+      options,
+      ['onProgress'],
+      (guarded) => LanguageModel.#load(guarded),
+      (model) => model.dispose(),
+    );
+  }
+
+  static async #load(options: LanguageModelOptions): Promise<LanguageModel> {
+    checkObject('options', options);
     const file = path.resolve(checkString('llm', options.path));
     const device = checkOneOf('device', options.device ?? 'auto', languageModelDevices);
     if (options.gpuLayers !== undefined) checkInteger('gpuLayers', options.gpuLayers, 0);
@@ -177,13 +196,18 @@ export class LanguageModel {
 
   /** @throws LongVLMError `ERR_LONGVLM_DISPOSED` @internal */
   checkUsable(): void {
-    if (this.disposed) throw disposedError();
+    if (this.disposed) throw this.disposedError();
+  }
+
+  /** @internal */
+  disposedError(): LongVLMError {
+    return new LongVLMError('ERR_LONGVLM_DISPOSED', 'The language model was disposed. Load it again.');
   }
 
   /** Frees the model and its contexts. Safe to call twice. */
   dispose(): Promise<void> {
     this.#disposing ??= (async () => {
-      this.#disposal.abort(disposedError());
+      this.#disposal.abort(this.disposedError());
       await this.#whole?.catch(() => {});
       await this.#model.dispose();
     })();
@@ -237,10 +261,6 @@ function cannotLoad(file: string, lines: readonly string[], error: unknown): Lon
   return new LongVLMError('ERR_LONGVLM_WEIGHTS', `llama.cpp cannot load ${file}: ${cause}. Get the file again.`, {
     cause: error,
   });
-}
-
-function disposedError(): LongVLMError {
-  return new LongVLMError('ERR_LONGVLM_DISPOSED', 'The language model was disposed. Load it again.');
 }
 
 function checkIsLanguageModel({ path: file, metadata }: GgufFile): void {

@@ -36,6 +36,12 @@ export type SamplingOptions = {
   grammar?: string | { readonly jsonSchema: object };
 };
 
+/** The names of {@link SamplingOptions}. */
+export const samplingNames = [
+  ...(['temperature', 'topK', 'topP', 'minP', 'seed'] as const),
+  ...(['repeatPenalty', 'dryRepeatPenalty', 'xtc', 'grammar'] as const),
+];
+
 /** @throws TypeError or RangeError for a bad option. */
 export function checkSamplingOptions(options: SamplingOptions): void {
   const { temperature, topK, topP, minP, seed, repeatPenalty, dryRepeatPenalty, xtc, grammar } = options;

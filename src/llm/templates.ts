@@ -1,5 +1,5 @@
 // The registry of layouts by name.
-import { checkFunction, checkObject, checkOneOf, checkString, wrongType, wrongValue } from '../base/validate.js';
+import { checkFunction, checkObject, checkOneOf, checkString, wrongType } from '../base/validate.js';
 import { chatTemplate } from './layouts/chatTemplate.js';
 import { longVlmV1, type VicunaTemplate, vicunaLayout, vicunaV11 } from './layouts/vicuna.js';
 import type { PromptLayout } from './promptLayout.js';
@@ -22,16 +22,13 @@ export const promptTemplateNames: readonly PromptTemplateName[] = names;
 for (const layout of [longVlmV1, vicunaV11, chatTemplate]) registerPromptTemplate(layout);
 
 /**
- * Adds a layout, which can then be used by its name wherever a template is given.
- * @throws TypeError if `layout` is not a layout; RangeError if another layout has the same name
+ * Adds a layout, which can then be used by its name wherever a template is given, or replaces the one with the same name.
+ * @throws TypeError or RangeError if `layout` is not a layout
  */
 export function registerPromptTemplate(layout: PromptLayout): void {
   const { name } = checkLayout('layout', layout);
-  const known = layouts.get(name);
-  if (known === layout) return;
-  if (known !== undefined) wrongValue('layout.name', 'name that is not taken', name);
+  if (!layouts.has(name)) names.push(name);
   layouts.set(name, layout);
-  names.push(name);
 }
 
 /**
@@ -50,6 +47,7 @@ function checkLayout(name: string, layout: PromptLayout): PromptLayout {
   if (typeof layout.system !== 'string') wrongType(`${name}.system`, 'string', layout.system);
   checkFunction(`${name}.firstTurn`, layout.firstTurn);
   checkFunction(`${name}.nextTurn`, layout.nextTurn);
+  if (layout.pastTurn !== undefined) checkFunction(`${name}.pastTurn`, layout.pastTurn);
   return layout;
 }
 

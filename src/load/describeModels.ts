@@ -1,5 +1,6 @@
 // Describes loaded models, for people and logs.
 import path from 'node:path';
+import { withCallbacks } from '../base/callbacks.js';
 import type { SamplingRequest } from '../encode/sampling.js';
 import { type PromptTemplate, resolvePromptTemplate } from '../llm/templates.js';
 import type { VisionPrecision } from '../tower/precision.js';
@@ -104,6 +105,10 @@ export type PresetDescription = SamplingRequest & {
 export async function describeModels(
   options: LongVLMOptions,
 ): Promise<{ readonly preset?: PresetDescription } & ModelsDescription> {
+  return withCallbacks(options, ['onProgress'], describe);
+}
+
+async function describe(options: LongVLMOptions): Promise<{ readonly preset?: PresetDescription } & ModelsDescription> {
   checkOptions(options);
   options.signal?.throwIfAborted();
   const { options: settled, preset: name } = await resolveModels({ ...options, lazy: false });

@@ -1,4 +1,5 @@
 // Loads models concurrently and checks that they fit together.
+import { withCallbacks } from '../base/callbacks.js';
 import { LongVLMError } from '../base/errors.js';
 import type { VideoEncoderOptions } from '../encode/videoEncoder.js';
 import { VideoEncoder } from '../encode/videoEncoder.js';
@@ -20,7 +21,11 @@ export type LoadedModels = {
  * {@link VideoEncoder.create} with a projector, or {@link LongVLM.load}.
  * @throws as {@link LongVLM.load}
  */
-export async function loadVideoEncoder(options: LoadVideoEncoderOptions = {}): Promise<VideoEncoder> {
+export function loadVideoEncoder(options: LoadVideoEncoderOptions = {}): Promise<VideoEncoder> {
+  return withCallbacks(options, ['onProgress'], loadEncoder, (encoder) => encoder.dispose());
+}
+
+async function loadEncoder(options: LoadVideoEncoderOptions): Promise<VideoEncoder> {
   checkOptions(options);
   options.signal?.throwIfAborted();
   const { options: settled } = await resolveModels(options, ['vision']);

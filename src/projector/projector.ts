@@ -1,3 +1,4 @@
+import { withCallbacks } from '../base/callbacks.js';
 import { LongVLMError } from '../base/errors.js';
 import type { OnProgress } from '../base/progress.js';
 import { type Float32Tensor, float32Tensor, type Tensor, toFloat32 } from '../base/tensor.js';
@@ -79,7 +80,16 @@ export class Projector {
    * @throws TypeError or RangeError for a wrong argument; LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`,
    * `ERR_LONGVLM_UNSUPPORTED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`.
    */
-  static async load(path: string, options: ProjectorOptions = {}): Promise<Projector> {
+  static load(path: string, options: ProjectorOptions = {}): Promise<Projector> {
+    return withCallbacks(
+      options,
+      ['onProgress'],
+      (guarded) => Projector.#load(path, guarded),
+      (projector) => projector.dispose(),
+    );
+  }
+
+  static async #load(path: string, options: ProjectorOptions): Promise<Projector> {
     checkString('path', path);
     const { device, threads, lazy = false, onProgress } = checkObject('options', options);
     const runtime = workerRuntime({

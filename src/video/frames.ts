@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import { linkedController } from '../base/abort.js';
+import { generateWithCallbacks } from '../base/callbacks.js';
 import { LongVLMError } from '../base/errors.js';
 import type { OnProgress } from '../base/progress.js';
 import { checkFunction, checkObject, checkOneOf, checkSignal, checkString, wrongType } from '../base/validate.js';
@@ -70,7 +71,7 @@ export function readSegments(
     wrongType('video', 'path or a result of probeVideo()', video);
   if (typeof video === 'string') checkString('video', video);
   checkReadOptions(options);
-  return generateSegments(video, options);
+  return generateWithCallbacks(options, ['onProgress', 'onPlan'], (guarded) => generateSegments(video, guarded));
 }
 
 /** @throws TypeError or RangeError if `options` are not valid {@link ReadSegmentsOptions}. */

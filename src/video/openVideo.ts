@@ -1,6 +1,7 @@
 // Opens videos from any source: paths, URLs, bytes, streams, lists of pictures.
 import { basename } from 'node:path';
 import { linkedController } from '../base/abort.js';
+import { withCallbacks } from '../base/callbacks.js';
 import { LongVLMError } from '../base/errors.js';
 import { hashFile, hashOf } from '../base/hash.js';
 import type { OnProgress } from '../base/progress.js';
@@ -64,7 +65,16 @@ export interface Video {
  *   await video.dispose();
  * }
  */
-export async function openVideo(input: VideoInput, options: OpenVideoOptions = {}): Promise<Video> {
+export function openVideo(input: VideoInput, options: OpenVideoOptions = {}): Promise<Video> {
+  return withCallbacks(
+    options,
+    ['onProgress'],
+    (guarded) => open(input, guarded),
+    (video) => video.dispose(),
+  );
+}
+
+async function open(input: VideoInput, options: OpenVideoOptions): Promise<Video> {
   const { ffmpeg, signal, onProgress, limits } = checkObject('options', options);
   if (ffmpeg !== undefined) checkString('ffmpeg', ffmpeg);
   checkSignal(signal);

@@ -95,13 +95,13 @@ describe('registerPromptTemplate()', () => {
     }
   });
 
-  test('takes a name once', () => {
-    expect(() => registerPromptTemplate(toy)).not.toThrow();
-    for (const name of ['toy', 'vicuna_v1_1'])
-      expect(() => registerPromptTemplate({ ...toy, name })).toThrow(
-        `Expected name that is not taken for layout.name but received '${name}' of type string`,
-      );
+  test('replaces the layout with the same name, as other registries do', () => {
+    const other = { ...toy, system: 'Look.' };
+    registerPromptTemplate(other);
+    expect(resolvePromptTemplate('toy')).toBe(other);
     expect(promptTemplateNames).toHaveLength(4);
+    registerPromptTemplate(toy);
+    expect(resolvePromptTemplate('toy')).toBe(toy);
   });
 
   test.each([
@@ -109,6 +109,7 @@ describe('registerPromptTemplate()', () => {
     ['no name', { ...toy, name: '' }, 'RangeError', /non-empty string for layout\.name/],
     ['no system text', { ...toy, name: 'x', system: undefined }, 'TypeError', /string for layout\.system/],
     ['no first turn', { ...toy, name: 'x', firstTurn: [] }, 'TypeError', /function for layout\.firstTurn/],
+    ['a past turn that is none', { ...toy, pastTurn: 'x' }, 'TypeError', /function for layout\.pastTurn/],
     ['no next turn', { name: 'x', system: '', firstTurn: toy.firstTurn }, 'TypeError', /function for layout\.nextTurn/],
   ])('refuses a layout with %s', (_, layout, name, message) => {
     expect(() => registerPromptTemplate(layout as never)).toThrow(

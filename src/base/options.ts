@@ -1,0 +1,19 @@
+import { checkObject } from './validate.js';
+
+/**
+ * A plain object of the named options, each read once: what is checked is what is used, whatever getters and proxies say later.
+ * Options that are undefined are left out.
+ * @throws TypeError if `options` is no object; what a getter throws
+ */
+export function readOptions<O extends object, Name extends keyof O & string>(
+  options: O,
+  names: readonly Name[],
+): Pick<O, Name> {
+  checkObject('options', options);
+  const read: Partial<Pick<O, Name>> = {};
+  for (const name of names) {
+    const value = options[name];
+    if (value !== undefined) read[name] = value;
+  }
+  return read as Pick<O, Name>;
+}
