@@ -8,7 +8,7 @@ import { describeModels } from '../load/describeModels.js';
 import { namesModels } from '../load/options.js';
 import { findFfmpeg } from '../video/ffmpeg.js';
 import { openVideo } from '../video/openVideo.js';
-import { addLanguageOptions, addTowerOptions, loadOptions, type ModelFlags } from './options.js';
+import { addLanguageOptions, addTowerOptions, limitsOf, loadOptions, type ModelFlags } from './options.js';
 import { ProgressBar } from './progress.js';
 import { run } from './run.js';
 
@@ -26,7 +26,7 @@ export function infoCommand(): Command {
 
 async function info(video: string | undefined, flags: Flags, signal: AbortSignal): Promise<void> {
   const report: Record<string, object> = { longvlm: await installation(flags.ffmpeg) };
-  if (video !== undefined) report.video = await describeVideo(video, flags.ffmpeg, signal);
+  if (video !== undefined) report.video = await describeVideo(video, flags, signal);
   Object.assign(report, await modelsReport(flags, signal));
   process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : table(report));
 }
@@ -63,8 +63,8 @@ function packageVersion(name: string): string {
   return (require(`${folder}/package.json`) as { version: string }).version;
 }
 
-async function describeVideo(video: string, ffmpeg: string | undefined, signal: AbortSignal) {
-  const opened = await openVideo(video, { signal, ...(ffmpeg !== undefined && { ffmpeg }) });
+async function describeVideo(video: string, { ffmpeg, ...flags }: Flags, signal: AbortSignal) {
+  const opened = await openVideo(video, { signal, limits: limitsOf(flags), ...(ffmpeg !== undefined && { ffmpeg }) });
   const found = await opened.probe(signal).finally(() => opened.dispose());
   const { path, kind, durationSeconds, frameCount, frameRate, variableFrameRate } = found;
   const { width, height, rotation, codec, container, warnings } = found;

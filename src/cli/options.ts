@@ -1,5 +1,6 @@
 // Flags that commands share, and their conversion to options of the library.
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { messageOf } from '../base/errors.js';
 import type { OnProgress } from '../base/progress.js';
 import { type Resize, resizes } from '../base/resize.js';
 import { defaultSampling } from '../encode/sampling.js';
@@ -9,6 +10,7 @@ import { defaultOptions, type Gpu, gpus, type LongVLMOptions } from '../load/opt
 import type { LongVLM } from '../longvlm.js';
 import { type Reduction, reductionNames } from '../reduce/reducers.js';
 import { type VisionPrecision, visionPrecisions } from '../tower/precision.js';
+import { checkLimits, limitNames, type VideoLimits } from '../video/limits.js';
 
 /** What {@link addTowerOptions}, {@link addSamplingOptions} and {@link addLanguageOptions} read. */
 export type ModelFlags = {
@@ -28,6 +30,8 @@ export type ModelFlags = {
   reduction?: Reduction;
   threads?: number;
   ffmpeg?: string;
+  videoLimit?: VideoLimits;
+  allowLists?: boolean;
   cache?: boolean;
   visionPrecision?: VisionPrecision;
   device?: string;
@@ -93,6 +97,25 @@ function seconds(text: string): number {
   return hours * 3600 + minutes * 60 + rest;
 }
 
+/** Reads `name=n` into the limits so far. */
+function videoLimit(text: string, before: VideoLimits = {}): VideoLimits {
+  const [, name, value] = /^(\w+)=(.+)$/.exec(text) ?? [];
+  const known = limitNames.find((each) => each === name);
+  if (!known) throw new InvalidArgumentError(`Give one of ${limitNames.join(', ')}, such as maxPixels=1e8.`);
+  const limits = { ...before, [known]: Number(value) };
+  try {
+    checkLimits(limits);
+  } catch (error) {
+    throw new InvalidArgumentError(`${messageOf(error)}.`);
+  }
+  return limits;
+}
+
+/** The limits that flags set. */
+export function limitsOf({ videoLimit, allowLists }: Pick<ModelFlags, 'videoLimit' | 'allowLists'>): VideoLimits {
+  return { ...videoLimit, ...(allowLists && { lists: true }) };
+}
+
 /** The vision tower, and where it runs. */
 export function addTowerOptions(command: Command): Command {
   return command
@@ -123,7 +146,14 @@ export function addTowerOptions(command: Command): Command {
       ).default('auto'),
     )
     .addOption(option('--threads <n>', 'threads on the CPU (default: all cores)').argParser(integer(1)))
-    .addOption(option('--ffmpeg <path>', 'the ffmpeg to use (default: $FFMPEG_PATH, ffmpeg-static, then $PATH)'));
+    .addOption(option('--ffmpeg <path>', 'the ffmpeg to use (default: $FFMPEG_PATH, ffmpeg-static, then $PATH)'))
+    .addOption(
+      option(
+        '--video-limit <name=n>',
+        `a limit for videos: ${limitNames.join(', ')}; can be given again`,
+      ).argParser(videoLimit),
+    )
+    .option('--allow-lists', 'read playlists (HLS, DASH, IMF, concat), which can show any file of this machine');
 }
 
 /** How videos are sampled and merged, and whether features are cached. */
@@ -244,7 +274,7 @@ export function loadOptions({ mergeTokens, ...flags }: ModelFlags): LongVLMOptio
   return {
     ...{ model, vision, projector, llm, offline },
     ...{ frames, fps, start, end, segmentFrames, tokensPerSegment: mergeTokens, globalLayers, resize, reduction },
-    ...{ threads, ffmpeg, visionPrecision, device, gpu, gpuLayers, cache },
+    ...{ threads, ffmpeg, visionPrecision, device, gpu, gpuLayers, cache, limits: limitsOf(flags) },
     lazy: true,
   };
 }

@@ -19,7 +19,7 @@ import { frameGeometry } from '../tower/pixels.js';
 import { type VisionPrecision, visionPrecisions } from '../tower/precision.js';
 import type { TowerSource, VisionConfig } from '../tower/source.js';
 import { Tower } from '../tower/tower.js';
-import type { VideoLimits } from '../video/limits.js';
+import { checkLimits, type VideoLimits } from '../video/limits.js';
 import { openVideo, type Video } from '../video/openVideo.js';
 import { selectFrames } from '../video/selection.js';
 import type { VideoInput } from '../video/videoInput.js';
@@ -63,6 +63,8 @@ export type VideoEncoderOptions = SamplingRequest & {
   cache?: boolean | FeaturesCache | undefined;
   /** Path of the ffmpeg program. Defaults to `FFMPEG_PATH`, then the package ffmpeg-static, then `PATH`. */
   ffmpeg?: string | undefined;
+  /** Limits of what is fetched and decoded, and whether playlists are read, for each video. Its own limits replace them. */
+  limits?: VideoLimits | undefined;
   /** Needed by a reducer of stage `projector`. The encoder uses it but does not dispose it. */
   projector?: Projector | undefined;
   /** Called while weights are converted to another type. */
@@ -104,6 +106,7 @@ export class VideoEncoder {
   readonly #projector: Projector | undefined;
   readonly #cache: boolean | FeaturesCache;
   readonly #ffmpeg: string | undefined;
+  readonly #limits: VideoLimits | undefined;
 
   private constructor(tower: Tower, options: VideoEncoderOptions) {
     this.#tower = tower;
@@ -111,6 +114,7 @@ export class VideoEncoder {
     this.#projector = options.projector;
     this.#cache = options.cache ?? false;
     this.#ffmpeg = options.ffmpeg;
+    this.#limits = options.limits;
   }
 
   /**
@@ -144,11 +148,12 @@ export class VideoEncoder {
     const path = checkString('vision', options.vision);
     const precision = checkOneOf('visionPrecision', options.visionPrecision ?? 'float32', visionPrecisions);
     const device = checkString('device', options.device ?? 'auto');
-    const { threads, lazy = false, cache, ffmpeg, projector, onProgress } = options;
+    const { threads, lazy = false, cache, ffmpeg, limits, projector, onProgress } = options;
     if (threads !== undefined) checkInteger('threads', threads, 1);
     if (typeof lazy !== 'boolean') wrongType('lazy', 'boolean', lazy);
     if (cache !== undefined) checkCache(cache);
     if (ffmpeg !== undefined) checkString('ffmpeg', ffmpeg);
+    checkLimits(limits);
     if (projector !== undefined && !(projector instanceof Projector)) wrongType('projector', 'Projector', projector);
     if (onProgress !== undefined) checkFunction('onProgress', onProgress);
     const signal = checkSignal(options.signal);
@@ -227,10 +232,11 @@ export class VideoEncoder {
     const signal = checkSignal(options.signal);
     signal?.throwIfAborted();
     if (this.disposed) throw new LongVLMError('ERR_LONGVLM_DISPOSED', 'This VideoEncoder was disposed. Make it again.');
+    if (limits !== undefined) checkObject('limits', limits);
     const sampling = this.settle(options.sampling);
     const video = await openVideo(input, {
       ...(this.#ffmpeg !== undefined && { ffmpeg: this.#ffmpeg }),
-      ...(limits && { limits }),
+      limits: { ...this.#limits, ...limits },
       ...(onProgress && { onProgress }),
       ...(signal && { signal }),
     });

@@ -91,8 +91,12 @@ async function loadLanguageModel({ llm, gpu, gpuLayers, threads, lazy, onProgres
 }
 
 function encoderOptions(settled: SettledOptions, projector: Projector | undefined): VideoEncoderOptions {
-  const { vision, visionPrecision, device, threads, lazy, cache, ffmpeg, onProgress, signal, sampling } = settled;
-  return { ...sampling, vision, visionPrecision, device, threads, lazy, cache, ffmpeg, projector, onProgress, signal };
+  const { vision, visionPrecision, device, threads, lazy, sampling, onProgress, signal } = settled;
+  const { cache, ffmpeg, limits } = settled;
+  return {
+    ...{ ...sampling, vision, visionPrecision, device, threads, lazy },
+    ...{ cache, ffmpeg, limits, projector, onProgress, signal },
+  };
 }
 
 /**

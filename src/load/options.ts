@@ -15,6 +15,7 @@ import type { VideoEncoderOptions } from '../encode/videoEncoder.js';
 import { defaultTemperature } from '../llm/sampling.js';
 import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate } from '../llm/templates.js';
 import { visionPrecisions } from '../tower/precision.js';
+import { checkLimits } from '../video/limits.js';
 
 /** The GPU for the language model: a kind of GPU, `auto` for the best available one, or `off` for the CPU. */
 export type Gpu = (typeof gpus)[number];
@@ -131,6 +132,7 @@ export function checkOptions(options: LongVLMOptions): void {
     if (options[name] !== undefined && typeof options[name] !== 'boolean') wrongType(name, 'boolean', options[name]);
   if (options.onProgress !== undefined) checkFunction('onProgress', options.onProgress);
   if (options.cache !== undefined) checkCache(options.cache);
+  checkLimits(options.limits);
   checkSignal(options.signal);
 }
 

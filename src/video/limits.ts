@@ -28,6 +28,17 @@ export type VideoLimits = {
   readonly lists?: boolean;
 };
 
+/** The limits that are numbers. */
+export const limitNames = [
+  'maxBytes',
+  'timeoutSeconds',
+  'idleSeconds',
+  'maxRedirects',
+  'maxPixels',
+  'maxFrames',
+  'decodeSeconds',
+] as const;
+
 /** {@link VideoLimits} with the defaults. */
 export type SettledLimits = Required<Omit<VideoLimits, 'decodeSeconds'>> & Pick<VideoLimits, 'decodeSeconds'>;
 

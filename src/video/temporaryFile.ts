@@ -35,7 +35,8 @@ let watchesExit = false;
  * @throws LongVLMError `ERR_LONGVLM_FILE` when the file cannot be written; errors of `chunks`. The file is removed then.
  */
 export async function writeTemporaryFile(ending: string, chunks: AsyncIterable<Uint8Array>): Promise<TemporaryFile> {
-  await (swept ??= sweep());
+  swept ??= sweep();
+  await swept;
   const path = newPath(ending);
   let disposal: Promise<void> | undefined;
   const dispose = () => (disposal ??= remove(path));
