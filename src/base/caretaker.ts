@@ -2,6 +2,7 @@
 // input ends. It is no child of this process, and neither keeps it running nor gets its terminal's signals.
 import { spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
+import { checkDescriptors } from './descriptors.js';
 
 const SCRIPT = `
 (
@@ -49,6 +50,7 @@ function want(line: string, over: string): () => void {
 /** Without a shell, or descriptors for one, nothing is tidied up: the work itself goes on. */
 function start(): void {
   try {
+    checkDescriptors();
     const shell = spawn('/bin/sh', ['-c', SCRIPT], {
       // Node closes the standard input of a child that ends, as the outer shell does at once.
       stdio: ['ignore', 'ignore', 'ignore', 'pipe'],

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
 
-/** When a process began, in ticks since the start of the system; `0` where the system does not tell; undefined without it. */
+/** When a process began, in ticks since the start of the system; `0` where it cannot be told; undefined without the process. */
 function beginningOf(pid: number): string | undefined {
   try {
     process.kill(pid, 0);
@@ -39,5 +39,7 @@ export function ownMark(): string {
 /** Whether `mark` is surely one of a process that ended: never for one of another host or container. */
 export function isOfTheDead(mark: string): boolean {
   const [, pid, began, where] = /^(\d+)-(\d+)-([0-9a-f]{12})$/.exec(mark) ?? [];
-  return pid !== undefined && where === place() && beginningOf(Number(pid)) !== began;
+  if (pid === undefined || where !== place()) return false;
+  const found = beginningOf(Number(pid));
+  return found === undefined || (began !== '0' && found !== '0' && found !== began);
 }

@@ -148,10 +148,9 @@ export function addTowerOptions(command: Command): Command {
     .addOption(option('--threads <n>', 'threads on the CPU (default: all cores)').argParser(integer(1)))
     .addOption(option('--ffmpeg <path>', 'the ffmpeg to use (default: $FFMPEG_PATH, ffmpeg-static, then $PATH)'))
     .addOption(
-      option(
-        '--video-limit <name=n>',
-        `a limit for videos: ${limitNames.join(', ')}; can be given again`,
-      ).argParser(videoLimit),
+      option('--video-limit <name=n>', `a limit for videos: ${limitNames.join(', ')}; can be given again`).argParser(
+        videoLimit,
+      ),
     )
     .option('--allow-lists', 'read playlists (HLS, DASH, IMF, concat), which can show any file of this machine');
 }

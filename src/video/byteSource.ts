@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import { raceAbort } from '../base/abort.js';
 import { reasonOf } from '../base/errors.js';
 import { wrongType } from '../base/validate.js';
@@ -7,6 +8,8 @@ import type { FetchBudget } from './fetchBudget.js';
 export interface ByteSource {
   /** Total number of bytes; 0 if unknown. */
   readonly total: number;
+  /** Whether something of a stream was read before. */
+  readonly used?: boolean;
   /** Reads the next chunk; undefined at the end. */
   read(): Promise<Uint8Array | undefined>;
   /** Cancels the source. Does not wait and does not throw. */
@@ -31,9 +34,11 @@ export function memorySource(bytes: Uint8Array): ByteSource {
 
 /** Reads a web stream, which gets locked. @throws TypeError when it is locked already */
 export function webSource(stream: ReadableStream<Uint8Array>, total = 0): ByteSource {
+  const used = Readable.isDisturbed(stream as unknown as NodeJS.ReadableStream);
   const reader = stream.getReader();
   return {
     total,
+    used,
     async read() {
       const { value, done } = await reader.read();
       return done ? undefined : value;
@@ -46,9 +51,11 @@ export function webSource(stream: ReadableStream<Uint8Array>, total = 0): ByteSo
 export function nodeSource(stream: AsyncIterable<unknown> & Partial<NodeJS.ReadableStream>): ByteSource {
   // The iterator hears of a failure only when it is asked; until then nobody would, and Node would end.
   stream.on?.('error', () => {});
+  const used = Readable.isDisturbed(stream as unknown as NodeJS.ReadableStream);
   const pieces = stream[Symbol.asyncIterator]();
   return {
     total: 0,
+    used,
     async read() {
       const { value, done } = await pieces.next();
       return done ? undefined : (value as Uint8Array);
@@ -79,6 +86,8 @@ export async function* readWithin(
     yield piece;
     onBytes(bytes, false);
   }
+  if (bytes === 0 && source.used)
+    throw budget.error('is a stream that was read before', 'Give a new stream: one gives its bytes once.');
   onBytes(bytes, true);
 }
 

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, isAbsolute, join, resolve } from 'node:path';
+import { checkDescriptors } from '../base/descriptors.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { checkString } from '../base/validate.js';
 import { isShortage, spawnError } from './spawnError.js';
@@ -49,6 +50,7 @@ function check(path: string): Promise<FfmpegBinary> {
   const known = checked.get(path);
   if (known) return known;
   const answer = new Promise<FfmpegBinary>((fulfil, reject) => {
+    checkDescriptors();
     execFile(path, ['-version'], { timeout: 30_000, killSignal: 'SIGKILL', windowsHide: true }, (error, stdout) => {
       if (error) return reject(error);
       const version = /^ffmpeg version (\S+)/.exec(stdout)?.[1];

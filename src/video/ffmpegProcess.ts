@@ -3,6 +3,7 @@ import { closeSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import { endAfterDeath } from '../base/caretaker.js';
+import { checkDescriptors } from '../base/descriptors.js';
 import { LongVLMError } from '../base/errors.js';
 import type { FfmpegBinary } from './ffmpeg.js';
 import { type Argument, type InputFile, type OpenedInput, openInput } from './inputFile.js';
@@ -129,6 +130,7 @@ export class FfmpegProcess {
       this.#locators = opened.map(({ locator }) => locator);
       const pixels = Math.max(0, ...this.#files.map(({ limits }) => limits.maxPixels));
       const allocation = Math.min(Math.max(pixels * BYTES_PER_PIXEL, LEAST_ALLOCATION), 2 ** 31 - 1);
+      checkDescriptors();
       return spawn(
         binary.path,
         [

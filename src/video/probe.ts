@@ -180,7 +180,7 @@ export function notVideo(
     return new LongVLMError(
       'ERR_LONGVLM_VIDEO',
       LIST_FORMATS.includes(format) && !lists
-        ? `'${name}' is in the format ${format}, a list that may refer to other files, and lists are not read. Give one of the files in it, or, for a list at a local path that you trust, set the limit lists.`
+        ? `'${name}' is in the format ${format}, a list that may refer to other files, and lists are not read. Give one of the files in it, or, for a list at a local path that you trust, set the limit lists (--allow-lists).`
         : `'${name}' is in the format ${format}, which holds no recording or picture that can be read. Convert it, for example to MP4 or PNG.`,
     );
   if (/exceeds specified max pixel count/.test(complaint))

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { removeAfterDeath } from '../base/caretaker.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
+import { fileError } from '../base/fileError.js';
 import { isOfTheDead, ownMark } from '../base/owner.js';
 
 /** A file that is removed when it is disposed, or when Node exits. */
@@ -111,6 +112,7 @@ async function sweep(): Promise<void> {
 
 function writeError(error: unknown): LongVLMError {
   const { code } = error as NodeJS.ErrnoException;
+  if (code === 'EMFILE' || code === 'ENFILE') return fileError(tmpdir(), error);
   const full = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG';
   const cause = full ? `there is no room for the video in ${tmpdir()} (${code})` : messageOf(error);
   const remedy = full ? 'Free space there' : 'Make that folder writable';

@@ -113,6 +113,8 @@ function storeInput(
     const name = 'name' in input && typeof input.name === 'string' ? nameOf(input.name, unnamed) : unnamed;
     return from(() => webSource(input.stream(), input.size), name);
   }
+  if (input instanceof ReadableStream && input.locked)
+    throw new TypeError(`Expected stream that nothing else reads for ${argument} but received a locked one`);
   if (input instanceof ReadableStream) return from(() => webSource(input));
   if (typeof (input as Partial<NodeJS.ReadableStream> | null)?.[Symbol.asyncIterator] === 'function')
     return from(() => nodeSource(input));
