@@ -172,6 +172,11 @@ export class VideoEncoder {
     return this.#tower.details;
   }
 
+  /** Which hidden states its patches are. @internal */
+  get patchStates(): TowerSource['patchStates'] {
+    return this.#tower.patchStates;
+  }
+
   get precision(): VisionPrecision {
     return this.#tower.precision;
   }

@@ -1,10 +1,11 @@
 // Describes loaded models, for people and logs.
 import path from 'node:path';
 import { withCallbacks } from '../base/callbacks.js';
+import { messageOf } from '../base/errors.js';
 import type { SamplingRequest } from '../encode/sampling.js';
 import { type PromptTemplate, resolvePromptTemplate } from '../llm/templates.js';
 import type { VisionPrecision } from '../tower/precision.js';
-import { disposeModels, type LoadedModels, loadModels } from './loadModels.js';
+import { checkFit, disposeModels, type LoadedModels, loadModels } from './loadModels.js';
 import { checkOptions, type LongVLMOptions, type SettledOptions } from './options.js';
 import { resolveModels } from './resolve.js';
 
@@ -46,6 +47,8 @@ export type ModelsDescription = {
     /** Default layout of conversations. */
     readonly template: string;
   };
+  /** Why these models cannot be used together; undefined where they can. */
+  readonly fit?: { readonly problem: string };
 };
 
 /** The default layout of conversations. */
@@ -90,6 +93,15 @@ export function describeLoaded(options: SettledOptions, models: LoadedModels): M
   };
 }
 
+function misfit(settled: SettledOptions, models: LoadedModels): string | undefined {
+  try {
+    checkFit(settled, models);
+  } catch (error) {
+    return messageOf(error);
+  }
+  return undefined;
+}
+
 /** The options of a model of the catalogue. */
 export type PresetDescription = SamplingRequest & {
   readonly name: string;
@@ -99,7 +111,7 @@ export type PresetDescription = SamplingRequest & {
 
 /**
  * Loads the named models, describes them, and frees them. Projector and language model are optional, and the models need not
- * fit each other or the sampling.
+ * fit each other or the sampling: then `fit` says why not.
  * @throws as {@link LongVLM.load}, except for models that do not fit together
  */
 export async function describeModels(
@@ -118,7 +130,8 @@ async function describe(options: LongVLMOptions): Promise<{ readonly preset?: Pr
     const preset = name !== undefined && {
       preset: { name, ...sampling, temperature, template: templateOf(settled, models).name },
     };
-    return { ...preset, ...describeLoaded(settled, models) };
+    const problem = misfit(settled, models);
+    return { ...preset, ...describeLoaded(settled, models), ...(problem !== undefined && { fit: { problem } }) };
   } finally {
     await disposeModels(models);
   }

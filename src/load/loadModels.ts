@@ -112,9 +112,24 @@ export function checkFit({ projector: file, vision, llm: model }: SettledOptions
       'ERR_LONGVLM_MISMATCH',
       `The projector ${file} takes ${projector.inChannels} channels but the vision tower ${vision} gives ${channels}. Use the projector that was trained for this tower.`,
     );
+  const other = projector && otherStates(encoder, projector);
+  if (other !== undefined)
+    throw new LongVLMError(
+      'ERR_LONGVLM_MISMATCH',
+      `The projector ${file} was trained on ${other} by the config.json beside it, which are not those that the vision tower ${vision} gives. Use the tower of the same model.`,
+    );
   if (projector && llm && projector.outChannels !== llm.width)
     throw new LongVLMError(
       'ERR_LONGVLM_MISMATCH',
       `The projector ${file} gives ${projector.outChannels} channels but the language model ${model} takes ${llm.width}. Use the projector that was trained for this language model.`,
     );
+}
+
+/** The hidden states that a projector was trained on, in words, where the tower's patches are known to be others. */
+function otherStates({ patchStates }: VideoEncoder, { trainedStates }: Projector): string | undefined {
+  if (!patchStates || !trainedStates) return undefined;
+  const { depth, keepsClassToken, layers } = patchStates;
+  const due = trainedStates.layers.map((layer) => (layer < 0 ? depth + 1 + layer : layer));
+  if (due.join() === layers.join() && trainedStates.keepsClassToken === keepsClassToken) return undefined;
+  return `hidden states ${due.join(', ')} ${trainedStates.keepsClassToken ? 'with' : 'without'} the class token`;
 }

@@ -3,6 +3,13 @@ import type { OnnxModel } from '../compute/graphBuilder.js';
 import type { AnyWeightFile } from '../files/openWeights.js';
 import type { TensorLocation } from '../files/tensorFile.js';
 
+/** The hidden states of a tower that a projector was trained on. */
+export type TrainedStates = {
+  /** Indices from 0, or below 0 from the end: -1 is the last state. */
+  readonly layers: readonly number[];
+  readonly keepsClassToken: boolean;
+};
+
 /** A projector in a file that is not started yet. */
 export interface ProjectorSource {
   /** Name of the kind: `linear`, `mlp2x_gelu` and so on. */
@@ -16,6 +23,8 @@ export interface ProjectorSource {
   readonly inChannels: number;
   /** Channels of an embedding: d. */
   readonly outChannels: number;
+  /** Undefined where its files do not say. */
+  readonly trainedStates?: TrainedStates;
   /** The projector's tensors, in a fixed order. */
   readonly tensors: readonly TensorLocation[];
   /** Builds the graph: input `features` [n, C], output `embeddings` [n, d], float32, for any n. */

@@ -58,6 +58,7 @@ export function layeredFamily(name: string, layouts: Layouts): LayeredFamily {
       return {
         kind,
         ...(norm && { description: { kind, epsilon: config.epsilon } }),
+        ...(config.trainedStates && { trainedStates: config.trainedStates }),
         inChannels: layers[0]!.weight.shape[1]!,
         outChannels: layers.at(-1)!.weight.shape[0]!,
         tensors: [...(chain.norm ? [chain.norm] : []), ...layers].flatMap(({ weight, bias }) =>

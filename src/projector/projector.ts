@@ -59,6 +59,8 @@ export class Projector {
   readonly outChannels: number;
   /** A fingerprint of the projector: equal for the same weights in any file, different for others. */
   readonly identity: string;
+  /** The tower's states that it was trained on, where its files say so. @internal */
+  readonly trainedStates: ProjectorSource['trainedStates'];
   readonly #path: string;
   readonly #graph: GraphSession;
 
@@ -67,6 +69,7 @@ export class Projector {
     this.inChannels = source.inChannels;
     this.outChannels = source.outChannels;
     this.identity = identity;
+    this.trainedStates = source.trainedStates;
     this.#path = path;
     this.#graph = graph;
   }

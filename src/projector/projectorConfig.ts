@@ -4,7 +4,15 @@ import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { positiveNumber } from '../base/schema.js';
 import { type Activation, activations } from '../compute/activations.js';
-import { readConfigFileIfThere, readPart, unsupportedConfig } from '../files/configFile.js';
+import {
+  type ConfigPart,
+  isSet,
+  partOf,
+  readConfigFileIfThere,
+  readPart,
+  unsupportedConfig,
+} from '../files/configFile.js';
+import type { TrainedStates } from './family.js';
 
 /** How a projector is computed. */
 export type ProjectorConfig = {
@@ -15,6 +23,8 @@ export type ProjectorConfig = {
   readonly epsilon: number;
   /** LLaVA's own name of the kind; undefined where it is not named. */
   readonly type: string | undefined;
+  /** The hidden states that it takes; undefined where they are not named. */
+  readonly trainedStates?: TrainedStates;
 };
 
 // What is absent or null has the value of Hugging Face's LlavaConfig and VipLlavaConfig.
@@ -46,5 +56,24 @@ export async function readProjectorConfig(path: string): Promise<ProjectorConfig
   } = readPart(fields, root);
   const refuse = (file: string, cause: string) => unsupportedConfig(file, cause, 'Use a projector with one of these.');
   const { projector_hidden_act: activation } = readPart(choices, root, refuse);
-  return { activation, hasBias, epsilon, type: mm_projector_type ?? undefined };
+  return { activation, hasBias, epsilon, type: mm_projector_type ?? undefined, ...statesIn(root) };
+}
+
+const layer = v.pipe(v.number('integer'), v.safeInteger('integer'));
+
+// The names of Hugging Face's LLaVA and VipLLaVA, and of LLaVA's own code, each with the value that keeps the class token.
+const stateNames = [
+  ['vision_feature_layer', 'vision_feature_select_strategy', 'full'],
+  ['vision_feature_layers', undefined, undefined],
+  ['mm_vision_select_layer', 'mm_vision_select_feature', 'cls_patch'],
+] as const;
+
+function statesIn(root: ConfigPart): { trainedStates?: TrainedStates } {
+  for (const [name, choice, kept] of stateNames) {
+    const part = partOf(root, name);
+    if (!isSet(part)) continue;
+    const layers = [readPart(Array.isArray(part.value) ? v.array(layer) : layer, part)].flat();
+    return { trainedStates: { layers, keepsClassToken: choice !== undefined && partOf(root, choice).value === kept } };
+  }
+  return {};
 }

@@ -41,9 +41,20 @@ export type TowerShape = {
 /** A vision tower's shape and its pixels. */
 export type VisionConfig = TowerShape & PixelRules;
 
+/** Which hidden states the patches of a tower are. */
+export type PatchStates = {
+  /** Their indices, from 0 to `depth`. */
+  readonly layers: readonly number[];
+  /** Layers of the whole tower. */
+  readonly depth: number;
+  readonly keepsClassToken: boolean;
+};
+
 /** A vision tower before it is started. */
 export interface TowerSource {
   readonly config: VisionConfig;
+  /** Undefined where it is not known, or there are no such states: then a projector cannot be checked to be trained on them. */
+  readonly patchStates?: PatchStates;
   /** Further properties for people, by name, such as `layers`. */
   readonly details: Readonly<Record<string, number | string>>;
   /** Everything except the tensors that the outputs depend on, as plain data. Included in the tower's identity. */

@@ -35,6 +35,7 @@ const batchTokens = 512;
 export class Tower {
   readonly config: VisionConfig;
   readonly details: TowerSource['details'];
+  readonly patchStates: TowerSource['patchStates'];
   readonly precision: VisionPrecision;
   /** A fingerprint: equal for the same weights, configuration and precision, different for others. */
   readonly identity: string;
@@ -53,6 +54,7 @@ export class Tower {
   ) {
     this.config = source.config;
     this.details = source.details;
+    this.patchStates = source.patchStates;
     this.precision = precision;
     this.identity = identity;
     this.#open = open;

@@ -112,10 +112,8 @@ describe('a configuration that is', () => {
   test.skipIf(process.platform === 'win32')('a pipe, or a folder', async () => {
     const path = await folderOf({});
     execFileSync('mkfifo', [join(path, 'config.json')]);
-    expect(await refusal(() => VisionEncoder.create({ path }))).toMatch(
-      /config\.json cannot be used \(it is not a file\)/,
-    );
-    expect(await refusal(() => Projector.load(path))).toMatch(/config\.json cannot be used \(it is not a file\)/);
+    expect(await refusal(() => VisionEncoder.create({ path }))).toMatch(/config\.json .*not a file/);
+    expect(await refusal(() => Projector.load(path))).toMatch(/config\.json .*not a file/);
     const other = await folderOf({ 'config.json': whole });
     await mkdir(join(other, 'preprocessor_config.json'));
     expect(await refusal(() => VisionEncoder.create({ path: other }))).toMatch(

@@ -6,11 +6,12 @@ import { float32Tensor } from '../../dist/base/tensor.js';
 import { VideoEncoder } from '../../dist/encode/videoEncoder.js';
 import { VisionEncoder } from '../../dist/encode/visionEncoder.js';
 import { openSafetensors, writeSafetensors } from '../../dist/files/safetensors.js';
+import { describeModels, LongVLM } from '../../dist/index.js';
 import { Projector } from '../../dist/projector/projector.js';
 import { openTower } from '../../dist/tower/families.js';
 import { frameGeometry } from '../../dist/tower/pixels.js';
 import { openVideo } from '../../dist/video/openVideo.js';
-import { llava, relativeError } from '../fixtures/index.js';
+import { llava, pico, relativeError } from '../fixtures/index.js';
 import { loadTensors, type Tensors, temporaryFolder, tensorOf } from '../fixtures/vision/index.js';
 
 const folder = await temporaryFolder();
@@ -278,6 +279,28 @@ describe('refused is', () => {
     ],
   ])('%s', async (_, load, message) => {
     await expect(load()).rejects.toMatchObject({ name: 'LongVLMError', message: expect.stringMatching(message) });
+  });
+
+  test.each<[string, object, object]>([
+    ['of another layer', { vision_feature_layer: -1 }, { vision_feature_layer: -2 }],
+    ['of a layer from the other end', { vision_feature_layer: 1 }, { vision_feature_layer: -2 }],
+    [
+      'with the class token',
+      { vision_feature_layer: 2 },
+      { vision_feature_layer: 2, vision_feature_select_strategy: 'full' },
+    ],
+    ["by LLaVA's own names", {}, { mm_vision_select_layer: -2, mm_vision_select_feature: 'cls_patch' }],
+  ])('a projector that was trained on states %s, before any video, and told by info', async (_, tower, own) => {
+    const [vision, projector] = await Promise.all([tower, own].map((config) => changed({ config })));
+    const sight = { vision: vision!, projector: projector!, device: 'cpu', threads: 1 };
+    const problem = expect.stringMatching(
+      /was trained on hidden states 2 with(out)? the class token by the config\.json beside it, which are not those/,
+    );
+    expect(await describeModels(sight)).toMatchObject({ fit: { problem } });
+    expect(await describeModels({ ...sight, projector: vision! })).not.toHaveProperty('fit');
+    await expect(LongVLM.load({ ...sight, llm: pico.llm })).rejects.toMatchObject({
+      ...{ code: 'ERR_LONGVLM_MISMATCH', message: problem },
+    });
   });
 
   test('a projector of another type than LLaVA names beside it', async () => {

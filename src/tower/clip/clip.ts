@@ -13,23 +13,26 @@ export const clip: TowerFamily = {
   name: 'clip',
   namesIn: towerNames,
   async open(path, options): Promise<TowerSource> {
-    const { config, weights } = await openClip(path, options);
-    return clipSource(config, weights);
+    const { config, weights, isWhole } = await openClip(path, options);
+    const { patchLayers: layers, layers: depth, keepsClassToken } = config;
+    return { ...clipSource(config, weights), ...(isWhole && { patchStates: { layers, depth, keepsClassToken } }) };
   },
 };
 
 async function openClip(
   path: string,
   options: OpenTowerOptions,
-): Promise<{ config: ClipConfig; weights: ClipWeights }> {
+): Promise<{ config: ClipConfig; weights: ClipWeights; isWhole: boolean }> {
   const files = await visionFiles(path);
   const file = await openWeights(files.weights);
   if (file.format === 'gguf') {
     const config = readMmprojConfig(file);
-    return { config, weights: findMmprojTower(await withoutQuantization(file, options), config, file) };
+    const weights = findMmprojTower(await withoutQuantization(file, options), config, file);
+    // It may lack the last layers.
+    return { config, weights, isWhole: false };
   }
   const config = await readVisionConfig(files);
-  return { config, weights: findTowerWeights(await withoutQuantization(file, options), config) };
+  return { config, weights: findTowerWeights(await withoutQuantization(file, options), config), isWhole: true };
 }
 
 function clipSource(config: ClipConfig, weights: ClipWeights): TowerSource {

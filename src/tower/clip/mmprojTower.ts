@@ -124,13 +124,14 @@ function readPatchLayers(fields: MmprojFields, layers: number, depth: number | u
       'Use a model whose layers do.',
     );
   const ends = `the file ends with the layer that patches come from: global layers are counted from hidden state ${layers}`;
+  const unnamed = 'it does not name that layer, and llama.cpp would take the one before';
   if (named.length > 0) return { patchLayers: named, note: named.join() === `${layers}` ? ends : undefined };
   if (layers === depth)
     return {
       patchLayers: [layers - 1],
       note: 'the file has all layers and names none for the patches: they come from the last but one',
     };
-  return { patchLayers: [layers], note: ends };
+  return { patchLayers: [layers], note: `${ends}; ${unnamed}` };
 }
 
 /**
