@@ -2,8 +2,10 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { Command } from 'commander';
 import { LongVLMError, messageOf } from '../base/errors.js';
+import { printable } from '../base/printable.js';
 import { version } from '../base/version.js';
 import { binding } from '../binding.js';
+import { formatOf } from '../files/openWeights.js';
 import { describeModels } from '../load/describeModels.js';
 import { namesModels } from '../load/options.js';
 import { findFfmpeg } from '../video/ffmpeg.js';
@@ -65,7 +67,10 @@ function packageVersion(name: string): string {
 
 async function describeVideo(video: string, { ffmpeg, ...flags }: Flags, signal: AbortSignal) {
   const opened = await openVideo(video, { signal, limits: limitsOf(flags), ...(ffmpeg !== undefined && { ffmpeg }) });
-  const found = await opened.probe(signal).finally(() => opened.dispose());
+  const found = await opened
+    .probe(signal)
+    .catch(async (error: unknown) => Promise.reject((await weightsInstead(video)) ?? error))
+    .finally(() => opened.dispose());
   const { path, kind, durationSeconds, frameCount, frameRate, variableFrameRate } = found;
   const { width, height, rotation, codec, container, warnings } = found;
   return {
@@ -82,6 +87,17 @@ async function describeVideo(video: string, { ffmpeg, ...flags }: Flags, signal:
     container,
     ...(warnings.length > 0 && { warnings: warnings.join(' ') }),
   };
+}
+
+/** The error for weights, or features, that were given as a video; undefined for anything else. */
+async function weightsInstead(video: string): Promise<LongVLMError | undefined> {
+  const format = await formatOf(video).catch(() => undefined);
+  if (format === undefined || format === 'zip') return undefined;
+  const holds = format === 'safetensors' ? 'weights of a model, or features of a video' : 'weights of a model';
+  return new LongVLMError(
+    'ERR_LONGVLM_VIDEO',
+    `${printable(video)} holds ${holds}, and no video. Name weights with --vision, --projector or --llm; give features to ask or chat.`,
+  );
 }
 
 async function modelsReport(flags: Flags, signal: AbortSignal): Promise<object> {

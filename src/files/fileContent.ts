@@ -3,17 +3,17 @@ import { createHash, webcrypto } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { openRegularFile } from '../base/regularFile.js';
-import { readBytes } from './tensorFile.js';
+import { readInto } from './tensorFile.js';
 
 /** A stretch of a file. */
 export type Stretch = { readonly file: string; readonly offset: number; readonly byteLength: number };
 
-const chunkBytes = 8 << 20;
+const chunkBytes = 2 << 20;
 // As many as libuv has threads: they read and hash, and the event loop does neither.
 const atOnce = 4;
 
 /**
- * Of each stretch, SHA-256 of its length and of the SHA-256 of each of its 8 MiB.
+ * Of each stretch, SHA-256 of its length and of the SHA-256 of each of its 2 MiB.
  * @throws LongVLMError `ERR_LONGVLM_FILE`, or `ERR_LONGVLM_WEIGHTS` for a file that is too short; `signal.reason`
  */
 export async function digests(stretches: readonly Stretch[], signal?: AbortSignal): Promise<string[]> {
@@ -26,12 +26,14 @@ export async function digests(stretches: readonly Stretch[], signal?: AbortSigna
     const found = stretches.map((): Uint8Array[] => []);
     let next = 0;
     const work = async () => {
+      const buffer = new Uint8Array(chunkBytes);
       for (let at = chunks[next++]; at; at = chunks[next++]) {
         signal?.throwIfAborted();
         const { file, offset, byteLength } = stretches[at.index]!;
         const start = at.chunk * chunkBytes;
         const length = Math.min(chunkBytes, byteLength - start);
-        const bytes = await readBytes(handles.get(file)!, file, offset + start, length);
+        const bytes = buffer.subarray(0, length);
+        await readInto(bytes, handles.get(file)!, file, offset + start);
         found[at.index]![at.chunk] = new Uint8Array(await webcrypto.subtle.digest('SHA-256', bytes));
       }
     };

@@ -12,6 +12,7 @@ export function parseJson(bytes: Uint8Array): unknown {
 }
 
 const maxKeyBytes = 4096;
+const maxSpaces = 1 << 20;
 
 /** What a value may have at most. */
 export type JsonLimits = { readonly items: number; readonly bytes: number };
@@ -31,8 +32,7 @@ export function* jsonEntries(bytes: Uint8Array, limitsOf: (key: string) => JsonL
   at = skipSpace(bytes, after(bytes, at, openObject));
   if (bytes[at] !== closeObject)
     for (;;) {
-      const keyEnd = stringEnd(bytes, after(bytes, at, quote));
-      if (keyEnd - at > maxKeyBytes) throw new RangeError(`a name of ${keyEnd - at} bytes`);
+      const keyEnd = stringEnd(bytes, after(bytes, at, quote), maxKeyBytes);
       const key = parseJson(bytes.subarray(at, keyEnd)) as string;
       const start = skipSpace(bytes, after(bytes, skipSpace(bytes, keyEnd), colon));
       const end = valueEnd(bytes, start, limitsOf(key));
@@ -51,17 +51,20 @@ function after(bytes: Uint8Array, at: number, wanted: number): number {
 
 function skipSpace(bytes: Uint8Array, start: number): number {
   let at = start;
-  for (let byte = bytes[at]; byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09; byte = bytes[at]) at++;
+  for (let byte = bytes[at]; byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09; byte = bytes[at])
+    if (++at - start > maxSpaces) throw new RangeError(`more than ${maxSpaces} spaces`);
   return at;
 }
 
 /** @param start behind the opening quote @returns the place behind the closing one */
-function stringEnd(bytes: Uint8Array, start: number): number {
-  for (let at = start; at < bytes.length; at++) {
+function stringEnd(bytes: Uint8Array, start: number, maxBytes: number): number {
+  const end = Math.min(bytes.length, start + maxBytes);
+  for (let at = start; at < end; at++) {
     const byte = bytes[at];
     if (byte === quote) return at + 1;
     if (byte === backslash) at++;
   }
+  if (end < bytes.length) throw new RangeError(`a text of more than ${maxBytes} bytes`);
   throw new SyntaxError('a string without an end');
 }
 
@@ -70,7 +73,7 @@ function valueEnd(bytes: Uint8Array, start: number, limits: JsonLimits): number 
   let items = 0;
   for (let at = start; at < bytes.length; ) {
     const byte = bytes[at]!;
-    if (byte === quote) at = stringEnd(bytes, at + 1);
+    if (byte === quote) at = stringEnd(bytes, at + 1, limits.bytes);
     else {
       if (depth === 0 && (byte === comma || byte === closeObject)) return at;
       if (byte === openList || byte === openObject) depth++;

@@ -9,7 +9,7 @@ import { openPytorch, type PytorchFile } from './pytorch.js';
 import { openSafetensors, type SafetensorsFile } from './safetensors.js';
 import { openSharded, type ShardedFile } from './sharded.js';
 import { readBytes, weightsError } from './tensorFile.js';
-import { foreignFileError, headBytes, weightFormat } from './whatIsThis.js';
+import { foreignFileError, headBytes, type WeightFormat, weightFormat } from './whatIsThis.js';
 
 /** Weights that can be used in place. */
 export type AnyWeightFile = SafetensorsFile | GgufFile | PytorchFile | ShardedFile;
@@ -38,7 +38,12 @@ export async function openWeights(path: string): Promise<AnyWeightFile> {
 
 /** Whether `path` is a GGUF file. */
 export async function isGguf(path: string): Promise<boolean> {
-  return weightFormat(await readHead(path)) === 'gguf';
+  return (await formatOf(path)) === 'gguf';
+}
+
+/** The format of a weights file; undefined for any other file. @throws LongVLMError `ERR_LONGVLM_FILE` */
+export async function formatOf(path: string): Promise<WeightFormat | undefined> {
+  return weightFormat(await readHead(path));
 }
 
 async function findWeights(path: string): Promise<string> {

@@ -42,9 +42,13 @@ const someBytes: PickleObject = { kind: 'bytes' };
 const maxSteps = 20_000_000;
 const maxContainers = 1_500_000;
 const maxItems = 4_000_000;
-const maxNames = 1_000_000;
+const maxNames = 600_000;
+// The largest vocabularies have 300,000 words.
+const maxDict = 400_000;
 const maxStack = 1_000_000;
 const maxMarks = 10_000;
+const maxMemo = 3_000_000;
+const maxTextBytes = 16 << 20;
 const maxBatch = 50_000;
 const maxNameLength = 500;
 
@@ -258,12 +262,14 @@ class Unpickler {
       const key = items[i]!;
       if (typeof key === 'string') dict.set(key, items[i + 1]!);
     }
+    if (dict.size > maxDict) throw tooMuch();
   }
 
   #remember(index: number): void {
     const value = this.#top();
     // Python counts up: there are never more places than instructions.
     if (index > this.#steps) throw damaged();
+    if (index > maxMemo) throw tooMuch();
     while (this.#memo.length < index) this.#memo.push(undefined);
     this.#memo[index] = value;
   }
@@ -313,6 +319,7 @@ class Unpickler {
 
   #text(length: number): string {
     const start = this.#take(length);
+    if (length > maxTextBytes) throw tooMuch();
     return utf8.decode(this.#bytes.subarray(start, start + length));
   }
 

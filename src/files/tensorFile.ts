@@ -129,6 +129,13 @@ export async function readBytes(
   byteLength: number,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = allocated(path, byteLength);
+  await readInto(bytes, handle, path, offset);
+  return bytes;
+}
+
+/** As {@link readBytes}, into memory that is there: as many bytes as it has. */
+export async function readInto(bytes: Uint8Array, handle: FileHandle, path: string, offset: number): Promise<void> {
+  const { byteLength } = bytes;
   for (let done = 0; done < byteLength; ) {
     const { bytesRead } = await handle
       .read(bytes, done, Math.min(byteLength - done, maxReadBytes), offset + done)
@@ -137,7 +144,6 @@ export async function readBytes(
       throw weightsError(path, `truncated: the file ends at byte ${offset + done} of ${offset + byteLength}`);
     done += bytesRead;
   }
-  return bytes;
 }
 
 function allocated(path: string, byteLength: number): Uint8Array<ArrayBuffer> {

@@ -142,7 +142,7 @@ export function foreignFileError(path: string, head: Buffer, wanted?: WeightForm
   const other = wanted && format && format !== wanted;
   const text =
     describeForeignFile(head) ??
-    (other ? `It is ${formats[format]}, not ${formats[wanted]}. ${remedyFor(wanted)}` : undefined);
+    (other ? `not ${formats[wanted]}, but ${formats[format]}. ${remedyFor(wanted)}` : undefined);
   return text === undefined ? undefined : new LongVLMError('ERR_LONGVLM_WEIGHTS', `${printable(path)}: ${text}`);
 }
 
