@@ -149,7 +149,7 @@ export class LongVLM {
     const projector = this.#needed('projector');
     const tokens = features.tokens(part);
     if (features.projector === undefined) return projector.project(tokens, { ...(signal && { signal }) });
-    features.checkProjector(projector.identity);
+    features.checkProjector(projector.identity, projector.outChannels);
     return tokens;
   }
 

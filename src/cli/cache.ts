@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import { Command } from 'commander';
 import { LongVLMError } from '../base/errors.js';
+import { printable } from '../base/printable.js';
 import { cacheFolder } from '../cache/cacheFolder.js';
 import { clearWeights, listWeights } from '../cache/weightsCache.js';
 import { type CachedVideo, FeaturesCache } from '../encode/featuresCache.js';
@@ -35,9 +36,11 @@ async function list({ json }: Flags): Promise<void> {
     return;
   }
   for (const { name, seconds, bytes, lastUsed } of videos)
-    process.stdout.write(`${name}  ${seconds?.toFixed(1) ?? '?'} s  ${size(bytes)}  ${lastUsed.toISOString()}\n`);
+    process.stdout.write(
+      `${printable(name)}  ${seconds?.toFixed(1) ?? '?'} s  ${size(bytes)}  ${lastUsed.toISOString()}\n`,
+    );
   for (const { name, bytes, lastUsed } of weights)
-    process.stdout.write(`${name}  ${size(bytes)}  ${lastUsed.toISOString()}\n`);
+    process.stdout.write(`${printable(name)}  ${size(bytes)}  ${lastUsed.toISOString()}\n`);
   const total = [...videos, ...weights].reduce((sum, { bytes }) => sum + bytes, 0);
   process.stderr.write(
     `${count(videos, 'video')} and ${count(weights, 'set')} of weights, ${size(total)}, in ${cacheFolder('')}\n`,

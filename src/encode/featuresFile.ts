@@ -2,6 +2,7 @@
 import { setImmediate } from 'node:timers/promises';
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
+import { statRegularFile } from '../base/regularFile.js';
 import { resizes } from '../base/resize.js';
 import { finiteNumber, integer, jsonObject, nonEmptyString, parse, positiveNumber } from '../base/schema.js';
 import { type Float32Tensor, numberToHalf, type Tensor, toFloat32 } from '../base/tensor.js';
@@ -159,6 +160,7 @@ export async function checkFeaturesOutput(file: string): Promise<void> {
 
 /** Reads and checks what {@link writeFeatures} wrote. @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS` */
 export async function readFeatures(file: string): Promise<VideoFeaturesInit> {
+  await statRegularFile(file);
   const opened = await openSafetensors(file);
   const { metadata } = opened;
   if (metadata.format !== formatName)

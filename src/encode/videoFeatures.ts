@@ -142,9 +142,12 @@ export class VideoFeatures {
     );
   }
 
-  /** @throws LongVLMError `ERR_LONGVLM_MISMATCH` when the features are the output of another projector than `projector` */
-  checkProjector(projector: string): void {
-    if (this.projector === undefined || this.projector === projector) return;
+  /**
+   * @param width channels of what the projector gives. Not checked by default.
+   * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when the features are the output of another projector than `projector`
+   */
+  checkProjector(projector: string, width = this.channels): void {
+    if (this.projector === undefined || (this.projector === projector && this.channels === width)) return;
     throw new LongVLMError(
       'ERR_LONGVLM_MISMATCH',
       `The features of ${this.source.name} are the output of the projector ${this.projector}, not of ${projector}. Encode the video again with this projector.`,
