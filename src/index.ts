@@ -55,7 +55,7 @@ export { type ChatOptions, LongVLM, type ProjectOptions, type PromptOptions } fr
 export { catalogue, type KnownModel } from './models/catalogue.js';
 export type { HubProgress } from './models/hub/hub.js';
 export type { ModelUse } from './models/preset.js';
-export type { ProjectorFamily, ProjectorSource } from './projector/family.js';
+export type { ProjectorFamily, ProjectorSource, TrainedStates } from './projector/family.js';
 export { Projector, type ProjectorCallOptions, type ProjectorOptions } from './projector/projector.js';
 export { registerProjector } from './projector/registry.js';
 export { mergeBySchedule } from './reduce/merge.js';
@@ -73,6 +73,7 @@ export { frameGeometry, type TowerGeometry } from './tower/pixels.js';
 export type { VisionPrecision } from './tower/precision.js';
 export type {
   OpenTowerOptions,
+  PatchStates,
   PixelNormalization,
   PixelRules,
   TowerFamily,

@@ -303,6 +303,22 @@ describe('refused is', () => {
     });
   });
 
+  test('padding with a mean that is no colour, before any video; other frames need no colour', async () => {
+    const vision = await changed({ files: { 'preprocessor_config.json': { image_mean: [1.5, 0, -0.5] } } });
+    const options = {
+      ...{ vision, device: 'cpu', threads: 1 },
+      ...{ frames: 1, segmentFrames: 1, tokensPerSegment: 2 },
+    };
+    const message = expect.stringContaining("cannot be padded with the tower's mean, 382, 0, -127 of 255");
+    await expect(VideoEncoder.create({ ...options, resize: 'pad' })).rejects.toMatchObject({
+      ...{ code: 'ERR_LONGVLM_UNSUPPORTED', message },
+    });
+    expect(await describeModels({ vision, device: 'cpu', resize: 'pad' })).toMatchObject({ fit: { problem: message } });
+    const encoder = await VideoEncoder.create(options);
+    expect((await encoder.encode(llava.still)).local.dims).toEqual([1, 2, 16]);
+    await encoder.dispose();
+  });
+
   test('a projector of another type than LLaVA names beside it', async () => {
     const weight = { type: 'F32', shape: [16, 16], data: new Float32Array(256) } as const;
     const own = { 'model.mm_projector.weight': weight, 'model.mm_projector.bias': zero };
