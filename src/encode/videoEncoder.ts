@@ -363,7 +363,6 @@ export class VideoEncoder {
     const turned = info.rotation % 180 !== 0;
     const isRange = start !== undefined || end !== undefined;
     const used = { start: chosen.startSeconds, end: chosen.endSeconds };
-    const seconds = used.end - used.start;
     return new VideoFeatures({
       local: float32Tensor(local, [segments, tokensPerSegment, channels]),
       global,
@@ -374,7 +373,7 @@ export class VideoEncoder {
         ...settled,
         ...(isRange && used),
         // A picture lasts no time.
-        ...(fps !== undefined && { fps: seconds > 0 ? frames / seconds : fps }),
+        ...(fps !== undefined && { fps: used.end > used.start ? frames / (used.end - used.start) : fps }),
       },
       tower: this.identity,
       projector: projector?.identity,
