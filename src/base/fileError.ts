@@ -17,10 +17,6 @@ const CAUSES: Record<string, readonly [cause: string, remedy: string]> = {
   ERR_INVALID_ARG_VALUE: ['a path cannot hold a zero byte', 'Check the path.'],
   EMFILE: ['this process has too many files open', MORE_DESCRIPTORS],
   ENFILE: ['the system has too many files open', MORE_DESCRIPTORS],
-  ENOSPC: ['the disk is full', 'Free some space on it.'],
-  EDQUOT: ['your quota of the disk is used up', 'Free some space on it.'],
-  EFBIG: ['a file may not be so large', 'Raise the limit (`ulimit -f`), or use another disk.'],
-  EROFS: ['the disk is read-only', 'Use a folder that can be written.'],
 };
 
 /** Whether an error of the operating system says that there is no such file. */

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { removeAfterDeath } from '../base/caretaker.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { fileError } from '../base/fileError.js';
-import { isOfTheDead, ownMark } from '../base/owner.js';
+import { markPattern, ownerOf, ownMark } from '../base/owner.js';
 
 /** A file that is removed when it is disposed, or when Node exits. */
 export type TemporaryFile = {
@@ -19,6 +19,7 @@ export type TemporaryFile = {
 };
 
 const PREFIX = 'longvlm-';
+const NAME = new RegExp(`^${PREFIX}(${markPattern})-[^-]{6}$`);
 
 /** The folder of this process, which only its user can read. It exists while it contains files. */
 let folder: string | undefined;
@@ -102,8 +103,9 @@ async function remove(path: string): Promise<void> {
 /** Removes what processes of this user left here that could not tidy up, because the machine was switched off. */
 async function sweep(): Promise<void> {
   for (const name of await readdir(tmpdir()).catch(() => [])) {
-    if (!name.startsWith(PREFIX) || !isOfTheDead(name.slice(PREFIX.length).replace(/-[^-]{6}$/, ''))) continue;
+    const mark = NAME.exec(name)?.[1];
     const path = join(tmpdir(), name);
+    if (mark === undefined || (await ownerOf(mark, path)) !== 'gone') continue;
     const found = await lstat(path).catch(() => undefined);
     if (found?.isDirectory() && found.uid === (process.getuid?.() ?? found.uid))
       await rm(path, { recursive: true, force: true }).catch(() => {});

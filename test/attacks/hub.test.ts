@@ -193,7 +193,7 @@ describe('a disk', () => {
     try {
       await expect(fetchFile(repo, 'a.gguf')).rejects.toMatchObject({
         code: 'ERR_LONGVLM_FILE',
-        message: expect.stringMatching(/the disk is full\. Free some space on it\.$/),
+        message: expect.stringMatching(/cannot be written: there is no room left\. Free space there/),
       });
     } finally {
       fs.promises.open = open;

@@ -4,8 +4,8 @@ import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { LongVLMError, reasonOf } from '../../base/errors.js';
-import { fileError } from '../../base/fileError.js';
 import { wait } from '../../base/wait.js';
+import { writeError } from '../../base/writeError.js';
 import { acquireLock, lockEnding } from '../../cache/lock.js';
 import { secondsOf, withPatience } from './patience.js';
 
@@ -50,12 +50,12 @@ const progressBytes = 1 << 20;
  */
 export async function download(what: Download, destination: Destination, options: DownloadOptions = {}): Promise<void> {
   const { path, size } = what;
-  await mkdir(dirname(path), { recursive: true }).catch((error: unknown) => Promise.reject(fileError(path, error)));
+  await mkdir(dirname(path), { recursive: true }).catch((error: unknown) => Promise.reject(writeError(path, error)));
   const lockPath = path + lockEnding;
   for (;;) {
     const lock = await acquireLock(lockPath, { signal: options.signal }).catch((error: unknown) => {
       options.signal?.throwIfAborted();
-      throw fileError(lockPath, error);
+      throw writeError(lockPath, error);
     });
     const isThere = async () => (await sizeOf(path)) === size || (await destination.isThere());
     try {
@@ -85,7 +85,7 @@ async function fetchTo(
   const { path } = what;
   try {
     await fetchAll(what, lost, options);
-    await rename(`${path}.incomplete`, path).catch((error: unknown) => Promise.reject(fileError(path, error)));
+    await rename(`${path}.incomplete`, path).catch((error: unknown) => Promise.reject(writeError(path, error)));
     return true;
   } catch (error) {
     options.signal?.throwIfAborted();
@@ -98,7 +98,7 @@ async function fetchTo(
 async function fetchAll(what: Download, lost: AbortSignal, { onProgress, signal }: DownloadOptions): Promise<void> {
   const partial = `${what.path}.incomplete`;
   const file = await open(partial, constants.O_RDWR | constants.O_CREAT, 0o644).catch((error: unknown) =>
-    Promise.reject(fileError(partial, error)),
+    Promise.reject(writeError(partial, error)),
   );
   let whole = false;
   try {
@@ -122,7 +122,7 @@ async function fetchAll(what: Download, lost: AbortSignal, { onProgress, signal 
   } catch (error) {
     // What was fetched so far serves the next try, but for content that is wrong.
     if (error instanceof WrongContent) await rm(partial, { force: true });
-    if ((error as NodeJS.ErrnoException | null)?.syscall !== undefined) throw fileError(partial, error);
+    if ((error as NodeJS.ErrnoException | null)?.syscall !== undefined) throw writeError(partial, error);
     throw error;
   } finally {
     await file.close();
@@ -215,7 +215,7 @@ class Target {
     for (let done = 0; done < chunk.length; ) {
       const { bytesWritten } = await this.#file
         .write(chunk, done, chunk.length - done, this.bytes + done)
-        .catch((error: unknown) => Promise.reject(fileError(this.#what.path, error)));
+        .catch((error: unknown) => Promise.reject(writeError(this.#what.path, error)));
       done += bytesWritten;
     }
     this.#hash?.update(chunk);

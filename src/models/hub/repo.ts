@@ -2,8 +2,8 @@
 import { link, mkdir, readdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
-import { fileError } from '../../base/fileError.js';
 import { writeWholeFile } from '../../base/wholeFile.js';
+import { writeError } from '../../base/writeError.js';
 
 /** The cache's folder: `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else `~/.cache/huggingface/hub` (`XDG_CACHE_HOME`). */
 export function hubFolder(): string {
@@ -50,9 +50,7 @@ export class CachedRepo {
     if ((await this.commitOf(revision)) === commit) return;
     const file = join(this.#folder, 'refs', revision);
     await makeFolderOf(file);
-    await writeWholeFile(file, async (handle) => handle.writeFile(commit)).catch((error: unknown) => {
-      throw fileError(file, error);
-    });
+    await writeWholeFile(file, async (handle) => handle.writeFile(commit));
   }
 
   /** Path of a file in a snapshot, whether it exists or not. */
@@ -98,7 +96,7 @@ export class CachedRepo {
       } catch (error) {
         // Another process may have been quicker.
         if (await this.isThere(commit, name)) return file;
-        if (i === ways.length - 1 || (error as NodeJS.ErrnoException).code === 'ENOSPC') throw fileError(file, error);
+        if (i === ways.length - 1 || (error as NodeJS.ErrnoException).code === 'ENOSPC') throw writeError(file, error);
       }
     }
     return file;
@@ -107,5 +105,5 @@ export class CachedRepo {
 
 async function makeFolderOf(file: string): Promise<void> {
   const folder = dirname(file);
-  await mkdir(folder, { recursive: true }).catch((error: unknown) => Promise.reject(fileError(folder, error)));
+  await mkdir(folder, { recursive: true }).catch((error: unknown) => Promise.reject(writeError(folder, error)));
 }
