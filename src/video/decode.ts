@@ -10,8 +10,10 @@ import { ShownFrames } from './shownFrames.js';
 export type DecodedStream = {
   readonly binary: FfmpegBinary;
   readonly file: InputFile;
-  /** The stream's number in the file. */
-  readonly stream: number;
+  /** How ffmpeg calls the stream, as in `V:0`. */
+  readonly stream: string;
+  /** Who turns the pictures; nobody if they are stored as they are shown. */
+  readonly turnedBy?: 'filters' | 'ffmpeg' | undefined;
 };
 
 /** A video stream whose times count in ticks of `timeBase` seconds. */
@@ -19,14 +21,15 @@ export type Source = DecodedStream & { readonly timeBase: { readonly num: number
 
 /**
  * The options that open `source` for decoding, from `seek` or from the beginning. Timestamps are those in the file. ffmpeg's
- * automatic rotation is off: later filters rotate only the wanted frames.
+ * automatic rotation is off if it is known: later filters rotate only the wanted frames.
  */
 export function decoderInput(source: DecodedStream, seek: SeekPoint | undefined, threads?: number): Argument[] {
   return [
     ...(threads === undefined ? [] : ['-threads', String(threads)]),
-    '-noautorotate',
+    ...(source.turnedBy === 'ffmpeg' ? [] : ['-noautorotate']),
     // Filters that are set up anew where the size or format of the pictures changes lose a frame and count from zero again.
-    ...['-reinit_filter', '0'],
+    // Those that turn pictures only take one size.
+    ...(source.turnedBy === undefined ? ['-reinit_filter', '0'] : []),
     // Rounded up to microseconds, so that a seek to a keyframe's time does not land before the keyframe.
     ...(seek
       ? ['-noaccurate_seek', '-seek_timestamp', '1', '-ss', (Math.ceil(seek.seconds * 1e6) / 1e6).toFixed(6)]
@@ -86,7 +89,7 @@ export async function decodeTimes(
     source.binary,
     [
       '-copyts',
-      ...decoderInput(source, undefined),
+      ...decoderInput({ ...source, turnedBy: undefined }, undefined),
       '-filter_complex',
       `[0:${source.stream}]${filters.join(',')}[out]`,
       ...['-map', '[out]', ...source.binary.passthrough],

@@ -5,6 +5,7 @@ import { StringDecoder } from 'node:string_decoder';
 import { endAfterDeath } from '../base/caretaker.js';
 import { checkDescriptors } from '../base/descriptors.js';
 import { LongVLMError } from '../base/errors.js';
+import { printable } from '../base/printable.js';
 import type { FfmpegBinary } from './ffmpeg.js';
 import { type Argument, type InputFile, type OpenedInput, openInput } from './inputFile.js';
 import { decodeSeconds, limitError } from './limits.js';
@@ -55,14 +56,15 @@ export class FfmpegProcess {
 
   /**
    * @param args Each file among them stands for the options that open it.
-   * @param onLine Called with each line of standard error, which describes the streams. Without it, ffmpeg writes only errors.
+   * @param onLine Called with each line of standard error, which describes the streams, and returns whether it is ffmpeg's own:
+   * others are text of the file, and no complaint. Without it, ffmpeg writes only errors.
    * @param frames Told of the frames by a pipe of their own.
    */
   constructor(
     binary: FfmpegBinary,
     args: readonly Argument[],
     signal?: AbortSignal,
-    onLine?: (line: string) => void,
+    onLine?: (line: string) => boolean,
     frames?: ShownFrames,
   ) {
     const files = args.filter((arg): arg is InputFile => typeof arg !== 'string');
@@ -94,10 +96,8 @@ export class FfmpegProcess {
     alive.add(child);
     if (child.pid !== undefined) child.once('exit', endAfterDeath(child.pid));
     readLines(child.stderr, (line) => {
-      if (/\[(error|fatal|panic)\]/.test(line)) {
+      if ((onLine?.(line) ?? true) && /^(\[[^\]]*\] )?\[(error|fatal|panic)\]/.test(line))
         if (this.#troubles.length < MAX_TROUBLES) this.#troubles.push(line);
-      }
-      onLine?.(line);
     });
     if (frames) readLines(child.stdio[3] as Readable, (line) => frames.add(line));
     const kill = () => this.kill();
@@ -157,7 +157,7 @@ export class FfmpegProcess {
         this.#locators.reduceRight((text, locator, i) => text.replaceAll(locator, this.#files[i]!.name), line),
       )
       .filter(Boolean);
-    return [...new Set(cleaned)].slice(0, 3).join('; ').slice(0, 400);
+    return printable([...new Set(cleaned)].slice(0, 3).join('; ').slice(0, 400));
   }
 
   /**

@@ -5,7 +5,7 @@ import { frameChain } from './frameChain.js';
 import { FrameReader } from './frameReader.js';
 import type { FrameReading, FrameSource, OpenFramesOptions } from './frameSource.js';
 import type { FrameTable } from './frameTable.js';
-import { type FramePipeline, framePipeline } from './geometry.js';
+import { type FramePipeline, framePipeline, type StoredPicture } from './geometry.js';
 import { checkPixels, RESIZED } from './limits.js';
 import { planReads, type Run } from './plan.js';
 import { ReaderJob } from './readerJob.js';
@@ -13,14 +13,11 @@ import { ThroughReader } from './throughReader.js';
 
 /** The frames of a video file. */
 export class FileFrames implements FrameSource {
-  /**
-   * @param stored Stored size of the pictures in pixels, and their rotation for display.
-   * @param startSeconds The first timestamp of the file.
-   */
+  /** @param startSeconds The first timestamp of the file. */
   constructor(
     readonly source: Source,
     readonly table: FrameTable,
-    readonly stored: { readonly width: number; readonly height: number; readonly rotation: 0 | 90 | 180 | 270 },
+    readonly stored: StoredPicture,
     readonly startSeconds: number,
   ) {}
 

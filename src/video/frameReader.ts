@@ -11,8 +11,8 @@ export type FrameChain = {
   readonly file: InputFile;
   /** The options that open it. */
   readonly input: readonly Argument[];
-  /** The stream's number in the file. */
-  readonly stream: number;
+  /** How ffmpeg calls the stream, as in `V:0`. */
+  readonly stream: string;
   /** Filters that pick the frames and make their pictures. */
   readonly filters: readonly string[];
   /** The index of the frame that comes next and is shown at `time` in ticks; -1 where it is none that is known. */

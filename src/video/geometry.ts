@@ -1,5 +1,6 @@
 import { largestEdge, type Resize, resizes } from '../base/resize.js';
 import { checkInteger, checkObject, checkOneOf, wrongType, wrongValue } from '../base/validate.js';
+import { type FoundTurn, isSideways, turnFilters } from './turn.js';
 
 /**
  * Size and shape of the resulting pictures. `'source'` is the full size as displayed; otherwise a square of `size` pixels:
@@ -37,6 +38,13 @@ export type FramePipeline = {
   readonly height: number;
 };
 
+/** Size of pictures as they are stored, in pixels, and how they are turned to be shown. */
+export type StoredPicture = {
+  readonly width: number;
+  readonly height: number;
+  readonly turn: FoundTurn;
+};
+
 /** The sizes of a {@link FramePipeline}. */
 export type FrameSizes = Omit<FramePipeline, 'filters' | 'largest'>;
 
@@ -62,22 +70,18 @@ export function checkGeometry(value: unknown): FrameGeometry {
   return value as FrameGeometry;
 }
 
-const TURNS = { 0: [], 90: ['transpose=clock'], 180: ['hflip', 'vflip'], 270: ['transpose=cclock'] } as const;
 /**
  * With these flags the colours are bit-exact with the reference implementation's decoder. Evaluated for each frame, as its size
  * may change within a file.
  */
 const TO_RGB = ['scale=flags=bicubic:eval=frame', 'format=rgb24'];
 
-/** The pipeline of `geometry` for pictures of stored size `width` by `height` with a display rotation of `rotation` degrees. */
-export function framePipeline(
-  geometry: FrameGeometry,
-  stored: { readonly width: number; readonly height: number; readonly rotation: 0 | 90 | 180 | 270 },
-): FramePipeline {
-  const turned = stored.rotation % 180 === 90;
+/** The pipeline of `geometry` for stored pictures. */
+export function framePipeline(geometry: FrameGeometry, stored: StoredPicture): FramePipeline {
+  const turned = isSideways(stored.turn);
   const width = turned ? stored.height : stored.width;
   const height = turned ? stored.width : stored.height;
-  const rgb = [...TURNS[stored.rotation], ...TO_RGB];
+  const rgb = [...(stored.turn.byFfmpeg ? [] : turnFilters(stored.turn)), ...TO_RGB];
   if (geometry === 'source' || (geometry.resize === 'squash' && geometry.filter !== 'bicubic')) {
     // If the frame size changes within a file, frames are scaled to the size of the first one.
     const filters = [...rgb, `scale=${width}:${height}:flags=neighbor`];

@@ -1,5 +1,6 @@
 import { LongVLMError } from '../base/errors.js';
 import { checkNotKilled, type DecodedStream, decoderInput } from './decode.js';
+import { readOrientation } from './exif.js';
 import { type FfmpegBinary, findFfmpeg } from './ffmpeg.js';
 import { FfmpegProcess } from './ffmpegProcess.js';
 import { type FrameChain, FrameReader } from './frameReader.js';
@@ -7,9 +8,11 @@ import type { FrameReading, FrameSource, OpenFramesOptions } from './frameSource
 import { type FramePipeline, framePipeline } from './geometry.js';
 import type { InputFile } from './inputFile.js';
 import { checkPixels, RESIZED } from './limits.js';
-import { checkFile, isUneven, notVideo, type VideoInfo } from './probe.js';
+import { checkPictures, notVideo } from './notVideo.js';
+import { checkFile, isUneven, type VideoInfo } from './probe.js';
 import { ReaderJob } from './readerJob.js';
 import { InputDescription, largestPicture, type StreamInfo } from './streamInfo.js';
+import { type FoundTurn, findTurn, turnedBy, turnOfOrientation } from './turn.js';
 
 /** How many pictures one ffmpeg describes; limited because their paths are on its command line. */
 const DESCRIBED_AT_ONCE = 32;
@@ -29,7 +32,7 @@ export async function probePictures(
   signal?.throwIfAborted();
   const binary = await findFfmpeg(ffmpeg);
   const [first] = await describePictures(binary, pictures.slice(0, 1), signal);
-  const { width, height, rotation, codec } = first!;
+  const { width, height, codec, turn } = first!;
   const span = timestamps.at(-1)! - timestamps[0]!;
   const step = pictures.length > 1 ? span / (pictures.length - 1) : 0;
   return {
@@ -41,10 +44,11 @@ export async function probePictures(
     variableFrameRate: isUneven(timestamps, 1e-6),
     width,
     height,
-    rotation,
+    rotation: turn.rotation,
+    mirrored: turn.mirrored,
     codec,
     container: 'pictures',
-    warnings: [],
+    warnings: turn.warning === undefined ? [] : [turn.warning],
     frameSource: new PictureFrames(pictures, timestamps, first!, binary),
   };
 }
@@ -54,7 +58,7 @@ class PictureFrames implements FrameSource {
   constructor(
     readonly pictures: readonly InputFile[],
     readonly timestamps: readonly number[],
-    readonly first: StreamInfo,
+    readonly first: Picture,
     readonly binary: FfmpegBinary,
   ) {}
 
@@ -76,7 +80,8 @@ class PictureFrames implements FrameSource {
       // At `source`, all come out as large as the first one.
       const pipeline = { ...framePipeline(geometry, stored), width, height };
       checkPixels(files[i]!, pipeline.largest, RESIZED);
-      const picture = { index: wanted[i]!, source: { binary, file: files[i]!, stream }, pipeline };
+      const source = { binary, file: files[i]!, stream, turnedBy: turnedBy(stored.turn) };
+      const picture = { index: wanted[i]!, source, pipeline };
       const group = groups.at(-1);
       const { piped } = group?.[0]?.pipeline ?? {};
       const fits = piped?.width === pipeline.piped.width && piped.height === pipeline.piped.height;
@@ -131,16 +136,34 @@ class PictureJob extends ReaderJob {
   }
 }
 
+/** A picture stream, and how its picture is turned. */
+type Picture = StreamInfo & { readonly turn: FoundTurn };
+
 /** The picture stream in each file, found without decoding; the largest one if a file holds several. */
 async function describePictures(
   binary: FfmpegBinary,
   files: readonly InputFile[],
   signal: AbortSignal | undefined,
-): Promise<StreamInfo[]> {
-  const found: StreamInfo[] = [];
-  for (let start = 0; start < files.length; start += DESCRIBED_AT_ONCE)
-    found.push(...(await describeAtOnce(binary, files.slice(start, start + DESCRIBED_AT_ONCE), signal)));
+): Promise<Picture[]> {
+  const found: Picture[] = [];
+  for (let start = 0; start < files.length; start += DESCRIBED_AT_ONCE) {
+    const some = files.slice(start, start + DESCRIBED_AT_ONCE);
+    for (const file of some) await checkFile(file, 'picture');
+    for (const [i, stream] of (await describeAtOnce(binary, some, signal)).entries())
+      found.push({ ...stream, turn: await turnOf({ binary, file: some[i]!, stream: stream.stream }, stream, signal) });
+  }
   return found;
+}
+
+/** Trying how ffmpeg turns a picture would decode it once more, so that is done only where the container says it. */
+async function turnOf(
+  source: DecodedStream,
+  { angle }: StreamInfo,
+  signal: AbortSignal | undefined,
+): Promise<FoundTurn> {
+  const orientation = await readOrientation(source.file.path);
+  if (angle !== undefined) return findTurn(source, { angle, orientation }, signal);
+  return { ...turnOfOrientation(orientation), byFfmpeg: false };
 }
 
 async function describeAtOnce(
@@ -148,29 +171,35 @@ async function describeAtOnce(
   files: readonly InputFile[],
   signal: AbortSignal | undefined,
 ): Promise<StreamInfo[]> {
-  for (const file of files) await checkFile(file, 'picture');
   signal?.throwIfAborted();
-  const descriptions: InputDescription[] = [];
-  // Without an output, ffmpeg describes its inputs and exits.
-  const ffmpeg = new FfmpegProcess(binary, files, signal, (line) => {
-    if (/^(\[[^\]]*\] )*Input #\d+, /.test(line)) descriptions.push(new InputDescription());
-    descriptions.at(-1)?.add(line.replace(/(Input|Stream) #\d+/, '$1 #0'));
-  });
+  const description = new InputDescription();
+  const outputs = files.flatMap((_, i) => [
+    ...['-map', `${i}:V`, '-c', 'copy', '-copyinkf', '-frames:v', '1'],
+    ...[...description.outputArguments(i), '-f', 'framecrc', 'pipe:1'],
+  ]);
+  const ffmpeg = new FfmpegProcess(binary, [...files, ...outputs], signal, (line) => description.add(line));
   try {
     while (await ffmpeg.read());
     const exit = await ffmpeg.closed;
     signal?.throwIfAborted();
-    // ffmpeg exits at the first file that it cannot open.
-    const furthest = files[Math.min(descriptions.length, files.length - 1)]!;
-    checkNotKilled(exit, furthest);
-    return files.map((file, i) => {
-      const description = descriptions[i] ?? new InputDescription();
-      const picture = largestPicture(description.streams);
-      if (!picture) throw notVideo(file, description, descriptions[i] ? '' : ffmpeg.complaint, 'picture');
-      checkPixels(file, picture);
-      return picture;
-    });
+    checkNotKilled(exit, files[0]!);
+    const pictures = files.map((_, i) => largestPicture(description.streams(i)));
+    const missing = pictures.includes(undefined);
+    // A file that cannot be described ends ffmpeg. Each on its own shows which one it is.
+    if (missing && files.length > 1) return await oneByOne(binary, files, signal);
+    if (missing) throw notVideo(files[0]!, description, ffmpeg.complaint, 'picture');
+    for (const [i, picture] of pictures.entries()) {
+      checkPictures(files[i]!, picture!);
+      checkPixels(files[i]!, picture!);
+    }
+    return pictures as StreamInfo[];
   } finally {
     await ffmpeg.dispose();
   }
+}
+
+async function oneByOne(binary: FfmpegBinary, files: readonly InputFile[], signal: AbortSignal | undefined) {
+  const found: StreamInfo[] = [];
+  for (const file of files) found.push(...(await describeAtOnce(binary, [file], signal)));
+  return found;
 }

@@ -4,15 +4,19 @@ import { LongVLMError } from '../base/errors.js';
 import { causeOf, isMissing, missingRemedy } from '../base/fileError.js';
 import { checkObject, checkSignal, checkString } from '../base/validate.js';
 import { checkNotKilled, type Source } from './decode.js';
+import { readOrientation } from './exif.js';
 import { type FfmpegBinary, findFfmpeg } from './ffmpeg.js';
 import { FfmpegProcess } from './ffmpegProcess.js';
 import { FileFrames } from './fileFrames.js';
 import { findFrames } from './findFrames.js';
 import type { FrameSource } from './frameSource.js';
-import { type InputFile, LIST_FORMATS, localFile } from './inputFile.js';
+import { type InputFile, localFile } from './inputFile.js';
 import { checkLimits, checkPixels, limitError, type VideoLimits } from './limits.js';
-import { checkPacketCount, PacketParser, type Packets, packetArguments } from './packets.js';
-import { InputDescription, largestPicture } from './streamInfo.js';
+import { measureStart } from './measureStart.js';
+import { checkPictures, notVideo } from './notVideo.js';
+import { checkPacketCount, PacketParser, packetArguments } from './packets.js';
+import { InputDescription, mainStream, type StreamInfo } from './streamInfo.js';
+import { findTurn, turnedBy, UPRIGHT } from './turn.js';
 
 /** Properties of a video, from {@link probeVideo}. */
 export type VideoInfo = {
@@ -31,8 +35,10 @@ export type VideoInfo = {
   /** Stored size in pixels: before {@link VideoInfo.rotation}, ignoring the sample aspect ratio. */
   readonly width: number;
   readonly height: number;
-  /** Clockwise rotation of the stored picture for display, in degrees. */
+  /** Clockwise rotation of the stored picture for display, in degrees, after {@link VideoInfo.mirrored}. */
   readonly rotation: 0 | 90 | 180 | 270;
+  /** Whether the stored picture is mirrored left to right for display. */
+  readonly mirrored: boolean;
   /** The codec by ffmpeg's name, such as `h264`. */
   readonly codec: string;
   /** The container by ffmpeg's names, such as `mov,mp4,m4a,3gp,3g2,mj2`. */
@@ -52,6 +58,11 @@ export type ProbeOptions = {
   /** Limits of what is decoded, and whether playlists are read. */
   limits?: VideoLimits;
 };
+
+/** Options for files whose first picture comes late. They take memory, so others are opened without. */
+const PATIENT = ['-probesize', '200M', '-analyzeduration', '600M'];
+/** Codecs whose pictures may say themselves how they are to be turned. */
+const SELF_TURNING = new Set(['h264', 'hevc', 'vvc', 'mjpeg']);
 
 /**
  * Probes a video or picture: its size, and the exact number and times of its frames.
@@ -79,17 +90,24 @@ export async function probeFile(file: InputFile, { ffmpeg, signal }: Omit<ProbeO
   const binary = await findFfmpeg(ffmpeg);
   signal?.throwIfAborted();
 
-  const { description, packetsOf, complaint } = await readPackets(file, binary, signal);
-  const found = largestStream(description, packetsOf);
-  if (!found) throw notVideo(file, description, complaint);
-  const { stream, packets } = found;
+  let reading = await readPackets(file, binary, [], signal);
+  if (!reading.chosen && reading.description.hasMoving) reading = await readPackets(file, binary, PATIENT, signal);
+  const { description, chosen, complaint } = reading;
+  if (!chosen) throw notVideo(file, description, complaint);
+  const { stream, packets } = chosen;
   const { container } = description;
+  checkPictures(file, stream);
   checkPixels(file, stream);
   const source: Source = { binary, file, stream: stream.stream, timeBase: packets.timeBase };
-  const { table, warnings } = await findFrames(source, packets, stream, { container, complaint }, signal);
+  const kind = /(^|,)image2|_pipe$/.test(container) ? 'image' : 'video';
+  const [{ table, warnings: timeWarnings }, turn, startSeconds] = await allOf([
+    findFrames(source, packets, stream, { container, complaint }, signal),
+    turnOf(source, stream, kind, signal),
+    Promise.resolve(description.startSeconds ?? measureStart(source, packets, signal)),
+  ]);
+  const warnings = turn.warning === undefined ? timeWarnings : [turn.warning, ...timeWarnings];
 
   if (table.length > file.limits.maxFrames) throw tooManyFrames(file);
-  const kind = /(^|,)image2|_pipe$/.test(container) ? 'image' : 'video';
   const tick = packets.timeBase.num / packets.timeBase.den;
   const { length, pts } = table;
   const ticks = pts[length - 1]! - pts[0]!;
@@ -106,12 +124,18 @@ export async function probeFile(file: InputFile, { ffmpeg, signal }: Omit<ProbeO
     variableFrameRate: isUneven(pts, 2),
     width: stream.width,
     height: stream.height,
-    rotation: stream.rotation,
+    rotation: turn.rotation,
+    mirrored: turn.mirrored,
     codec: stream.codec,
     container,
     warnings: damaged ? [damage(file.name, complaint, length, description.durationSeconds), ...warnings] : warnings,
     // The times of frames are never below zero.
-    frameSource: new FileFrames(source, table, stream, Math.min(description.startSeconds, pts[0]! * tick)),
+    frameSource: new FileFrames(
+      { ...source, turnedBy: turnedBy(turn) },
+      table,
+      { width: stream.width, height: stream.height, turn },
+      Math.min(startSeconds, pts[0]! * tick),
+    ),
   };
 }
 
@@ -137,11 +161,17 @@ export async function checkFile({ path, given, name }: InputFile, noun = 'video'
   }
 }
 
-async function readPackets(file: InputFile, binary: FfmpegBinary, signal: AbortSignal | undefined) {
+async function readPackets(
+  file: InputFile,
+  binary: FfmpegBinary,
+  inputOptions: readonly string[],
+  signal: AbortSignal | undefined,
+) {
   const { size } = await stat(file.path);
   const description = new InputDescription();
   const parser = new PacketParser();
-  const ffmpeg = new FfmpegProcess(binary, [file, ...packetArguments], signal, (line) => description.add(line));
+  const args = [...inputOptions, file, ...description.outputArguments(), ...packetArguments];
+  const ffmpeg = new FfmpegProcess(binary, args, signal, (line) => description.add(line));
   try {
     for (let chunk = await ffmpeg.read(); chunk; chunk = await ffmpeg.read()) {
       parser.add(chunk);
@@ -151,7 +181,10 @@ async function readPackets(file: InputFile, binary: FfmpegBinary, signal: AbortS
     const exit = await ffmpeg.closed;
     signal?.throwIfAborted();
     checkNotKilled(exit, file);
-    return { description, packetsOf: parser.finish(), complaint: ffmpeg.complaint };
+    const packetsOf = parser.finish();
+    const found = description.streams().map((stream, i) => ({ stream, packets: packetsOf[i]! }));
+    const chosen = mainStream(found.filter(({ packets }) => packets?.pts.length > 0));
+    return { description, chosen, complaint: ffmpeg.complaint };
   } finally {
     await ffmpeg.dispose();
   }
@@ -161,40 +194,17 @@ function tooManyFrames({ name, limits }: InputFile): LongVLMError {
   return limitError(name, `has more than ${limits.maxFrames} frames`, 'maxFrames');
 }
 
-/** Among the streams with packets, the one with the largest picture; undefined if none has a picture. */
-function largestStream(description: InputDescription, packetsOf: readonly Packets[]) {
-  const packetsBy = new Map(description.copied.map((number, i) => [number, packetsOf[i]]));
-  const stream = largestPicture(description.streams.filter(({ stream }) => packetsBy.get(stream)?.pts.length));
-  return stream && { stream, packets: packetsBy.get(stream.stream)! };
+/** The results of all. Ends only when all have, so that an error leaves no process behind. */
+async function allOf<T extends readonly unknown[]>(work: { [K in keyof T]: Promise<T[K]> }): Promise<T> {
+  await Promise.allSettled(work);
+  return (await Promise.all(work)) as unknown as T;
 }
 
-/** The error for a file that cannot be used as a video or picture. */
-export function notVideo(
-  { name, lists, limits }: InputFile,
-  description: InputDescription,
-  complaint: string,
-  noun = 'video',
-): LongVLMError {
-  const format = /Format not on whitelist: ([\w,]+)/.exec(complaint)?.[1];
-  if (format !== undefined)
-    return new LongVLMError(
-      'ERR_LONGVLM_VIDEO',
-      LIST_FORMATS.includes(format) && !lists
-        ? `'${name}' is in the format ${format}, a list that may refer to other files, and lists are not read. Give one of the files in it, or, for a list at a local path that you trust, set the limit lists (--allow-lists).`
-        : `'${name}' is in the format ${format}, which holds no recording or picture that can be read. Convert it, for example to MP4 or PNG.`,
-    );
-  if (/exceeds specified max pixel count/.test(complaint))
-    return limitError(name, `has pictures of more than ${limits.maxPixels} pixels`, 'maxPixels');
-  const cause =
-    description.container === ''
-      ? `is not a ${noun} that ffmpeg can read${complaint ? `: ${complaint}` : ''}`
-      : description.streams.length > 0 && !/matches no streams/.test(complaint)
-        ? `holds a video stream without pictures${complaint ? `: ${complaint}` : ''}`
-        : `holds no ${noun === 'video' ? 'video stream' : noun}${description.hasAudio ? ', only sound' : ''}`;
-  const remedy = /moov atom not found/.test(complaint)
-    ? 'The file is incomplete: copy or download it again.'
-    : `Check that it is a complete ${noun} file.`;
-  return new LongVLMError('ERR_LONGVLM_VIDEO', `'${name}' ${cause}. ${remedy}`);
+/** How the pictures of a stream are turned, by what they say themselves and by what ffmpeg makes of it. */
+async function turnOf(source: Source, { codec, angle }: StreamInfo, kind: VideoInfo['kind'], signal?: AbortSignal) {
+  if (kind !== 'image' && angle === undefined && !SELF_TURNING.has(codec)) return { ...UPRIGHT, byFfmpeg: false };
+  const orientation = kind === 'image' ? await readOrientation(source.file.path) : undefined;
+  return findTurn(source, { angle, orientation }, signal);
 }
 
 function damage(name: string, complaint: string, frames: number, seconds: number | undefined): string {

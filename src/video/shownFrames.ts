@@ -1,5 +1,10 @@
 import { randomBytes } from 'node:crypto';
 
+/** A word that no file can know. */
+export function randomMark(): string {
+  return randomBytes(12).toString('hex');
+}
+
 /**
  * Tells the times of the frames that pass places in the filter graphs of one ffmpeg process.
  *
@@ -7,7 +12,7 @@ import { randomBytes } from 'node:crypto';
  * the mark, so no text in a file can pretend to be a frame. Standard error carries only complaints then.
  */
 export class ShownFrames {
-  readonly #mark = `longvlm.${randomBytes(12).toString('hex')}`;
+  readonly #mark = `longvlm.${randomMark()}`;
   readonly #onFrame: (time: number, place: string) => void;
   #time: number | undefined;
 

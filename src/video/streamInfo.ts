@@ -1,89 +1,150 @@
-// Parses ffmpeg's description of its input on standard error, whose format is the same since version 4.
+// Parses ffmpeg's description of files on standard error, whose format is the same since version 4.
+import { randomMark } from './shownFrames.js';
 
 /** One video stream of a file. */
 export type StreamInfo = {
-  /** Its number in the file, as in `0:2`. */
-  readonly stream: number;
+  /** How ffmpeg calls it, as in `V:1`: the second moving picture. */
+  readonly stream: string;
   readonly codec: string;
   /** Stored size in pixels: before rotation, ignoring the sample aspect ratio. */
   readonly width: number;
   readonly height: number;
   /** Nominal frames per second; 0 when unknown. */
   readonly frameRate: number;
-  /** Clockwise rotation of the picture for display, in degrees. */
-  readonly rotation: 0 | 90 | 180 | 270;
+  /** Whether the file says that this stream is shown if none is chosen. */
+  readonly isDefault: boolean;
+  /** The angle of the container's display matrix in degrees, counter-clockwise; undefined without one. */
+  readonly angle: number | undefined;
+  /** Whether the pictures are encrypted. */
+  readonly encrypted: boolean;
 };
 
 type Draft = { -readonly [K in keyof StreamInfo]: StreamInfo[K] };
 
-/** Parses the description of the first input from the lines of standard error. */
+/**
+ * Parses what ffmpeg writes to standard error about its inputs, and about outputs into which it copies their streams.
+ *
+ * The lines about an input hold text of the file: names and values of tags, languages, chapters. A file can write lines there
+ * that look like any other. So what must be true is taken from the lines about the outputs, from which this text is kept away, and
+ * which begin with a mark that no file can know. What only the lines about the input tell is believed if one line alone tells it.
+ */
 export class InputDescription {
-  /** Names of the format, such as `mov,mp4,m4a,3gp,3g2,mj2`; empty if there is no input. */
+  /** Names of the first input's format, such as `mov,mp4,m4a,3gp,3g2,mj2`; empty if there is no input. */
   container = '';
-  /** The first timestamp, in seconds. */
-  startSeconds = 0;
-  /** The duration in the header; undefined if it has none. */
-  durationSeconds: number | undefined;
-  hasAudio = false;
-  readonly streams: Draft[] = [];
-  /** For each output stream, the number of the input stream that it copies. */
-  readonly copied: number[] = [];
+  /** How many inputs could be opened; the true number or more. */
+  inputs = 0;
+  /** What kinds of streams the inputs seem to hold, such as `Audio`. Only for messages. */
+  readonly seen = new Set<string>();
+  /** Whether there seems to be a video stream that is not a cover. Only for messages. */
+  hasMoving = false;
+  readonly #mark = randomMark();
+  readonly #outputs: Draft[][] = [];
+  readonly #timings: { duration: number | undefined; start: number | undefined }[] = [];
+  #inInput = false;
+  #inOutputs = false;
   #current: Draft | undefined;
-  #ended = false;
 
-  /** Parses the next line. */
-  add(line: string): void {
+  /** The options that keep the file's text out of the output `number`, and mark it. */
+  outputArguments(number = 0): string[] {
+    return ['-map_metadata', '-1', '-map_chapters', '-1', '-metadata', `title=${this.#mark}.${number}`];
+  }
+
+  /** The video streams of an output, each with pictures. */
+  streams(output = 0): readonly StreamInfo[] {
+    return this.#outputs[output] ?? [];
+  }
+
+  /** The first timestamp in seconds; undefined if it is unknown, or if the file's own text may have said it. */
+  get startSeconds(): number | undefined {
+    return this.#timings.length === 1 ? (this.#timings[0]!.start ?? 0) : undefined;
+  }
+
+  /** The duration in the header; undefined if it has none or its text may have said it. */
+  get durationSeconds(): number | undefined {
+    return this.#timings.length === 1 ? this.#timings[0]!.duration : undefined;
+  }
+
+  /** Parses the next line. Returns whether it is ffmpeg's own: the description of an input may hold anything. */
+  add(line: string): boolean {
     const text = line.replace(/^(\[[^\]]*\] )+/, '');
-    const copy = /^ +Stream #0:(\d+) -> #0:\d+ \(copy\)/.exec(text);
-    if (copy) this.copied.push(Number(copy[1]));
-    if (this.#ended) return;
-    if (/^(Output #0|Stream mapping)/.test(text)) {
-      this.#ended = true;
-      return;
+    const mark = /^ +title +: (\w+)\.(\d+)$/.exec(text);
+    if (mark?.[1] === this.#mark) {
+      this.#inOutputs = true;
+      this.#outputs[Number(mark[2])] = [];
     }
-    const input = /^Input #0, (.+?), from '/.exec(text);
-    if (input) this.container = input[1]!;
+    if (this.#inOutputs) this.#output(text);
+    else this.#input(text);
+    return this.#inOutputs || !this.#inInput;
+  }
+
+  #input(text: string): void {
+    const input = /^Input #\d+, (.+?), from '/.exec(text);
+    if (input) {
+      this.#inInput = true;
+      this.inputs++;
+      this.container ||= input[1]!;
+    }
     const timing = /^ +Duration: (N\/A|(\d+):(\d+):([\d.]+))(?:, start: (-?[\d.]+))?/.exec(text);
     if (timing) {
       const [, , hours, minutes, seconds, start] = timing;
-      if (seconds !== undefined) this.durationSeconds = Number(hours) * 3600 + Number(minutes) * 60 + Number(seconds);
-      if (start !== undefined) this.startSeconds = Number(start);
+      this.#timings.push({
+        duration: seconds === undefined ? undefined : Number(hours) * 3600 + Number(minutes) * 60 + Number(seconds),
+        start: start === undefined ? undefined : Number(start),
+      });
     }
-    const stream = /^ +Stream #0:(\d+)[^ ]*: (\w+): (.*)/.exec(text);
-    if (stream) this.#stream(Number(stream[1]), stream[2]!, stream[3]!);
-    // ffmpeg 4 also prints `rotate` (clockwise), before the matrix (counter-clockwise), which has the same meaning.
-    const turn = /^ +rotate +: (-?\d+)/.exec(text)?.[1];
-    const matrix = /displaymatrix: rotation of (-?[\d.]+) degrees/.exec(text)?.[1];
-    if (this.#current && turn !== undefined) this.#current.rotation = quarterTurns(Number(turn));
-    if (this.#current && matrix !== undefined) this.#current.rotation = quarterTurns(-Number(matrix));
+    const kind = /^ +Stream #\d+:\d+.*?: (Video|Audio|Subtitle|Data|Attachment): /.exec(text)?.[1];
+    if (kind) this.seen.add(kind);
+    if (kind === 'Video' && !/ \((attached pic|timed thumbnails)\)/.test(text)) this.hasMoving = true;
   }
 
-  #stream(stream: number, kind: string, details: string): void {
-    this.#current = undefined;
-    if (kind === 'Audio') this.hasAudio = true;
-    if (kind !== 'Video') return;
-    const size = /, (\d+)x(\d+)(?=[ ,]|$)/.exec(details);
-    const rate = /, ([\d.]+)(k?) fps/.exec(details);
-    this.#current = {
-      stream,
-      codec: /^[\w-]+/.exec(details)?.[0] ?? 'unknown',
-      width: Number(size?.[1] ?? 0),
-      height: Number(size?.[2] ?? 0),
-      frameRate: rate ? Number(rate[1]) * (rate[2] ? 1000 : 1) : 0,
-      rotation: 0,
-    };
-    this.streams.push(this.#current);
+  #output(text: string): void {
+    const stream = /^ +Stream #(\d+):(\d+)[^ ]*: Video: (.*)/.exec(text);
+    if (stream) {
+      const streams = this.#outputs[Number(stream[1])];
+      this.#current = describe(`V:${stream[2]}`, stream[3]!);
+      if (streams) streams[Number(stream[2])] = this.#current;
+    } else if (/^\S/.test(text)) this.#current = undefined;
+    const angle = /displaymatrix: rotation of (-?[\d.]+|nan) degrees/.exec(text)?.[1];
+    if (this.#current && angle !== undefined) this.#current.angle = Number(angle);
   }
+}
+
+function describe(stream: string, details: string): Draft {
+  const size = /, (\d+)x(\d+)(?=[ ,]|$)/.exec(details);
+  const rate = /, ([\d.]+)(k?) fps/.exec(details);
+  return {
+    stream,
+    codec: /^[\w-]+/.exec(details)?.[0] ?? 'unknown',
+    width: Number(size?.[1] ?? 0),
+    height: Number(size?.[2] ?? 0),
+    frameRate: rate ? Number(rate[1]) * (rate[2] ? 1000 : 1) : 0,
+    isDefault: / \(default\)/.test(details),
+    angle: undefined,
+    encrypted: / \((enc[va]|drmi) \/ 0x/.test(details),
+  };
+}
+
+/**
+ * Among streams with packets, the one that is meant to be seen: a moving one rather than a single picture, one that is shown by
+ * default rather than another, then the largest, then the first. Undefined if none has a picture.
+ */
+export function mainStream<
+  T extends { readonly stream: StreamInfo; readonly packets: { readonly pts: ArrayLike<number> } },
+>(found: readonly T[]): T | undefined {
+  const rank = ({ stream, packets }: T) => [Number(packets.pts.length > 1), Number(stream.isDefault), pixelsOf(stream)];
+  const compare = (a: T, b: T) => {
+    const [ranksA, ranksB] = [rank(a), rank(b)];
+    const at = ranksA.findIndex((value, i) => value !== ranksB[i]);
+    return at < 0 ? 0 : ranksB[at]! - ranksA[at]!;
+  };
+  return found.filter(({ stream }) => pixelsOf(stream) > 0).sort(compare)[0];
 }
 
 /** The stream with the largest picture, the first one on ties; undefined if none has a picture. */
 export function largestPicture(streams: readonly StreamInfo[]): StreamInfo | undefined {
-  let best: StreamInfo | undefined;
-  for (const stream of streams) if (stream.width * stream.height > (best ? best.width * best.height : 0)) best = stream;
-  return best;
+  return streams.filter((stream) => pixelsOf(stream) > 0).sort((a, b) => pixelsOf(b) - pixelsOf(a))[0];
 }
 
-function quarterTurns(degrees: number): StreamInfo['rotation'] {
-  const turns = ((Math.round(degrees / 90) % 4) + 4) % 4;
-  return (turns * 90) as StreamInfo['rotation'];
+function pixelsOf({ width, height }: StreamInfo): number {
+  return width * height;
 }

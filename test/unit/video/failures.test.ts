@@ -246,13 +246,13 @@ describe.runIf(onLinux)('no ffmpeg stays behind', () => {
     await expect(readSegments(picoVideo, options).next()).rejects.toBe(reason);
   });
 
-  test.each([1, 2])('when aborted while it is probed, in ffmpeg number %i', async (number) => {
+  test.each([1, 2, 3])('when aborted while it is probed, in ffmpeg number %i', async (number) => {
     const controller = new AbortController();
     const reason = new Error('no more');
     const { wrapper, reached } = stallingFfmpeg(number);
     const probing = expect(probeVideo(picoVideo, { ffmpeg: wrapper, signal: controller.signal })).rejects.toBe(reason);
     await reached;
-    expect(children()).toHaveLength(1);
+    expect(children().length).toBeGreaterThan(0);
     controller.abort(reason);
     await probing;
     expect(children()).toEqual([]);
