@@ -72,7 +72,7 @@ async function describeVideo(video: string, { ffmpeg, ...flags }: Flags, signal:
     .catch(async (error: unknown) => Promise.reject((await weightsInstead(video)) ?? error))
     .finally(() => opened.dispose());
   const { path, kind, durationSeconds, frameCount, frameRate, variableFrameRate } = found;
-  const { width, height, rotation, codec, container, warnings } = found;
+  const { width, height, rotation, mirrored, codec, container, warnings } = found;
   return {
     path,
     kind,
@@ -83,6 +83,7 @@ async function describeVideo(video: string, { ffmpeg, ...flags }: Flags, signal:
     width,
     height,
     rotation,
+    ...(mirrored && { mirrored }),
     codec,
     container,
     ...(warnings.length > 0 && { warnings: warnings.join(' ') }),
@@ -116,7 +117,7 @@ async function modelsReport(flags: Flags, signal: AbortSignal): Promise<object> 
 
 function table(report: Record<string, object>): string {
   const blocks = Object.entries(report).map(([name, values]) => {
-    const lines = Object.entries(values).map(([key, value]) => `  ${key.padEnd(18)} ${String(value)}`);
+    const lines = Object.entries(values).map(([key, value]) => `  ${key.padEnd(18)} ${key === 'path' ? printable(String(value)) : value}`);
     return [name, ...lines].join('\n');
   });
   return `${blocks.join('\n\n')}\n`;

@@ -66,7 +66,7 @@ export async function findTurn(
   const { name } = source.file;
   if (equal.length === 0)
     return {
-      ...quarterTurns(angle ?? 0),
+      ...UPRIGHT,
       byFfmpeg: true,
       warning: `'${name}' is to be shown turned by ${angle === undefined ? 'an unusual angle' : `${-angle} degrees`}: ffmpeg turns its pictures within their size, so that the corners are missing.`,
     };
@@ -82,8 +82,7 @@ export async function findTurn(
     };
   // Without a matrix in the container it is each picture that says how it is turned, or does not.
   const each = angle === undefined && says.orientation === undefined;
-  const { rotation, mirrored } =
-    equal.find(({ rotation }) => rotation === quarterTurns(angle ?? 0).rotation) ?? equal[0]!;
+  const { rotation, mirrored } = equal.find(({ rotation }) => rotation === quarterTurns(angle ?? 0)) ?? equal[0]!;
   return { rotation, mirrored, byFfmpeg: equal.length > 1 || each };
 }
 
@@ -135,8 +134,7 @@ async function compareTurns(source: DecodedStream, signal: AbortSignal | undefin
   return { stored: sums.slice(0, TURNS.length), shown: sums[TURNS.length] };
 }
 
-/** The nearest turn for a counter-clockwise angle. */
-function quarterTurns(angle: number): Turn {
-  const turns = ((Math.round(-angle / 90) % 4) + 4) % 4;
-  return { rotation: ([0, 90, 180, 270] as const)[turns] ?? 0, mirrored: false };
+/** The clockwise rotation that is nearest to a counter-clockwise angle. */
+function quarterTurns(angle: number): Turn['rotation'] | undefined {
+  return ([0, 90, 180, 270] as const)[((Math.round(-angle / 90) % 4) + 4) % 4];
 }
