@@ -117,7 +117,9 @@ async function modelsReport(flags: Flags, signal: AbortSignal): Promise<object> 
 
 function table(report: Record<string, object>): string {
   const blocks = Object.entries(report).map(([name, values]) => {
-    const lines = Object.entries(values).map(([key, value]) => `  ${key.padEnd(18)} ${key === 'path' ? printable(String(value)) : value}`);
+    const lines = Object.entries(values).map(
+      ([key, value]) => `  ${key.padEnd(18)} ${key === 'path' ? printable(String(value)) : value}`,
+    );
     return [name, ...lines].join('\n');
   });
   return `${blocks.join('\n\n')}\n`;
