@@ -140,22 +140,21 @@ export class FrameTable {
   }
 
   /**
-   * The nearest point from which decoding reaches frame `index`, moved back by `back` keyframes. Undefined means the beginning
-   * of the file, also for files that are not seekable.
+   * The nearest point from which decoding reaches frame `index`. Undefined means the beginning of the file, also for files that
+   * are not seekable.
    */
-  seekPoint(index: number, back = 0): SeekPoint | undefined {
+  seekPoint(index: number): SeekPoint | undefined {
     const packets = this.#packets;
     if (!packets) return undefined;
     const target = this.position(index);
     let at = lastAtMost(this.#keys, target);
     // A frame that is decoded after a keyframe but shown before it may need frames from before that keyframe.
     while (at >= 0 && packets.pts[this.#keys[at]!]! > this.pts[index]!) at--;
-    at -= back;
     if (at <= 0) return undefined;
     const position = this.#keys[at]!;
     const tick = this.timeBase.num / this.timeBase.den;
     const keySeconds = packets.dts[position]! * tick;
-    if (this.#aimAtKey || back > 0) return { seconds: keySeconds, position };
+    if (this.#aimAtKey) return { seconds: keySeconds, position };
     const next = this.#keys[at + 1] ?? packets.dts.length - 1;
     const latest = (packets.dts[next]! - 1) * tick;
     const wanted = packets.dts[target]! * tick + SEEK_SHIFT_SECONDS;

@@ -9,13 +9,11 @@ export const DISCARD = 4;
 const NO_TIME = -9e18;
 const [NEWLINE, SPACE, HASH, COMMA, MINUS, ZERO, LETTER_F] = [10, 32, 35, 44, 45, 48, 70];
 
-/** More than a day of 30 frames a second. */
-const MAX_PACKETS = 3_000_000;
 /** Formats that list other files, so that their own size says nothing. */
 const LISTS = /\b(hls|dash|concat|imf)\b/;
 
 /**
- * Refuses files whose headers announce more frames than any program should read: a few bytes can announce millions.
+ * Refuses files whose headers announce more frames than the file can hold: a few bytes can announce millions.
  *
  * @param count Number of packets so far.
  * @param bytes Size of the file.
@@ -27,11 +25,6 @@ export function checkPacketCount(count: number, bytes: number, container: string
     throw new LongVLMError(
       'ERR_LONGVLM_VIDEO',
       `'${name}' announces more frames than its ${bytes} bytes can hold: it is damaged or made to harm. Copy or download it again.`,
-    );
-  if (count > MAX_PACKETS)
-    throw new LongVLMError(
-      'ERR_LONGVLM_VIDEO',
-      `'${name}' has more than ${MAX_PACKETS.toLocaleString('en')} frames. Cut it into parts, for instance with ffmpeg -ss and -t.`,
     );
 }
 
