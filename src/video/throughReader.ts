@@ -67,11 +67,11 @@ export class ThroughReader {
   async #give(index: number, target: Uint8Array, signal: AbortSignal, missing: boolean): Promise<number | undefined> {
     signal.throwIfAborted();
     try {
-      if (!missing && (await this.#find(this.#standFor(index), target, signal))) return this.#standFor(index);
+      if ((!missing || this.#decodable) && (await this.#find(this.#standFor(index), target, signal)))
+        return this.#standFor(index);
       if (this.#decodable || this.table.by === 'count') return undefined;
       await this.#list(signal);
-      const stand = this.#standFor(index);
-      return stand >= 0 && (await this.#find(stand, target, signal)) ? stand : undefined;
+      return (await this.#find(this.#standFor(index), target, signal)) ? this.#standFor(index) : undefined;
     } finally {
       this.done(index);
       if (this.#left.size === 0) await this.dispose();
