@@ -154,6 +154,8 @@ const DESCRIPTORS = ['linux', 'darwin', 'android'].includes(process.platform) &&
 // A recording of the format mlv goes on in files beside it, which are found by name.
 const FORMATS = [...PICTURES, ...(DESCRIPTORS ? ['mlv'] : []), ...SOUND].join(',');
 
+/** What ffmpeg counts beside the pixels: it rounds widths up to 64. The exact limit is checked beforehand. */
+const ALIGNMENT = 64 * 65_536;
 /** How much a list is taken to lead to. */
 const LISTED_BYTES = 2 ** 30;
 /** Formats that are lists of other files, and how their text begins. */
@@ -199,7 +201,12 @@ export function openInput(file: InputFile, number: number): OpenedInput {
     const named = !DESCRIPTORS || list !== undefined;
     const locator = named ? `file:${path}` : `file:/dev/fd/${number}`;
     const options = [
-      ...['-protocol_whitelist', list ? 'file,crypto,data' : 'file', '-max_pixels', `${limits.maxPixels}`],
+      ...[
+        '-protocol_whitelist',
+        list ? 'file,crypto,data' : 'file',
+        '-max_pixels',
+        `${Math.min(limits.maxPixels + ALIGNMENT, 2 ** 31 - 1)}`,
+      ],
       ...(list ? ['-f', list] : ['-format_whitelist', FORMATS, ...pictureOptions(path, descriptor)]),
       ...['-i', locator],
     ];
