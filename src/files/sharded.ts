@@ -75,12 +75,12 @@ export async function readIndex(path: string): Promise<Map<string, string>> {
   const pace = new Pace();
   try {
     const map = entryOf(bytes, 'weight_map');
-    if (!map) throw wrong('Expected object for weight_map but received nothing');
+    if (map?.[0] !== 0x7b) throw wrong(noTensors);
     for (const { key, value } of jsonEntries(map, () => nameLimits)) {
       if (pace.isDue) await pace.rest();
       const file = parseJson(value);
       if (!isFileBeside(file))
-        throw wrong(`Expected name of a file beside it for weight_map.${key} but received ${shown(file)}`);
+        throw wrong(`Expected ${wantedFor(file)} for weight_map.${key} but received ${shown(file)}`);
       if (fileOf.has(key)) throw wrong(`${key} occurs twice`);
       fileOf.set(key, file);
       if (fileOf.size > maxNames) throw wrong(`more than ${maxNames} tensors`);
@@ -88,10 +88,11 @@ export async function readIndex(path: string): Promise<Map<string, string>> {
   } catch (error) {
     throw error instanceof LongVLMError ? error : wrong(messageOf(error));
   }
-  if (fileOf.size === 0) throw wrong('Expected at least one tensor for weight_map');
+  if (fileOf.size === 0) throw wrong(noTensors);
   return fileOf;
 }
 
+const noTensors = 'Expected at least one tensor for weight_map';
 const nameLimits: JsonLimits = { items: 10, bytes: 4096 };
 const anything: JsonLimits = { items: 10 * maxNames, bytes: maxIndexBytes };
 
@@ -114,6 +115,10 @@ async function readSmall(path: string): Promise<Uint8Array> {
 // Shards are in the index's folder: names that lead elsewhere are rejected, on any platform, and those that no file has.
 function isFileBeside(name: unknown): name is string {
   return typeof name === 'string' && /^(?!\.\.?$)[^/\\:\p{Cc}]{1,255}$/u.test(name);
+}
+
+function wantedFor(value: unknown): string {
+  return typeof value === 'string' ? 'name of a file beside it' : 'string';
 }
 
 function shown(value: unknown): string {
