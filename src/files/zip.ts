@@ -86,9 +86,8 @@ async function findLargeDirectory(handle: FileHandle, end: number, size: number)
   const recordBytes = 56;
   if (end < locatorBytes) throw new Error('its directory cannot be found');
   const locator = await read(handle, end - locatorBytes, locatorBytes);
-  const place = wide(locator, 8);
-  if (locator.readUInt32LE(0) !== locatorWord || place + recordBytes > size)
-    throw new Error('its directory cannot be found');
+  const place = locator.readUInt32LE(0) === locatorWord ? wide(locator, 8) : size;
+  if (place + recordBytes > size) throw new Error('its directory cannot be found');
   const record = await read(handle, place, recordBytes);
   if (record.readUInt32LE(0) !== end64Word) throw new Error('its directory cannot be found');
   return { count: wide(record, 32), bytes: wide(record, 40), offset: wide(record, 48) };
