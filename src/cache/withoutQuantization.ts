@@ -35,14 +35,23 @@ export async function withoutQuantization(file: WeightFile, options: CallOptions
   return { ...file, tensors };
 }
 
+async function inFloats({ name, type, file }: TensorLocation, bytes: Uint8Array): Promise<Float32Array> {
+  try {
+    return await dequantize(type, bytes);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw weightsError(file, `tensor ${name} takes more memory than there is`, 'Use a smaller model.');
+  }
+}
+
 // Read one at a time, when they are written: a tower takes more than a gigabyte.
 function plain(tensor: TensorLocation, check: () => Promise<void>): TensorData {
-  const { type, shape, view } = tensor;
+  const { shape, view } = tensor;
   const bytes = async () => {
     const found = await readInOrder(tensor);
     await check();
     return found;
   };
   if (view) return { type: view.type, shape, data: bytes };
-  return { type: 'F32', shape, data: async () => dequantize(type, await bytes()) };
+  return { type: 'F32', shape, data: async () => inFloats(tensor, await bytes()) };
 }

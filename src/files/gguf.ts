@@ -12,6 +12,7 @@ import {
   type WeightFile,
   weightsError,
 } from './tensorFile.js';
+import { checkFinished } from './unfinished.js';
 import { foreignFileError, headBytes } from './whatIsThis.js';
 
 /** A value of a GGUF file's metadata. Integers beyond 2^53 stay `bigint`. */
@@ -83,8 +84,9 @@ export async function openGguf(path: string): Promise<GgufFile> {
     const head = Buffer.from(await readBytes(handle, path, 0, Math.min(headBytes, fileBytes)));
     const foreign = foreignFileError(path, head, 'gguf');
     if (foreign) throw foreign;
-    const { metadata, tensors } = await readHeader(handle, path, fileBytes);
+    const { metadata, tensors, dataStart } = await readHeader(handle, path, fileBytes);
     await checkPlaces(path, tensors, fileBytes);
+    await checkFinished(handle, path, dataStart, fileBytes);
     await checkGgufUse(path, metadata, tensors);
     return { format: 'gguf', path, tensors, metadata };
   } finally {
@@ -92,7 +94,7 @@ export async function openGguf(path: string): Promise<GgufFile> {
   }
 }
 
-type Header = { metadata: Map<string, GgufValue>; tensors: Map<string, TensorLocation> };
+type Header = { metadata: Map<string, GgufValue>; tensors: Map<string, TensorLocation>; dataStart: number };
 
 // Parses a prefix of the file, and takes a longer one until it contains the header.
 async function readHeader(handle: FileHandle, path: string, fileBytes: number): Promise<Header> {
@@ -133,7 +135,8 @@ async function parseHeader(path: string, reader: Reader): Promise<Header> {
   const alignment = Number(metadata.get('general.alignment') ?? defaultAlignment);
   if (!Number.isSafeInteger(alignment) || !Number.isInteger(Math.log2(alignment)))
     throw weightsError(path, `general.alignment is ${metadata.get('general.alignment')}, which cannot be`);
-  return { metadata, tensors: await placed(path, entries, Math.ceil(reader.position / alignment) * alignment) };
+  const dataStart = Math.ceil(reader.position / alignment) * alignment;
+  return { metadata, tensors: await placed(path, entries, dataStart), dataStart };
 }
 
 async function placed(

@@ -33,5 +33,7 @@ export function requireTensor(file: WeightFile, name: string, shape: readonly nu
       `tensor ${name} has shape [${tensor.shape.join(', ')}] where [${shape.map((size) => (size < 0 ? 'any' : size)).join(', ')}] is needed`,
       'Use weights and configuration of the same model.',
     );
+  if (tensor.shape.includes(0))
+    throw weightsError(file.path, `tensor ${name} of shape [${tensor.shape.join(', ')}] holds no values`);
   return tensor;
 }

@@ -17,6 +17,7 @@ import {
   type WeightFile,
   weightsError,
 } from './tensorFile.js';
+import { checkFinished } from './unfinished.js';
 import { foreignFileError, headBytes, weightFormat } from './whatIsThis.js';
 
 export { readFloatTensor, readTensor } from './tensorFile.js';
@@ -70,7 +71,10 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
     const dataStart = 8 + Number(headerBytes);
     if (dataStart > fileBytes)
       throw weightsError(path, `truncated: its header ends at byte ${dataStart}, the file at ${fileBytes}`);
-    return await readHeader(path, await readBytes(handle, path, 8, Number(headerBytes)), dataStart, fileBytes);
+    const header = await readBytes(handle, path, 8, Number(headerBytes));
+    const file = await readHeader(path, header, dataStart, fileBytes);
+    await checkFinished(handle, path, dataStart, fileBytes);
+    return file;
   } finally {
     await handle.close();
   }

@@ -80,8 +80,17 @@ export function bytesPerElement(type: string): number | undefined {
 
 const shownCharacters = 500;
 
+/** Names under which browsers and other programs keep what they have not downloaded whole yet. */
+const unfinishedName = /\.(part|partial|crdownload|download|opdownload|incomplete|aria2)$/i;
+
+function remedyFor(path: string): string {
+  return unfinishedName.test(path)
+    ? 'Its download has not finished: wait, or start it again.'
+    : 'Download the file again.';
+}
+
 /** The error for damaged or unsuitable weights: `message` is the cause, without a full stop; it may hold names of the file. */
-export function weightsError(path: string, message: string, remedy = 'Download the file again.'): LongVLMError {
+export function weightsError(path: string, message: string, remedy = remedyFor(path)): LongVLMError {
   const cause = message.length > shownCharacters ? `${message.slice(0, shownCharacters)}…` : message;
   return new LongVLMError('ERR_LONGVLM_WEIGHTS', `${printable(path)}: ${printable(cause)}. ${remedy}`);
 }

@@ -4,6 +4,7 @@ import { deflateRawSync, gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { openGguf } from '../../../dist/files/gguf.js';
 import { openWeights } from '../../../dist/files/openWeights.js';
+import { requireTensor } from '../../../dist/files/requireTensor.js';
 import { writeSafetensors } from '../../../dist/files/safetensors.js';
 import { describeForeignFile } from '../../../dist/files/whatIsThis.js';
 import { temporaryFolder } from '../../fixtures/vision/index.js';
@@ -166,4 +167,45 @@ test('adapters in safetensors are told, unless weights are beside them', async (
   await mkdir(join(folder, 'peft'));
   await writeFile(join(folder, 'peft', 'adapter_config.json'), '{}');
   await expect(openWeights(join(folder, 'peft'))).rejects.toThrow(/holds an adapter \(LoRA\)/);
+});
+
+describe('a download that was not finished', () => {
+  const size = 18 << 20;
+  const weights = (zeros: number) => {
+    const data = new Uint8Array(size).fill(7);
+    return { type: 'U8' as const, shape: [size], data: data.fill(0, size - zeros) };
+  };
+
+  test.each([
+    ['a part', 1 << 20],
+    ['half', size >> 1],
+    ['nearly all of it', size - 5000],
+  ])('whose space was reserved, and whose end is zeros: %s', async (_, zeros) => {
+    const path = join(folder, 'reserved.safetensors');
+    await writeSafetensors(path, { a: weights(zeros) });
+    await expect(openWeights(path)).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_WEIGHTS',
+      message: expect.stringMatching(/its end is nothing but zeros/),
+    });
+  });
+
+  test('is not one whose last rows are zeros, nor one of zeros alone', async () => {
+    const path = join(folder, 'padded.safetensors');
+    for (const zeros of [0, 200_000, size]) {
+      await writeSafetensors(path, { a: weights(zeros) });
+      expect((await openWeights(path)).tensors.size).toBe(1);
+    }
+  });
+
+  test('is told by its name', async () => {
+    const path = await written(gguf({ 'general.architecture': 'llama' }).subarray(0, 40), 'model.gguf.part');
+    await expect(openWeights(path)).rejects.toThrow(/truncated: .* Its download has not finished: wait/);
+  });
+});
+
+test('a tensor without values is refused where it is needed', async () => {
+  const path = join(folder, 'nothing.safetensors');
+  await writeSafetensors(path, { a: { type: 'F32', shape: [0, 3], data: new Float32Array(0) } });
+  const file = await openWeights(path);
+  expect(() => requireTensor(file, 'a', [-1, 3])).toThrow(/tensor a of shape \[0, 3\] holds no values/);
 });
