@@ -2,6 +2,7 @@ import { type FileHandle, lstat, open, rename, rm, stat } from 'node:fs/promises
 import { absolutePath } from './absolutePath.js';
 import { removeAfterDeath } from './caretaker.js';
 import { LongVLMError } from './errors.js';
+import { openRegularFile } from './regularFile.js';
 import { removeAbandoned, temporaryPath } from './temporaryName.js';
 import { writeError } from './writeError.js';
 
@@ -48,9 +49,7 @@ export async function checkReplaceable(path: string): Promise<void> {
 
 /** The first bytes of a file: as many as there are, up to `count`. Undefined where there is no such file, or none that can be read. */
 export async function beginningOf(path: string, count: number): Promise<Buffer | undefined> {
-  // Opening a pipe would wait for its writer.
-  if (!(await stat(path).catch(() => undefined))?.isFile()) return undefined;
-  const handle = await open(path, 'r').catch(() => undefined);
+  const handle = await openRegularFile(path).catch(() => undefined);
   try {
     const read = await handle?.read(Buffer.alloc(count), 0, count, 0);
     return read?.buffer.subarray(0, read.bytesRead);

@@ -1,5 +1,6 @@
 // The file of a video's features: what is in it, and what it must be to be used.
 import { setImmediate } from 'node:timers/promises';
+import { isFloat32Array } from 'node:util/types';
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { statRegularFile } from '../base/regularFile.js';
@@ -102,7 +103,7 @@ export function checkFeatures(features: VideoFeaturesInit): void {
   if (dims[2] === 0) wrongValue('local.dims[2]', 'positive integer', 0);
   checkFloats('global', features.global, [globalLayers, dims[2]!]);
   checkFloats('sizes', features.sizes, [segments, tokensPerSegment]);
-  if (!(timestamps instanceof Float32Array)) wrongType('timestamps', 'Float32Array', timestamps);
+  if (!isFloat32Array(timestamps)) wrongType('timestamps', 'Float32Array', timestamps);
   if (timestamps.length !== frames) wrongValue('timestamps.length', String(frames), timestamps.length);
 }
 

@@ -75,7 +75,7 @@ export async function readDataset(file: string, options: ReadDatasetOptions = {}
   const { entries, lines } = await readEntries(file, root, signal);
   const videos = new Set([...lines.keys()].slice(0, limit));
   await checkVideos(file, videos, signal);
-  return { entries: entries.filter(({ video }) => videos.has(video)) };
+  return { entries: videos.size === lines.size ? entries : entries.filter(({ video }) => videos.has(video)) };
 }
 
 /** The entries of a file, and the first line about each video. */

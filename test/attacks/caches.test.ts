@@ -336,6 +336,15 @@ describe('what a killed process left beside an output', () => {
     expect(readFileSync(precious, 'utf8')).toBe('mine');
   });
 
+  test('is not what others write at this moment: the last to end wins, whole', async () => {
+    const place = newFolder();
+    const output = join(place, 'a.json');
+    const texts = Array.from({ length: 10 }, (_, i) => String(i).repeat(100_000));
+    await Promise.all(texts.map((text) => writeWholeFile(output, (handle) => handle.writeFile(text))));
+    expect(texts).toContain(readFileSync(output, 'utf8'));
+    expect(readdirSync(place)).toEqual(['a.json']);
+  });
+
   test('fits beside the longest name that there is', async () => {
     const output = join(newFolder(), `${'n'.repeat(250)}.json`);
     const gone = leftBeside(output);
