@@ -273,6 +273,7 @@ export class VideoChat {
     /** Set when the turn ends and stays in the conversation; undefined when it failed and is removed. */
     let stopReason: StopReason | undefined;
     try {
+      await this.#model.checkFile();
       await this.#showLastTurnAsPast();
       before = { index: sequence.nextTokenIndex, meter: sequence.tokenMeter.getState() };
       const tokens = this.#questionTokens(question);

@@ -14,9 +14,11 @@ import {
   wrongType,
 } from '../base/validate.js';
 import { type GgufFile, openGguf } from '../files/gguf.js';
+import { checkLanguageModel } from './header.js';
 import { type ChatTemplate, compileTemplateOf } from './jinja/chatTemplate.js';
 import { SpecialTexts } from './jinja/specialTexts.js';
 import { type LanguageModelDevice, languageModelDevices, startLlama, withErrorLog } from './llama.js';
+import { rememberFile } from './modelFile.js';
 
 /** Options of {@link LanguageModel.load}. */
 export type LanguageModelOptions = {
@@ -53,6 +55,7 @@ export class LanguageModel {
   readonly chatTemplate: ChatTemplate | undefined;
   /** @internal */
   readonly specialTexts: SpecialTexts;
+  readonly #checkFile: () => Promise<void>;
   readonly #loadWhole: (signal: AbortSignal) => Promise<LlamaModel>;
   readonly #disposal = new AbortController();
   #model: LlamaModel;
@@ -65,6 +68,7 @@ export class LanguageModel {
     llama: Llama,
     model: LlamaModel,
     threads: number | undefined,
+    checkFile: () => Promise<void>,
     loadWhole: (signal: AbortSignal) => Promise<LlamaModel>,
   ) {
     const ofArchitecture = (key: string) => Number(metadata.get(`${metadata.get('general.architecture')}.${key}`) ?? 0);
@@ -77,6 +81,7 @@ export class LanguageModel {
     this.trainContextSize = ofArchitecture('context_length');
     this.defaultTemplate = chatTemplate ? 'chat_template' : 'long_vlm_v1';
     this.#model = model;
+    this.#checkFile = checkFile;
     this.#loadWhole = loadWhole;
   }
 
@@ -106,7 +111,8 @@ export class LanguageModel {
     signal?.throwIfAborted();
 
     const gguf = await openGguf(file);
-    checkIsLanguageModel(gguf);
+    checkLanguageModel(gguf);
+    const checkFile = await rememberFile(file);
     const compiling = compileTemplateOf(gguf, signal);
     // Awaited below.
     compiling.catch(() => {});
@@ -130,7 +136,7 @@ export class LanguageModel {
       await model.dispose();
       throw error;
     });
-    const languageModel = new LanguageModel(gguf, chatTemplate, llama, model, options.threads, (signal) =>
+    const languageModel = new LanguageModel(gguf, chatTemplate, llama, model, options.threads, checkFile, (signal) =>
       load(false, signal),
     );
     if (!lazy) languageModel.#whole = Promise.resolve();
@@ -149,6 +155,7 @@ export class LanguageModel {
    */
   async loadWhole(signal: AbortSignal | undefined): Promise<void> {
     this.checkUsable();
+    await this.checkFile();
     this.#whole ??= this.#loadWhole(this.#disposal.signal).then(
       async (model) => {
         const vocabulary = this.#model;
@@ -192,6 +199,15 @@ export class LanguageModel {
 
   get disposed(): boolean {
     return this.#disposing !== undefined;
+  }
+
+  /**
+   * Before llama.cpp reads the weights. A file that is cut while it does still ends the process.
+   * @throws LongVLMError `ERR_LONGVLM_WEIGHTS` if the file has been cut since it was loaded
+   * @internal
+   */
+  checkFile(): Promise<void> {
+    return this.#checkFile();
   }
 
   /** @throws LongVLMError `ERR_LONGVLM_DISPOSED` @internal */
@@ -261,19 +277,4 @@ function cannotLoad(file: string, lines: readonly string[], error: unknown): Lon
   return new LongVLMError('ERR_LONGVLM_WEIGHTS', `llama.cpp cannot load ${file}: ${cause}. Get the file again.`, {
     cause: error,
   });
-}
-
-function checkIsLanguageModel({ path: file, metadata }: GgufFile): void {
-  const architecture = String(metadata.get('general.architecture'));
-  const tokens = metadata.get('tokenizer.ggml.tokens');
-  if (architecture === 'clip')
-    throw new LongVLMError(
-      'ERR_LONGVLM_UNSUPPORTED',
-      `${file} holds a vision tower and its projector (an mmproj file), not a language model. Give the language model's own .gguf file.`,
-    );
-  if (!Array.isArray(tokens) || tokens.length === 0)
-    throw new LongVLMError(
-      'ERR_LONGVLM_UNSUPPORTED',
-      `${file} is a GGUF file of architecture '${architecture}' without a vocabulary, not a language model. Give a LLaMA-family model.`,
-    );
 }

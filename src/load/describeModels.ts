@@ -3,6 +3,8 @@ import path from 'node:path';
 import { withCallbacks } from '../base/callbacks.js';
 import { messageOf } from '../base/errors.js';
 import type { SamplingRequest } from '../encode/sampling.js';
+import { oneLine } from '../llm/layouts/chatTemplate.js';
+import type { LanguageModel } from '../llm/model.js';
 import { type PromptTemplate, resolvePromptTemplate } from '../llm/templates.js';
 import type { VisionPrecision } from '../tower/precision.js';
 import { checkFit, disposeModels, type LoadedModels, loadModels } from './loadModels.js';
@@ -46,6 +48,8 @@ export type ModelsDescription = {
     readonly trainContextSize: number;
     /** Default layout of conversations. */
     readonly template: string;
+    /** Why the chat template in the file cannot be used, where it is the default. */
+    readonly templateProblem?: string;
   };
   /** Why these models cannot be used together; undefined where they can. */
   readonly fit?: { readonly problem: string };
@@ -54,6 +58,11 @@ export type ModelsDescription = {
 /** The default layout of conversations. */
 export function templateOf({ template }: SettledOptions, { llm }: LoadedModels): PromptTemplate {
   return resolvePromptTemplate(template ?? llm?.defaultTemplate ?? 'long_vlm_v1');
+}
+
+function templateProblem({ chatTemplate }: LanguageModel): { templateProblem?: string } {
+  const plain = chatTemplate?.plain;
+  return plain !== undefined && 'problem' in plain ? { templateProblem: oneLine(plain.problem) } : {};
 }
 
 /** Describes models that are loaded. */
@@ -88,6 +97,7 @@ export function describeLoaded(options: SettledOptions, models: LoadedModels): M
         width: llm.width,
         trainContextSize: llm.trainContextSize,
         template: templateOf(options, models).name,
+        ...templateProblem(llm),
       },
     }),
   };

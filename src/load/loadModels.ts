@@ -3,7 +3,9 @@ import { withCallbacks } from '../base/callbacks.js';
 import { LongVLMError } from '../base/errors.js';
 import type { VideoEncoderOptions } from '../encode/videoEncoder.js';
 import { VideoEncoder } from '../encode/videoEncoder.js';
+import { VideoChat } from '../llm/chat.js';
 import { LanguageModel } from '../llm/model.js';
+import { resolvePromptTemplate } from '../llm/templates.js';
 import { Projector } from '../projector/projector.js';
 import { checkOptions, type LoadVideoEncoderOptions, type SettledOptions } from './options.js';
 import { resolveModels } from './resolve.js';
@@ -103,7 +105,10 @@ function encoderOptions(settled: SettledOptions, projector: Projector | undefine
  * @throws RangeError for a sampling that does not fit the tower; LongVLMError `ERR_LONGVLM_MISMATCH` for models that do not
  * fit each other
  */
-export function checkFit({ projector: file, vision, llm: model }: SettledOptions, models: LoadedModels): void {
+export function checkFit(
+  { projector: file, vision, llm: model, template }: SettledOptions,
+  models: LoadedModels,
+): void {
   const { encoder, projector, llm } = models;
   encoder.settle();
   const { channels } = encoder.config;
@@ -118,6 +123,9 @@ export function checkFit({ projector: file, vision, llm: model }: SettledOptions
       'ERR_LONGVLM_MISMATCH',
       `The projector ${file} was trained on ${other} by the config.json beside it, which are not those that the vision tower ${vision} gives. Use the tower of the same model.`,
     );
+  // A chat template that is only the default can be replaced in each call.
+  if (llm && template !== undefined && resolvePromptTemplate(template).name === 'chat_template')
+    VideoChat.checkFits(llm, 0, '?', { template });
   if (projector && llm && projector.outChannels !== llm.width)
     throw new LongVLMError(
       'ERR_LONGVLM_MISMATCH',

@@ -66,7 +66,7 @@ function cannotBeUsed(model: LanguageModel, cause: string): LongVLMError {
 }
 
 /** A template's own words, without line breaks, control characters, and a full stop. */
-function oneLine(problem: string): string {
+export function oneLine(problem: string): string {
   return problem
     .replace(/\p{C}+|\s+/gu, ' ')
     .trim()
