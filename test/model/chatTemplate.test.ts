@@ -2,18 +2,23 @@ import { join } from 'node:path';
 import type { LlamaModel } from 'node-llama-cpp';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { LongVLM, type LongVLMOptions } from '../../dist/index.js';
+import { VideoChat } from '../../dist/llm/chat.js';
+import { evaluateEmbeddings } from '../../dist/llm/embeddings.js';
 import { LanguageModel } from '../../dist/llm/model.js';
 import { tokensOfFirstTurn, tokensOfNextTurn } from '../../dist/llm/prompt.js';
 import { resolvePromptTemplate } from '../../dist/llm/templates.js';
 import { longvlm } from '../fixtures/commandLine.js';
 import { loadGguf, writeGguf } from '../fixtures/gguf/write.js';
-import { pico, picoOptions } from '../fixtures/index.js';
+import { expected, pico, picoOptions } from '../fixtures/index.js';
 import { temporaryFolder } from '../fixtures/vision/index.js';
 
 // What models come with, as their makers write it.
 const jinja = {
   chatml:
     "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+  // As DeepSeek's: answers begin with a thought, which is not shown later.
+  thoughts:
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}U:{{ m['content'] }}{{ eos_token }}{% else %}A:{{ m['content'].split('</think>')[-1] }}{{ eos_token }}{% endif %}{% endfor %}{% if add_generation_prompt %}A:<think>\n{% endif %}",
   own: "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'system' %}Rules: {{ m['content'] }} # {% elif m['role'] == 'user' %}Human: {{ m['content'] }} # {% else %}Robot:{{ m['content'] }}{{ eos_token }} # {% endif %}{% endfor %}{% if add_generation_prompt %}Robot:{% endif %}",
 };
 
@@ -103,6 +108,40 @@ describe('the chat template of a model', () => {
       expect(chat.lastAnswer!.tokenIds.length).toBeGreaterThan(0);
     } finally {
       await vlm.dispose();
+    }
+  });
+
+  test('a turn that is shown without its thoughts later is evaluated again', async () => {
+    const video = await expected('video');
+    const ask = { temperature: 0, maxTokens: 6 };
+    const model = await LanguageModel.load({
+      path: await withTemplate('thoughts', jinja.thoughts),
+      device: 'cpu',
+      threads: 1,
+    });
+    const llama = llamaOf(model);
+    const context = await llama.createContext({ sequences: 1, threads: 1 });
+    const chat = await VideoChat.create(model, video);
+    try {
+      const first = await chat.ask('What?', ask);
+      // The next question fails: the conversation goes on as if it had not been asked.
+      await expect(chat.ask('x '.repeat(3000), ask)).rejects.toMatchObject({ code: 'ERR_LONGVLM_CONTEXT_FULL' });
+      await chat.ask('And then?', ask);
+      const sequence = context.getSequence();
+      const { before } = tokensOfFirstTurn(model, template, '');
+      await sequence.evaluateWithoutGeneratingNewTokens(before as never);
+      await evaluateEmbeddings(sequence, video);
+      // What transformers renders: the prompt of a past turn ends without <think>.
+      const rest = `\nWhat?</s>A:${first}</s>U:And then?</s>A:<think>\n`;
+      const found: number[] = [];
+      const parts = rest.split(`${first}</s>`);
+      const tokens = [`${parts[0]}${first}`, `</s>${parts[1]}`].flatMap((text) => llama.tokenize(text, true));
+      for await (const token of sequence.evaluate(tokens, { temperature: 0 })) if (found.push(token) === 6) break;
+      expect(chat.lastAnswer!.tokenIds).toEqual(found);
+    } finally {
+      await chat.dispose();
+      await context.dispose();
+      await model.dispose();
     }
   });
 
