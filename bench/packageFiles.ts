@@ -6,7 +6,7 @@ const root = new URL('.', import.meta.resolve('longvlm/package.json'));
 /** The path of a file of the repository. */
 export const repositoryPath = (path: string): string => fileURLToPath(new URL(path, root));
 
-const inDist = (path: string): string => new URL(`dist/${path}`, root).href;
+export const inDist = (path: string): string => new URL(`dist/${path}`, root).href;
 
 export const { binding } = (await import(inDist('binding.js'))) as typeof import('../dist/binding.js');
 export const { dataTypes, encodeModel } = (await import(
