@@ -13,14 +13,33 @@ void Invalid(const std::string& name, const std::string& problem) {
 
 namespace {
 
+// More levels than a schedule has uses for.
+constexpr size_t kMostElements = 1 << 20;
+
 size_t ToInteger(const std::string& name, const Napi::Value& value, size_t min) {
   constexpr double kMaxSafeInteger = 9007199254740991;
-  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
+  // Other values are not shown: to make text of them runs the caller's code.
+  if (!value.IsNumber()) Invalid(name, "not a number");
+  const double number = value.As<Napi::Number>().DoubleValue();
   if (!(number >= static_cast<double>(min) && number <= kMaxSafeInteger) ||
       number != std::floor(number)) {
     Invalid(name, value.ToString().Utf8Value());
   }
   return static_cast<size_t>(number);
+}
+
+// The elements of an array, each read once.
+std::vector<Napi::Value> Elements(const std::string& name, const Napi::Value& value, size_t most) {
+  if (!value.IsArray()) Invalid(name, "not an array");
+  const Napi::Array array = value.As<Napi::Array>();
+  const uint32_t length = array.Length();
+  if (length > most) Invalid(name, std::to_string(length) + " elements");
+  std::vector<Napi::Value> elements;
+  for (uint32_t i = 0; i < length; ++i) {
+    elements.push_back(array.Get(i));
+    if (elements.back().IsEmpty()) Invalid(name, "cannot be read");
+  }
+  return elements;
 }
 
 }  // namespace
@@ -40,17 +59,18 @@ size_t Arguments::Integer(const char* name, size_t min) const {
   return ToInteger(name, Get(name), min);
 }
 
+int32_t Arguments::SmallInteger(const char* name, size_t min) const {
+  const size_t number = Integer(name, min);
+  if (number > std::numeric_limits<int32_t>::max()) Invalid(name, std::to_string(number));
+  return static_cast<int32_t>(number);
+}
+
 std::vector<uint32_t> Arguments::Integers(const char* name) const {
-  const Napi::Value value = Get(name);
-  if (!value.IsArray()) Invalid(name, "not an array");
-  const Napi::Array array = value.As<Napi::Array>();
-  std::vector<uint32_t> numbers(array.Length());
-  for (uint32_t i = 0; i < array.Length(); ++i) {
-    const std::string element = std::string(name) + "[" + std::to_string(i) + "]";
-    const Napi::Value number = array.Get(i);
-    if (number.IsEmpty()) Invalid(element, "cannot be read");
-    numbers[i] = static_cast<uint32_t>(
-        std::min<size_t>(ToInteger(element, number, 0), std::numeric_limits<uint32_t>::max()));
+  std::vector<uint32_t> numbers;
+  for (const Napi::Value& value : Elements(name, Get(name), kMostElements)) {
+    const std::string element = std::string(name) + "[" + std::to_string(numbers.size()) + "]";
+    numbers.push_back(static_cast<uint32_t>(
+        std::min<size_t>(ToInteger(element, value, 0), std::numeric_limits<uint32_t>::max())));
   }
   return numbers;
 }
@@ -68,17 +88,14 @@ std::string Arguments::String(const char* name) const {
 }
 
 Shape Arguments::Shape3(const char* name) const {
-  const Napi::Value value = Get(name);
-  if (!value.IsArray() || value.As<Napi::Array>().Length() != 3) {
-    Invalid(name, "three sizes are expected");
-  }
-  const Napi::Array array = value.As<Napi::Array>();
+  const std::vector<Napi::Value> elements = Elements(name, Get(name), 3);
+  if (elements.size() != 3) Invalid(name, "three sizes are expected");
   size_t sizes[3];
   // Each size fits into int32, as indices do, and the product of two into size_t.
   constexpr size_t kLargest = std::numeric_limits<int32_t>::max();
   for (uint32_t axis = 0; axis < 3; ++axis) {
     const std::string element = std::string(name) + "[" + std::to_string(axis) + "]";
-    sizes[axis] = ToInteger(element, array.Get(axis), 1);
+    sizes[axis] = ToInteger(element, elements[axis], 1);
     if (sizes[axis] > kLargest) Invalid(element, std::to_string(sizes[axis]));
   }
   const Shape shape{sizes[0], sizes[1], sizes[2]};
@@ -96,7 +113,19 @@ Arguments::HostArray Arguments::Array(const char* name, const Napi::Value& value
     Invalid(name, "cannot be read");
   }
   kept_.push_back(value.As<Napi::Object>());
+  read_.push_back({name, array});
   return array;
+}
+
+void Arguments::CheckUnchanged() const {
+  for (size_t i = 0; i < kept_.size(); ++i) {
+    HostArray now{};
+    if (napi_get_typedarray_info(kept_[i].Env(), kept_[i], &now.type, &now.length, &now.data,
+                                 nullptr, nullptr) != napi_ok ||
+        now.data != read_[i].second.data || now.length != read_[i].second.length) {
+      Invalid(read_[i].first, "its memory was taken away while the arguments were read");
+    }
+  }
 }
 
 void Arguments::CheckLength(const char* name, const HostArray& array, size_t expected) {

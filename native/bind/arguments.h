@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/tensor.h"
@@ -18,8 +19,10 @@ class Arguments {
  public:
   explicit Arguments(const Napi::CallbackInfo& info);
 
-  // An integer of at least `min`.
+  // An integer of at least `min`, and at most the largest that a double holds exactly.
   size_t Integer(const char* name, size_t min) const;
+  // One that fits into int32, too.
+  int32_t SmallInteger(const char* name, size_t min) const;
   std::vector<uint32_t> Integers(const char* name) const;
   bool Boolean(const char* name) const;
   std::string String(const char* name) const;
@@ -34,6 +37,10 @@ class Arguments {
   float* HostFloats(const char* name, size_t length);
   // The memory of a Float32Array, Uint16Array or Int32Array of any length.
   std::span<std::byte> Bytes(const char* name);
+
+  // To be called when everything is read: a getter of the caller's may have detached the memory of
+  // an array that was read before.
+  void CheckUnchanged() const;
 
   // The typed arrays that were read.
   const std::vector<Napi::Object>& kept() const { return kept_; }
@@ -52,6 +59,7 @@ class Arguments {
  private:
   Napi::Object object_;
   std::vector<Napi::Object> kept_;
+  std::vector<std::pair<const char*, HostArray>> read_;
 };
 
 [[noreturn]] void Invalid(const std::string& name, const std::string& problem);

@@ -39,7 +39,7 @@ Napi::Value MergeByAssignmentAsync(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
     Operands operands(info);
     const Shape shape = operands.Shape3("dims");
-    const size_t slots = operands.Integer("slots", 1);
+    const auto slots = static_cast<size_t>(operands.SmallInteger("slots", 1));
     const ConstValues rows = operands.Floats("tensor", shape.size());
     const MergeByAssignmentArgs args{
         .rows = rows,
@@ -66,7 +66,7 @@ Napi::Value SpreadByAssignmentAsync(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
     Operands operands(info);
     const Shape shape = operands.Shape3("dims");
-    const size_t rows = operands.Integer("rows", 1);
+    const auto rows = static_cast<size_t>(operands.SmallInteger("rows", 1));
     const ConstValues slots = operands.Floats("tensor", shape.size());
     const SpreadByAssignmentArgs args{
         .slots = slots,

@@ -59,8 +59,8 @@ Napi::Value Allocate(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), "allocateDeviceBuffer", [&]() -> Napi::Value {
     const Arguments arguments(info);
     const ElementType type = ReadType(arguments);
-    const auto device = CudaDevice::Get(arguments.String("library"),
-                                        static_cast<int32_t>(arguments.Integer("device", 0)));
+    const auto device =
+        CudaDevice::Get(arguments.String("library"), arguments.SmallInteger("device", 0));
     auto memory =
         std::make_shared<DeviceMemory>(device, arguments.Integer("count", 1) * SizeOf(type));
     const auto external =
@@ -91,9 +91,10 @@ Napi::Value Upload(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
     Arguments arguments(info);
     const std::span<std::byte> data = arguments.Bytes("data");
+    auto memory = ReadMemory(info.Env(), arguments, data.size());
+    arguments.CheckUnchanged();
     return StartTask(info.Env(), kCallee, arguments.kept(),
-                     [data, memory = ReadMemory(info.Env(), arguments, data.size())](
-                         const std::atomic<bool>& cancelled) {
+                     [data, memory = std::move(memory)](const std::atomic<bool>& cancelled) {
                        memory->device().Upload(memory->data(), data.data(), data.size(), cancelled);
                      });
   });
@@ -105,9 +106,10 @@ Napi::Value Download(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
     Arguments arguments(info);
     const std::span<std::byte> out = arguments.Bytes("out");
+    auto memory = ReadMemory(info.Env(), arguments, out.size());
+    arguments.CheckUnchanged();
     return StartTask(info.Env(), kCallee, arguments.kept(),
-                     [out, memory = ReadMemory(info.Env(), arguments, out.size())](
-                         const std::atomic<bool>& cancelled) {
+                     [out, memory = std::move(memory)](const std::atomic<bool>& cancelled) {
                        memory->device().Download(out.data(), memory->data(), out.size(), cancelled);
                      });
   });

@@ -11,12 +11,10 @@
 namespace longvlm {
 namespace {
 
-// The native pointer of the wrapped object in `field` (napi_unwrap).
-void* Unwrap(Napi::Env env, const Napi::Value& args, const char* field) {
-  const Napi::Value value = args.As<Napi::Object>().Get(field);
+// The native pointer of the wrapped object `value` of `field` (napi_unwrap).
+void* Unwrap(Napi::Env env, const Napi::Value& value, const char* field) {
   void* native = nullptr;
-  if (value.IsEmpty() || !value.IsObject() || napi_unwrap(env, value, &native) != napi_ok ||
-      native == nullptr) {
+  if (!value.IsObject() || napi_unwrap(env, value, &native) != napi_ok || native == nullptr) {
     throw std::invalid_argument(std::string(field) + " is invalid: not a native object");
   }
   return native;
@@ -27,21 +25,23 @@ Napi::Value EvaluateEmbeddingsAsync(const Napi::CallbackInfo& info) {
   constexpr const char* kCallee = "evaluateEmbeddings";
   return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
     Arguments arguments(info);
+    const Napi::Value context = arguments.Get("context");
     const auto target =
-        llama::Target::Of(Unwrap(info.Env(), info[0], "context"),
-                          static_cast<uint32_t>(arguments.Integer("contextSize", 1)));
-    const size_t count = arguments.Integer("count", 1);
-    const size_t width = arguments.Integer("width", 1);
+        llama::Target::Of(Unwrap(info.Env(), context, "context"),
+                          static_cast<uint32_t>(arguments.SmallInteger("contextSize", 1)));
+    const auto count = static_cast<size_t>(arguments.SmallInteger("count", 1));
+    const auto width = static_cast<size_t>(arguments.SmallInteger("width", 1));
     if (width != static_cast<size_t>(target.Width())) {
       throw std::invalid_argument("width is invalid: " + std::to_string(width) +
                                   ", the model's is " + std::to_string(target.Width()));
     }
-    const auto sequence = static_cast<llama::SequenceId>(arguments.Integer("sequence", 0));
-    const auto first = static_cast<llama::Position>(arguments.Integer("first", 0));
+    const auto sequence = arguments.SmallInteger("sequence", 0);
+    const auto first = arguments.SmallInteger("first", 0);
     const std::span<const float> embeddings(arguments.HostFloats("embeddings", count * width),
                                             count * width);
+    arguments.CheckUnchanged();
     std::vector<Napi::Object> kept = arguments.kept();
-    kept.push_back(info[0].As<Napi::Object>().Get("context").As<Napi::Object>());
+    kept.push_back(context.As<Napi::Object>());
     return StartTask(
         info.Env(), kCallee, kept,
         [target, sequence, first, embeddings](const std::atomic<bool>& cancelled) {

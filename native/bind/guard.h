@@ -13,14 +13,18 @@ namespace longvlm {
 // std::invalid_argument becomes a RangeError.
 Napi::Error ToJsError(Napi::Env env, const char* callee, const std::exception_ptr& exception);
 
-// Runs body() and returns its value. Exceptions become the pending JavaScript exception.
+// Runs body() and returns its value. Exceptions become the pending JavaScript exception. One that
+// is pending already, thrown by a getter of the caller's, is passed on: body() may throw anything
+// to end then.
 template <typename Body>
 Napi::Value Guard(Napi::Env env, const char* callee, Body&& body) {
   try {
     return std::forward<Body>(body)();
   } catch (...) {
-    ToJsError(env, callee, std::current_exception()).ThrowAsJavaScriptException();
-    return env.Undefined();
+    if (!env.IsExceptionPending()) {
+      ToJsError(env, callee, std::current_exception()).ThrowAsJavaScriptException();
+    }
+    return {};
   }
 }
 

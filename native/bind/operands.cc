@@ -22,8 +22,12 @@ napi_typedarray_type ArrayOf(ElementType type) {
 }  // namespace
 
 Values Operands::Read(const char* name, std::initializer_list<ElementType> types, size_t count) {
+  return Read(name, Get(name), types, count);
+}
+
+Values Operands::Read(const char* name, const Napi::Value& value,
+                      std::initializer_list<ElementType> types, size_t count) {
   const auto elsewhere = [name] { Invalid(name, "on another device"); };
-  const Napi::Value value = Get(name);
   if (value.IsTypedArray()) {
     if (!memory_.empty()) elsewhere();
     const HostArray array = Array(name, value);
@@ -57,7 +61,9 @@ float* Operands::Float32s(const char* name, size_t count) {
 }
 
 float* Operands::OptionalFloat32s(const char* name, size_t count) {
-  return Get(name).IsUndefined() ? nullptr : Float32s(name, count);
+  const Napi::Value value = Get(name);
+  if (value.IsUndefined()) return nullptr;
+  return Read(name, value, {ElementType::kFloat32}, count).As<float>();
 }
 
 int32_t* Operands::Int32s(const char* name, size_t count) {

@@ -42,6 +42,8 @@ class Operands : public Arguments {
 
  private:
   Values Read(const char* name, std::initializer_list<ElementType> types, size_t count);
+  Values Read(const char* name, const Napi::Value& value, std::initializer_list<ElementType> types,
+              size_t count);
 
   Napi::Env env_;
   std::vector<std::shared_ptr<DeviceMemory>> memory_;
@@ -55,6 +57,7 @@ using Operation = std::function<void(const std::atomic<bool>* cancelled)>;
 template <typename Args, typename Compute>
 Operation MakeOperation(Napi::Env env, const Operands& operands, const Args& args,
                         Compute compute) {
+  operands.CheckUnchanged();
   if (CudaDevice* device = operands.device()) {
     CudaOperation operation = ToCuda(args);
     operation.kept = operands.memory();
