@@ -7,6 +7,7 @@ import { openWeights } from '../../../dist/files/openWeights.js';
 import { requireTensor } from '../../../dist/files/requireTensor.js';
 import { writeSafetensors } from '../../../dist/files/safetensors.js';
 import { describeForeignFile } from '../../../dist/files/whatIsThis.js';
+import { start } from '../../fixtures/commandLine.js';
 import { temporaryFolder } from '../../fixtures/vision/index.js';
 import { zip } from '../../fixtures/zip.js';
 
@@ -208,4 +209,14 @@ test('a tensor without values is refused where it is needed', async () => {
   await writeSafetensors(path, { a: { type: 'F32', shape: [0, 3], data: new Float32Array(0) } });
   const file = await openWeights(path);
   expect(() => requireTensor(file, 'a', [-1, 3])).toThrow(/tensor a of shape \[0, 3\] holds no values/);
+});
+
+test('info says that weights are no video', async () => {
+  const path = join(folder, 'weights.safetensors');
+  await writeSafetensors(path, { a: { type: 'F32', shape: [1], data: new Float32Array(1) } });
+  const { code, stderr } = await start(['info', path]).result;
+  expect(code).toBe(1);
+  expect(stderr).toMatch(
+    /weights\.safetensors holds weights of a model, or features of a video, and no video\. Name weights/,
+  );
 });
