@@ -40,7 +40,6 @@ const packagesIn = {
   'proper-lockfile': ['cache'],
   protobufjs: ['compute'],
   valibot: ['base', 'files', 'cache', 'tower', 'projector', 'encode', 'llm', 'models', 'load', 'eval'],
-  yauzl: ['files'],
 };
 
 /** Matches the paths below any of `names`, each a folder of src/ or a file in it. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { readSegments } from '../../dist/video/frames.js';
 import { probeVideo, type VideoInfo } from '../../dist/video/probe.js';
+import { selectFrames } from '../../dist/video/selection.js';
 import { folder, h264, make, pattern } from '../unit/video/videoFiles.js';
 
 const FORGED = [
@@ -28,8 +29,10 @@ const plain = () => make('plain.mkv', ...pattern(1), ...h264, '-g', '10');
 
 /** The facts, without the path. */
 async function factsOf(path: string): Promise<Partial<VideoInfo> & { start: number }> {
-  const { path: _, frameSource, ...facts } = await probeVideo(path);
-  return { ...facts, start: frameSource.seconds(0) };
+  const { path: _, ...facts } = await probeVideo(path);
+  const { startSeconds: start } = selectFrames(await probeVideo(path), { frames: 1, segmentFrames: 1 });
+  const { frameSource: __, ...told } = facts as typeof facts & { frameSource: unknown };
+  return { ...told, start };
 }
 
 async function framesOf(path: string): Promise<Uint8Array[]> {

@@ -1,9 +1,20 @@
 // Processes that are killed, or get nothing from the system: no ffmpeg and no file stays, and each failure is one error.
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { isOfTheDead, ownMark } from '../../dist/base/owner.js';
+import { ownerOf, ownMark } from '../../dist/base/owner.js';
 import { children, exists } from '../fixtures/processes.js';
 import { ffmpeg, folder, picoVideo } from '../unit/video/videoFiles.js';
 
@@ -87,16 +98,16 @@ describe.runIf(onLinux)('after kill -9', () => {
 
 test('what a lost process left is swept, and nothing else', () => {
   const dead = spawnSync(process.execPath, ['-e', '']).pid;
-  const [pid, began, place] = ownMark().split('-');
+  const [place, pid, began] = ownMark().split('-');
   const mark = (...parts: (string | number | undefined)[]) => `longvlm-${parts.join('-')}-abcDEF`;
-  const left = mark(dead, 1, place);
+  const left = mark(place, dead, 1);
   const others = [
-    mark(pid, began, place),
-    mark(dead, 1, '0123456789ab'),
-    mark(dead, 'x', place),
+    mark(place, pid, began),
+    mark('01234567', dead, 1),
+    mark(place, 'x', 1),
     'longvlm-abcDEF',
     'longvlm-bench',
-    `mine-${dead}-1-${place}-abcDEF`,
+    `mine-${place}-${dead}-1-abcDEF`,
   ];
   for (const name of [left, ...others]) {
     mkdirSync(join(temporary, name));
@@ -117,15 +128,20 @@ test('what a lost process left is swept, and nothing else', () => {
   for (const name of others) expect(existsSync(join(temporary, name, '0'))).toBe(true);
 });
 
-test('the mark of a process', () => {
-  const [, began, place] = ownMark().split('-');
+test('the mark of a process', async () => {
+  const [place, , began] = ownMark().split('-');
   const dead = spawnSync(process.execPath, ['-e', '']).pid;
-  expect(isOfTheDead(ownMark())).toBe(false);
-  expect(isOfTheDead(`${dead}-${began}-${place}`)).toBe(true);
+  const fate = (mark: string, path = process.execPath) => ownerOf(mark, path);
+  expect(await fate(ownMark())).toBe('running');
+  expect(await fate(`${place}-${dead}-${began}`)).toBe('gone');
   // Its number was given again.
-  if (onLinux) expect(isOfTheDead(`${process.pid}-1-${place}`)).toBe(true);
-  expect(isOfTheDead(`${process.pid}-0-${place}`)).toBe(false);
-  expect(isOfTheDead(`${dead}-${began}-0123456789ab`)).toBe(false);
+  if (onLinux) expect(await fate(`${place}-${process.pid}-1`)).toBe('gone');
+  // Of another host, or of before a restart: what it touched lately may be in use.
+  const folder = mkdtempSync(join(tmpdir(), 'longvlm-test-'));
+  expect(await fate(`01234567-${dead}-${began}`, folder)).toBe('unknown');
+  utimesSync(folder, 0, 0);
+  expect(await fate(`01234567-${dead}-${began}`, folder)).toBe('gone');
+  rmSync(folder, { recursive: true });
 });
 
 describe.runIf(onLinux)('a process without descriptors', () => {

@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL('../../..', import.meta.url));
 /** A made-up repository that every check passes: path and text of each file. */
 const clean = {
   'src/base/errors.ts': 'export class BaseError extends Error {}\n',
-  'src/files/zip.ts': "import { open } from 'yauzl';\nexport const read = open;\n",
+  'src/files/zip.ts': "import { parse } from 'valibot';\nexport const read = parse;\n",
   'src/tower/tower.ts': "import type { BaseError } from '../base/errors.js';\nexport type Failure = BaseError;\n",
   'src/index.ts': "export { BaseError } from './base/errors.js';\nexport type { Failure } from './tower/tower.js';\n",
   'training/story.py': 'import sys\n\nimport world\n\nprint(world, sys.argv)\n',
@@ -64,7 +64,7 @@ describe('the import table', () => {
       'src/video/beside.ts': "export { read } from '../files/zip.js';\n",
       'src/base/hen.ts': "import type { Egg } from './egg.js';\nexport type Hen = { from: Egg };\n",
       'src/base/egg.ts': "import type { Hen } from './hen.js';\nexport type Egg = { from: Hen };\n",
-      'src/base/unzip.ts': "export { open } from 'yauzl';\n",
+      'src/base/draw.ts': "export { SingleBar } from 'cli-progress';\n",
       'src/tower/model.ts': "export type Model = typeof import('node-llama-cpp');\n",
       'src/base/pad.ts': "export { default as pad } from 'left-pad';\n",
       'src/misc/helpers.ts': 'export const help = 1;\n',
@@ -78,7 +78,7 @@ describe('the import table', () => {
         'imports-of-base: src/base/upwardType.ts → src/files/zip.ts',
         'imports-of-video: src/video/beside.ts → src/files/zip.ts',
         'no-cycles: src/base/egg.ts → src/base/hen.ts → src/base/egg.ts',
-        'users-of-yauzl: src/base/unzip.ts → yauzl',
+        'users-of-cli-progress: src/base/draw.ts → cli-progress',
         'users-of-node-llama-cpp: src/tower/model.ts → node-llama-cpp',
         'no-other-packages: src/base/pad.ts → left-pad',
         'listed: src/misc/helpers.ts',

@@ -160,7 +160,10 @@ describe('writeSafetensors() and readTensor()', () => {
     await writeSafetensors(path, { a: { type: 'F32', shape: [64], data: new Float32Array(64) } });
     const location = (await openSafetensors(path)).tensors.get('a')!;
     await writeFile(path, (await readFile(path)).subarray(0, -4));
-    await expect(readTensor(location)).rejects.toMatchObject({ code: 'ERR_LONGVLM_WEIGHTS', message: /truncated/ });
+    await expect(readTensor(location)).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_WEIGHTS',
+      message: expect.stringMatching(/truncated/),
+    });
   });
 
   test('refuses data that do not match their shape, and leaves the old file', async () => {
