@@ -80,7 +80,7 @@ export async function decodeTimes(
     `settb=expr=${num}/${den}`,
     ...(end === undefined ? [] : [`trim=end_pts=${end}`]),
     ...(maxFrames === undefined ? [] : [`trim=end_frame=${maxFrames}`]),
-    "crop=w='min(iw,16)':h='min(ih,16)':x=0:y=0",
+    "crop=w='min(iw,16)':h='min(ih,16)':x=0:y=0:exact=1",
     ...frames.filters(),
     `select='${IS_KEYFRAME}'`,
     ...frames.filters(KEYFRAME),

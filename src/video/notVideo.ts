@@ -16,13 +16,11 @@ function refuse(name: string, cause: string, remedy: string): LongVLMError {
   return new LongVLMError('ERR_LONGVLM_VIDEO', `'${name}' ${cause}. ${remedy}`);
 }
 
-/** @throws LongVLMError for a stream that ffmpeg opens, but that is no recording or still, or that cannot be decoded. */
-export function checkPictures({ name }: InputFile, { codec, encrypted }: StreamInfo): void {
+/** @throws LongVLMError for a stream that ffmpeg opens, but that is no recording or still. */
+export function checkPictures({ name }: InputFile, { codec }: StreamInfo): void {
   const drawn = Object.hasOwn(DRAWN, codec) ? DRAWN[codec] : undefined;
   if (drawn)
     throw refuse(name, `is ${drawn}, not a video or photograph`, 'Give a recording or a picture made of pixels.');
-  if (encrypted)
-    throw refuse(name, 'is encrypted: its pictures cannot be decoded', 'Give a copy without copy protection.');
 }
 
 /**

@@ -15,8 +15,6 @@ export type StreamInfo = {
   readonly isDefault: boolean;
   /** The angle of the container's display matrix in degrees, counter-clockwise; undefined without one. */
   readonly angle: number | undefined;
-  /** Whether the pictures are encrypted. */
-  readonly encrypted: boolean;
 };
 
 type Draft = { -readonly [K in keyof StreamInfo]: StreamInfo[K] };
@@ -120,7 +118,6 @@ function describe(stream: string, details: string): Draft {
     frameRate: rate ? Number(rate[1]) * (rate[2] ? 1000 : 1) : 0,
     isDefault: / \(default\)/.test(details),
     angle: undefined,
-    encrypted: / \((enc[va]|drmi) \/ 0x/.test(details),
   };
 }
 

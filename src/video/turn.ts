@@ -92,7 +92,7 @@ async function hasMatrix(source: DecodedStream, signal: AbortSignal | undefined)
   const name = `showinfo@${randomMark()}`;
   const args: Argument[] = ['-noautorotate', source.file, '-map', `0:${source.stream}`, '-vf'];
   // Only the corner, as the filter sums up all pixels.
-  args.push(`crop=w='min(iw,16)':h='min(ih,16)':x=0:y=0,${name}`, '-frames:v', '1', '-f', 'null', 'pipe:1');
+  args.push(`crop=w='min(iw,16)':h='min(ih,16)':x=0:y=0:exact=1,${name}`, '-frames:v', '1', '-f', 'null', 'pipe:1');
   await runFfmpeg(source, args, signal, (line) => {
     if (line.startsWith(`[${name} @`) && /displaymatrix: rotation/.test(line)) found = true;
     return false;

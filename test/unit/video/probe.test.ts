@@ -88,6 +88,39 @@ describe('probeVideo()', () => {
     });
   });
 
+  test('takes the video rather than a larger preview of one picture, or what is shown by default', async () => {
+    const preview = make('preview.jpg', ...pattern(0.04, '320x240'), '-frames:v', '1');
+    const large = make('large.mp4', ...pattern(0.4, '96x64'), ...h264);
+    const small = make('small.mp4', ...pattern(1, '32x24'), ...h264);
+    const copied = ['-map', '0', '-map', '1', '-c', 'copy'];
+    const previewed = make('previewed.mkv', '-i', preview, '-i', small, ...copied);
+    expect(await probeVideo(previewed)).toMatchObject({ width: 32, frameCount: 25 });
+    const shown = ['-disposition:v:0', '0', '-disposition:v:1', 'default'];
+    const chosen = make('default.mkv', '-i', large, '-i', small, ...copied, ...shown);
+    expect(await probeVideo(chosen)).toMatchObject({ width: 32, frameCount: 25 });
+  });
+
+  test('waits for a picture that comes late', async () => {
+    const sound = ['-f', 'lavfi', '-i', 'anoisesrc=d=9', '-c:a', 'mp2'];
+    const whole = make('whole.ts', '-itsoffset', '8', ...pattern(0.4), ...sound, ...h264, '-max_interleave_delta', '0');
+    expect(await probeVideo(whole)).toMatchObject({ width: 64, height: 48, frameCount: 10 });
+  });
+
+  test.each(['1x8', '8x1', '1x1'])('takes a picture of %s with fewer colours than brightnesses', async (size) => {
+    const scale = ['-vf', `scale=${size.replace('x', ':')},format=yuvj420p`];
+    const path = make(`${size}.jpg`, ...pattern(0.04), ...scale, '-frames:v', '1');
+    const { width, height, frameCount } = await probeVideo(path);
+    expect(`${width}x${height}`).toBe(size);
+    expect(frameCount).toBe(1);
+  });
+
+  test('says that a WebP is animated', async () => {
+    const path = make('moves.webp', ...pattern(0.4), '-c:v', 'libwebp_anim');
+    // Newer versions of ffmpeg can decode it.
+    const outcome = await probeVideo(path).catch((error: Error) => error.message);
+    expect(outcome).toEqual(expect.toSatisfy((got) => got.frameCount === 10 || /is an animated WebP/.test(got)));
+  });
+
   test.each(['-y.mp4', 'http:x.mp4', 'concat:a|b.mp4', "it's [é] %d.mp4"])(
     'takes the name %s as it is',
     async (name) => {
