@@ -8,6 +8,13 @@ import { weightsError } from '../files/tensorFile.js';
 const maxLayers = 512;
 const maxExperts = 1024;
 const maxInteger = 0x7fffffff;
+// Where ggml needs tensors to lie, whatever a file says.
+const tensorAlignment = 32;
+const byteType = 6;
+const notOfWeights: ReadonlySet<string> = new Set(['F64', 'I64', 'I32', 'I16', 'I8']);
+const byteTokens = Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
+/** Tokenizers of encoders, and none. */
+const withoutText: ReadonlySet<unknown> = new Set(['bert', 'none', 'no_vocab']);
 
 const encoders = [
   ...['bert', 'modern-bert', 'nomic-bert', 'nomic-bert-moe', 'neo-bert', 'jina-bert-v2', 'jina-bert-v3', 'eurobert'],
@@ -91,15 +98,24 @@ function checkVocabulary({ path, metadata, tensors }: GgufFile): void {
   const tokens = metadata.get('tokenizer.ggml.tokens') as readonly GgufValue[];
   if (!tokens.every((token) => typeof token === 'string'))
     throw weightsError(path, 'tokenizer.ggml.tokens is no list of texts');
-  // Bytes that are no text look the same here, and not to llama.cpp.
-  const texts = tokens.filter((token) => !(token as string).includes('\ufffd'));
-  if (new Set(texts.map((token, id) => (token === '' ? id : token))).size < texts.length)
-    throw weightsError(path, 'tokenizer.ggml.tokens has a token twice');
+  // llama.cpp reads a token up to its first NUL, and gives empty ones a name.
+  const texts = (tokens as readonly string[]).map((token, id) => token.split('\0', 1)[0] || id);
+  const known = new Set(texts);
+  if (known.size < texts.length) throw weightsError(path, 'tokenizer.ggml.tokens has a token twice');
   for (const name of ['scores', 'token_type']) {
     const list = metadata.get(`tokenizer.ggml.${name}`);
     if (list !== undefined && !(Array.isArray(list) && list.length >= tokens.length))
       throw weightsError(path, `tokenizer.ggml.${name} has no value for each of ${tokens.length} tokens`);
   }
+  const tokenizer = metadata.get('tokenizer.ggml.model');
+  if (withoutText.has(tokenizer))
+    throw weightsError(path, `its tokenizer '${tokenizer}' writes no text`, 'Give a model that writes text.');
+  const types = (metadata.get('tokenizer.ggml.token_type') ?? []) as readonly GgufValue[];
+  const bad = tokens.findIndex((token, id) => types[id] === byteType && !/^<0x[0-9A-F]{2}>$/i.test(token as string));
+  if (bad >= 0) throw weightsError(path, `its token ${bad} is of the type of bytes, and has another text`);
+  // Without them, any character that is not in the vocabulary ends the process.
+  const byte = tokenizer === 'llama' ? byteTokens.find((text) => !known.has(text)) : undefined;
+  if (byte !== undefined) throw weightsError(path, `its vocabulary has no token ${byte} for that byte`);
   const rows = tensors.get('token_embd.weight')?.shape[0];
   if (rows !== undefined && rows !== tokens.length)
     throw weightsError(path, `token_embd.weight has ${rows} rows, and the vocabulary ${tokens.length} tokens`);
@@ -176,6 +192,12 @@ function checkSizes(header: Header): void {
     if (epsilon !== undefined && !(typeof epsilon === 'number' && epsilon >= 0 && epsilon < 1))
       header.wrong(key, 'a number from 0 to 1');
   }
+  for (const { name, type } of header.tensors.values())
+    if (notOfWeights.has(type) && (plain.has(header.architecture) || name === 'token_embd.weight'))
+      throw weightsError(header.path, `tensor ${name} is of type ${type}, which weights of language models are not`);
+  for (const { name, offset } of header.tensors.values())
+    if (offset % tensorAlignment !== 0)
+      throw weightsError(header.path, `tensor ${name} lies at byte ${offset}, no multiple of ${tensorAlignment}`);
   const scaling = header.value('rope.scaling.type');
   if (scaling !== undefined && !['none', 'linear', 'yarn', 'longrope'].includes(scaling as string))
     header.wrong('rope.scaling.type', 'none, linear, yarn or longrope');

@@ -74,8 +74,27 @@ describe('a header that cannot be right is refused before llama.cpp sees it', ()
     ['too many experts', set({ 'llama.expert_count': 5000, 'llama.expert_used_count': 2 }), /expert_count is 5000/],
     ['an unknown scaling', set({ 'llama.rope.scaling.type': 'x' }), /none, linear, yarn or longrope/],
     ['a token twice', set({ 'tokenizer.ggml.tokens': [...tokens.slice(0, -1), tokens[9]!] }), /has a token twice/],
-    ['too few tokens', set({ 'tokenizer.ggml.tokens': tokens.slice(5) }), /643 rows, and the vocabulary 638 tokens/],
+    ['too few tokens', set({ 'tokenizer.ggml.tokens': tokens.slice(0, -5) }), /643 rows, and the vocabulary 638 tokens/],
     ['too few scores', set({ 'tokenizer.ggml.scores': [0.5, 1] }), /scores has no value for each of 643 tokens/],
+    ["an encoder's tokenizer", set({ 'tokenizer.ggml.model': 'bert' }), /tokenizer 'bert' writes no text/],
+    [
+      'tokens that differ behind a NUL',
+      set({ 'tokenizer.ggml.tokens': tokens.map((_, id) => `a\0${id}`) }),
+      /a token twice/,
+    ],
+    [
+      'no bytes',
+      set({
+        'tokenizer.ggml.tokens': tokens.map((_, id) => `t${id}`),
+        'tokenizer.ggml.token_type': tokens.map(() => 1),
+      }),
+      /has no token <0x00>/,
+    ],
+    [
+      'bytes that are none',
+      set({ 'tokenizer.ggml.token_type': tokens.map(() => 6) }),
+      /token 0 is of the type of bytes/,
+    ],
     ['too few types', set({ 'tokenizer.ggml.token_type': [1, 1] }), /token_type has no value for each/],
   ])('%s', async (_, change, message) => {
     await expect(load(await changed(change))).rejects.toMatchObject({
