@@ -74,7 +74,11 @@ describe('a header that cannot be right is refused before llama.cpp sees it', ()
     ['too many experts', set({ 'llama.expert_count': 5000, 'llama.expert_used_count': 2 }), /expert_count is 5000/],
     ['an unknown scaling', set({ 'llama.rope.scaling.type': 'x' }), /none, linear, yarn or longrope/],
     ['a token twice', set({ 'tokenizer.ggml.tokens': [...tokens.slice(0, -1), tokens[9]!] }), /has a token twice/],
-    ['too few tokens', set({ 'tokenizer.ggml.tokens': tokens.slice(0, -5) }), /643 rows, and the vocabulary 638 tokens/],
+    [
+      'too few tokens',
+      set({ 'tokenizer.ggml.tokens': tokens.slice(0, -5) }),
+      /643 rows, and the vocabulary 638 tokens/,
+    ],
     ['too few scores', set({ 'tokenizer.ggml.scores': [0.5, 1] }), /scores has no value for each of 643 tokens/],
     ["an encoder's tokenizer", set({ 'tokenizer.ggml.model': 'bert' }), /tokenizer 'bert' writes no text/],
     [
