@@ -32,6 +32,7 @@ const mayImport = {
 
 // npm packages, and where they may be imported.
 const packagesIn = {
+  '@huggingface/jinja': ['llm'],
   'cli-progress': ['cli'],
   commander: ['cli'],
   'env-paths': ['cache'],

@@ -1,8 +1,7 @@
 // The process in which the chat template of a model's file runs. A template is a program of whoever made the file: here it has
 // its own memory, and time and steps that end.
-import { createRequire } from 'node:module';
-import { pathToFileURL } from 'node:url';
 import { runInThisContext } from 'node:vm';
+import * as jinja from '@huggingface/jinja';
 import { strftime } from './strftime.js';
 
 /** A message as templates know it: its content is a text, or a list of typed parts. */
@@ -24,7 +23,8 @@ export type RenderJob = {
 export type Rendered = { readonly text: string } | { readonly problem: string };
 
 type Evaluate = (this: unknown, statement: unknown, environment: unknown) => unknown;
-type Jinja = {
+// The package's own types do not resolve: they import without file endings.
+const { Template, Interpreter, Environment } = jinja as unknown as {
   Template: new (template: string) => { render(variables: Record<string, unknown>): string };
   Interpreter: { prototype: { evaluate: Evaluate } };
   Environment: { prototype: { set: (this: unknown, name: string, value: unknown) => unknown } };
@@ -36,9 +36,7 @@ process.once('message', (job: RenderJob) => {
 });
 
 async function answer(job: RenderJob): Promise<Rendered[]> {
-  const entry = createRequire(import.meta.url).resolve('node-llama-cpp');
-  const jinja = (await import(pathToFileURL(createRequire(entry).resolve('@huggingface/jinja')).href)) as Jinja;
-  const run = () => renderAll(jinja, job);
+  const run = () => renderAll(job);
   const failed = (problem: string) => job.conversations.map(() => ({ problem }));
   // The parent may be gone by the time that a template has gone on for too long: it is stopped from within, too.
   (globalThis as { run?: typeof run }).run = run;
@@ -49,10 +47,7 @@ async function answer(job: RenderJob): Promise<Rendered[]> {
   }
 }
 
-function renderAll(
-  { Template, Interpreter, Environment }: Jinja,
-  { template, variables, conversations, limits }: RenderJob,
-) {
+function renderAll({ template, variables, conversations, limits }: RenderJob) {
   const { evaluate } = Interpreter.prototype;
   let steps = 0;
   Interpreter.prototype.evaluate = function (statement, environment) {
