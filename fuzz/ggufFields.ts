@@ -27,7 +27,11 @@ export function ggufFields(bytes: Buffer): Field[] {
       const count = number(8);
       if (items !== text) at += count * sizes[items]!;
       // Of a vocabulary the first words will do.
-      else for (let i = 0; i < count; i++) i < 8 ? skipText() : (at += 8 + Number(bytes.readBigUInt64LE(at)));
+      else
+        for (let i = 0; i < count; i++) {
+          if (i < 8) skipText();
+          else at += 8 + Number(bytes.readBigUInt64LE(at));
+        }
       return;
     }
     fields.push({ at, size: sizes[type]! });

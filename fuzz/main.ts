@@ -25,7 +25,7 @@ function readOptions() {
   const { values } = parseArgs({
     options: {
       ...{ minutes: string, cases: string, seed: string, only: string, case: string, jobs: string },
-      ...{ save: { type: 'boolean' }, help: { type: 'boolean' } } as const,
+      ...({ save: { type: 'boolean' }, help: { type: 'boolean' } } as const),
     },
   });
   const number = (name: 'minutes' | 'cases' | 'case' | 'jobs') => {
@@ -36,7 +36,8 @@ function readOptions() {
   const names = values.only?.split(',') ?? targets.map(({ name }) => name);
   const chosen = names.map((name) => {
     const found = targets.find((target) => target.name === name);
-    if (!found) throw new UsageError(`there is no target '${name}'. Targets: ${targets.map((each) => each.name).join(', ')}`);
+    if (!found)
+      throw new UsageError(`there is no target '${name}'. Targets: ${targets.map((each) => each.name).join(', ')}`);
     return found;
   });
   const cases = number('cases');
@@ -61,7 +62,13 @@ function neediest(tallies: readonly Tally[], cases: number): Tally | undefined {
 }
 
 async function fuzz(options: ReturnType<typeof readOptions>, scratch: string): Promise<Tally[]> {
-  const tallies = options.chosen.map((target) => ({ target, next: 0, refused: 0, seconds: 0, failures: [] as Failure[] }));
+  const tallies = options.chosen.map((target) => ({
+    target,
+    next: 0,
+    refused: 0,
+    seconds: 0,
+    failures: [] as Failure[],
+  }));
   const until = performance.now() + options.minutes * 60_000;
   const ending = new AbortController();
   process.once('SIGINT', () => ending.abort());
@@ -79,7 +86,12 @@ async function fuzz(options: ReturnType<typeof readOptions>, scratch: string): P
       tally.seconds += 0.001;
       for (let at = from; at < to && !ending.signal.aborted; ) {
         const start = performance.now();
-        const { next, failures, refused } = await runBatch(target, { seed: options.seed, from: at, to }, scratch, ending.signal);
+        const { next, failures, refused } = await runBatch(
+          target,
+          { seed: options.seed, from: at, to },
+          scratch,
+          ending.signal,
+        );
         tally.seconds += (performance.now() - start) / 1000;
         tally.refused += refused;
         at = next;
@@ -100,7 +112,8 @@ async function fuzz(options: ReturnType<typeof readOptions>, scratch: string): P
   return tallies;
 }
 
-const replay = ({ target, number }: Failure, seed: string) => `npm run fuzz -- --only ${target} --seed ${seed} --case ${number}`;
+const replay = ({ target, number }: Failure, seed: string) =>
+  `npm run fuzz -- --only ${target} --seed ${seed} --case ${number}`;
 
 /** Keeps the files of a case for the tests. */
 async function save(target: Target, seed: string, { number }: Failure): Promise<void> {
@@ -148,7 +161,8 @@ function summary(tallies: readonly Tally[], seed: string): void {
     cases += next;
     failed += failures.length;
     const byCause = group(failures);
-    for (const [signature, all] of byCause) console.log(`  ${all.length} x ${signature}\n      ${replay(all[0]!, seed)}`);
+    for (const [signature, all] of byCause)
+      console.log(`  ${all.length} x ${signature}\n      ${replay(all[0]!, seed)}`);
   }
   console.log(`${cases} cases, ${failed} failures`);
 }

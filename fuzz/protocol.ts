@@ -14,5 +14,11 @@ export type Batch = {
 
 export type Report =
   | { readonly kind: 'begin'; readonly number: number }
-  | { readonly kind: 'failure'; readonly number: number; readonly what: string; readonly signature: string; readonly detail: string }
+  | {
+      readonly kind: 'failure';
+      readonly number: number;
+      readonly what: string;
+      readonly signature: string;
+      readonly detail: string;
+    }
   | { readonly kind: 'refused'; readonly count: number };

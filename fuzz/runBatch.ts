@@ -43,7 +43,9 @@ function leftOf(group: number): number[] {
     .map(Number)
     .filter((id) => {
       try {
-        const fields = readFileSync(`/proc/${id}/stat`, 'latin1').replace(/^.*\) /s, '').split(' ');
+        const fields = readFileSync(`/proc/${id}/stat`, 'latin1')
+          .replace(/^.*\) /s, '')
+          .split(' ');
         return fields[0] !== 'Z' && Number(fields[2]) === group;
       } catch {
         return false;
@@ -79,7 +81,12 @@ export async function runBatch(
   const argument: Batch = { ...batch, target: target.name, folder };
   const child = spawn(
     process.execPath,
-    [`--max-old-space-size=${heapMegabytes}`, '--expose-gc', fileURLToPath(new URL('child.js', import.meta.url)), JSON.stringify(argument)],
+    [
+      `--max-old-space-size=${heapMegabytes}`,
+      '--expose-gc',
+      fileURLToPath(new URL('child.js', import.meta.url)),
+      JSON.stringify(argument),
+    ],
     {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
       // A group of its own, so that what it leaves can be found and ended.
@@ -125,7 +132,8 @@ export async function runBatch(
   });
   clearInterval(watch);
   if (stopped !== undefined && stopped !== 'aborted') fail(stopped, log);
-  else if (stopped === undefined && !ended) fail(`the process ended (${by ?? code})`, log, `the process ended (${by ?? code}) ${crashLine(log)}`);
+  else if (stopped === undefined && !ended)
+    fail(`the process ended (${by ?? code})`, log, `the process ended (${by ?? code}) ${crashLine(log)}`);
   const left = stopped === undefined ? leftOf(group) : [];
   if (left.length > 0) fail('a process of ours is left', left.join(', '));
   killGroup(group);

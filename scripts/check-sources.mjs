@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 
 const mostLines = 400;
-const folders = ['src', 'native', 'cuda/src', 'cuda/include', 'scripts', 'bench', 'training'];
+const folders = ['src', 'native', 'cuda/src', 'cuda/include', 'scripts', 'bench', 'fuzz', 'training'];
 const isSource = /\.(ts|mts|mjs|js|cc|h|cu|cuh|py)$/;
 
 const root = resolve(process.argv[2] ?? fileURLToPath(new URL('..', import.meta.url)));

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { types } from 'node:util';
 import { LongVLMError, type LongVLMErrorCode, messageOf } from './base/errors.js';
 
 /** An array that is copied to or from a GPU. */
@@ -229,8 +230,9 @@ const codes: ReadonlySet<string> = new Set<LongVLMErrorCode>([
 
 /** Converts an error of native code that has a LongVLM code to a {@link LongVLMError}; others are returned as they are. */
 export function fromNative(error: unknown): unknown {
-  const code = (error as { code?: unknown } | undefined)?.code;
-  if (!(error instanceof Error) || typeof code !== 'string' || !codes.has(code)) return error;
+  // Under Jest, native code's errors are of another realm than this file.
+  const code = types.isNativeError(error) ? (error as { code?: unknown }).code : undefined;
+  if (!types.isNativeError(error) || typeof code !== 'string' || !codes.has(code)) return error;
   return new LongVLMError(code as LongVLMErrorCode, error.message, { cause: error });
 }
 

@@ -59,7 +59,14 @@ function featuresFile(random: Random): Buffer {
     ...{ frames: 4, segmentFrames: 2, tokensPerSegment: 3, globalLayers: 2, resize: 'crop', reduction: 'merge' },
     ...{ mergeHeads: 2, start: 0, end: 9.5, fps: 0.4 },
   };
-  const video = { name: 'talk.mp4', durationSeconds: 10, frameCount: 250, width: 640, height: 360, warnings: ['cut short'] };
+  const video = {
+    name: 'talk.mp4',
+    durationSeconds: 10,
+    frameCount: 250,
+    width: 640,
+    height: 360,
+    warnings: ['cut short'],
+  };
   const sizes = { local: [2, 3, 4], global: [2, 4], sizes: [2, 3], timestamps: [4] };
   let end = 0;
   const tensors = Object.entries(sizes).map(([name, shape]) => {
@@ -78,7 +85,8 @@ function featuresFile(random: Random): Buffer {
     ...Object.fromEntries(tensors),
   };
   const values = new Float32Array(end / 4).map((_, i) => i % 7);
-  if (random.chance(0.1)) values[random.below(values.length)] = random.pick([Number.NaN, Number.POSITIVE_INFINITY, -1, 1e38]);
+  if (random.chance(0.1))
+    values[random.below(values.length)] = random.pick([Number.NaN, Number.POSITIVE_INFINITY, -1, 1e38]);
   const text = Buffer.from(JSON.stringify(random.chance(0.2) ? mutateTree(header, random) : header) ?? 'null');
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(text.length));
@@ -104,7 +112,8 @@ function checkFeatures(features: VideoFeatures): void {
     if (!isSize(sampling[name])) wrong(`sampling.${name}`, sampling[name]);
   if (typeof source.name !== 'string') wrong('source.name', source.name);
   if (!isTime(source.durationSeconds)) wrong('source.durationSeconds', source.durationSeconds);
-  for (const name of ['frameCount', 'width', 'height'] as const) if (!isSize(source[name])) wrong(`source.${name}`, source[name]);
+  for (const name of ['frameCount', 'width', 'height'] as const)
+    if (!isSize(source[name])) wrong(`source.${name}`, source[name]);
   if (!source.warnings.every((warning) => typeof warning === 'string')) wrong('source.warnings', source.warnings);
   if (typeof tower !== 'string') wrong('tower', tower);
   if (projector !== undefined && typeof projector !== 'string') wrong('projector', projector);
@@ -123,7 +132,13 @@ const features: Target = {
   run: async (folder) => checkFeatures(await VideoFeatures.load(join(folder, 'video.safetensors'))),
 };
 
-const line = { video: 'video.mp4', question: 'What comes first?', answer: 'A red circle.', kind: 'first', question2: 'Which is the first?' };
+const line = {
+  video: 'video.mp4',
+  question: 'What comes first?',
+  answer: 'A red circle.',
+  kind: 'first',
+  question2: 'Which is the first?',
+};
 
 const dataset: Target = {
   ...limits,

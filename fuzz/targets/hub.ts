@@ -13,7 +13,20 @@ const content = Buffer.from('GGUF of no model');
 const hash = createHash('sha256').update(content).digest('hex');
 const commit = 'a'.repeat(40);
 const names = ['model-Q4_K_M.gguf', 'mmproj-f16.gguf', 'config.json', 'model.safetensors'];
-const oddNames = ['../../x.gguf', '/tmp/x.gguf', 'a/../../x.gguf', 'C:\\x.gguf', '..', '.', '', 'a\u0000.gguf', 'x/.gguf', `${'n'.repeat(300)}.gguf`, '%2e%2e/x.gguf', '-Q4_K_M.gguf'];
+const oddNames = [
+  '../../x.gguf',
+  '/tmp/x.gguf',
+  'a/../../x.gguf',
+  'C:\\x.gguf',
+  '..',
+  '.',
+  '',
+  'a\u0000.gguf',
+  'x/.gguf',
+  `${'n'.repeat(300)}.gguf`,
+  '%2e%2e/x.gguf',
+  '-Q4_K_M.gguf',
+];
 
 type Answer = (url: string, response: ServerResponse) => void;
 let answer: Answer = (_, response) => response.end();
@@ -30,7 +43,11 @@ function answerOf(random: Random): Answer {
   const list = { sha: random.chance(0.9) ? commit : oddValue(random), siblings };
   const text = random.chance(0.5) ? mutateJson(list, random) : Buffer.from(JSON.stringify(list));
   const status = random.chance(0.85) ? 200 : random.pick([204, 206, 301, 400, 401, 403, 404, 416, 429, 500]);
-  const headers: Record<string, unknown> = { 'x-repo-commit': commit, 'x-linked-etag': `"${hash}"`, 'x-linked-size': content.length };
+  const headers: Record<string, unknown> = {
+    'x-repo-commit': commit,
+    'x-linked-etag': `"${hash}"`,
+    'x-linked-size': content.length,
+  };
   const changed = (random.chance(0.5) ? mutateTree(headers, random) : headers) as typeof headers;
   const bytes = random.chance(0.3) ? mutateBytes(content, random) : content;
   const breaks = random.chance(0.03);
@@ -40,7 +57,8 @@ function answerOf(random: Random): Answer {
       return;
     }
     if (typeof changed === 'object' && changed !== null)
-      for (const [name, value] of Object.entries(changed)) if (/^[a-z-]+$/.test(name)) response.setHeader(name, header(value));
+      for (const [name, value] of Object.entries(changed))
+        if (/^[a-z-]+$/.test(name)) response.setHeader(name, header(value));
     response.writeHead(url.includes('resolve') ? status : 404, { location: '/elsewhere' });
     if (breaks) response.destroy();
     else response.end(bytes);
@@ -63,12 +81,19 @@ export const hub: Target = {
     mkdirSync(home, { recursive: true });
     process.env.HF_HOME = home;
     const reference = random.chance(0.8)
-      ? random.pick(['hf:owner/model', 'hf:owner/model:Q4_K_M', 'hf:owner/model/mmproj-f16.gguf', `hf:owner/model@${commit}`])
+      ? random.pick([
+          'hf:owner/model',
+          'hf:owner/model:Q4_K_M',
+          'hf:owner/model/mmproj-f16.gguf',
+          `hf:owner/model@${commit}`,
+        ])
       : `hf:owner/model/${random.pick(oddNames)}`;
     try {
       await fetchModel(reference, random.pick(['vision', 'projector', 'llm'] as const));
     } finally {
-      const outside = [...readdirSync(around), ...readdirSync(join(around, 'a'))].filter((name) => name !== 'a' && name !== 'b');
+      const outside = [...readdirSync(around), ...readdirSync(join(around, 'a'))].filter(
+        (name) => name !== 'a' && name !== 'b',
+      );
       rmSync(around, { recursive: true, force: true });
       if (outside.length > 0) outsideFailure(outside);
     }

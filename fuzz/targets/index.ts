@@ -9,4 +9,13 @@ import { media } from './media.js';
 import { pickle } from './pickle.js';
 import { weightTargets } from './weights.js';
 
-export const targets: readonly Target[] = [...callTargets, kernels, ...weightTargets, pickle, ...configTargets, hub, media, loads];
+export const targets: readonly Target[] = [
+  ...callTargets,
+  kernels,
+  ...weightTargets,
+  pickle,
+  ...configTargets,
+  hub,
+  media,
+  loads,
+];

@@ -1,5 +1,5 @@
 // Kernels beside a plain definition: any shape, schedule and values, synchronous, asynchronous and by a TokenMerger.
-import { mergeTokens, mergeTokensSync, type MergedTokens, TokenMerger, type Tensor } from 'longvlm/kernels';
+import { type MergedTokens, mergeTokens, mergeTokensSync, type Tensor, TokenMerger } from 'longvlm/kernels';
 import { definedAssignment } from '../../test/kernels/definition.js';
 import type { Random } from '../random.js';
 import { type Target, WrongResult } from '../target.js';
@@ -12,7 +12,8 @@ function valuesFor(length: number, random: Random): Float32Array {
   const values = new Float32Array(length);
   for (let i = 0; i < length; i++) {
     const value = random.next() * 2 - 1;
-    values[i] = kind === 0 ? random.below(3) - 1 : kind === 1 ? 0.5 : kind === 2 ? value * 10 ** random.between(-12, 12) : value;
+    values[i] =
+      kind === 0 ? random.below(3) - 1 : kind === 1 ? 0.5 : kind === 2 ? value * 10 ** random.between(-12, 12) : value;
   }
   if (kind === 3) for (let i = 0; i < length; i += random.between(1, 9)) values[i] = 0;
   return values;
@@ -32,9 +33,15 @@ function makeCase(random: Random): Case {
   const channels = heads * random.pick([1, 2, 3, 7, 8, 9, 16, 17, 33]);
   const data = valuesFor(segments * tokens * channels, random);
   const protect = random.chance(0.3) ? random.below(tokens + 1) : 0;
-  const schedule = Array.from({ length: random.below(5) }, () => random.pick([0, 1, 2, 5, tokens >> 1, tokens, 2 ** 40]));
+  const schedule = Array.from({ length: random.below(5) }, () =>
+    random.pick([0, 1, 2, 5, tokens >> 1, tokens, 2 ** 40]),
+  );
   const sizes = random.chance(0.3)
-    ? { type: 'float32' as const, data: Float32Array.from({ length: segments * tokens }, () => random.between(1, 9)), dims: [segments, tokens] }
+    ? {
+        type: 'float32' as const,
+        data: Float32Array.from({ length: segments * tokens }, () => random.between(1, 9)),
+        dims: [segments, tokens],
+      }
     : undefined;
   return {
     tensor: { type: 'float32', data, dims: [segments, tokens, channels] },
@@ -68,7 +75,13 @@ function check({ tensor, options, sizes, schedule }: Case, result: MergedTokens)
   for (let segment = 0; segment < segments; segment++) {
     const data = tensor.data.subarray(segment * tokens * channels, (segment + 1) * tokens * channels);
     const weights = Float32Array.from({ length: tokens }, (_, i) => sizes?.data[segment * tokens + i] ?? 1);
-    const wanted = definedAssignment(data, { tokens, heads: options.heads, schedule, protect: options.protect ?? 0, sizes: weights });
+    const wanted = definedAssignment(data, {
+      tokens,
+      heads: options.heads,
+      schedule,
+      protect: options.protect ?? 0,
+      sizes: weights,
+    });
     const assignment = result.assignment.subarray(segment * tokens, (segment + 1) * tokens);
     if (wanted.some((slot, token) => slot !== assignment[token]))
       throw new WrongResult(`tokens are in ${[...assignment]}, not in ${[...wanted]}`);
@@ -85,7 +98,8 @@ function check({ tensor, options, sizes, schedule }: Case, result: MergedTokens)
       }
     }
     for (let slot = 0; slot < kept; slot++) {
-      if (result.sizes.data[segment * kept + slot] !== Math.fround(total[slot]!)) throw new WrongResult(`size of token ${slot}`);
+      if (result.sizes.data[segment * kept + slot] !== Math.fround(total[slot]!))
+        throw new WrongResult(`size of token ${slot}`);
       for (let c = 0; c < channels; c++) {
         const at = slot * channels + c;
         const difference = Math.abs(result.tokens.data[segment * kept * channels + at]! - sums[at]! / total[slot]!);
@@ -102,7 +116,8 @@ export const kernels: Target = {
   async run(_, random) {
     const made = makeCase(random);
     const wrong = random.chance(0.15);
-    if (wrong) made.tensor.data[random.below(made.tensor.data.length)] = random.pick([Number.NaN, Number.POSITIVE_INFINITY]);
+    if (wrong)
+      made.tensor.data[random.below(made.tensor.data.length)] = random.pick([Number.NaN, Number.POSITIVE_INFINITY]);
     let result: MergedTokens;
     try {
       result = await merged(made, random);

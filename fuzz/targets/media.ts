@@ -45,7 +45,11 @@ function make(name: string, source: string, args: readonly string[]): void {
   const part = join(folder, `part-${process.pid}-${name}`);
   try {
     const input = ['-v', 'error', '-f', 'lavfi', '-i', source];
-    execFileSync(process.env.FFMPEG_PATH ?? 'ffmpeg', [...input, ...exact, '-pix_fmt', /gif|bmp|png/.test(name) ? 'rgb24' : 'yuv420p', ...args, '-y', part], { stdio: 'pipe' });
+    execFileSync(
+      process.env.FFMPEG_PATH ?? 'ffmpeg',
+      [...input, ...exact, '-pix_fmt', /gif|bmp|png/.test(name) ? 'rgb24' : 'yuv420p', ...args, '-y', part],
+      { stdio: 'pipe' },
+    );
     renameSync(part, path);
   } catch {
     // This ffmpeg has no such encoder: one container less.
@@ -57,7 +61,8 @@ let originals: ReadonlyMap<string, Buffer> | undefined;
 function prepare(): void {
   mkdirSync(folder, { recursive: true });
   for (const [name, args] of Object.entries(moving)) make(name, 'testsrc=size=64x48:rate=10:duration=1.6', args);
-  for (const [name, args] of Object.entries(still)) make(name, 'testsrc=size=64x48:rate=10:duration=0.1', ['-frames:v', '1', ...args]);
+  for (const [name, args] of Object.entries(still))
+    make(name, 'testsrc=size=64x48:rate=10:duration=0.1', ['-frames:v', '1', ...args]);
   make(secret.name, `testsrc=size=${secret.width}x${secret.height}`, ['-frames:v', '1']);
   const names = [...Object.keys(moving), ...Object.keys(still)].filter((name) => existsSync(join(folder, name)));
   originals = new Map(names.map((name) => [name, readFileSync(join(folder, name))]));
@@ -65,7 +70,8 @@ function prepare(): void {
 
 function mutateMedia(original: Buffer, random: Random): Buffer {
   const parts = partsOf(original);
-  if (parts.length === 0 || random.chance(0.4)) return mutateBytes(original, random, random.chance(0.5) ? 200 : original.length);
+  if (parts.length === 0 || random.chance(0.4))
+    return mutateBytes(original, random, random.chance(0.5) ? 200 : original.length);
   let bytes: Buffer = Buffer.from(original);
   const part = random.pick(parts);
   const other = random.pick(parts);
@@ -85,7 +91,13 @@ function mutateMedia(original: Buffer, random: Random): Buffer {
     () => {
       const content = Math.max(part.sizeAt + part.sizeBytes, part.nameAt + part.nameBytes);
       for (let left = random.between(1, 3); left > 0; left--)
-        writeEdge(bytes, random.between(content, Math.max(content, part.end - 1)), random.pick([1, 2, 4, 8]), part.littleEndian, random);
+        writeEdge(
+          bytes,
+          random.between(content, Math.max(content, part.end - 1)),
+          random.pick([1, 2, 4, 8]),
+          part.littleEndian,
+          random,
+        );
     },
     () => {
       bytes = bytes.subarray(0, part.at + random.below(part.end - part.at));
@@ -115,8 +127,12 @@ function files(random: Random): Files {
     return { ...beside, [`upload.${ending}`]: random.chance(0.5) ? text : mutateBytes(text, random) };
   }
   const name = random.pick([...originals!.keys()]);
-  const ending = random.chance(0.9) ? name.split('.')[1]! : random.pick(['mp4', 'mkv', 'avi', 'ts', 'png', 'tga', 'm3u8', 'h264']);
-  const path = random.chance(0.95) ? `upload.${ending}` : random.pick([`s%d.${ending}`, `a:b.${ending}`, `-i.${ending}`, `é\n.${ending}`]);
+  const ending = random.chance(0.9)
+    ? name.split('.')[1]!
+    : random.pick(['mp4', 'mkv', 'avi', 'ts', 'png', 'tga', 'm3u8', 'h264']);
+  const path = random.chance(0.95)
+    ? `upload.${ending}`
+    : random.pick([`s%d.${ending}`, `a:b.${ending}`, `-i.${ending}`, `é\n.${ending}`]);
   return { ...beside, [path]: mutateMedia(originals!.get(name)!, random) };
 }
 
@@ -131,7 +147,8 @@ export const media: Target = {
     const { width, height, frameCount, durationSeconds } = info;
     if (width === secret.width && height === secret.height) throw new WrongResult('another file was opened');
     if (!Number.isSafeInteger(frameCount) || frameCount < 1) throw new WrongResult(`frameCount ${frameCount}`);
-    if (!Number.isFinite(durationSeconds) || durationSeconds < 0) throw new WrongResult(`durationSeconds ${durationSeconds}`);
+    if (!Number.isFinite(durationSeconds) || durationSeconds < 0)
+      throw new WrongResult(`durationSeconds ${durationSeconds}`);
     const options = { frames: 4, segmentFrames: 2, geometry: { resize: 'crop', size: 16 } } as const;
     let segments = 0;
     let last = Number.NEGATIVE_INFINITY;
@@ -142,7 +159,8 @@ export const media: Target = {
         if (!(time >= last)) throw new WrongResult(`times ${timestamps} after ${last}`);
         last = time;
       }
-      for (const index of frameIndices) if (!(index >= 0 && index < frameCount)) throw new WrongResult(`frame ${index} of ${frameCount}`);
+      for (const index of frameIndices)
+        if (!(index >= 0 && index < frameCount)) throw new WrongResult(`frame ${index} of ${frameCount}`);
     }
     if (segments !== 2) throw new WrongResult(`${segments} segments`);
   },

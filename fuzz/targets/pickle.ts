@@ -42,14 +42,51 @@ const tensorParts = (random: Random): Buffer[] => {
     Buffer.from('tQ'),
     Buffer.concat([Buffer.from('J'), uint32(random.chance(0.8) ? 0 : random.edge())]),
     Buffer.concat([Buffer.from('J'), uint32(size), Buffer.from('J'), uint32(4), Buffer.from([0x86])]),
-    Buffer.concat([Buffer.from('J'), uint32(random.chance(0.8) ? 4 : random.edge()), Buffer.from('K\x01'), Buffer.from([0x86])]),
+    Buffer.concat([
+      Buffer.from('J'),
+      uint32(random.chance(0.8) ? 4 : random.edge()),
+      Buffer.from('K\x01'),
+      Buffer.from([0x86]),
+    ]),
     Buffer.from('\x89', 'latin1'),
     global('collections', 'OrderedDict'),
     Buffer.from(')RtR'),
   ];
 };
 
-const plain = ['(', ')', ']', '}', 'N', '0', '2', '1', 't', 'R', 'b', 'a', 'e', 's', 'u', 'Q', 'l', 'd', '.', '\x81', '\x85', '\x86', '\x87', '\x88', '\x89', '\x90', '\x91', '\x8f', '\x92', '\x93', '\x94'];
+const plain = [
+  '(',
+  ')',
+  ']',
+  '}',
+  'N',
+  '0',
+  '2',
+  '1',
+  't',
+  'R',
+  'b',
+  'a',
+  'e',
+  's',
+  'u',
+  'Q',
+  'l',
+  'd',
+  '.',
+  '\x81',
+  '\x85',
+  '\x86',
+  '\x87',
+  '\x88',
+  '\x89',
+  '\x90',
+  '\x91',
+  '\x8f',
+  '\x92',
+  '\x93',
+  '\x94',
+];
 
 function instruction(random: Random): Buffer {
   return random.pick<() => Buffer>([
@@ -77,11 +114,19 @@ function program(random: Random): Buffer {
   if (random.chance(0.3)) {
     // Nesting, and values that hold each other.
     const count = random.pick([10, 1000, 20_000]);
-    return Buffer.concat([start, Buffer.from(random.pick([']', '(', '}', ']q\x00h\x00a', '](h\x00h\x00e', '\x85', '2\x86']).repeat(count), 'latin1'), Buffer.from('.')]);
+    return Buffer.concat([
+      start,
+      Buffer.from(
+        random.pick([']', '(', '}', ']q\x00h\x00a', '](h\x00h\x00e', '\x85', '2\x86']).repeat(count),
+        'latin1',
+      ),
+      Buffer.from('.'),
+    ]);
   }
   if (random.chance(0.5)) {
     const parts = tensorParts(random);
-    for (let left = random.below(3); left > 0; left--) parts.splice(random.below(parts.length), random.below(2), instruction(random));
+    for (let left = random.below(3); left > 0; left--)
+      parts.splice(random.below(parts.length), random.below(2), instruction(random));
     const item = Buffer.concat(parts);
     return Buffer.concat([start, Buffer.from('}'), shortText('mm_projector.weight'), item, Buffer.from('s.')]);
   }
@@ -102,6 +147,7 @@ export const pickle: Target = {
   }),
   async run(folder) {
     const { tensors } = await openWeights(join(folder, 'model.bin'));
-    for (const { shape } of tensors.values()) if (!shape.every(Number.isSafeInteger)) throw new Error('a shape without sizes');
+    for (const { shape } of tensors.values())
+      if (!shape.every(Number.isSafeInteger)) throw new Error('a shape without sizes');
   },
 };

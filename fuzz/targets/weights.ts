@@ -23,7 +23,10 @@ async function useWeights(path: string): Promise<void> {
 
 function once<T>(make: () => T): () => T {
   let made: { readonly value: T } | undefined;
-  return () => (made ??= { value: make() }).value;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
+  };
 }
 
 const read = (path: string) => once(() => readFileSync(fixture(path)));
@@ -83,8 +86,13 @@ const sharded: Target = {
   run: (folder) => useWeights(join(folder, 'model.safetensors.index.json')),
 };
 
-
-const archives = ['pytorch/mixed.pt', 'pytorch/module.pt', 'pytorch/state_dict.pt', 'pytorch/before_1_6.pt', 'pico/mm_projector.bin'].map(read);
+const archives = [
+  'pytorch/mixed.pt',
+  'pytorch/module.pt',
+  'pytorch/state_dict.pt',
+  'pytorch/before_1_6.pt',
+  'pico/mm_projector.bin',
+].map(read);
 
 /** The stored records of an archive, found as a reader does that trusts nothing else. */
 export function recordsOf(archive: Buffer): Record<string, Buffer> {

@@ -1,3 +1,5 @@
+import { types } from 'node:util';
+
 /**
  * Codes of {@link LongVLMError}: stable strings to branch on.
  */
@@ -57,12 +59,23 @@ export class LongVLMError extends Error {
   }
 }
 
+/** An error of this realm or of another. */
+function isError(value: unknown): value is Error {
+  return value instanceof Error || types.isNativeError(value);
+}
+
 /** The message of anything thrown. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  if (isError(error)) return String(error.message);
+  try {
+    return String(error);
+  } catch {
+    // What is thrown may be anything, also what has no text.
+    return 'something without a text was thrown';
+  }
 }
 
 /** The message of the error's cause where it has one: fetch() says only that it failed, and its cause says why. */
 export function reasonOf(error: unknown): string {
-  return messageOf(error instanceof Error && error.cause !== undefined ? error.cause : error);
+  return messageOf(isError(error) && error.cause !== undefined ? error.cause : error);
 }

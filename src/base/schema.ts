@@ -19,7 +19,7 @@ export function parse<const Schema extends v.GenericSchema>(
   name: string,
   prefix = '',
 ): v.InferOutput<Schema> {
-  const result = v.safeParse(schema, value, { abortEarly: true, message: expectedIn });
+  const result = readWith(schema, value, name);
   if (result.success) return result.output;
   const [issue] = result.issues;
   const path = (issue.path ?? []) as readonly PathItem[];
@@ -31,6 +31,17 @@ export function parse<const Schema extends v.GenericSchema>(
   const received = isUnknownKey(issue) ? path.at(-1)?.value : issue.input;
   const isRightKind = issue.kind === 'validation' || (issue.type === 'picklist' && typeof received === 'string');
   return (isRightKind ? wrongValue : wrongType)(called, issue.message, received);
+}
+
+function readWith<const Schema extends v.GenericSchema>(schema: Schema, value: unknown, name: string) {
+  try {
+    return v.safeParse(schema, value, { abortEarly: true, message: expectedIn });
+  } catch (error) {
+    // A proxy that was revoked, anywhere in the value; what getters of the caller throw is passed on.
+    if (error instanceof TypeError && /has been revoked/.test(error.message))
+      throw new TypeError(`Expected a value that can be read for ${name} but received a revoked Proxy`);
+    throw error;
+  }
 }
 
 /** A text that is not empty. */

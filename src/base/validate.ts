@@ -1,14 +1,45 @@
 // Checks of arguments, in one sentence shape: "Expected X for name but received value of type t".
 import { setMaxListeners } from 'node:events';
+import { types } from 'node:util';
 import { LongVLMError } from './errors.js';
 import { elementCount, type Float32Tensor, type Tensor } from './tensor.js';
 
+/** A value in words. The value may be anything: its own code may throw, and is not run but for its class's name. */
 function describe(value: unknown): string {
   if (value === null || value === undefined) return String(value);
   if (typeof value === 'string') return `'${value.length > 80 ? `${value.slice(0, 77)}...` : value}' of type string`;
-  if (typeof value === 'object') return `an instance of ${value.constructor?.name ?? 'Object'}`;
+  if (typeof value === 'object') return types.isProxy(value) ? 'a Proxy' : `an instance of ${classNameOf(value)}`;
   if (typeof value === 'function') return 'a function';
   return `${String(value)} of type ${typeof value}`;
+}
+
+function classNameOf(value: object): string {
+  try {
+    const name: unknown = value.constructor?.name;
+    return typeof name === 'string' && name !== '' ? name : 'Object';
+  } catch {
+    return 'Object';
+  }
+}
+
+/** Whether `value` is an array that can be read: `Array.isArray` throws for a proxy that was revoked. */
+export function isArray(value: unknown): value is readonly unknown[] {
+  return !isRevoked(value) && Array.isArray(value);
+}
+
+/** Whether `value` is an object, and no proxy that was revoked: reading one of these throws. */
+export function isReadable(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !isRevoked(value);
+}
+
+function isRevoked(value: unknown): boolean {
+  if (!types.isProxy(value)) return false;
+  try {
+    Array.isArray(value);
+    return false;
+  } catch {
+    return true;
+  }
 }
 
 /** @throws TypeError always: `value` is of the wrong kind. */
@@ -70,30 +101,50 @@ export function checkOneOf<T extends string>(name: string, value: unknown, choic
 }
 
 export function checkObject<T>(name: string, value: T): T {
-  if (typeof value !== 'object' || value === null) wrongType(name, 'object', value);
+  if (!isReadable(value)) wrongType(name, 'object', value);
   return value;
 }
 
 export function checkSignal(value: unknown): AbortSignal | undefined {
   if (value === undefined) return undefined;
-  if (!(value instanceof AbortSignal)) wrongType('signal', 'AbortSignal', value);
+  if (!isSignal(value)) wrongType('signal', 'AbortSignal', value);
   // One signal may end any number of calls: more than ten listeners are no leak, and Node would warn of one.
-  setMaxListeners(0, value);
+  if (value instanceof EventTarget) setMaxListeners(0, value);
   return value;
+}
+
+/** Whether `value` is an AbortSignal, of this realm or of another, as under Jest. */
+function isSignal(value: unknown): value is AbortSignal {
+  if (typeof value !== 'object' || value === null || types.isProxy(value)) return false;
+  try {
+    const { aborted, throwIfAborted, addEventListener, removeEventListener } = value as Partial<AbortSignal>;
+    return (
+      typeof aborted === 'boolean' &&
+      [throwIfAborted, addEventListener, removeEventListener].every((method) => typeof method === 'function')
+    );
+  } catch {
+    // An object that only has the class of one.
+    return false;
+  }
 }
 
 /**
  * Checks that a tensor is well formed: data of its type, and as many values as its dims say.
  * `shape` names each axis (`['segments', 'tokens', 'channels']`); a number in it must match exactly.
+ *
+ * @returns The tensor as it was read, once: a getter may give something else the next time.
  */
 export function checkTensor(name: string, value: unknown, shape: readonly (string | number)[]): Tensor {
-  if (typeof value !== 'object' || value === null) wrongType(name, 'Tensor', value);
-  const { type, data, dims } = value as Partial<Tensor>;
+  if (!isReadable(value)) wrongType(name, 'Tensor', value);
+  const { type, data, dims: given } = value as Partial<Tensor>;
   if (type !== 'float32' && type !== 'float16') wrongType(`${name}.type`, "'float32' or 'float16'", type);
-  if (type === 'float32' ? !(data instanceof Float32Array) : !(data instanceof Uint16Array))
-    wrongType(`${name}.data`, type === 'float32' ? 'Float32Array' : 'Uint16Array', data);
-  if (!Array.isArray(dims)) wrongType(`${name}.dims`, 'array', dims);
-  const wanted = `[${shape.join(', ')}]`;
+  const values = type === 'float32' ? data : halfBits(data);
+  // Arrays of other realms are as good, and proxies of arrays are none.
+  if (type === 'float32' ? !types.isFloat32Array(values) : !types.isUint16Array(values))
+    wrongType(`${name}.data`, type === 'float32' ? 'Float32Array' : 'Uint16Array', values);
+  if (!isArray(given)) wrongType(`${name}.dims`, 'array', given);
+  const dims = sizesOf(`${name}.dims`, given, wordsOfShape(shape));
+  const wanted = wordsOfShape(shape);
   const matches =
     dims.length === shape.length &&
     dims.every(
@@ -101,11 +152,31 @@ export function checkTensor(name: string, value: unknown, shape: readonly (strin
         Number.isSafeInteger(size) && size >= 0 && (typeof shape[axis] !== 'number' || shape[axis] === size),
     );
   if (!matches) throw new RangeError(`Expected shape ${wanted} for ${name} but received [${dims.join(', ')}]`);
-  if (data!.length !== elementCount(dims))
+  if (values!.length !== elementCount(dims))
     throw new RangeError(
-      `Expected ${elementCount(dims)} values for ${name} of shape [${dims.join(', ')}] but received ${data!.length}`,
+      `Expected ${elementCount(dims)} values for ${name} of shape [${dims.join(', ')}] but received ${values!.length}`,
     );
-  return value as Tensor;
+  return { type, data: values!, dims } as Tensor;
+}
+
+/** The bits of a Float16Array, which newer Nodes have; anything else as it is. */
+function halfBits<T>(data: T): T | Uint16Array {
+  if (!types.isTypedArray(data) || data[Symbol.toStringTag] !== ('Float16Array' as string)) return data;
+  return new Uint16Array(data.buffer, data.byteOffset, data.length);
+}
+
+const wordsOfShape = (shape: readonly (string | number)[]) => `[${shape.join(', ')}]`;
+
+// No tensor has more axes; what is longer is not copied.
+const mostAxes = 64;
+
+/** A copy of sizes, each read once. */
+function sizesOf(name: string, given: readonly unknown[], wanted: string): number[] {
+  if (given.length > mostAxes) wrongValue(`${name}.length`, `shape ${wanted}`, given.length);
+  return Array.from(given, (size, axis) => {
+    if (typeof size !== 'number') wrongType(`${name}[${axis}]`, 'integer', size);
+    return size;
+  });
 }
 
 /**

@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import { withCallbacks } from '../base/callbacks.js';
 import { LongVLMError } from '../base/errors.js';
 import type { OnProgress } from '../base/progress.js';
@@ -191,7 +192,7 @@ export class VisionEncoder {
   async encodeSegment(frames: Uint8Array, options: EncodeSegmentOptions): Promise<EncodedSegment> {
     const { imageSize, patches, channels, grid, summaries: most } = this.config;
     const frameBytes = imageSize * imageSize * 3;
-    if (!(frames instanceof Uint8Array)) wrongType('frames', 'Uint8Array', frames);
+    if (!types.isUint8Array(frames)) wrongType('frames', 'Uint8Array', frames);
     if (frames.length === 0 || frames.length % frameBytes !== 0)
       wrongValue('frames.length', `positive multiple of ${frameBytes} (${imageSize}x${imageSize} RGB)`, frames.length);
     checkObject('options', options);

@@ -5,7 +5,7 @@ import { LongVLMError, messageOf } from '../base/errors.js';
 import { Pace } from '../base/pace.js';
 import { printable } from '../base/printable.js';
 import { nonEmptyString, parse } from '../base/schema.js';
-import { checkInteger, checkSignal, checkString } from '../base/validate.js';
+import { checkInteger, checkObject, checkSignal, checkString } from '../base/validate.js';
 import { parseLine, readLines, textOf } from './lines.js';
 import { realPathWithin, realRoot } from './root.js';
 
@@ -68,6 +68,7 @@ const lineSchema = v.object({
  */
 export async function readDataset(file: string, options: ReadDatasetOptions = {}): Promise<Dataset> {
   checkString('file', file);
+  checkObject('options', options);
   const limit = options.videos === undefined ? Number.POSITIVE_INFINITY : checkInteger('videos', options.videos, 1);
   const signal = checkSignal(options.signal);
   signal?.throwIfAborted();

@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { LongVLMError } from '../base/errors.js';
-import { checkString } from '../base/validate.js';
+import { checkObject, checkString, isArray, wrongType } from '../base/validate.js';
 import { beginningOf, writeWholeFile } from '../base/wholeFile.js';
 import type { DatasetEntry } from './dataset.js';
 
@@ -24,6 +24,12 @@ export type Prediction = {
  */
 export async function savePredictions(file: string, predictions: readonly Prediction[]): Promise<void> {
   checkString('file', file);
+  if (!isArray(predictions)) wrongType('predictions', 'array', predictions);
+  for (const [i, prediction] of predictions.entries()) {
+    const { entry, answers } = checkObject(`predictions[${i}]`, prediction);
+    checkString(`predictions[${i}].entry.video`, checkObject(`predictions[${i}].entry`, entry).video);
+    if (!isArray(answers)) wrongType(`predictions[${i}].answers`, 'array of texts', answers);
+  }
   await checkPredictionsOutput(file);
   await writeWholeFile(file, async (handle) => {
     // As JSON.stringify() writes them all, a part at a time.

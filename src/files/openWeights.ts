@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { LongVLMError } from '../base/errors.js';
 import { printable } from '../base/printable.js';
 import { openRegularFile } from '../base/regularFile.js';
+import { checkString } from '../base/validate.js';
 import { type GgufFile, openGguf } from './gguf.js';
 import { openPytorch, type PytorchFile } from './pytorch.js';
 import { openSafetensors, type SafetensorsFile } from './safetensors.js';
@@ -31,6 +32,7 @@ const names = [
  * format.
  */
 export async function openWeights(path: string): Promise<AnyWeightFile> {
+  checkString('path', path);
   const file = await findWeights(path);
   if (file.endsWith('.index.json')) return openSharded(file, openOne);
   return openOne(file);

@@ -1,7 +1,7 @@
 // Checks that the kernels' arguments share.
 
 import type { Tensor } from '../base/tensor.js';
-import { checkInteger, checkTensor, wrongValue } from '../base/validate.js';
+import { checkInteger, checkTensor, isArray, isReadable, wrongValue } from '../base/validate.js';
 import type { NativeDims } from '../binding.js';
 
 /** Native code counts tokens and channels in 32 bits. */
@@ -17,6 +17,12 @@ export function checkFilledTensor(name: string, value: unknown, shape: readonly 
   return tensor;
 }
 
+/** Checks that work on other threads can use the memory of an array: what is resized under them ends the process. */
+export function checkFixed(name: string, { buffer }: ArrayBufferView): void {
+  if ((buffer as { readonly resizable?: boolean }).resizable === true)
+    throw new TypeError(`Expected ArrayBuffer of a fixed length for ${name}.buffer but received a resizable one`);
+}
+
 /** Checks that the number of attention heads divides the channels. */
 export function checkHeads(heads: unknown, channels: number): number {
   const count = checkInteger('heads', heads, 1);
@@ -30,8 +36,15 @@ export function nativeDims(dims: readonly number[]): NativeDims {
   return [batch!, rows!, width!];
 }
 
+/** A tensor whose properties were read once, unchecked; anything else as it is. */
+export function readTensor(value: unknown): unknown {
+  if (!isReadable(value)) return value;
+  const { type, data, dims } = value as Partial<Tensor>;
+  return { type, data, dims };
+}
+
 /** The expected axes of `value`: `axes`, without the first if `value` is a tensor of two axes. */
 export function axesOf(value: unknown, axes: readonly [string, string, string]): readonly string[] {
-  const dims = (value as { readonly dims?: unknown } | undefined)?.dims;
-  return Array.isArray(dims) && dims.length === 2 ? axes.slice(1) : axes;
+  const dims = isReadable(value) ? (value as { readonly dims?: unknown }).dims : undefined;
+  return isArray(dims) && dims.length === 2 ? axes.slice(1) : axes;
 }

@@ -52,13 +52,14 @@ export async function bipartiteSoftMatching(
     metric,
     options.signal,
     (place) => {
-      const dims = nativeDims(place.checkFloats('metric', metric, ['batch', 'tokens', 'dims']).dims);
+      const tensor = place.checkFloats('metric', metric, ['batch', 'tokens', 'dims']);
+      const dims = nativeDims(tensor.dims);
       const [batch, inputTokens] = dims;
       checkInteger('r', r, 0);
       const protect = checkInteger('protect', options.protect ?? 0, 0, inputTokens);
       const merged = Math.min(r, Math.floor((inputTokens - protect) / 2));
       const stay = Math.ceil(inputTokens / 2) - Math.ceil(protect / 2) - merged;
-      const values = valuesOf(metric);
+      const values = valuesOf(tensor);
       const indices = (each: number) => (each === 0 ? undefined : place.allocate('int32', [batch, each]));
       const found = {
         unmerged: indices(stay),

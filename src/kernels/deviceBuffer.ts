@@ -1,7 +1,17 @@
+import { types } from 'node:util';
 import { LongVLMError } from '../base/errors.js';
 import { elementCount, type Tensor } from '../base/tensor.js';
-import { checkObject, checkOneOf, checkSignal, wrongType, wrongValue } from '../base/validate.js';
+import {
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  checkSignal,
+  isArray,
+  wrongType,
+  wrongValue,
+} from '../base/validate.js';
 import { binding, fromNative, type NativeArray, type NativeDeviceBuffer, runNative } from '../binding.js';
+import { checkFixed } from './arguments.js';
 import { cudaIndex, cudaLibrary, type Device } from './cuda.js';
 
 /** An element type of a {@link DeviceBuffer}. */
@@ -36,7 +46,9 @@ export const arrayOf = {
   bfloat16: Uint16Array,
   int32: Int32Array,
 } as const;
-const types = Object.keys(arrayOf) as DeviceTensorType[];
+const elementTypes = Object.keys(arrayOf) as DeviceTensorType[];
+
+const mostAxes = 64;
 
 /**
  * A tensor in the memory of a GPU. Kernels accept it instead of a {@link Tensor} and return their results as device buffers,
@@ -72,12 +84,12 @@ export class DeviceBuffer {
    * @throws LongVLMError `ERR_LONGVLM_CUDA` when there is no such GPU, `ERR_LONGVLM_CUDA_OOM` when its memory is full
    */
   static allocate(type: DeviceTensorType, dims: readonly number[], options: DeviceBufferOptions = {}): DeviceBuffer {
-    checkOneOf('type', type, types);
-    if (!Array.isArray(dims)) wrongType('dims', 'array', dims);
-    if (!dims.every((size) => Number.isSafeInteger(size) && size >= 1))
-      wrongValue('dims', 'positive integers', dims.join(', '));
+    checkOneOf('type', type, elementTypes);
+    if (!isArray(dims)) wrongType('dims', 'array', dims);
+    const sizes = Array.from(dims.slice(0, mostAxes + 1), (size, axis) => checkInteger(`dims[${axis}]`, size, 1));
+    if (sizes.length > mostAxes) wrongValue('dims.length', `at most ${mostAxes} axes`, dims.length);
     checkObject('options', options);
-    return allocateOn(cudaIndex('device', options.device ?? 'cuda'), type, dims);
+    return allocateOn(cudaIndex('device', options.device ?? 'cuda'), type, sizes);
   }
 
   /**
@@ -86,7 +98,7 @@ export class DeviceBuffer {
    * @throws as {@link DeviceBuffer.allocate} does
    */
   static async upload(tensor: HostTensor, options: DeviceBufferOptions & TransferOptions = {}): Promise<DeviceBuffer> {
-    if (typeof tensor !== 'object' || tensor === null) wrongType('tensor', 'Tensor', tensor);
+    checkObject('tensor', tensor);
     checkObject('options', options);
     checkSignal(options.signal)?.throwIfAborted();
     const buffer = DeviceBuffer.allocate(tensor.type, tensor.dims, options);
@@ -121,17 +133,23 @@ export class DeviceBuffer {
    */
   async upload(tensor: HostTensor, options: TransferOptions = {}): Promise<void> {
     const native = this.native();
-    if (typeof tensor !== 'object' || tensor === null) wrongType('tensor', 'Tensor', tensor);
+    checkObject('tensor', tensor);
     checkObject('options', options);
-    if (tensor.type !== this.type) wrongValue('tensor.type', `'${this.type}'`, tensor.type);
+    const { type, data, dims } = tensor as HostTensor;
+    if (type !== this.type) wrongValue('tensor.type', `'${this.type}'`, type);
     const expected = arrayOf[this.type];
-    if (!(tensor.data instanceof expected)) wrongType('tensor.data', expected.name, tensor.data);
-    if (!Array.isArray(tensor.dims) || tensor.dims.join() !== this.dims.join())
-      throw new RangeError(`Expected shape [${this.dims.join(', ')}] for tensor but received [${tensor.dims}]`);
-    if (tensor.data.length !== elementCount(this.dims))
-      wrongValue('tensor.data.length', String(elementCount(this.dims)), tensor.data.length);
-    const data: NativeArray = tensor.data;
-    await runNative((addon) => addon.uploadToDevice({ buffer: native, data }), checkSignal(options.signal));
+    if (!types.isTypedArray(data) || data[Symbol.toStringTag] !== expected.name)
+      wrongType('tensor.data', expected.name, data);
+    if (!isArray(dims)) wrongType('tensor.dims', 'array', dims);
+    if (dims.length !== this.dims.length || !this.dims.every((size, axis) => size === dims[axis]))
+      wrongValue('tensor.dims', `shape [${this.dims.join(', ')}]`, dims);
+    if (data.length !== elementCount(this.dims))
+      wrongValue('tensor.data.length', String(elementCount(this.dims)), data.length);
+    checkFixed('tensor.data', data);
+    await runNative(
+      (addon) => addon.uploadToDevice({ buffer: native, data: data as NativeArray }),
+      checkSignal(options.signal),
+    );
   }
 
   /**

@@ -86,16 +86,18 @@ abstract class TokenMatching<T extends Tensor | DeviceBuffer> {
   async merge(tensor: T, options: MergeModeOptions & { readonly sizes?: T } = {}): Promise<T> {
     const { batch, inputTokens, tokens, assignment } = this;
     checkObject('options', options);
-    const mean = checkOneOf('mode', options.mode ?? 'mean', ['mean', 'sum']) === 'mean';
+    const { mode = 'mean', sizes: given, signal } = options;
+    const mean = checkOneOf('mode', mode, ['mean', 'sum']) === 'mean';
     const merged = await run(
       assignment,
-      options.signal,
+      signal,
       (place) => {
-        const { type, dims } = place.checkFloats('tensor', tensor, [batch, inputTokens, 'channels']);
-        const sizes = place.checkSizes(options.sizes, [batch, inputTokens]);
-        const given = { tensor: valuesOf(tensor), assignment: valuesOf(assignment), sizes, slots: tokens, mean };
+        const checked = place.checkFloats('tensor', tensor, [batch, inputTokens, 'channels']);
+        const { type, dims } = checked;
+        const sizes = place.checkSizes(given, [batch, inputTokens]);
+        const inputs = { tensor: valuesOf(checked), assignment: valuesOf(assignment), sizes, slots: tokens, mean };
         const result = place.allocate(type, [batch, tokens, dims[2]!]);
-        return { args: { ...given, dims: nativeDims(dims), out: valuesOf(result) }, result };
+        return { args: { ...inputs, dims: nativeDims(dims), out: valuesOf(result) }, result };
       },
       (native, args) => native.mergeByAssignment(args),
     );

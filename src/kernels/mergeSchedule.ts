@@ -1,4 +1,4 @@
-import { checkInteger, wrongType } from '../base/validate.js';
+import { checkInteger, isArray, wrongType, wrongValue } from '../base/validate.js';
 
 /**
  * How many tokens to merge away at each level to keep `keep` of `tokens`: half of them while more than twice `keep` remain,
@@ -29,11 +29,14 @@ export function mergeSchedule(tokens: number, keep: number): number[] {
   return schedule;
 }
 
-/** Checks a schedule given by the caller: non-negative integers. */
+/** More levels than any use of them needs. */
+const mostLevels = 2 ** 20;
+
+/** Checks a schedule given by the caller, non-negative integers, and gives a copy: each is read once. */
 export function checkSchedule(value: unknown): readonly number[] {
-  if (!Array.isArray(value)) wrongType('schedule', 'array of integers', value);
-  for (const [level, r] of value.entries()) checkInteger(`schedule[${level}]`, r, 0);
-  return value;
+  if (!isArray(value)) wrongType('schedule', 'array of integers', value);
+  if (value.length > mostLevels) wrongValue('schedule.length', `at most ${mostLevels} levels`, value.length);
+  return Array.from(value, (r, level) => checkInteger(`schedule[${level}]`, r, 0));
 }
 
 /** How many tokens remain after `schedule`: each level merges at most half of the unprotected tokens. */

@@ -1,7 +1,7 @@
 import { type Float32Tensor, type Tensor, toFloat32 } from '../base/tensor.js';
 import { checkInteger, checkObject, checkOneOf } from '../base/validate.js';
 import { binding, fromNative, type NativeMergeTokensArgs, type NativeTokenMerger } from '../binding.js';
-import { axesOf, checkHeads, nativeDims } from './arguments.js';
+import { axesOf, checkHeads, nativeDims, readTensor } from './arguments.js';
 import { chosenDevice, type Device } from './cuda.js';
 import { DeviceBuffer, type HostTensor } from './deviceBuffer.js';
 import { chooseSchedule, keptTokens } from './mergeSchedule.js';
@@ -123,11 +123,18 @@ export async function mergeTokens(
   options: MergeTokensOptions | MergeDeviceTokensOptions,
 ): Promise<MergedTokens | MergedDeviceTokens> {
   checkObject('options', options);
-  if (tokens instanceof DeviceBuffer) return await mergeOnDevice(tokens, options as MergeDeviceTokensOptions);
-  const hostOptions = options as MergeTokensOptions;
+  const copy = { ...readOptions(options), signal: options.signal, sizes: options.sizes };
+  if (tokens instanceof DeviceBuffer) return await mergeOnDevice(tokens, copy as MergeDeviceTokensOptions);
+  const hostOptions = { ...copy, device: (options as MergeTokensOptions).device } as MergeTokensOptions;
   const index = chosenDevice(hostOptions.device);
   if (index !== undefined) return await mergeThroughDevice(index, tokens, hostOptions);
   return await mergeOnHost(tokens, hostOptions, hostOptions);
+}
+
+/** @internal A copy of options: each is read once, as a getter may give something else the next time. */
+export function readOptions(options: TokenMergerOptions): TokenMergerOptions {
+  const { heads, keep, schedule, protect } = options;
+  return { heads, keep, schedule, protect } as TokenMergerOptions;
 }
 
 /** @internal Merges on the CPU, off the JavaScript thread. */
@@ -176,8 +183,9 @@ async function mergeThroughDevice(index: number, tokens: Tensor, options: MergeT
  */
 export function mergeTokensSync(tokens: Tensor, options: MergeTokensSyncOptions): MergedTokens {
   checkObject('options', options);
-  checkOneOf('device', options.device ?? 'auto', ['auto', 'cpu']);
-  return mergeOnHostSync(tokens, options, options);
+  const { device = 'auto', sizes } = options;
+  checkOneOf('device', device, ['auto', 'cpu']);
+  return mergeOnHostSync(tokens, readOptions(options), { sizes } as MergeCallOptions);
 }
 
 /** @internal Merges on the CPU while the calling thread waits. */
@@ -222,7 +230,8 @@ async function mergeWhereItLies(
 
 /** Checks the arguments, whose tensors are in `place`. */
 function checkMerge(place: Place, tokens: unknown, options: TokenMergerOptions, sizes: unknown) {
-  const tensor = place.checkFloats('tokens', tokens, axesOf(tokens, ['segments', 'tokens', 'channels']));
+  const read = place === hostPlace ? readTensor(tokens) : tokens;
+  const tensor = place.checkFloats('tokens', read, axesOf(read, ['segments', 'tokens', 'channels']));
   const dims = nativeDims(tensor.dims);
   const [, count, channels] = dims;
   const heads = checkHeads(options.heads, channels);

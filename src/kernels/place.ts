@@ -1,9 +1,10 @@
 // A place is the host or a GPU: an operation's tensors are there, and it runs and allocates its results there.
 
+import { types } from 'node:util';
 import { elementCount, toFloat32 } from '../base/tensor.js';
 import { checkSignal, wrongType, wrongValue } from '../base/validate.js';
 import { type NativeBinding, type NativeTask, type NativeTensor, runNative } from '../binding.js';
-import { checkFilledTensor } from './arguments.js';
+import { checkFilledTensor, checkFixed } from './arguments.js';
 import { allocateOn, arrayOf, DeviceBuffer, type DeviceTensorType, type HostTensor } from './deviceBuffer.js';
 
 export type Placed = HostTensor | DeviceBuffer;
@@ -36,7 +37,7 @@ export const hostPlace: Place = {
   },
 
   checkAssignment(value, leading) {
-    if (!(value instanceof Int32Array)) wrongType('assignment', 'Int32Array', value);
+    if (!types.isInt32Array(value)) wrongType('assignment', 'Int32Array', value);
     const segments = elementCount(leading);
     if (value.length === 0 || value.length % segments !== 0)
       wrongValue('assignment.length', `positive multiple of the ${segments} segments`, value.length);
@@ -106,11 +107,27 @@ function checkShape(name: string, { dims }: DeviceBuffer, shape: readonly (strin
 /** The values of a tensor, for native code. */
 export function valuesOf(tensor: Placed | Int32Array): NativeTensor {
   if (tensor instanceof DeviceBuffer) return tensor.native();
-  return tensor instanceof Int32Array ? tensor : tensor.data;
+  return types.isInt32Array(tensor) ? tensor : tensor.data;
 }
 
 /** An operation with checked arguments and allocated results. */
 export type Prepared<Args, Result> = { readonly args: Args; readonly result: Result };
+
+/** Small inputs are copied: a caller that transfers them away then takes nothing from under the work. */
+const mostCopiedBytes = 2 ** 18;
+
+/**
+ * Arguments whose inputs other threads can read: resizable memory is refused, and small arrays are copied. Node-API cannot
+ * hold on to the memory of a large array that the caller transfers away.
+ */
+function ownInputs<Args>(args: Args): Args {
+  const own = Object.entries(args as object).map(([name, value]: [string, unknown]) => {
+    if (!types.isTypedArray(value)) return [name, value];
+    checkFixed(name, value);
+    return [name, name.startsWith('out') || value.byteLength > mostCopiedBytes ? value : value.slice()];
+  });
+  return Object.fromEntries(own) as Args;
+}
 
 /**
  * Runs an operation on the host or GPU that holds the tensor `on` (on the host if `on` is not a tensor). On failure or abort,
@@ -125,7 +142,7 @@ export async function run<Args, Result>(
   const place = on instanceof DeviceBuffer ? new DevicePlace(on.deviceIndex) : hostPlace;
   try {
     const { args, result } = prepare(place);
-    await runNative((native) => start(native, args), checkSignal(signal));
+    await runNative((native) => start(native, ownInputs(args)), checkSignal(signal));
     return result;
   } catch (error) {
     place.release();

@@ -28,8 +28,9 @@ export async function poolClsTokens(cls: Tensor | DeviceBuffer, options: PoolCls
     cls,
     options.signal,
     (place) => {
-      const { type, dims } = place.checkFloats('cls', cls, ['frames', 'layers', 'channels']);
-      const values = valuesOf(cls);
+      const tensor = place.checkFloats('cls', cls, ['frames', 'layers', 'channels']);
+      const { type, dims } = tensor;
+      const values = valuesOf(tensor);
       const result = place.allocate(type, dims.slice(1));
       return { args: { cls: values, dims: nativeDims(dims), out: valuesOf(result) }, result };
     },

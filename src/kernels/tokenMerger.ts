@@ -8,6 +8,7 @@ import {
   type MergedTokens,
   mergeOnHost,
   mergeOnHostSync,
+  readOptions,
   type TokenMergerOptions,
 } from './mergeTokens.js';
 
@@ -37,13 +38,12 @@ export class TokenMerger {
    * @throws LongVLMError `ERR_LONGVLM_ADDON` when the native addon cannot be loaded
    */
   constructor(options: TokenMergerOptions) {
-    checkObject('options', options);
-    checkInteger('heads', options.heads, 1);
-    checkInteger('protect', options.protect ?? 0, 0);
-    checkKeepOrSchedule(options);
-    if (options.keep !== undefined) checkInteger('keep', options.keep, 1);
-    else checkSchedule(options.schedule);
-    this.#options = { ...options };
+    const read = readOptions(checkObject('options', options));
+    checkInteger('heads', read.heads, 1);
+    checkInteger('protect', read.protect ?? 0, 0);
+    checkKeepOrSchedule(read);
+    if (read.keep !== undefined) checkInteger('keep', read.keep, 1);
+    this.#options = read.keep === undefined ? { ...read, schedule: checkSchedule(read.schedule) } : read;
     this.#native = binding().createTokenMerger();
   }
 

@@ -31,10 +31,11 @@ export async function tokenMetric(tokens: Tensor | DeviceBuffer, options: TokenM
     tokens,
     options.signal,
     (place) => {
-      const dims = nativeDims(place.checkFloats('tokens', tokens, ['batch', 'tokens', 'channels']).dims);
+      const tensor = place.checkFloats('tokens', tokens, ['batch', 'tokens', 'channels']);
+      const dims = nativeDims(tensor.dims);
       const [batch, count, channels] = dims;
       const heads = checkHeads(options.heads, channels);
-      const values = valuesOf(tokens);
+      const values = valuesOf(tensor);
       const result = place.allocate('float32', [batch, count, channels / heads]);
       return { args: { tokens: values, dims, heads, out: valuesOf(result) }, result };
     },

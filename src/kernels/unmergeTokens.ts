@@ -1,9 +1,9 @@
 import type { Tensor } from '../base/tensor.js';
 import { checkObject } from '../base/validate.js';
-import { axesOf } from './arguments.js';
+import { axesOf, readTensor } from './arguments.js';
 import type { DeviceBuffer } from './deviceBuffer.js';
 import { prepareSpread, type UnmergeOptions } from './matching.js';
-import { type Placed, run } from './place.js';
+import { hostPlace, type Placed, run } from './place.js';
 
 /**
  * The inverse of {@link mergeTokens}: copies each merged token, or a value computed from it, to the positions of all tokens
@@ -33,7 +33,8 @@ export async function unmergeTokens(
     merged,
     options.signal,
     (place) => {
-      const tensor = place.checkFloats('merged', merged, axesOf(merged, ['segments', 'kept', 'channels']));
+      const read = place === hostPlace ? readTensor(merged) : merged;
+      const tensor = place.checkFloats('merged', read, axesOf(read, ['segments', 'kept', 'channels']));
       const rows = place.checkAssignment(assignment, tensor.dims.slice(0, -2));
       return prepareSpread(place, tensor, rows, assignment);
     },

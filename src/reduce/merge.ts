@@ -1,6 +1,7 @@
 import type { Float32Tensor } from '../base/tensor.js';
-import { wrongValue } from '../base/validate.js';
+import { checkInteger, wrongValue } from '../base/validate.js';
 import { mergeSchedule, mergeTokens } from '../kernels/index.js';
+import { checkSchedule } from '../kernels/mergeSchedule.js';
 import { type Reducer, type ReducerKind, reducerId } from './reducer.js';
 
 /** LongVLM's reducer: merges the most similar tokens, level by level. */
@@ -14,7 +15,9 @@ export const merge: ReducerKind = {
 
 /** Merging by a schedule of the caller: how many tokens each level merges away. */
 export function mergeBySchedule(schedule: readonly number[], heads: number): Reducer {
-  return mergeReducer(reducerId('merge', { schedule: schedule.join(), heads }), heads, () => schedule);
+  const levels = checkSchedule(schedule);
+  checkInteger('heads', heads, 1);
+  return mergeReducer(reducerId('merge', { schedule: levels.join(), heads }), heads, () => levels);
 }
 
 function mergeReducer(id: string, heads: number, scheduleFor: (tokens: number) => readonly number[]): Reducer {

@@ -1,5 +1,6 @@
 // The interface of reducers, which reduce a segment's many tokens to a few.
 import type { Float32Tensor } from '../base/tensor.js';
+import { checkObject, checkString, wrongType } from '../base/validate.js';
 
 /** Shape of a reducer's input: all tokens of one segment, frame after frame. */
 export type SegmentShape = {
@@ -59,5 +60,8 @@ export interface ReducerKind {
 
 /** The id of a reducer, from its name and its options. */
 export function reducerId(name: string, options: Readonly<Record<string, number | string>>): string {
+  checkString('name', name);
+  for (const [key, value] of Object.entries(checkObject('options', options)))
+    if (typeof value !== 'string' && typeof value !== 'number') wrongType(`options.${key}`, 'number or string', value);
   return `${name} ${JSON.stringify(options)}`;
 }

@@ -1,7 +1,7 @@
 // Converts frames of any size to a tower's input.
 import { LongVLMError } from '../base/errors.js';
 import { largestEdge, type Resize, resizes } from '../base/resize.js';
-import { checkOneOf } from '../base/validate.js';
+import { checkNumber, checkObject, checkOneOf, isArray, wrongType } from '../base/validate.js';
 import type { GraphBuilder } from '../compute/graphBuilder.js';
 import { dataTypes } from '../compute/onnxProto.js';
 import type { PixelNormalization, PixelRules } from './source.js';
@@ -24,10 +24,17 @@ export type TowerGeometry = {
  * The geometry of a tower's pixels, with the model's own way of resizing by default.
  * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for `pad` with a mean that is no colour
  */
-export function frameGeometry(rules: PixelRules, resize: TowerGeometry['resize'] = rules.resize): TowerGeometry {
+export function frameGeometry(
+  rules: PixelRules,
+  resize: TowerGeometry['resize'] = checkObject('rules', rules).resize,
+): TowerGeometry {
   checkOneOf('resize', resize, resizes);
+  if (!isArray(rules.mean)) wrongType('rules.mean', 'array of three numbers', rules.mean);
   // LLaVA pads with the mean colour, truncated to integers.
-  const color = rules.mean.map((mean) => Math.trunc(mean / rules.rescale));
+  const rescale = checkNumber('rules.rescale', rules.rescale, 0);
+  const color = Array.from(rules.mean, (mean, i) =>
+    Math.trunc(checkNumber(`rules.mean[${i}]`, mean, Number.NEGATIVE_INFINITY) / rescale),
+  );
   if (resize === 'pad' && color.some((value) => value < 0 || value > 255))
     throw new LongVLMError(
       'ERR_LONGVLM_UNSUPPORTED',

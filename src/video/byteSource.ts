@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { types } from 'node:util';
 import { raceAbort } from '../base/abort.js';
 import { reasonOf } from '../base/errors.js';
 import { wrongType } from '../base/validate.js';
@@ -80,7 +81,7 @@ export async function* readWithin(
   for (;;) {
     const piece = await nextPiece(source, budget);
     if (piece === undefined) break;
-    if (!(piece instanceof Uint8Array)) wrongType('a piece of the stream', 'Uint8Array', piece);
+    if (!types.isUint8Array(piece)) wrongType('a piece of the stream', 'Uint8Array', piece);
     budget.spend(piece.length);
     bytes += piece.length;
     yield piece;

@@ -3,7 +3,15 @@ import { linkedController } from '../base/abort.js';
 import { generateWithCallbacks } from '../base/callbacks.js';
 import { LongVLMError } from '../base/errors.js';
 import type { OnProgress } from '../base/progress.js';
-import { checkFunction, checkObject, checkOneOf, checkSignal, checkString, wrongType } from '../base/validate.js';
+import {
+  checkFunction,
+  checkObject,
+  checkOneOf,
+  checkSignal,
+  checkString,
+  isReadable,
+  wrongType,
+} from '../base/validate.js';
 import { findFfmpeg } from './ffmpeg.js';
 import type { FrameReading } from './frameSource.js';
 import { checkGeometry, type FrameGeometry } from './geometry.js';
@@ -67,7 +75,10 @@ export function readSegments(
   video: string | VideoInfo,
   options: ReadSegmentsOptions,
 ): AsyncGenerator<FrameSegment, void, undefined> {
-  if (typeof video !== 'string' && typeof (video as Partial<VideoInfo> | null)?.frameSource?.open !== 'function')
+  if (
+    typeof video !== 'string' &&
+    (!isReadable(video) || typeof (video as Partial<VideoInfo> | null)?.frameSource?.open !== 'function')
+  )
     wrongType('video', 'path or a result of probeVideo()', video);
   if (typeof video === 'string') checkString('video', video);
   checkReadOptions(options);

@@ -1,8 +1,9 @@
 // The kinds of video input, and how they are stored as files.
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { types } from 'node:util';
 import type { OnProgress } from '../base/progress.js';
-import { checkNumber, checkString, wrongType, wrongValue } from '../base/validate.js';
+import { checkNumber, checkString, isArray, isReadable, wrongType, wrongValue } from '../base/validate.js';
 import { type ByteSource, memorySource, nodeSource, readWithin, webSource } from './byteSource.js';
 import type { FetchBudget } from './fetchBudget.js';
 import { openUrl, publicName } from './fetchUrl.js';
@@ -48,10 +49,12 @@ const PROGRESS_BYTES = 1 << 20;
  * @throws TypeError, RangeError
  */
 export function checkInput(input: VideoInput, limits: SettledLimits): { store: StoreInput[]; timestamps?: number[] } {
-  if (typeof input !== 'object' || input === null || !('frames' in input))
+  if (typeof input === 'object' && !isReadable(input))
+    wrongType('video', 'path, URL, Uint8Array, ArrayBuffer, Blob, stream or { frames }', input);
+  if (typeof input !== 'object' || !('frames' in input))
     return { store: [storeInput(input, 'video', 'video', limits)] };
   const { frames, timestamps } = input;
-  if (!Array.isArray(frames)) wrongType('video.frames', 'array of pictures', frames);
+  if (!isArray(frames)) wrongType('video.frames', 'array of pictures', frames);
   if (frames.length === 0) wrongValue('video.frames', 'array of at least one picture', frames);
   const store = frames.map((picture: PictureInput, i) => {
     if (!isPicture(picture)) wrongType(`video.frames[${i}]`, 'path, URL, bytes or Blob', picture);
@@ -64,22 +67,33 @@ export function checkInput(input: VideoInput, limits: SettledLimits): { store: S
 }
 
 function checkTimes(times: PictureList['timestamps'], pictures: number): number[] {
-  if (!Array.isArray(times)) wrongType('video.timestamps', 'array of seconds', times);
+  if (!isArray(times)) wrongType('video.timestamps', 'array of seconds', times);
   if (times.length !== pictures)
     throw new RangeError(
       `Expected ${pictures} numbers, one a picture, for video.timestamps but received ${times.length}`,
     );
   for (const [i, time] of times.entries()) {
     checkNumber(`video.timestamps[${i}]`, time, 0, Number.MAX_SAFE_INTEGER);
-    if (i > 0 && time <= times[i - 1]) wrongValue(`video.timestamps[${i}]`, `number above ${times[i - 1]}`, time);
+    if (i > 0 && time <= times[i - 1]!) wrongValue(`video.timestamps[${i}]`, `number above ${times[i - 1]!}`, time);
   }
   return [...times];
 }
 
 function isPicture(value: unknown): value is PictureInput {
   return (
-    typeof value === 'string' || [URL, Uint8Array, ArrayBuffer, Blob].some((possible) => value instanceof possible)
+    typeof value === 'string' ||
+    types.isUint8Array(value) ||
+    types.isArrayBuffer(value) ||
+    isOfClass(value, 'URL', URL) ||
+    isOfClass(value, 'Blob', Blob)
   );
+}
+
+/** Whether `value` is an instance of a class, of this realm or of another, as under Jest. */
+function isOfClass<T extends object>(value: unknown, name: string, Class: new (...args: never[]) => T): value is T {
+  if (typeof value !== 'object' || value === null || types.isProxy(value)) return false;
+  if (value instanceof Class) return true;
+  return Object.prototype.toString.call(value) === `[object ${name}]` && value.constructor?.name === name;
 }
 
 /**
@@ -100,16 +114,16 @@ function storeInput(
     if (!URL.canParse(input)) throw new RangeError(`Expected valid URL for ${argument} but received another one`);
     return storeUrl(new URL(input), argument, unnamed, limits);
   }
-  if (input instanceof URL) return storeUrl(input, argument, unnamed, limits);
+  if (isOfClass(input, 'URL', URL)) return storeUrl(input, argument, unnamed, limits);
   const from = (open: () => ByteSource, name = unnamed): StoreInput => {
     return async (budget, onProgress) => {
       budget.begin(name);
       return store(open(), name, budget, onProgress);
     };
   };
-  if (input instanceof Uint8Array) return from(() => memorySource(input));
-  if (input instanceof ArrayBuffer) return from(() => memorySource(new Uint8Array(input)));
-  if (input instanceof Blob) {
+  if (types.isUint8Array(input)) return from(() => memorySource(input));
+  if (types.isArrayBuffer(input)) return from(() => memorySource(new Uint8Array(input)));
+  if (isOfClass(input, 'Blob', Blob)) {
     const name = 'name' in input && typeof input.name === 'string' ? nameOf(input.name, unnamed) : unnamed;
     return from(() => webSource(input.stream(), input.size), name);
   }
