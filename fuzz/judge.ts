@@ -4,7 +4,7 @@ import { Planted, type Target, WrongResult } from './target.js';
 
 // Texts of Node, of JavaScript and of libraries that tell a user nothing.
 const raw =
-  /Cannot read propert|is not a function|is not iterable|is not defined|Invalid (?:array|typed array|string|count) |Maximum call stack|Cannot convert|Array buffer allocation|is out of range|ERR_OUT_OF_RANGE|ERR_INVALID_ARG|\bERR_(?!LONGVLM)[A-Z_]{4,}|\[object |ONNXRuntimeError|GGML_ASSERT|before initialization|Cannot mix BigInt|not extensible|precision loss/;
+  /Cannot read propert|is not a function|is not iterable|is not defined|Invalid (?:array|typed array|string|count) |Maximum call stack|Cannot convert|Array buffer allocation|is out of range|ERR_OUT_OF_RANGE|ERR_INVALID_ARG|\bERR_(?!LONGVLM)[A-Z_]{4,}|ONNXRuntimeError|GGML_ASSERT|before initialization|Cannot mix BigInt|not extensible|precision loss/;
 
 const ours = /^Expected [\s\S]+ but received |^[\w.[\]]+ is invalid: |^heads does not divide/;
 

@@ -109,7 +109,7 @@ export function mutateTree(original: unknown, random: Random): unknown {
       },
       () => {
         const value = holder[key];
-        holder[key] = typeof value === 'number' ? value + random.pick([-1, 1, 0.5]) : String(value);
+        holder[key] = typeof value === 'number' ? value + random.pick([-1, 1, 0.5]) : JSON.stringify(value);
       },
       () => {
         delete holder[key];
@@ -118,7 +118,8 @@ export function mutateTree(original: unknown, random: Random): unknown {
         holder[key] = structuredClone(other.holder[other.key]);
       },
       () => {
-        holder[random.pick([...strings, 'constructor', 'length', 'toString'])] = holder[key];
+        const name = random.pick([...strings, 'constructor', 'length', 'toString']);
+        if (!Array.isArray(holder)) holder[name] = holder[key];
       },
       () => {
         holder[key] = [holder[key]];

@@ -34,7 +34,7 @@ let server: Server | undefined;
 
 function header(value: unknown): string {
   // Others cannot be sent.
-  return String(value).replace(/[^\t\x20-\x7e]/g, '?');
+  return (typeof value === 'string' ? value : `${JSON.stringify(value)}`).replace(/[^\t\x20-\x7e]/g, '?');
 }
 
 function answerOf(random: Random): Answer {
