@@ -72,7 +72,7 @@ export async function decodeTimes(
   const { end, maxFrames } = stretch;
   const times: number[] = [];
   const keys = new Set<number>();
-  const frames = new ShownFrames((time, place) => {
+  const frames = new ShownFrames(source.binary, (time, place) => {
     if (place === KEYFRAME) keys.add(time);
     else times.push(time);
   });

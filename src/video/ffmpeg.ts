@@ -14,6 +14,8 @@ export type FfmpegBinary = {
   readonly version: string;
   /** Output options that neither drop nor duplicate frames. Their names changed in 5.1. */
   readonly passthrough: readonly string[];
+  /** Whether the filter `metadata` can write to a pipe without a delay, as since some release 4. */
+  readonly printsAtOnce: boolean;
 };
 
 const INSTALL: Partial<Record<NodeJS.Platform, string>> = {
@@ -25,6 +27,8 @@ const INSTALL: Partial<Record<NodeJS.Platform, string>> = {
 const EXECUTABLE = process.platform === 'win32' ? 'ffmpeg.exe' : 'ffmpeg';
 /** The first libavcodec whose ffmpeg knows `-fps_mode` (ffmpeg 5.1). */
 const FPS_MODE_SINCE = 59 * 1000 + 37;
+/** Major version of a libavcodec (ffmpeg 5.0) whose filter `metadata` has the option `direct`; some before have it, too. */
+const DIRECT_AT_LATEST = 59;
 const checked = new Map<string, Promise<FfmpegBinary>>();
 
 function isExecutable(path: string): boolean {
@@ -45,25 +49,35 @@ function missing(tried: readonly string[], cause?: unknown): LongVLMError {
   );
 }
 
-/** Runs `path -version`. Successful results are cached for each path, failures are not. */
+/** Checks a program. Successful results are cached for each path, failures are not. */
 function check(path: string): Promise<FfmpegBinary> {
   const known = checked.get(path);
   if (known) return known;
-  const answer = new Promise<FfmpegBinary>((fulfil, reject) => {
-    checkDescriptors();
-    execFile(path, ['-version'], { timeout: 30_000, killSignal: 'SIGKILL', windowsHide: true }, (error, stdout) => {
-      if (error) return reject(error);
-      const version = /^ffmpeg version (\S+)/.exec(stdout)?.[1];
-      if (!version) return reject(new Error('it does not answer as ffmpeg does'));
-      const [, major = 0, minor = 0] = /libavcodec\s+(\d+)\.\s*(\d+)/.exec(stdout)?.map(Number) ?? [];
-      const passthrough =
-        major * 1000 + minor >= FPS_MODE_SINCE ? ['-fps_mode', 'passthrough'] : ['-vsync', 'passthrough'];
-      fulfil({ path, version, passthrough });
-    });
-  });
+  const answer = describe(path);
   checked.set(path, answer);
   answer.catch(() => checked.delete(path));
   return answer;
+}
+
+async function describe(path: string): Promise<FfmpegBinary> {
+  const text = await ask(path, ['-version']);
+  const version = /^ffmpeg version (\S+)/.exec(text)?.[1];
+  if (!version) throw new Error('it does not answer as ffmpeg does');
+  const [, major = 0, minor = 0] = /libavcodec\s+(\d+)\.\s*(\d+)/.exec(text)?.map(Number) ?? [];
+  const passthrough = major * 1000 + minor >= FPS_MODE_SINCE ? ['-fps_mode', 'passthrough'] : ['-vsync', 'passthrough'];
+  const isNew = major >= DIRECT_AT_LATEST;
+  const printsAtOnce = isNew || /^ +direct /m.test(await ask(path, ['-hide_banner', '-h', 'filter=metadata']));
+  return { path, version, passthrough, printsAtOnce };
+}
+
+function ask(path: string, args: readonly string[]): Promise<string> {
+  return new Promise((fulfil, reject) => {
+    checkDescriptors();
+    execFile(path, args, { timeout: 30_000, killSignal: 'SIGKILL', windowsHide: true }, (error, stdout) => {
+      if (error) reject(error);
+      else fulfil(stdout);
+    });
+  });
 }
 
 /** The binary of the optional package ffmpeg-static, whose install step may have failed to download it. */

@@ -58,7 +58,7 @@ export class FfmpegProcess {
    * @param args Each file among them stands for the options that open it.
    * @param onLine Called with each line of standard error, which describes the streams, and returns whether it is ffmpeg's own:
    * others are text of the file, and no complaint. Without it, ffmpeg writes only errors.
-   * @param frames Told of the frames by a pipe of their own.
+   * @param frames Told of the frames.
    */
   constructor(
     binary: FfmpegBinary,
@@ -71,7 +71,7 @@ export class FfmpegProcess {
     this.#files = files;
     let child: ChildProcess;
     try {
-      child = this.#start(binary, args, onLine ? 'info' : 'error', frames);
+      child = this.#start(binary, args, onLine || frames?.inLog ? 'info' : 'error', frames);
     } catch (error) {
       this.#failure = error instanceof LongVLMError ? error : spawnError(binary.path, error);
       this.closed = Promise.resolve({ code: null, signal: null });
@@ -96,10 +96,11 @@ export class FfmpegProcess {
     alive.add(child);
     if (child.pid !== undefined) child.once('exit', endAfterDeath(child.pid));
     readLines(child.stderr, (line) => {
+      if (frames?.inLog) frames.add(line);
       if ((onLine?.(line) ?? true) && /^(\[[^\]]*\] )?\[(error|fatal|panic)\]/.test(line))
         if (this.#troubles.length < MAX_TROUBLES) this.#troubles.push(line);
     });
-    if (frames) readLines(child.stdio[3] as Readable, (line) => frames.add(line));
+    if (frames && !frames.inLog) readLines(child.stdio[3] as Readable, (line) => frames.add(line));
     const kill = () => this.kill();
     signal?.addEventListener('abort', kill);
     void this.closed.then(() => {
@@ -137,7 +138,10 @@ export class FfmpegProcess {
           ...['-nostdin', '-hide_banner', '-nostats', '-loglevel', `repeat+level+${level}`],
           ...['-max_alloc', `${allocation}`, ...expanded],
         ],
-        { stdio: ['ignore', 'pipe', 'pipe', frames ? 'pipe' : 'ignore', ...descriptors], windowsHide: true },
+        {
+          stdio: ['ignore', 'pipe', 'pipe', frames && !frames.inLog ? 'pipe' : 'ignore', ...descriptors],
+          windowsHide: true,
+        },
       );
     } finally {
       for (const descriptor of descriptors) closeSync(descriptor);

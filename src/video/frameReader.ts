@@ -45,7 +45,7 @@ export class FrameReader {
     this.#sizes = sizes;
     this.#files = chains.map(({ file }) => file);
     this.#announced = chains.map(() => []);
-    const frames = new ShownFrames((time, place) => {
+    const frames = new ShownFrames(binary, (time, place) => {
       if (place !== JOINED) this.#announced[Number(place)]!.push(chains[Number(place)]!.indexOf(time));
       // With several chains, the joined output tells when a frame passes: announcements may come before their turn.
       if (place === JOINED || chains.length === 1) this.#arrive();
