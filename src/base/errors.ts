@@ -1,4 +1,5 @@
 import { types } from 'node:util';
+import { escaped } from './printable.js';
 
 /**
  * Codes of {@link LongVLMError}: stable strings to branch on.
@@ -48,13 +49,14 @@ export type LongVLMErrorCode =
   /** The object was disposed. */
   | 'ERR_LONGVLM_DISPOSED';
 
-/** A failure at run time, as opposed to a wrong argument (`TypeError`, `RangeError`). */
+/** A failure at run time, as opposed to a wrong argument (`TypeError`, `RangeError`). Control characters in its message are escaped. */
 export class LongVLMError extends Error {
   override readonly name = 'LongVLMError';
   readonly code: LongVLMErrorCode;
 
   constructor(code: LongVLMErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
+    // That of the addon has several lines, and no text of a file.
+    super(code === 'ERR_LONGVLM_ADDON' ? message : escaped(message), options);
     this.code = code;
   }
 }

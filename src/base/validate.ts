@@ -2,6 +2,7 @@
 import { setMaxListeners } from 'node:events';
 import { types } from 'node:util';
 import { LongVLMError } from './errors.js';
+import { escaped } from './printable.js';
 import { elementCount, type Float32Tensor, type Tensor } from './tensor.js';
 
 /** A value in words. The value may be anything: its own code may throw, and is not run but for its class's name. */
@@ -44,12 +45,12 @@ function isRevoked(value: unknown): boolean {
 
 /** @throws TypeError always: `value` is of the wrong kind. */
 export function wrongType(name: string, expected: string, value: unknown): never {
-  throw new TypeError(`Expected ${expected} for ${name} but received ${describe(value)}`);
+  throw new TypeError(escaped(`Expected ${expected} for ${name} but received ${describe(value)}`));
 }
 
 /** @throws RangeError always: `value` is of the right kind but cannot be used. */
 export function wrongValue(name: string, expected: string, value: unknown): never {
-  throw new RangeError(`Expected ${expected} for ${name} but received ${describe(value)}`);
+  throw new RangeError(escaped(`Expected ${expected} for ${name} but received ${describe(value)}`));
 }
 
 /** The words for an expected integer. */

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { Command } from 'commander';
 import { LongVLMError, messageOf } from '../base/errors.js';
-import { printable } from '../base/printable.js';
+import { escaped, printable } from '../base/printable.js';
 import { version } from '../base/version.js';
 import { binding } from '../binding.js';
 import { formatOf } from '../files/openWeights.js';
@@ -118,7 +118,8 @@ async function modelsReport(flags: Flags, signal: AbortSignal): Promise<object> 
 function table(report: Record<string, object>): string {
   const blocks = Object.entries(report).map(([name, values]) => {
     const lines = Object.entries(values).map(
-      ([key, value]) => `  ${key.padEnd(18)} ${key === 'path' ? printable(String(value)) : value}`,
+      // Names in it come from files.
+      ([key, value]) => `  ${key.padEnd(18)} ${escaped(String(value))}`,
     );
     return [name, ...lines].join('\n');
   });

@@ -1,5 +1,5 @@
 // Reports of the settings that were actually used, as text and as JSON.
-import { printable } from '../base/printable.js';
+import { escaped } from '../base/printable.js';
 import type { VideoFeatures, VideoPart } from '../encode/videoFeatures.js';
 import type { LongVLM } from '../longvlm.js';
 
@@ -25,7 +25,7 @@ export function devicesOf({ models }: LongVLM, vision: string | undefined) {
 
 /** One line for each warning about a file. */
 export function warningLines({ warnings }: { readonly warnings: readonly string[] }): string {
-  return warnings.map((warning) => `warning: ${printable(warning)}\n`).join('');
+  return warnings.map((warning) => `warning: ${escaped(warning)}\n`).join('');
 }
 
 /** Frames, segments and tokens of a video, in one line. */

@@ -1,6 +1,7 @@
 // Shared by all commands: stopping on Ctrl-C, one line for a failure, the exit code.
 import { LongVLMError, messageOf } from '../base/errors.js';
-import { printable } from '../base/printable.js';
+import { causeOf } from '../base/fileError.js';
+import { escaped } from '../base/printable.js';
 
 /** Exit codes: 1 for a failure, 2 for wrong usage, 128 + the signal's number after a signal. */
 const exitCodes = { failure: 1, usage: 2, SIGINT: 130, SIGTERM: 143 } as const;
@@ -43,9 +44,8 @@ function exitCodeOf(error: unknown): number {
 function lineOf(error: unknown): string {
   const { code } = (error ?? {}) as NodeJS.ErrnoException;
   // Whatever was being opened: also what Node loads of its own.
-  if (code === 'EMFILE' || code === 'ENFILE')
-    return `too many files are open (${code}). Close some, or raise the limit of open files (ulimit -n).`;
-  const line = printable(messageOf(error).replace(/\s*\n\s*/g, ' '));
+  if (code === 'EMFILE' || code === 'ENFILE') return causeOf(error).join('. ');
+  const line = escaped(messageOf(error).replace(/\s*\n\s*/g, ' '));
   const known = error instanceof LongVLMError || error instanceof TypeError || error instanceof RangeError;
   return known ? line : `unexpected failure: ${line}`;
 }

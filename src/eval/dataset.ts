@@ -98,7 +98,7 @@ async function readEntries(file: string, root: string | undefined, signal: Abort
     } catch (error) {
       throw new LongVLMError(
         'ERR_LONGVLM_DATASET',
-        `${file}, line ${number}: ${printable(messageOf(error))}. Correct the line or remove it.`,
+        `${file}, line ${number}: ${messageOf(error)}. Correct the line or remove it.`,
         { cause: error },
       );
     }
@@ -137,6 +137,6 @@ async function checkVideos(file: string, videos: ReadonlySet<string>, signal: Ab
   const more = missing.length > mostNamed ? ` and ${missing.length - mostNamed} more` : '';
   throw new LongVLMError(
     'ERR_LONGVLM_FILE',
-    `${missing.length} of the ${videos.size} videos in ${file} cannot be found: ${printable(missing.slice(0, mostNamed).join(', '))}${more}. Put them there or correct their paths, which are relative to the data set.`,
+    `${missing.length} of the ${videos.size} videos in ${file} cannot be found: ${missing.slice(0, mostNamed).map(printable).join(', ')}${more}. Put them there or correct their paths, which are relative to the data set.`,
   );
 }

@@ -2,7 +2,6 @@
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
-import { printable } from '../base/printable.js';
 import { integer, nonEmptyString, parse } from '../base/schema.js';
 import { removeAbandoned, temporaryPath } from '../base/temporaryName.js';
 import { wrongValue } from '../base/validate.js';
@@ -133,7 +132,7 @@ function checkHeader(file: string, line: string, run: RunIdentity): void {
   try {
     header = parse(headerSchema, parseLine(line), 'the first line');
   } catch (error) {
-    throw damaged(file, `${isNone} (${printable(messageOf(error))})`, error);
+    throw damaged(file, `${isNone} (${messageOf(error)})`, error);
   }
   const other = [
     ...(header.dataset === run.dataset ? [] : ['another data set']),
@@ -160,6 +159,6 @@ function answersIn(
     if (answers.length !== count) wrongValue('answers.length', String(count), answers.length);
     return [entry, answers];
   } catch (error) {
-    throw damaged(file, `is damaged in line ${number} (${printable(messageOf(error))})`, error);
+    throw damaged(file, `is damaged in line ${number} (${messageOf(error)})`, error);
   }
 }

@@ -78,8 +78,6 @@ export function bytesPerElement(type: string): number | undefined {
   return Object.hasOwn(elementBytes, type) ? elementBytes[type as ElementType] : undefined;
 }
 
-const shownCharacters = 500;
-
 /** Names under which browsers and other programs keep what they have not downloaded whole yet. */
 const unfinishedName = /\.(part|partial|crdownload|download|opdownload|incomplete|aria2)$/i;
 
@@ -91,8 +89,7 @@ function remedyFor(path: string): string {
 
 /** The error for damaged or unsuitable weights: `message` is the cause, without a full stop; it may hold names of the file. */
 export function weightsError(path: string, message: string, remedy = remedyFor(path)): LongVLMError {
-  const cause = message.length > shownCharacters ? `${message.slice(0, shownCharacters)}…` : message;
-  return new LongVLMError('ERR_LONGVLM_WEIGHTS', `${printable(path)}: ${printable(cause)}. ${remedy}`);
+  return new LongVLMError('ERR_LONGVLM_WEIGHTS', `${printable(path)}: ${printable(message)}. ${remedy}`);
 }
 
 /** More tensors than any model has in one file. */
