@@ -132,7 +132,11 @@ function callbacksOf<O extends Options>(options: O, names: readonly (keyof O & s
   const guarded = given.map(([name, callback]) => [name, callbacks.guard(callback)]);
   const own = { ...Object.fromEntries(guarded), signal: callbacks.signal };
   return {
-    options: Object.assign(Object.create(Object.getPrototypeOf(options)), options, own) as O,
+    // Defined, not assigned: the prototype may have getters of these names.
+    options: Object.create(
+      Object.getPrototypeOf(options),
+      Object.getOwnPropertyDescriptors({ ...options, ...own }),
+    ) as O,
     settle: () => callbacks.settle(),
     errorOf: (error) => callbacks.errorOf(error),
     end: () => callbacks.end(),

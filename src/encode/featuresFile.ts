@@ -3,7 +3,6 @@ import { setImmediate } from 'node:timers/promises';
 import { isFloat32Array } from 'node:util/types';
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
-import { statRegularFile } from '../base/regularFile.js';
 import { resizes } from '../base/resize.js';
 import { finiteNumber, integer, jsonObject, nonEmptyString, parse, positiveNumber } from '../base/schema.js';
 import { type Float32Tensor, numberToHalf, type Tensor, toFloat32 } from '../base/tensor.js';
@@ -161,7 +160,6 @@ export async function checkFeaturesOutput(file: string): Promise<void> {
 
 /** Reads and checks what {@link writeFeatures} wrote. @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS` */
 export async function readFeatures(file: string): Promise<VideoFeaturesInit> {
-  await statRegularFile(file);
   const opened = await openSafetensors(file);
   const { metadata } = opened;
   if (metadata.format !== formatName)

@@ -83,8 +83,11 @@ export class ResumeFile {
   }
 
   async close(): Promise<void> {
-    await this.#handle.close();
-    await rm(this.#claim, { force: true }).catch(() => {});
+    try {
+      await this.#handle.close();
+    } finally {
+      await rm(this.#claim, { force: true }).catch(() => {});
+    }
   }
 }
 

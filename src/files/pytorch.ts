@@ -212,7 +212,7 @@ class OpenFile {
         : 'a zip archive that holds no data.pkl';
     const packed = names.find((name) => /\.(safetensors|gguf|bin|pth?|ckpt)$/.test(name));
     const remedy = packed === undefined ? 'Give a file that torch.save wrote.' : `Unpack it, and give ${packed} in it.`;
-    return weightsError(this.#path, `${is}`, remedy);
+    return weightsError(this.#path, is, remedy);
   }
 }
 

@@ -1,6 +1,5 @@
 // The safetensors format: u64 header length, JSON header, then the tensors' bytes at the offsets in the header.
 import { LongVLMError } from '../base/errors.js';
-import { fileError } from '../base/fileError.js';
 import { Pace } from '../base/pace.js';
 import { openRegularFile } from '../base/regularFile.js';
 import type { Tensor } from '../base/tensor.js';
@@ -158,20 +157,15 @@ export async function writeSafetensors(
   // Wide element types first, so that every tensor is aligned to its element size.
   const entries = Object.entries(tensors).sort(([, a], [, b]) => bytesPerElement(b.type)! - bytesPerElement(a.type)!);
   const header = encodeHeader(entries, metadata);
-  try {
-    await writeWholeFile(path, async (handle) => {
-      await handle.writeFile(header);
-      for (const [name, { type, shape, data }] of entries) {
-        signal?.throwIfAborted();
-        const view = typeof data === 'function' ? await data() : data;
-        checkBytes(name, type, shape, view);
-        await handle.writeFile(new Uint8Array(view.buffer, view.byteOffset, view.byteLength));
-      }
-    });
-  } catch (error) {
-    // Errors with a `syscall` concern the file; others concern the tensors.
-    throw (error as NodeJS.ErrnoException).syscall === undefined ? error : fileError(path, error);
-  }
+  await writeWholeFile(path, async (handle) => {
+    await handle.writeFile(header);
+    for (const [name, { type, shape, data }] of entries) {
+      signal?.throwIfAborted();
+      const view = typeof data === 'function' ? await data() : data;
+      checkBytes(name, type, shape, view);
+      await handle.writeFile(new Uint8Array(view.buffer, view.byteOffset, view.byteLength));
+    }
+  });
 }
 
 function encodeHeader(entries: [string, TensorData][], metadata: Readonly<Record<string, string>>): Uint8Array {

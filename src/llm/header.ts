@@ -166,7 +166,7 @@ class Header {
     const isRight = (each: unknown) =>
       Number.isInteger(each) && (each as number) >= 0 && (each as number) <= maxInteger;
     if (list.length < layers || !list.every(isRight)) this.wrong(key, `an integer, or a list of ${layers},`);
-    return list as number[];
+    return (list as number[]).slice(0, layers);
   }
 
   /** Length of the rows of a tensor. */

@@ -1,9 +1,7 @@
 import { linkedController } from '../base/abort.js';
 import { LongVLMError } from '../base/errors.js';
+import { longestTimer } from '../base/wait.js';
 import type { SettledLimits, VideoLimits } from './limits.js';
-
-/** The longest delay of setTimeout, in ms: 24 days. */
-const MAX_TIMER = 2 ** 31 - 1;
 
 /** The rest of {@link VideoLimits} while an input is read. */
 export class FetchBudget {
@@ -25,7 +23,7 @@ export class FetchBudget {
     const after = (seconds: number, cause: string, limit: keyof VideoLimits) =>
       setTimeout(
         () => controller.abort(this.error(cause, `Try again, or raise the limit ${limit}.`)),
-        Math.min(seconds * 1000, MAX_TIMER),
+        Math.min(seconds * 1000, longestTimer),
       );
     this.#total = after(timeoutSeconds, `was not there after ${timeoutSeconds} s`, 'timeoutSeconds');
     this.#idle = after(idleSeconds, `sent nothing for ${idleSeconds} s`, 'idleSeconds');

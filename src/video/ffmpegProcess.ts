@@ -6,6 +6,7 @@ import { endAfterDeath } from '../base/caretaker.js';
 import { checkDescriptors } from '../base/descriptors.js';
 import { LongVLMError } from '../base/errors.js';
 import { printable } from '../base/printable.js';
+import { longestTimer } from '../base/wait.js';
 import type { FfmpegBinary } from './ffmpeg.js';
 import { type Argument, type InputFile, type OpenedInput, openInput } from './inputFile.js';
 import { decodeSeconds, limitError } from './limits.js';
@@ -16,8 +17,6 @@ const MAX_LINE = 16_384;
 const MAX_TROUBLES = 12;
 /** Standard input, output and error, and the pipe of the frames, come before the files. */
 const FIRST_DESCRIPTOR = 4;
-/** The longest delay of setTimeout, in ms: 24 days. */
-const MAX_TIMER = 2 ** 31 - 1;
 /** Bytes of memory that ffmpeg takes at once for each pixel of the largest picture allowed: four channels of 16 bits. */
 const BYTES_PER_PIXEL = 9;
 const LEAST_ALLOCATION = 2 ** 28;
@@ -183,7 +182,7 @@ export class FfmpegProcess {
 
   async #next(): Promise<Buffer | undefined> {
     const started = performance.now();
-    const timer = setTimeout(() => this.#giveUp(), Math.min(this.#waitMs, MAX_TIMER));
+    const timer = setTimeout(() => this.#giveUp(), Math.min(this.#waitMs, longestTimer));
     // ffmpeg alone keeps Node alive.
     timer.unref();
     try {

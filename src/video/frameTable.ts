@@ -211,7 +211,7 @@ function isRising(values: Float64Array, orEqual = false): boolean {
 }
 
 /** The last index of the ascending `values` whose value is at most `limit`; -1 if there is none. */
-function lastAtMost(values: Float64Array | Int32Array, limit: number): number {
+export function lastAtMost(values: Float64Array | Int32Array, limit: number): number {
   let low = 0;
   let high = values.length;
   while (low < high) {

@@ -1,5 +1,6 @@
 // Reads the packets of a file from ffmpeg's framecrc format, without decoding pictures.
 import { LongVLMError } from '../base/errors.js';
+import { LIST_FORMATS } from './inputFile.js';
 
 /** FFmpeg's flags of packets. */
 export const KEY = 1;
@@ -8,9 +9,6 @@ export const DISCARD = 4;
 /** ffmpeg prints -2^63 (AV_NOPTS_VALUE) for an unknown timestamp; real timestamps are far above this limit. */
 const NO_TIME = -9e18;
 const [NEWLINE, SPACE, HASH, COMMA, MINUS, ZERO, LETTER_F] = [10, 32, 35, 44, 45, 48, 70];
-
-/** Formats that list other files, so that their own size says nothing. */
-const LISTS = /\b(hls|dash|concat|imf)\b/;
 
 /**
  * Refuses files whose headers announce more frames than the file can hold: a few bytes can announce millions.
@@ -21,7 +19,9 @@ const LISTS = /\b(hls|dash|concat|imf)\b/;
  * @throws LongVLMError
  */
 export function checkPacketCount(count: number, bytes: number, container: string, name: string): void {
-  if (count > bytes && !LISTS.test(container))
+  // The size of a list of other files says nothing.
+  const isList = container.split(',').some((format) => LIST_FORMATS.includes(format));
+  if (count > bytes && !isList)
     throw new LongVLMError(
       'ERR_LONGVLM_VIDEO',
       `'${name}' announces more frames than its ${bytes} bytes can hold: it is damaged or made to harm. Copy or download it again.`,

@@ -1,7 +1,7 @@
 import { decodeTimes, type Source } from './decode.js';
 import { frameChain } from './frameChain.js';
 import { FrameReader } from './frameReader.js';
-import type { FrameTable } from './frameTable.js';
+import { type FrameTable, lastAtMost } from './frameTable.js';
 import type { FramePipeline } from './geometry.js';
 import { planReads, type Run } from './plan.js';
 
@@ -15,7 +15,7 @@ export class ThroughReader {
   /** For each frame that stands for others, for how many of those left; undefined until decoding begins. */
   #stands: Map<number, number> | undefined;
   /** The frames that a decoder shows, ascending; undefined while each is taken to stand for itself. */
-  #decodable: readonly number[] | undefined;
+  #decodable: Int32Array | undefined;
   /** Frames that came before somebody asked for them. */
   readonly #kept = new Map<number, Uint8Array>();
   #runs: Run[] = [];
@@ -81,24 +81,19 @@ export class ThroughReader {
 
   #standFor(index: number): number {
     if (!this.#decodable) return index;
-    let stand = -1;
-    for (const frame of this.#decodable) {
-      if (frame > index) break;
-      stand = frame;
-    }
-    return stand;
+    return this.#decodable[lastAtMost(this.#decodable, index)] ?? -1;
   }
 
   /** Finds out what a decoder shows up to the last wanted frame, and begins again. */
   async #list(signal: AbortSignal): Promise<void> {
     const { source, table } = this;
     await this.dispose();
-    const last = Math.max(...this.#left);
+    let last = 0;
+    for (const index of this.#left) last = Math.max(last, index);
     const { times, complaint } = await decodeTimes(source, { end: table.pts[last]! + 1 }, signal);
     this.complaint = complaint;
-    this.#decodable = [...new Set(times.map((time) => table.indexOf(time)).filter((frame) => frame >= 0))].sort(
-      (a, b) => a - b,
-    );
+    const shown = new Set(times.map((time) => table.indexOf(time)).filter((frame) => frame >= 0));
+    this.#decodable = Int32Array.from(shown).sort();
     this.#stands = undefined;
   }
 

@@ -188,3 +188,18 @@ describe('calls at the wrong time, and of the wrong kind', () => {
     await chat.dispose();
   });
 });
+
+test('options may be getters of a class', async () => {
+  let calls = 0;
+  class Options {
+    get onProgress() {
+      return () => void calls++;
+    }
+    get signal() {
+      return undefined;
+    }
+  }
+  const video = await openVideo(new Uint8Array(3), new Options() as object);
+  await video.dispose();
+  expect(calls).toBeGreaterThan(0);
+});

@@ -72,6 +72,11 @@ describe('a header that cannot be right is refused before llama.cpp sees it', ()
     ['experts without use', set({ 'llama.expert_count': 8 }), /expert_used_count/],
     ['more experts in use than there are', set({ 'llama.expert_used_count': 2 }), /at least 1 of 0 experts/],
     ['too many experts', set({ 'llama.expert_count': 5000, 'llama.expert_used_count': 2 }), /expert_count is 5000/],
+    [
+      'experts of 200,000 layers',
+      set({ 'llama.expert_used_count': new Array<number>(200_000).fill(1) }),
+      /at least 1 of 0 experts/,
+    ],
     ['an unknown scaling', set({ 'llama.rope.scaling.type': 'x' }), /none, linear, yarn or longrope/],
     ['a token twice', set({ 'tokenizer.ggml.tokens': [...tokens.slice(0, -1), tokens[9]!] }), /has a token twice/],
     [

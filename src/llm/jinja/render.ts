@@ -1,6 +1,7 @@
 // Runs a chat template in a process of its own.
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { checkDescriptors } from '../../base/descriptors.js';
 import { LongVLMError, messageOf } from '../../base/errors.js';
 import type { Rendered, RenderJob } from './renderer.js';
 
@@ -24,6 +25,7 @@ export async function renderConversations(
   const { NODE_OPTIONS: _, NODE_V8_COVERAGE: __, ...env } = process.env;
   let end = () => {};
   try {
+    checkDescriptors();
     return await new Promise<readonly Rendered[]>((resolve, reject) => {
       const child = fork(fileURLToPath(new URL('./renderer.js', import.meta.url)), [], {
         execArgv: [`--max-old-space-size=${maxMemoryMiB}`],

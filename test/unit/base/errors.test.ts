@@ -10,12 +10,3 @@ test('messages hold no characters that move the cursor or turn text', () => {
     new TypeError("Expected integer of at least 0 for a\\x07 but received '\\x1b[1m' of type string"),
   );
 });
-
-test('values without text are described', () => {
-  const named = { constructor: { name: Symbol('no text') } };
-  for (const value of [Object.create(null), named, { get constructor(): unknown { throw new Error(); } }])
-    expect(() => checkInteger('n', value, 0)).toThrow(
-      /^Expected integer of at least 0 for n but received an instance of Object$/,
-    );
-  );
-});
