@@ -1,31 +1,16 @@
 // Reads the orientation that cameras write into pictures. Not every ffmpeg does, and not for every format.
-import { type FileHandle, open } from 'node:fs/promises';
-import { READ_FLAGS } from '../base/regularFile.js';
-
-type ReadAt = (offset: number, length: number) => Promise<Buffer>;
+import { findInFile, type ReadAt } from './readAt.js';
 
 const ORIENTATION = 0x0112;
 /** More parts than any picture has before its EXIF data. */
 const MAX_PARTS = 10_000;
 
 /** The orientation of a JPEG, PNG, WebP or TIFF file, 1 to 8; 1 if it has none. */
-export async function readOrientation(path: string): Promise<number> {
-  let file: FileHandle | undefined;
-  try {
-    file = await open(path, READ_FLAGS);
-    const handle = file;
-    const readAt: ReadAt = async (offset, length) => {
-      const buffer = Buffer.alloc(length);
-      const { bytesRead } = await handle.read(buffer, 0, length, offset);
-      return buffer.subarray(0, bytesRead);
-    };
+export function readOrientation(path: string): Promise<number> {
+  return findInFile(path, 1, async (readAt) => {
     const start = await findTiff(readAt);
-    return start === undefined ? 1 : await orientationAt(readAt, start);
-  } catch {
-    return 1; // Whoever decodes the file reports what is wrong with it.
-  } finally {
-    await file?.close();
-  }
+    return start === undefined ? 1 : orientationAt(readAt, start);
+  });
 }
 
 /** Where the TIFF data begins that holds the orientation. */

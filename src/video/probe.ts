@@ -4,6 +4,7 @@ import { LongVLMError } from '../base/errors.js';
 import { causeOf, isMissing, missingRemedy } from '../base/fileError.js';
 import { checkObject, checkSignal, checkString } from '../base/validate.js';
 import { checkNotKilled, type Source } from './decode.js';
+import { checkNotEncrypted } from './encrypted.js';
 import { readOrientation } from './exif.js';
 import { type FfmpegBinary, findFfmpeg } from './ffmpeg.js';
 import { FfmpegProcess } from './ffmpegProcess.js';
@@ -93,6 +94,7 @@ export async function probeFile(file: InputFile, { ffmpeg, signal }: Omit<ProbeO
   let reading = await readPackets(file, binary, [], signal);
   if (!reading.chosen && reading.description.hasMoving) reading = await readPackets(file, binary, PATIENT, signal);
   const { description, chosen, complaint } = reading;
+  await checkNotEncrypted(file, description, chosen !== undefined);
   if (!chosen) throw notVideo(file, description, complaint);
   const { stream, packets } = chosen;
   const { container } = description;

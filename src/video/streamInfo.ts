@@ -35,6 +35,8 @@ export class InputDescription {
   readonly seen = new Set<string>();
   /** Whether there seems to be a video stream that is not a cover. Only for messages. */
   hasMoving = false;
+  /** Whether a Matroska file names keys of encrypted streams, or its text says so. */
+  encrypted = false;
   readonly #mark = randomMark();
   readonly #outputs: Draft[][] = [];
   readonly #timings: { duration: number | undefined; start: number | undefined }[] = [];
@@ -92,6 +94,7 @@ export class InputDescription {
     }
     const kind = /^ +Stream #\d+:\d+.*?: (Video|Audio|Subtitle|Data|Attachment): /.exec(text)?.[1];
     if (kind) this.seen.add(kind);
+    if (/^ +enc_key_id +: /.test(text)) this.encrypted = true;
     if (kind === 'Video' && !/ \((attached pic|timed thumbnails)\)/.test(text)) this.hasMoving = true;
   }
 

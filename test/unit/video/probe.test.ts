@@ -1,4 +1,4 @@
-import { copyFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { probeVideo } from '../../../dist/video/probe.js';
@@ -142,5 +142,38 @@ describe('probeVideo()', () => {
     await expect(probeVideo('')).rejects.toThrow(RangeError);
     await expect(probeVideo('a.mp4', { ffmpeg: 1 as never })).rejects.toThrow(/string for ffmpeg but received 1/);
     await expect(probeVideo('a.mp4', { signal: {} as never })).rejects.toThrow(/AbortSignal for signal/);
+  });
+
+  test.each(['', 'frag_keyframe+empty_moov'])('refuses an encrypted MP4 %s', async (movflags) => {
+    const plain = make('b.mp4', ...pattern(4), ...h264, '-bf', '3', '-g', '20');
+    const key = ['-encryption_key', '00112233445566778899aabbccddeeff', '-encryption_kid', '0'.repeat(32)];
+    const options = ['-encryption_scheme', 'cenc-aes-ctr', ...key, ...(movflags ? ['-movflags', movflags] : [])];
+    const path = make(`encrypted${movflags}.mp4`, '-i', plain, '-c', 'copy', ...options);
+    await expect(probeVideo(path)).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_VIDEO',
+      message: expect.stringMatching(/is encrypted: its pictures cannot be decoded\. Give a copy without/),
+    });
+  });
+
+  test('reads an MP4 of which only the sound is encrypted', async () => {
+    const path = make('sound.mp4', ...pattern(1), '-f', 'lavfi', '-i', 'sine=d=1', ...h264, '-c:a', 'aac');
+    const bytes = readFileSync(path);
+    bytes.write('enca', bytes.indexOf('mp4a'));
+    const copy = join(folder, 'sound-encrypted.mp4');
+    writeFileSync(copy, bytes);
+    expect(await probeVideo(copy)).toMatchObject({ frameCount: 25, warnings: [] });
+  });
+
+  test('refuses a scrambled transport stream', async () => {
+    const bytes = readFileSync(make('clear.ts', ...pattern(2), ...h264));
+    for (let at = 0; at < bytes.length; at += 188) {
+      if ((bytes.readUInt16BE(at + 1) & 0x1fff) !== 0x100) continue;
+      const field = bytes[at + 3]! & 0x20 ? 1 + bytes[at + 4]! : 0;
+      bytes[at + 3]! |= 0x80;
+      for (let i = at + 4 + field; i < at + 188; i++) bytes[i]! ^= i & 0xff;
+    }
+    const path = join(folder, 'scrambled.ts');
+    writeFileSync(path, bytes);
+    await expect(probeVideo(path)).rejects.toThrow(/is encrypted/);
   });
 });
