@@ -71,6 +71,12 @@ export function checkGeometry(value: unknown): FrameGeometry {
 }
 
 /**
+ * Where resizing would make larger pictures on the way, those of long and narrow strips, it takes another way, whose results
+ * differ by rounding. 8192 x 8192: more than a picture of 8K takes.
+ */
+const LARGE = 2 ** 26;
+
+/**
  * With these flags the colours are bit-exact with the reference implementation's decoder. Evaluated for each frame, as its size
  * may change within a file.
  */
@@ -91,28 +97,48 @@ export function framePipeline(geometry: FrameGeometry, stored: StoredPicture): F
 
   const { size, shortestEdge = size, padColor = CLIP_MEAN_COLOR } = geometry;
   const square = { width: size, height: size };
-  if (geometry.resize === 'squash')
-    return { filters: [...rgb, bicubic(size, size)], largest: { width, height }, piped: square, ...square };
-  if (geometry.resize === 'pad') {
-    const side = Math.max(width, height);
-    const [x, y] = [Math.floor((side - width) / 2), Math.floor((side - height) / 2)];
-    const color = padColor.map((channel) => channel.toString(16).padStart(2, '0')).join('');
-    return {
-      filters: [...rgb, `pad=${side}:${side}:${x}:${y}:color=0x${color}`, bicubic(size, size)],
-      largest: { width: side, height: side },
-      piped: square,
-      ...square,
-    };
-  }
-  const longest = Math.floor((shortestEdge * Math.max(width, height)) / Math.min(width, height));
-  const [w, h] = width < height ? [shortestEdge, longest] : [longest, shortestEdge];
-  const [x, y] = [Math.floor((w - size) / 2), Math.floor((h - size) / 2)];
-  return {
-    filters: [...rgb, bicubic(w, h), `crop=${size}:${size}:${x}:${y}`],
-    largest: { width: w, height: h },
-    piped: square,
-    ...square,
+  const [short, long] = [Math.min(width, height), Math.max(width, height)];
+  /** x and y, or width and height, from what goes across the longer side and along it. */
+  const turn = (across: number, along: number) =>
+    (width < height ? [across, along] : [along, across]) as [number, number];
+  const made = ([width, height]: readonly [number, number], ...filters: string[]): FramePipeline => {
+    return { filters: [...rgb, ...filters], largest: { width, height }, piped: square, ...square };
   };
+  if (geometry.resize === 'squash') {
+    // ffmpeg refuses to shrink a side that much in one step, unless the other makes up for it.
+    const refused = long > 60 * size && short < size;
+    return made([width, height], ...(refused ? [bicubic(...turn(short, size))] : []), bicubic(size, size));
+  }
+  if (geometry.resize === 'pad') {
+    const before = Math.floor((long - short) / 2);
+    const color = padColor.map((channel) => channel.toString(16).padStart(2, '0')).join('');
+    const pad = (padded: readonly number[]) => `pad=${padded.join(':')}:${turn(before, 0).join(':')}:color=0x${color}`;
+    if (long * long <= LARGE) return made([long, long], pad([long, long]), bicubic(size, size));
+    const padded = turn(long, size);
+    return made(padded, bicubic(...turn(short, size)), pad(padded), bicubic(size, size));
+  }
+  const resized = Math.floor((shortestEdge * long) / short);
+  const crop = (before: number) =>
+    `crop=${size}:${size}:${turn(Math.floor((shortestEdge - size) / 2), before).join(':')}`;
+  const offset = Math.floor((resized - size) / 2);
+  const whole = turn(shortestEdge, resized);
+  if (shortestEdge * resized <= LARGE) return made(whole, bicubic(...whole), crop(offset));
+
+  // Only the part that is wanted, from a place in the stored picture that falls on a whole pixel of the result.
+  const scale = shortestEdge / short;
+  const margin = 2 + Math.ceil(2 / scale);
+  const squares = Math.max(0, Math.floor((offset / scale - margin) / short));
+  const end = Math.min(long, Math.ceil((offset + size) / scale) + margin);
+  const length = end - squares * short;
+  const part = turn(shortestEdge, Math.floor(length * scale));
+  return made(
+    part,
+    // Frames of other sizes are scaled to that of the first one.
+    `scale=${width}:${height}:flags=neighbor`,
+    `crop=${turn(short, length).join(':')}:${turn(0, squares * short).join(':')}:exact=1`,
+    bicubic(...part),
+    crop(offset - squares * shortestEdge),
+  );
 }
 
 /** Closest to Pillow's antialiased bicubic filter, and only if applied to RGB: it differs by 0.35 of 255 on average. */

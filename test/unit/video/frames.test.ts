@@ -234,6 +234,30 @@ describe('readSegments() pictures', () => {
     expect([0, 19].map((x) => pixel(edge, x, 10)[0])).toEqual([255, 255]);
   });
 
+  // Done in one go by ffmpeg, these make pictures of 70 to 80 million pixels.
+  test.each([
+    ['100x7000', { resize: 'crop', size: 16, shortestEdge: 1024 }, 'scale=1024:71680:flags=F,crop=16:16:504:35832'],
+    ['9000x90', { resize: 'pad', size: 64 }, 'pad=9000:9000:0:4455:color=0x7a7468,scale=64:64:flags=F'],
+  ] as const)(
+    'of a strip of %s pixels are made of parts, not larger on the way than needed',
+    async (size, geometry, filters) => {
+      const strip = make(`${size}.png`, '-f', 'lavfi', '-i', `testsrc2=s=${size}`, '-frames:v', '1');
+      const rgb = `format=rgb24,${filters.replace('=F', '=bicubic+accurate_rnd')}`;
+      const wanted = run('-i', strip, '-vf', rgb, '-f', 'rawvideo', '-');
+      expect(meanDifference((await read(strip, geometry)).frames, wanted)).toBeLessThan(1);
+    },
+  );
+
+  test.each(['crop', 'pad', 'squash'] as const)('%s takes strips of one row or column', async (resize) => {
+    for (const size of ['1x30000', '30000x1']) {
+      const path = make(`${size}.png`, ...solid(size));
+      const picture = await read(path, { resize, size: 64, filter: 'bicubic' });
+      // Of a picture that is padded, the strip is a small part of a pixel: 0 of 255.
+      const wanted = resize === 'pad' ? [122, 116, 104] : [0x20, 0xa0, 0xe0];
+      expect(meanDifference(pixel(picture, 32, 32), wanted)).toBeLessThan(2);
+    }
+  });
+
   test.each([
     [
       'odd sizes',
