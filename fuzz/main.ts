@@ -196,3 +196,5 @@ try {
   console.error(`fuzz: ${error instanceof Error ? error.message : error}`);
   process.exitCode = 2;
 }
+// A server of a case that is repeated may still listen.
+process.exit();

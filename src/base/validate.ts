@@ -106,6 +106,11 @@ export function checkObject<T>(name: string, value: T): T {
   return value;
 }
 
+/** The values of a list that a message shows, whatever they are. */
+export function listed(values: readonly unknown[]): string {
+  return Array.from(values, (value) => (typeof value === 'number' ? String(value) : describe(value))).join(', ');
+}
+
 export function checkSignal(value: unknown): AbortSignal | undefined {
   if (value === undefined) return undefined;
   if (!isSignal(value)) wrongType('signal', 'AbortSignal', value);

@@ -2,6 +2,7 @@ import { type FileHandle, lstat, open, rename, rm, stat } from 'node:fs/promises
 import { absolutePath } from './absolutePath.js';
 import { removeAfterDeath } from './caretaker.js';
 import { LongVLMError } from './errors.js';
+import { printable } from './printable.js';
 import { openRegularFile } from './regularFile.js';
 import { removeAbandoned, temporaryPath } from './temporaryName.js';
 import { writeError } from './writeError.js';
@@ -37,9 +38,14 @@ export async function writeWholeFile(path: string, write: (handle: FileHandle) =
 
 /**
  * Checks that there is nothing at `path`, or a file or a link to one.
- * @throws LongVLMError `ERR_LONGVLM_FILE` for a folder, a pipe or a device, which must not be replaced
+ * @throws LongVLMError `ERR_LONGVLM_FILE` for a folder, a pipe or a device, which must not be replaced, and for no path
  */
 export async function checkReplaceable(path: string): Promise<void> {
+  if (path.includes('\0'))
+    throw new LongVLMError(
+      'ERR_LONGVLM_FILE',
+      `${printable(path)} cannot be written: a path cannot hold a zero byte. Check the path.`,
+    );
   const found = await lstat(path).catch(() => undefined);
   const target = found?.isSymbolicLink() ? await stat(path).catch(() => undefined) : found;
   if (target === undefined || target.isFile()) return;

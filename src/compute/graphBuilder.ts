@@ -1,7 +1,9 @@
 import { realpath } from 'node:fs/promises';
 import { dirname, relative, resolve, sep } from 'node:path';
+import { types } from 'node:util';
 import { LongVLMError } from '../base/errors.js';
 import { fileError } from '../base/fileError.js';
+import { checkInteger, checkNumber, checkObject, checkString, wrongType } from '../base/validate.js';
 import type { TensorLocation } from '../files/tensorFile.js';
 import {
   type AttributeProto,
@@ -41,6 +43,7 @@ export class GraphBuilder {
   #values = 0;
 
   constructor(name: string) {
+    checkString('name', name);
     this.#graph = { name, node: [], initializer: [], input: [], output: [] };
   }
 
@@ -74,6 +77,8 @@ export class GraphBuilder {
     attributes: Readonly<Record<string, Attribute>> = {},
     domain = '',
   ): string[] {
+    checkString('opType', opType);
+    checkInteger('outputs', outputs, 1, 1 << 16);
     const values = Array.from({ length: outputs }, () => this.#newValue(opType));
     this.#push(opType, inputs, values, attributes, domain);
     return values;
@@ -81,12 +86,13 @@ export class GraphBuilder {
 
   /** A constant list of integers, for shapes and ranges. */
   integers(values: readonly number[]): string {
+    checkSizes('values', values);
     return this.#constant(values, [values.length]);
   }
 
   /** A constant integer scalar: as an index of Gather, it removes the axis. */
   scalar(value: number): string {
-    return this.#constant([value], []);
+    return this.#constant([checkInteger('value', value, Number.MIN_SAFE_INTEGER)], []);
   }
 
   /** A constant float32 scalar. */
@@ -96,6 +102,8 @@ export class GraphBuilder {
 
   /** A table of float32 values that is stored in the model itself: for small tables that are in no file. */
   floats(values: Float32Array, dims: readonly number[]): string {
+    if (!types.isFloat32Array(values)) wrongType('values', 'Float32Array', values);
+    checkSizes('dims', dims);
     return this.#initializer('float32', dims, values);
   }
 
@@ -117,12 +125,14 @@ export class GraphBuilder {
 
   /** A weight in place, in its own type: F32, F16, BF16 or I8. */
   plainWeight(location: TensorLocation): string {
+    checkString('location.name', checkObject('location', location).name);
     if (!this.#weights.has(location.name)) this.#weights.set(location.name, { location, value: location.name });
     return location.name;
   }
 
   /** A weight in place, as float32: F16 and BF16 go through a Cast. */
   weight(location: TensorLocation): string {
+    checkString('location.name', checkObject('location', location).name);
     const known = this.#weights.get(location.name);
     if (known) return known.value;
     const value = location.type === 'F32' ? location.name : this.node('Cast', [location.name], { to: dataTypes.F32 });
@@ -170,6 +180,9 @@ export class GraphBuilder {
     attributes: Readonly<Record<string, Attribute>>,
     domain: string,
   ): void {
+    if (!Array.isArray(input)) wrongType('inputs', 'array of names', input);
+    for (const name of input) if (typeof name !== 'string') wrongType('inputs', 'array of names', name);
+    checkObject('attributes', attributes);
     const node: NodeProto = {
       name: `${opType}/${output[0]}`,
       opType,
@@ -183,14 +196,32 @@ export class GraphBuilder {
 }
 
 function valueInfo(name: string, dims: readonly Dimension[], elemType: number) {
-  const dim = dims.map((size) => (typeof size === 'number' ? { dimValue: size } : { dimParam: size }));
+  checkString('name', name);
+  if (!Array.isArray(dims)) wrongType('dims', 'array', dims);
+  const dim = (dims as readonly Dimension[]).map((size) =>
+    typeof size === 'number' ? { dimValue: size } : { dimParam: size },
+  );
   return { name, type: { tensorType: { elemType, shape: { dim } } } };
 }
 
 function attributeProto(name: string, value: Attribute): AttributeProto {
   if (typeof value === 'number') return { name, type: attributeTypes.int, i: value };
-  if ('float' in value) return { name, type: attributeTypes.float, f: value.float };
-  return { name, type: attributeTypes.ints, ints: [...value] };
+  if (Array.isArray(value)) {
+    checkSizes(`attributes.${name}`, value);
+    return { name, type: attributeTypes.ints, ints: [...value] };
+  }
+  if (typeof value !== 'object' || value === null || !('float' in value))
+    wrongType(`attributes.${name}`, 'number, integers or { float }', value);
+  return {
+    name,
+    type: attributeTypes.float,
+    f: checkNumber(`attributes.${name}.float`, value.float, Number.NEGATIVE_INFINITY),
+  };
+}
+
+function checkSizes(name: string, values: unknown): void {
+  if (!Array.isArray(values)) wrongType(name, 'array of integers', values);
+  for (const [index, value] of values.entries()) checkInteger(`${name}[${index}]`, value, Number.MIN_SAFE_INTEGER);
 }
 
 function dataTypeOf({ name, type, file }: TensorLocation): number {

@@ -4,7 +4,7 @@ import { LongVLMError } from '../base/errors.js';
 import { fileError } from '../base/fileError.js';
 import { hashOf } from '../base/hash.js';
 import type { OnProgress } from '../base/progress.js';
-import { checkNumber, checkString, wrongType } from '../base/validate.js';
+import { checkFunction, checkNumber, checkObject, checkSignal, checkString, wrongType } from '../base/validate.js';
 import { version } from '../base/version.js';
 import { makeCacheFolder } from '../cache/cacheFolder.js';
 import { type CachedFile, FolderCache } from '../cache/folderCache.js';
@@ -102,6 +102,11 @@ export class FeaturesCache {
     signal?: AbortSignal,
     onProgress?: OnProgress,
   ): Promise<VideoFeatures> {
+    checkObject('request', request);
+    checkString('request.name', request.name);
+    checkFunction('request.content', request.content);
+    checkFunction('encode', encode);
+    checkSignal(signal);
     const { name, identity, matches = () => true, isSame = async () => true } = request;
     const key = hashOf({ content: await request.content(signal), identity, version });
     const recipe = {

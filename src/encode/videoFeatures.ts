@@ -1,7 +1,8 @@
 import path from 'node:path';
 import { LongVLMError } from '../base/errors.js';
+import { readOptions } from '../base/options.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
-import { checkOneOf, checkString } from '../base/validate.js';
+import { checkObject, checkOneOf, checkString } from '../base/validate.js';
 import {
   checkFeatures,
   type FeaturesType,
@@ -114,6 +115,7 @@ export class VideoFeatures {
    */
   async save(file: string, options: { type?: FeaturesType } = {}): Promise<void> {
     checkString('file', file);
+    checkObject('options', options);
     await saveFeatures(file, this, checkOneOf('type', options.type ?? 'float32', ['float32', 'float16']));
   }
 
@@ -125,8 +127,10 @@ export class VideoFeatures {
    */
   static async load(file: string, options: { tower?: string } = {}): Promise<VideoFeatures> {
     checkString('file', file);
+    const { tower } = readOptions(options, ['tower']);
+    if (tower !== undefined) checkString('tower', tower);
     const features = new VideoFeatures(await readFeatures(path.resolve(file)));
-    if (options.tower !== undefined) features.checkTower(options.tower, file);
+    if (tower !== undefined) features.checkTower(tower, file);
     return features;
   }
 
@@ -135,7 +139,7 @@ export class VideoFeatures {
    * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when they were encoded by another tower than `tower`
    */
   checkTower(tower: string, name = `The features of ${this.source.name}`): void {
-    if (this.tower === tower) return;
+    if (this.tower === checkString('tower', tower)) return;
     throw new LongVLMError(
       'ERR_LONGVLM_MISMATCH',
       `${name} were made by the vision tower ${this.tower}, not by ${tower}. Encode the video again with this tower.`,
@@ -147,6 +151,7 @@ export class VideoFeatures {
    * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when the features are the output of another projector than `projector`
    */
   checkProjector(projector: string, width = this.channels): void {
+    checkString('projector', projector);
     if (this.projector === undefined || (this.projector === projector && this.channels === width)) return;
     throw new LongVLMError(
       'ERR_LONGVLM_MISMATCH',

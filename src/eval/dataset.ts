@@ -2,10 +2,11 @@ import { realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
+import { readOptions } from '../base/options.js';
 import { Pace } from '../base/pace.js';
 import { printable } from '../base/printable.js';
 import { nonEmptyString, parse } from '../base/schema.js';
-import { checkInteger, checkObject, checkSignal, checkString } from '../base/validate.js';
+import { checkInteger, checkSignal, checkString } from '../base/validate.js';
 import { parseLine, readLines, textOf } from './lines.js';
 import { realPathWithin, realRoot } from './root.js';
 
@@ -68,11 +69,11 @@ const lineSchema = v.object({
  */
 export async function readDataset(file: string, options: ReadDatasetOptions = {}): Promise<Dataset> {
   checkString('file', file);
-  checkObject('options', options);
-  const limit = options.videos === undefined ? Number.POSITIVE_INFINITY : checkInteger('videos', options.videos, 1);
-  const signal = checkSignal(options.signal);
+  const given = readOptions(options, ['videos', 'root', 'signal']);
+  const limit = given.videos === undefined ? Number.POSITIVE_INFINITY : checkInteger('videos', given.videos, 1);
+  const signal = checkSignal(given.signal);
   signal?.throwIfAborted();
-  const root = options.root === undefined ? undefined : await realRoot(options.root);
+  const root = given.root === undefined ? undefined : await realRoot(given.root);
   const { entries, lines } = await readEntries(file, root, signal);
   const videos = new Set([...lines.keys()].slice(0, limit));
   await checkVideos(file, videos, signal);

@@ -32,8 +32,7 @@ const names = [
  * format.
  */
 export async function openWeights(path: string): Promise<AnyWeightFile> {
-  checkString('path', path);
-  const file = await findWeights(path);
+  const file = await findWeights(checkString('path', path));
   if (file.endsWith('.index.json')) return openSharded(file, openOne);
   return openOne(file);
 }

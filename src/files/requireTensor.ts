@@ -1,4 +1,6 @@
+import { types } from 'node:util';
 import { LongVLMError } from '../base/errors.js';
+import { checkObject, checkString, wrongType } from '../base/validate.js';
 import { type TensorLocation, type WeightFile, weightsError } from './tensorFile.js';
 
 /**
@@ -9,6 +11,9 @@ import { type TensorLocation, type WeightFile, weightsError } from './tensorFile
  * the shard that holds it is missing. The messages name the tensor or shard.
  */
 export function requireTensor(file: WeightFile, name: string, shape: readonly number[]): TensorLocation {
+  if (!types.isMap(checkObject('file', file).tensors)) wrongType('file.tensors', 'Map', file.tensors);
+  checkString('name', name);
+  if (!Array.isArray(shape)) wrongType('shape', 'array', shape);
   const tensor = file.tensors.get(name);
   if (!tensor) {
     const other = file.absent?.get(name);

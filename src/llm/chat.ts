@@ -98,7 +98,7 @@ export class VideoChat {
    *   chat template in the model's file, cannot be used
    */
   static async create(model: LanguageModel, video: Tensor, options: VideoChatOptions = {}): Promise<VideoChat> {
-    if (!(model instanceof LanguageModel)) wrongType('model', 'LanguageModel', model);
+    checkModel(model);
     checkTensor('video', video, ['tokens', 'width']);
     const given = readOptions(options, ['template', 'system', 'temperature', 'contextSize', 'signal']);
     const layout = resolvePromptTemplate(given.template ?? model.defaultTemplate);
@@ -158,6 +158,7 @@ export class VideoChat {
     question: string,
     options: { template?: PromptTemplateName | PromptTemplate; system?: string; maxTokens?: number } = {},
   ): number {
+    checkModel(model);
     const { maxTokens = defaultMaxTokens } = readOptions(options, ['maxTokens']);
     const needed = promptLength(model, videoTokens, question, options) + checkInteger('maxTokens', maxTokens, 1) + 1;
     return Math.min(model.trainContextSize, needed);
@@ -174,6 +175,7 @@ export class VideoChat {
     question: string,
     options: { template?: PromptTemplateName | PromptTemplate; system?: string; contextSize?: number } = {},
   ): void {
+    checkModel(model);
     const given = readOptions(options, ['contextSize']);
     if (given.contextSize !== undefined) checkInteger('contextSize', given.contextSize, 16);
     const contextSize = given.contextSize ?? model.trainContextSize;
@@ -394,4 +396,8 @@ export class VideoChat {
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
+}
+
+function checkModel(model: unknown): void {
+  if (!(model instanceof LanguageModel)) wrongType('model', 'LanguageModel', model);
 }

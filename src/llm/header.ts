@@ -60,13 +60,6 @@ function checkKind({ path, metadata, tensors }: GgufFile): void {
       'holds a vision tower and its projector (an mmproj file), not a language model',
       "Give the language model's own .gguf file.",
     );
-  const part = Number(metadata.get('split.no') ?? 0);
-  const parts = Number(metadata.get('split.count') ?? 0);
-  if (part > 0)
-    throw unsupported(
-      `is part ${part + 1} of ${parts} of a language model`,
-      'Give the first part; the others are found beside it.',
-    );
   const tokens = metadata.get('tokenizer.ggml.tokens');
   if (!Array.isArray(tokens) || tokens.length === 0)
     throw unsupported(

@@ -71,7 +71,9 @@ export function checkRange(value: Partial<SelectFramesOptions>): void {
  */
 export function selectFrames(video: VideoInfo, options: SelectFramesOptions): FrameSelection {
   checkSelection(options);
-  const { frameSource, durationSeconds } = video;
+  const { frameSource, durationSeconds } = checkObject('video', video);
+  if (typeof frameSource?.seconds !== 'function') wrongType('video', 'VideoInfo', video);
+  checkNumber('video.durationSeconds', durationSeconds, 0);
   const { fps, segmentFrames, start, end } = options;
   const videoStart = frameSource.seconds(0);
   const videoEnd = videoStart + durationSeconds;

@@ -127,7 +127,6 @@ describe('a model that cannot see a video is refused when it is loaded', () => {
     ['bert', asArchitecture('bert'), /makes embeddings of texts/],
     ['t5', asArchitecture('t5'), /an encoder and a decoder/],
     ['no order of tokens', (model) => model.metadata.set('llama.attention.causal', false), /from left to right/],
-    ['a second part', set({ 'split.no': 1, 'split.count': 2 }), /is part 2 of 2/],
     [
       "Ollama's merged file",
       ({ tensors }) => tensors.set('v.patch_embd.weight', tensors.get('output_norm.weight')!),

@@ -174,8 +174,9 @@ describe('withoutQuantization()', () => {
     const weights = join(folder, 'cache', 'weights');
     const path = madeFile(await withoutQuantization(await openWeights(quantized)));
     const days = (count: number) => new Date(Date.now() - count * 24 * 3600 * 1000);
-    const kept: Record<string, number> = { 'used.safetensors': 29, 'fresh.safetensors.abc.tmp': 0.9 };
-    const gone: Record<string, number> = { 'unused.safetensors': 31, 'old.safetensors.abc.tmp': 1.1 };
+    const [used, unused] = ['a', 'b'].map((digit) => `${digit.repeat(64)}.safetensors`);
+    const kept: Record<string, number> = { [used!]: 29, [`${used}.abc.tmp`]: 0.9 };
+    const gone: Record<string, number> = { [unused!]: 31, [`${unused}.abc.tmp`]: 1.1 };
     for (const [name, age] of Object.entries({ ...kept, ...gone })) {
       await writeFile(join(weights, name), 'x');
       await utimes(join(weights, name), days(age), days(age));
@@ -188,7 +189,7 @@ describe('withoutQuantization()', () => {
     await rm(path);
     await withoutQuantization(await openWeights(quantized));
     expect((await readdir(weights)).sort()).toEqual([...Object.keys(kept), basename(path)].sort());
-    expect((await listWeights()).map(({ file }) => basename(file))).toEqual([basename(path), 'used.safetensors']);
+    expect((await listWeights()).map(({ file }) => basename(file))).toEqual([basename(path), used]);
     // Cleared, even of a temporary file that is new: no lock says that it is being written.
     expect(await clearWeights()).toHaveLength(2);
     expect(await readdir(weights)).toEqual([]);
