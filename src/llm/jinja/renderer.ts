@@ -22,13 +22,25 @@ export type RenderJob = {
 /** A conversation as the template renders it, or why it does not. */
 export type Rendered = { readonly text: string } | { readonly problem: string };
 
-type Evaluate = (this: unknown, statement: unknown, environment: unknown) => unknown;
-// The package's own types do not resolve: they import without file endings.
-const { Template, Interpreter, Environment } = jinja as unknown as {
+type Statement = { readonly type: string };
+type Loop = Statement & { readonly body: readonly Statement[] };
+type Jinja = {
   Template: new (template: string) => { render(variables: Record<string, unknown>): string };
-  Interpreter: { prototype: { evaluate: Evaluate } };
-  Environment: { prototype: { set: (this: unknown, name: string, value: unknown) => unknown } };
+  Interpreter: {
+    prototype: {
+      evaluate(this: unknown, statement: Statement, environment: unknown): unknown;
+      evaluateBlock(this: unknown, statements: readonly Statement[], environment: unknown): { value: string };
+      evaluateFor(this: unknown, loop: Loop, environment: unknown): unknown;
+    };
+  };
+  Environment: {
+    new (parent: unknown): unknown;
+    prototype: { set: (this: unknown, name: string, value: unknown) => unknown };
+  };
 };
+
+// The package's own types do not resolve: they import without file endings.
+const { Template, Interpreter, Environment } = jinja as unknown as Jinja;
 
 process.on('disconnect', () => process.exit());
 process.once('message', (job: RenderJob) => {
@@ -48,6 +60,7 @@ async function answer(job: RenderJob): Promise<Rendered[]> {
 }
 
 function renderAll({ template, variables, conversations, limits }: RenderJob) {
+  runLoopsAsPython();
   const { evaluate } = Interpreter.prototype;
   let steps = 0;
   Interpreter.prototype.evaluate = function (statement, environment) {
@@ -75,6 +88,55 @@ function renderAll({ template, variables, conversations, limits }: RenderJob) {
   });
 }
 
+/** A break or continue on its way to its loop, and what was written on the way. */
+class Leaving extends Error {
+  text = '';
+  constructor(readonly statement: Statement) {
+    super(`it has a ${statement.type.toLowerCase()} outside of a loop`);
+  }
+}
+
+/**
+ * Makes loops do as Jinja's, in two ways in which the library's do not: what is set in one turn is not known in the next, and
+ * what was written before a break or continue is kept.
+ */
+function runLoopsAsPython(): void {
+  const { prototype } = Interpreter;
+  const { evaluate, evaluateBlock, evaluateFor } = prototype;
+  const loops: { readonly body: readonly Statement[]; left?: Statement }[] = [];
+  prototype.evaluate = function (statement, environment) {
+    if (statement?.type === 'Break' || statement?.type === 'Continue') throw new Leaving(statement);
+    return evaluate.call(this, statement, environment);
+  };
+  prototype.evaluateFor = function (loop, environment) {
+    loops.push({ body: loop.body });
+    try {
+      return evaluateFor.call(this, loop, environment);
+    } finally {
+      loops.pop();
+    }
+  };
+  prototype.evaluateBlock = function (statements, environment) {
+    const inner = loops.at(-1);
+    const loop = inner?.body === statements ? inner : undefined;
+    // The library's own: it ends the loop, whose text would be lost if the break itself did.
+    if (loop?.left) evaluate.call(this, loop.left, environment);
+    const scope = loop ? new Environment(environment) : environment;
+    const block = evaluateBlock.call(this, [], scope);
+    try {
+      for (const statement of statements) block.value += evaluateBlock.call(this, [statement], scope).value;
+    } catch (error) {
+      if (!(error instanceof Leaving)) throw error;
+      error.text = block.value + error.text;
+      if (!loop) throw error;
+      if (error.text === '') evaluate.call(this, error.statement, scope);
+      if (error.statement.type === 'Break') loop.left = error.statement;
+      block.value = error.text;
+    }
+    return block;
+  };
+}
+
 /** Python's range(), which makes a list here. */
 function boundedRange(most: number) {
   return (start: number, stop?: number, step = 1): number[] => {
@@ -89,5 +151,7 @@ function reasonOf(error: unknown): string {
   if (error instanceof RangeError) return 'it is nested too deeply, or makes too long a text';
   const { code, message } = error as { code?: unknown; message?: unknown };
   if (code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') return 'it takes too long';
-  return String(message ?? error).slice(0, 1000);
+  // The library's, about what it does not find.
+  if (error instanceof TypeError) return 'it is incomplete, or does what is not supported';
+  return String(message || 'it gives no reason').slice(0, 1000);
 }

@@ -1,4 +1,4 @@
-import { readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { copyFile, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -178,7 +178,7 @@ describe('withoutQuantization()', () => {
     const kept: Record<string, number> = { [used!]: 29, [`${used}.abc.tmp`]: 0.9 };
     const gone: Record<string, number> = { [unused!]: 31, [`${unused}.abc.tmp`]: 1.1 };
     for (const [name, age] of Object.entries({ ...kept, ...gone })) {
-      await writeFile(join(weights, name), 'x');
+      await copyFile(path, join(weights, name));
       await utimes(join(weights, name), days(age), days(age));
     }
     // Nothing is written, and nothing goes, while what is wanted is there; looking for it is using it.

@@ -82,3 +82,27 @@ test('dates are written as Python does in the C locale', () => {
     'Tuesday, Tue 05 March Mar 2024 24 03 14:07:09 02 PM 065 5 % %Q',
   );
 });
+
+// Expected values: transformers' Jinja.
+test.each([
+  [
+    '{% for i in [1, 2, 3] %}{% if x is defined %}S{{ x }}{% endif %}{% set x = i %}{% endfor %}|{{ x is defined }}',
+    '|false',
+  ],
+  ['{% set x = 9 %}{% for i in [1, 2] %}{{ x }}{% set x = i %}{{ x }},{% endfor %}{{ x }}', '91,92,9'],
+  ['{% for i in [1, 2, 3] %}a{% if i == 2 %}b{% continue %}{% endif %}c{% endfor %}', 'acabac'],
+  ['{% for i in [1, 2, 3] %}a{% if i == 2 %}b{% break %}{% endif %}c{% endfor %}', 'acab'],
+  ['{% for i in [1, 2] %}{% for j in [1, 2] %}{{ i }}{{ j }}{% break %}{% endfor %};{% endfor %}', '11;21;'],
+  ['{% for i in [1] %}{% continue %}{% else %}E{% endfor %}', 'E'],
+])("loops run as Jinja's: %s", async (template, due) => {
+  const { plain } = await compileChatTemplate(`${template}{% for m in messages %}{{ m.content }}{% endfor %}`, {});
+  expect(formOf(plain).before).toEqual([due]);
+});
+
+test.each([
+  ['{% for m in messages %}', 'it is incomplete, or does what is not supported'],
+  ['{{ raise_exception(none) }}', 'it gives no reason'],
+  ['{% break %}', 'it has a break outside of a loop'],
+])('%s is told in words', async (template, problem) => {
+  expect((await compileChatTemplate(template, {})).plain).toEqual({ problem });
+});
