@@ -3,7 +3,7 @@
 import { constants, type Stats } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { LongVLMError } from './errors.js';
-import { fileError } from './fileError.js';
+import { fileError, isMissing } from './fileError.js';
 import { printable } from './printable.js';
 
 /** Flags for reading that do not wait for the writer of a named pipe. Windows has no O_NONBLOCK. */
@@ -15,7 +15,7 @@ export const READ_FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
  * @throws LongVLMError `ERR_LONGVLM_FILE` when `path` is missing, cannot be read, or is no regular file.
  */
 export async function openRegularFile(path: string): Promise<FileHandle> {
-  await statRegularFile(path);
+  await checkThere(path);
   let handle: FileHandle | undefined;
   try {
     handle = await open(path, READ_FLAGS);
@@ -28,11 +28,59 @@ export async function openRegularFile(path: string): Promise<FileHandle> {
   }
 }
 
-/** Describes a file without opening it. @throws as {@link openRegularFile} */
-export async function statRegularFile(path: string): Promise<Stats> {
+/**
+ * The first bytes of a file: as many as there are, up to `count`.
+ * @throws as {@link openRegularFile}
+ */
+export async function readBeginning(path: string, count: number): Promise<Buffer<ArrayBuffer>> {
+  const handle = await openRegularFile(path);
+  try {
+    const { size } = await handle.stat();
+    const bytes = Buffer.alloc(Math.min(size, count));
+    let done = 0;
+    while (done < bytes.length) {
+      const { bytesRead } = await handle.read(bytes, done, bytes.length - done, done);
+      if (bytesRead === 0) break;
+      done += bytesRead;
+    }
+    return bytes.subarray(0, done);
+  } catch (error) {
+    throw fileError(path, error);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** As {@link readBeginning}; undefined where there is no such file, or none that can be read. */
+export async function beginningOf(path: string, count: number): Promise<Buffer | undefined> {
+  return readBeginning(path, count).catch(() => undefined);
+}
+
+/** All of a file; undefined if it has more than `maxBytes`. @throws as {@link openRegularFile} */
+export async function readSmallFile(path: string, maxBytes: number): Promise<Buffer<ArrayBuffer> | undefined> {
+  const bytes = await readBeginning(path, maxBytes + 1);
+  return bytes.length > maxBytes ? undefined : bytes;
+}
+
+/** Whether there is something at `path`, of any kind. */
+export async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    (error: unknown) => !isMissing(error),
+  );
+}
+
+/** Whether there is a folder at `path`. */
+export async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+}
+
+async function checkThere(path: string): Promise<void> {
   const found = await stat(path).catch((error: unknown) => Promise.reject(fileError(path, error)));
   checkRegular(path, found);
-  return found;
 }
 
 /** @throws LongVLMError `ERR_LONGVLM_FILE` when what is at `path` is no regular file */

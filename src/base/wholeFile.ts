@@ -3,7 +3,6 @@ import { absolutePath } from './absolutePath.js';
 import { removeAfterDeath } from './caretaker.js';
 import { LongVLMError } from './errors.js';
 import { printable } from './printable.js';
-import { openRegularFile } from './regularFile.js';
 import { removeAbandoned, temporaryPath } from './temporaryName.js';
 import { writeError } from './writeError.js';
 
@@ -51,17 +50,4 @@ export async function checkReplaceable(path: string): Promise<void> {
   if (target === undefined || target.isFile()) return;
   const kind = target.isDirectory() ? 'folder' : target.isFIFO() ? 'named pipe' : 'device or socket';
   throw new LongVLMError('ERR_LONGVLM_FILE', `${path} is a ${kind}, not a file. Choose another name for the output.`);
-}
-
-/** The first bytes of a file: as many as there are, up to `count`. Undefined where there is no such file, or none that can be read. */
-export async function beginningOf(path: string, count: number): Promise<Buffer | undefined> {
-  const handle = await openRegularFile(path).catch(() => undefined);
-  try {
-    const read = await handle?.read(Buffer.alloc(count), 0, count, 0);
-    return read?.buffer.subarray(0, read.bytesRead);
-  } catch {
-    return undefined;
-  } finally {
-    await handle?.close();
-  }
 }

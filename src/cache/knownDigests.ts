@@ -2,7 +2,7 @@
 // the cache, for other processes. The file is no more than a hint: without it, or when it is damaged, all is computed anew.
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { openRegularFile } from '../base/regularFile.js';
+import { readSmallFile } from '../base/regularFile.js';
 import { parse } from '../base/schema.js';
 import { writeWholeFile } from '../base/wholeFile.js';
 import { cacheFolder, makeCacheFolder } from './cacheFolder.js';
@@ -55,13 +55,8 @@ function keep(known: Map<string, string>, question: string, answer: string): voi
 
 async function readKnown(): Promise<[string, string][]> {
   try {
-    const handle = await openRegularFile(join(cacheFolder(folderName), fileName));
-    try {
-      if ((await handle.stat()).size > maxFileBytes) return [];
-      return parse(schema, JSON.parse(await handle.readFile('utf8')), 'the file').known;
-    } finally {
-      await handle.close();
-    }
+    const bytes = await readSmallFile(join(cacheFolder(folderName), fileName), maxFileBytes);
+    return bytes === undefined ? [] : parse(schema, JSON.parse(bytes.toString()), 'the file').known;
   } catch {
     return [];
   }

@@ -1,5 +1,5 @@
 // Files of caches are told from a user's by the names that hashes make, and by how they begin.
-import { beginningOf } from '../base/wholeFile.js';
+import { beginningOf } from '../base/regularFile.js';
 import type { CacheMark } from './folderCache.js';
 
 // The length of a safetensors header is before it.

@@ -3,12 +3,12 @@ import { setImmediate } from 'node:timers/promises';
 import { isFloat32Array } from 'node:util/types';
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
+import { beginningOf } from '../base/regularFile.js';
 import { resizes } from '../base/resize.js';
 import { finiteNumber, integer, jsonObject, nonEmptyString, parse, positiveNumber } from '../base/schema.js';
 import { type Float32Tensor, numberToHalf, type Tensor, toFloat32 } from '../base/tensor.js';
 import { checkFinite, checkObject, checkString, checkTensor, wrongType, wrongValue } from '../base/validate.js';
 import { version } from '../base/version.js';
-import { beginningOf } from '../base/wholeFile.js';
 import {
   openSafetensors,
   readFloatTensor,

@@ -136,7 +136,7 @@ async function evaluateAll(vlm: LongVLM, dataset: Dataset, options: EvaluateOpti
       const features = await vlm.encode(file, { cache, limits, sampling, signal }).catch((error: unknown) => {
         throw aboutVideo(video, error);
       });
-      warnings.push(...features.source.warnings);
+      for (const warning of features.source.warnings) warnings.push(warning);
       for await (const [index, answers] of answersAbout(vlm, features, entries, left, { ...settings, signal })) {
         await resumed?.append(index, answers);
         keep(index, answers);

@@ -1,7 +1,8 @@
 import path from 'node:path';
 import { LongVLMError } from '../base/errors.js';
+import { beginningOf } from '../base/regularFile.js';
 import { checkObject, checkString, isArray, wrongType } from '../base/validate.js';
-import { beginningOf, writeWholeFile } from '../base/wholeFile.js';
+import { writeWholeFile } from '../base/wholeFile.js';
 import type { DatasetEntry } from './dataset.js';
 
 const writtenAtOnce = 1000;

@@ -2,10 +2,11 @@
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
+import { beginningOf } from '../base/regularFile.js';
 import { integer, nonEmptyString, parse } from '../base/schema.js';
 import { removeAbandoned, temporaryPath } from '../base/temporaryName.js';
 import { wrongValue } from '../base/validate.js';
-import { beginningOf, checkReplaceable } from '../base/wholeFile.js';
+import { checkReplaceable } from '../base/wholeFile.js';
 import { writeError } from '../base/writeError.js';
 import type { DatasetEntry } from './dataset.js';
 import { parseLine, readLines, textOf } from './lines.js';

@@ -1,8 +1,7 @@
 // Checked access to the JSON files beside a model's weights, such as config.json.
-import { readFile, stat } from 'node:fs/promises';
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
-import { fileError } from '../base/fileError.js';
+import { readSmallFile } from '../base/regularFile.js';
 import { jsonObject, parse } from '../base/schema.js';
 import { weightsError } from './tensorFile.js';
 
@@ -17,9 +16,11 @@ const maxBytes = 1 << 20;
  * @throws LongVLMError `ERR_LONGVLM_FILE` when it cannot be read; `ERR_LONGVLM_WEIGHTS` when it is something else
  */
 export async function readConfigFile(file: string): Promise<ConfigPart> {
-  const text = await readText(file);
+  const bytes = await readSmallFile(file, maxBytes);
+  if (bytes === undefined)
+    throw damagedConfig(file, `it has more than the ${maxBytes} bytes that are read of such a file`);
   try {
-    return { file, name: '', value: parse(jsonObject, JSON.parse(text), 'it') };
+    return { file, name: '', value: parse(jsonObject, JSON.parse(bytes.toString()), 'it') };
   } catch (error) {
     throw damagedConfig(file, `it holds no JSON object (${messageOf(error)})`);
   }
@@ -31,18 +32,6 @@ export async function readConfigFileIfThere(file: string): Promise<ConfigPart | 
     if ((error.cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT') return undefined;
     throw error;
   });
-}
-
-async function readText(file: string): Promise<string> {
-  try {
-    const found = await stat(file);
-    // Checked before it is opened: a pipe would keep a thread waiting.
-    if (!found.isFile()) throw new Error('it is not a file');
-    if (found.size <= maxBytes) return await readFile(file, 'utf8');
-  } catch (error) {
-    throw fileError(file, error);
-  }
-  throw damagedConfig(file, `it has more than the ${maxBytes} bytes that are read of such a file`);
 }
 
 /** What a part, which must be an object, holds under `key`. */

@@ -1,8 +1,8 @@
 // GGUF files that are whole, and yet none that can be loaded by itself.
-import { access } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { LongVLMError } from '../base/errors.js';
 import { printable } from '../base/printable.js';
+import { exists } from '../base/regularFile.js';
 import { weightsError } from './tensorFile.js';
 
 /**
@@ -23,7 +23,7 @@ export async function checkGgufUse(
   const architecture = metadata.get('general.architecture');
   if (architecture === undefined || architecture === 'clip') return;
   for (const name of tensors.keys())
-    if (/^(v\.blk|v\.patch_emb|mm)\./.test(name))
+    if (/^(v|mm)\./.test(name))
       throw weightsError(
         path,
         'it holds a language model and its vision tower in one file, as Ollama makes them',
@@ -55,7 +55,7 @@ async function checkParts(path: string, index: number, count: number): Promise<v
     );
   for (let part = 2; part <= count; part++) {
     const other = join(dirname(path), named(part));
-    if (await isThere(other)) continue;
+    if (await exists(other)) continue;
     throw new LongVLMError(
       'ERR_LONGVLM_FILE',
       `${printable(other)} does not exist, which is part ${part} of ${count} of the model. Download it, too.`,
@@ -65,11 +65,4 @@ async function checkParts(path: string, index: number, count: number): Promise<v
 
 function digits(part: number): string {
   return String(part).padStart(5, '0');
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

@@ -1,15 +1,14 @@
 // Opens weight files of any format. The format is detected from the content, because file names are unreliable (Ollama's have no extension).
-import { access, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LongVLMError } from '../base/errors.js';
 import { printable } from '../base/printable.js';
-import { openRegularFile } from '../base/regularFile.js';
+import { exists, isFolder, readBeginning } from '../base/regularFile.js';
 import { checkString } from '../base/validate.js';
 import { type GgufFile, openGguf } from './gguf.js';
 import { openPytorch, type PytorchFile } from './pytorch.js';
 import { openSafetensors, type SafetensorsFile } from './safetensors.js';
 import { openSharded, type ShardedFile } from './sharded.js';
-import { readBytes, weightsError } from './tensorFile.js';
+import { weightsError } from './tensorFile.js';
 import { foreignFileError, headBytes, type WeightFormat, weightFormat } from './whatIsThis.js';
 
 /** Weights that can be used in place. */
@@ -44,20 +43,16 @@ export async function isGguf(path: string): Promise<boolean> {
 
 /** The format of a weights file; undefined for any other file. @throws LongVLMError `ERR_LONGVLM_FILE` */
 export async function formatOf(path: string): Promise<WeightFormat | undefined> {
-  return weightFormat(await readHead(path));
+  return weightFormat(await readBeginning(path, headBytes));
 }
 
 async function findWeights(path: string): Promise<string> {
-  const isFolder = await stat(path).then(
-    (found) => found.isDirectory(),
-    () => false,
-  );
-  if (!isFolder) return path;
+  if (!(await isFolder(path))) return path;
   for (const name of names) {
     const file = join(path, name);
-    if (await isThere(file)) return file;
+    if (await exists(file)) return file;
   }
-  if (await isThere(join(path, 'adapter_config.json')))
+  if (await exists(join(path, 'adapter_config.json')))
     throw new LongVLMError(
       'ERR_LONGVLM_FILE',
       `${printable(path)} holds an adapter (LoRA) of a model. Merge it into the model it was trained for, and give the merged one.`,
@@ -65,13 +60,6 @@ async function findWeights(path: string): Promise<string> {
   throw new LongVLMError(
     'ERR_LONGVLM_FILE',
     `${printable(path)} holds none of ${names.join(', ')}. Give the file that holds the weights.`,
-  );
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
   );
 }
 
@@ -91,7 +79,7 @@ async function openOne(path: string): Promise<SafetensorsFile | GgufFile | Pytor
 const adapterName = /[._](lora_(A|B|embedding_[AB]|magnitude_vector|up|down)|hada_w\d_[ab]|ia3_l)\b|\.alpha$|_lora\./;
 
 async function openFormat(path: string): Promise<SafetensorsFile | GgufFile | PytorchFile> {
-  const head = await readHead(path);
+  const head = await readBeginning(path, headBytes);
   const format = weightFormat(head);
   if (format === 'gguf') return openGguf(path);
   if (format === 'zip' || format === 'pickle') return openPytorch(path);
@@ -102,14 +90,4 @@ async function openFormat(path: string): Promise<SafetensorsFile | GgufFile | Py
     foreignFileError(path, head) ??
     weightsError(path, 'of no kind of weights that can be read', 'Give a .safetensors, .gguf or PyTorch file.')
   );
-}
-
-async function readHead(path: string): Promise<Buffer> {
-  const handle = await openRegularFile(path);
-  try {
-    const { size } = await handle.stat();
-    return Buffer.from(await readBytes(handle, path, 0, Math.min(headBytes, size)));
-  } finally {
-    await handle.close();
-  }
 }

@@ -1,11 +1,10 @@
 // Weights in several shards, with an index that names each tensor's shard: Hugging Face's `….index.json`.
-import { stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { Pace } from '../base/pace.js';
-import { openRegularFile } from '../base/regularFile.js';
+import { exists, readSmallFile } from '../base/regularFile.js';
 import { type JsonLimits, jsonEntries, parseJson } from './jsonEntries.js';
-import { readBytes, type TensorLocation, type WeightFile, weightsError } from './tensorFile.js';
+import { type TensorLocation, type WeightFile, weightsError } from './tensorFile.js';
 
 /** The tensors of all shards that exist. Missing shards are allowed: a tower or a projector may need only some of them. */
 export type ShardedFile = WeightFile & { readonly format: 'sharded' };
@@ -50,17 +49,10 @@ async function openAll(
     await Promise.all(
       names.slice(first, first + openAtOnce).map(async (name) => {
         const file = join(folder, name);
-        files.set(name, (await isThere(file)) ? await open(file) : undefined);
+        files.set(name, (await exists(file)) ? await open(file) : undefined);
       }),
     );
   return files;
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    (error: NodeJS.ErrnoException) => error.code !== 'ENOENT',
-  );
 }
 
 /**
@@ -68,7 +60,9 @@ async function isThere(path: string): Promise<boolean> {
  * @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`
  */
 export async function readIndex(path: string): Promise<Map<string, string>> {
-  const bytes = await readSmall(path);
+  const bytes = await readSmallFile(path, maxIndexBytes);
+  if (bytes === undefined)
+    throw weightsError(path, `an index of more than ${maxIndexBytes} bytes, more than any model has`);
   const wrong = (reason: string) =>
     weightsError(path, `its weight_map does not name a file beside it for each tensor (${reason})`);
   const fileOf = new Map<string, string>();
@@ -99,17 +93,6 @@ const anything: JsonLimits = { items: 10 * maxNames, bytes: maxIndexBytes };
 function entryOf(bytes: Uint8Array, wanted: string): Uint8Array | undefined {
   for (const { key, value } of jsonEntries(bytes, () => anything)) if (key === wanted) return value;
   return undefined;
-}
-
-async function readSmall(path: string): Promise<Uint8Array> {
-  const handle = await openRegularFile(path);
-  try {
-    const { size } = await handle.stat();
-    if (size > maxIndexBytes) throw weightsError(path, `an index of ${size} bytes, more than any model has`);
-    return await readBytes(handle, path, 0, size);
-  } finally {
-    await handle.close();
-  }
 }
 
 // Shards are in the index's folder: names that lead elsewhere are rejected, on any platform, and those that no file has.

@@ -51,7 +51,7 @@ export function checkLanguageModel(gguf: GgufFile): void {
   checkSizes(new Header(gguf));
 }
 
-function checkKind({ path, metadata, tensors }: GgufFile): void {
+function checkKind({ path, metadata }: GgufFile): void {
   const architecture = String(metadata.get('general.architecture'));
   const unsupported = (cause: string, remedy: string) =>
     new LongVLMError('ERR_LONGVLM_UNSUPPORTED', `${path} ${cause}. ${remedy}`);
@@ -65,11 +65,6 @@ function checkKind({ path, metadata, tensors }: GgufFile): void {
     throw unsupported(
       `is a GGUF file of architecture '${architecture}' without a vocabulary, not a language model`,
       'Give a LLaMA-family model.',
-    );
-  if ([...tensors.keys()].some((name) => /^(v|mm)\./.test(name)))
-    throw unsupported(
-      'holds a vision tower beside the language model, as Ollama merges them',
-      'Give the language model alone, and its mmproj file as the projector.',
     );
   const sections = metadata.get(`${architecture}.rope.dimension_sections`);
   const hasSections = Array.isArray(sections) && Number(sections[0]) > 0 && Number(sections[1]) > 0;

@@ -69,7 +69,7 @@ function tokensOf(model: LanguageModel, layout: PromptLayout, pieces: readonly P
   const tokens: Token[] = [];
   let text = '';
   const endText = () => {
-    if (text !== '') tokens.push(...model.model.tokenize(text));
+    if (text !== '') for (const token of model.model.tokenize(text)) tokens.push(token);
     text = '';
   };
   for (const piece of pieces) {
@@ -78,7 +78,7 @@ function tokensOf(model: LanguageModel, layout: PromptLayout, pieces: readonly P
       continue;
     }
     endText();
-    tokens.push(...(tokensOfPiece(model, layout, piece) as Token[]));
+    for (const token of tokensOfPiece(model, layout, piece)) tokens.push(token as Token);
   }
   endText();
   return tokens;

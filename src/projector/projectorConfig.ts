@@ -1,7 +1,7 @@
 // What the config.json beside a projector's weights says about how it is computed.
-import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
+import { isFolder } from '../base/regularFile.js';
 import { positiveNumber } from '../base/schema.js';
 import { type Activation, activations } from '../compute/activations.js';
 import {
@@ -43,11 +43,8 @@ export const plainProjector: ProjectorConfig = { activation: 'gelu', hasBias: tr
  * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for an unknown activation; `ERR_LONGVLM_WEIGHTS` for a damaged file
  */
 export async function readProjectorConfig(path: string): Promise<ProjectorConfig> {
-  const isFolder = await stat(path).then(
-    (found) => found.isDirectory(),
-    () => false,
-  );
-  const root = await readConfigFileIfThere(join(isFolder ? path : dirname(path), 'config.json'));
+  const folder = (await isFolder(path)) ? path : dirname(path);
+  const root = await readConfigFileIfThere(join(folder, 'config.json'));
   if (!root) return plainProjector;
   const {
     multimodal_projector_bias: hasBias,

@@ -117,7 +117,7 @@ describe('a configuration that is', () => {
     const other = await folderOf({ 'config.json': whole });
     await mkdir(join(other, 'preprocessor_config.json'));
     expect(await refusal(() => VisionEncoder.create({ path: other }))).toMatch(
-      /preprocessor_config\.json cannot be used/,
+      /preprocessor_config\.json is a folder, not a file/,
     );
   });
 });

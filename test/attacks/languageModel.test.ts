@@ -127,13 +127,20 @@ describe('a model that cannot see a video is refused when it is loaded', () => {
     ['bert', asArchitecture('bert'), /makes embeddings of texts/],
     ['t5', asArchitecture('t5'), /an encoder and a decoder/],
     ['no order of tokens', (model) => model.metadata.set('llama.attention.causal', false), /from left to right/],
+  ])('%s', async (_, change, message) => {
+    const refused = { code: 'ERR_LONGVLM_UNSUPPORTED', message: expect.stringMatching(message) };
+    await expect(load(await changed(change))).rejects.toMatchObject(refused);
+  });
+
+  test.each<[string, Change, RegExp]>([
+    ['a second part', set({ 'split.no': 1, 'split.count': 2 }), /is part 2 of 2/],
     [
       "Ollama's merged file",
       ({ tensors }) => tensors.set('v.patch_embd.weight', tensors.get('output_norm.weight')!),
-      /vision tower beside the language model/,
+      /a language model and its vision tower in one file/,
     ],
   ])('%s', async (_, change, message) => {
-    const refused = { code: 'ERR_LONGVLM_UNSUPPORTED', message: expect.stringMatching(message) };
+    const refused = { code: 'ERR_LONGVLM_WEIGHTS', message: expect.stringMatching(message) };
     await expect(load(await changed(change))).rejects.toMatchObject(refused);
   });
 
@@ -166,4 +173,14 @@ test('a file that is cut while it is in use is told with the next question', asy
   await expect(chat.ask('what?', { maxTokens: 2 })).rejects.toMatchObject(cut);
   await expect(VideoChat.create(model, await expected('video'))).rejects.toMatchObject(cut);
   await model.dispose();
+});
+
+test('a question of 200,000 tokens does not fit', async () => {
+  const model = await load(pico.llm);
+  try {
+    const check = () => VideoChat.checkFits(model, 10, '? '.repeat(200_000));
+    expect(check).toThrow(expect.objectContaining({ code: 'ERR_LONGVLM_CONTEXT_FULL' }));
+  } finally {
+    await model.dispose();
+  }
 });

@@ -14,7 +14,8 @@ export function tokensOfParts(model: LanguageModel, parts: readonly TemplatePart
   let text = '';
   const end = (isSpecial: boolean) => {
     // Only at the start of a prompt may the tokenizer add a space.
-    tokens.push(...model.model.tokenize(text, isSpecial, tokens.length > 0 ? 'trimLeadingSpace' : undefined));
+    const found = model.model.tokenize(text, isSpecial, tokens.length > 0 ? 'trimLeadingSpace' : undefined);
+    for (const token of found) tokens.push(token);
     text = '';
   };
   const broken = breaksIn(model, filled, isSlot);

@@ -69,7 +69,7 @@ describe('writing weights out', () => {
     };
     await expect(withoutQuantization(await openWeights(file), { onProgress })).rejects.toMatchObject({
       code: 'ERR_LONGVLM_WEIGHTS',
-      message: expect.stringMatching(/exchanged\.gguf: changed while it was read\. Wait/),
+      message: expect.stringMatching(/exchanged\.gguf: it changed while it was read\. Try again/),
     });
     expect(await readdir(join(process.env.LONGVLM_CACHE!, 'weights'))).toEqual([]);
   });

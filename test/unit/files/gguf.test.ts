@@ -1,4 +1,4 @@
-import { copyFile, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -174,11 +174,12 @@ describe('withoutQuantization()', () => {
     const weights = join(folder, 'cache', 'weights');
     const path = madeFile(await withoutQuantization(await openWeights(quantized)));
     const days = (count: number) => new Date(Date.now() - count * 24 * 3600 * 1000);
-    const [used, unused] = ['a', 'b'].map((digit) => `${digit.repeat(64)}.safetensors`);
-    const kept: Record<string, number> = { [used!]: 29, [`${used}.abc.tmp`]: 0.9 };
-    const gone: Record<string, number> = { [unused!]: 31, [`${unused}.abc.tmp`]: 1.1 };
+    // Files of caches are named by hashes, and may be empty.
+    const [used, fresh, unused, old] = ['1', '2', '3', '4'].map((digit) => `${digit.repeat(64)}.safetensors`);
+    const kept: Record<string, number> = { [used!]: 29, [`${fresh}.abc.tmp`]: 0.9 };
+    const gone: Record<string, number> = { [unused!]: 31, [`${old}.abc.tmp`]: 1.1 };
     for (const [name, age] of Object.entries({ ...kept, ...gone })) {
-      await copyFile(path, join(weights, name));
+      await writeFile(join(weights, name), '');
       await utimes(join(weights, name), days(age), days(age));
     }
     // Nothing is written, and nothing goes, while what is wanted is there; looking for it is using it.

@@ -321,7 +321,7 @@ describe('readVisionConfig()', () => {
     await writeFile(join(empty, 'model.bin'), '');
     await expect(openTower(join(empty, 'model.bin'))).rejects.toMatchObject({
       code: 'ERR_LONGVLM_WEIGHTS',
-      message: expect.stringMatching(/model\.bin: it is an empty file/i),
+      message: expect.stringMatching(/model\.bin: It is an empty file\. Download/),
     });
   });
 });
