@@ -3,9 +3,14 @@ import { printable } from './printable.js';
 
 const PERMISSIONS = 'Check the path and its permissions.';
 
-/** What to do when the system gives no more descriptors. */
-export const MORE_DESCRIPTORS =
+const MORE_DESCRIPTORS =
   'Close files, do less at the same time, or raise the limit of open files (`ulimit -n` in a shell, before Node starts).';
+
+/** Why the system gives no more descriptors, by its codes, and the remedy. */
+export const DESCRIPTOR_CAUSES: Readonly<Record<string, readonly [cause: string, remedy: string]>> = {
+  EMFILE: ['this process has too many files open', MORE_DESCRIPTORS],
+  ENFILE: ['the system has too many files open', MORE_DESCRIPTORS],
+};
 
 /** What errors of the operating system mean for a file, and their remedies. */
 const CAUSES: Record<string, readonly [cause: string, remedy: string]> = {
@@ -15,8 +20,7 @@ const CAUSES: Record<string, readonly [cause: string, remedy: string]> = {
   ELOOP: ['its links lead in a circle', PERMISSIONS],
   ENAMETOOLONG: ['the name is too long', 'Give a shorter path.'],
   ERR_INVALID_ARG_VALUE: ['a path cannot hold a zero byte', 'Check the path.'],
-  EMFILE: ['this process has too many files open', MORE_DESCRIPTORS],
-  ENFILE: ['the system has too many files open', MORE_DESCRIPTORS],
+  ...DESCRIPTOR_CAUSES,
 };
 
 /** Whether an error of the operating system says that there is no such file. */

@@ -10,7 +10,7 @@ export const temporaryEnding = '.tmp';
 // Names may have 255 bytes.
 const longestName = 190;
 const tag = new RegExp(`\\.longvlm-(${markPattern})-[0-9a-f]{12}\\.tmp$`);
-// As the releases before named them.
+// Names without a mark, which older releases gave.
 const oldTag = /\.[0-9a-z]{1,12}\.tmp$/;
 
 /** A unique temporary name of this process for writing `path`, in the same folder. */
@@ -38,7 +38,7 @@ export async function removeAbandoned(path: string): Promise<string[]> {
   const name = stem(path);
   const living: string[] = [];
   for (const found of await readdir(folder).catch(() => [])) {
-    // What a release before left beside a file of the user's has too weak a mark.
+    // A name without a mark may be the user's own.
     if (!tag.test(found) || targetOf(found) !== name) continue;
     const file = join(folder, found);
     if ((await writerOf(file)) === 'gone') await removeTemporary(file);

@@ -1,5 +1,6 @@
 import { dirname } from 'node:path';
 import { LongVLMError, messageOf } from './errors.js';
+import { DESCRIPTOR_CAUSES } from './fileError.js';
 
 const elsewhere = 'or choose another place';
 const notAllowed = 'the system does not allow it there';
@@ -15,8 +16,7 @@ const causes: Readonly<Record<string, readonly [cause: string, remedy: string]>>
   EACCES: [notAllowed, `Change the permissions, ${elsewhere}.`],
   EPERM: [notAllowed, `Change the permissions, ${elsewhere}.`],
   ENAMETOOLONG: ['its name is too long', 'Choose a shorter one.'],
-  EMFILE: ['this process has too many files open', 'Raise the limit (ulimit -n), or do less at the same time.'],
-  ENFILE: ['the system has too many files open', 'Close other programs.'],
+  ...DESCRIPTOR_CAUSES,
 };
 
 /** An error of the operating system about a file that is written, as a LongVLMError. */

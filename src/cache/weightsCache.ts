@@ -22,7 +22,7 @@ export type WeightsToKeep = {
 const folderName = 'weights';
 const ending = '.safetensors';
 const formatName = 'longvlm.weights';
-// The release before wrote the name alone.
+// The second is in files of older releases.
 const mark = safetensorsMark(`{"__metadata__":{"format":"${formatName}"`, '{"__metadata__":{"name":"');
 /** Age at which the space of a model that is no longer used, a gigabyte or more, goes to the next one. */
 const maxAgeMs = 30 * 24 * 3600 * 1000;

@@ -15,7 +15,7 @@ export function withoutFolders(text: string, paths: readonly string[]): string {
   return short;
 }
 
-/** `text` about the file `before`, which is now called `after`. Releases before wrote its whole path. */
+/** `text` about the file `before`, which is now called `after`. In files of older releases, its whole path is in the text. */
 export function renamedIn(text: string, before: string, after: string): string {
   const escaped = before.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
   return text.replace(new RegExp(`'(?:[^']*[/\\\\])?${escaped}'`, 'g'), () => `'${after}'`);

@@ -59,8 +59,9 @@ const lineSchema = v.object({
  * Reads a data set in JSON Lines. Each line is an object with `video` (a path relative to the file), `question`, `answer`, and
  * optionally `kind` (defaults to `other`) and `question2`. Other keys and empty lines are ignored.
  *
- * @throws LongVLMError `ERR_LONGVLM_DATASET` for an invalid line, with its number, or a video outside of `root`; `ERR_LONGVLM_FILE` when the file cannot be
- *   read or videos are missing (all are named at once); TypeError or RangeError for a wrong option
+ * @throws LongVLMError `ERR_LONGVLM_DATASET` for an invalid line, with its number, or a video outside of `root`;
+ *   `ERR_LONGVLM_FILE` when the file cannot be read or videos are missing (the first 20 are named); TypeError or RangeError for a
+ *   wrong option
  * @example
  * ```ts
  * const dataset = await readDataset('questions.jsonl');

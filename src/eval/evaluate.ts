@@ -76,7 +76,8 @@ export type EvaluationResult = {
  *
  * @throws TypeError or RangeError for a wrong option; LongVLMError `ERR_LONGVLM_CONTEXT_FULL` for a question that does not fit,
  *   before anything is computed; `ERR_LONGVLM_MISMATCH` for a `resume` file of another run, `ERR_LONGVLM_DATASET` for a
- *   damaged one, or for a video outside of `root`; `ERR_LONGVLM_VIDEO` for a video without frames between start and end; errors of {@link LongVLM.chat} and {@link VideoChat.ask}; `signal.reason`
+ *   damaged one, or for a video outside of `root`; `ERR_LONGVLM_VIDEO` for a video without frames between start and end; errors
+ *   of {@link LongVLM.chat} and {@link VideoChat.ask}; `signal.reason`
  * @example
  * ```ts
  * const vlm = await LongVLM.load();

@@ -78,8 +78,8 @@ export class Projector {
    * Checks the weights and starts the projector.
    *
    * @param path an mmproj .gguf file; a .safetensors or PyTorch file with `mm_projector.weight` and `.bias`, or `mm_projector.0`
-   * and `.2`, or those of Hugging Face's LLaVA, with any prefix; a folder with such a file; a config.json beside it is read; the index of a sharded model; or a file that a family of
-   * `registerProjector` accepts.
+   * and `.2`, or those of Hugging Face's LLaVA, with any prefix; a folder with such a file; the index of a sharded model; or a
+   * file that a family of `registerProjector` accepts. A config.json beside it is read.
    * @throws TypeError or RangeError for a wrong argument; LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`,
    * `ERR_LONGVLM_UNSUPPORTED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`.
    */

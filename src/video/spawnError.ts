@@ -1,10 +1,9 @@
 import { LongVLMError, messageOf } from '../base/errors.js';
-import { MORE_DESCRIPTORS } from '../base/fileError.js';
+import { DESCRIPTOR_CAUSES } from '../base/fileError.js';
 import { printable } from '../base/printable.js';
 
 const CAUSES: Record<string, readonly [cause: string, remedy: string]> = {
-  EMFILE: ['this process has too many files open', MORE_DESCRIPTORS],
-  ENFILE: ['the system has too many files open', MORE_DESCRIPTORS],
+  ...DESCRIPTOR_CAUSES,
   EAGAIN: ['the system has too many processes', 'End some, or raise the limit of processes.'],
   ENOMEM: ['there is not enough memory', 'Free memory.'],
   ENOENT: ['there is no such program', 'Install it again.'],
