@@ -1,6 +1,7 @@
 // llama.cpp maps the file of a model into memory: where the file has become shorter, reading the rest ends the process (SIGBUS).
 import { stat } from 'node:fs/promises';
 import { LongVLMError } from '../base/errors.js';
+import { fileError } from '../base/fileError.js';
 
 /**
  * Remembers a model's file.
@@ -8,7 +9,7 @@ import { LongVLMError } from '../base/errors.js';
  *   still there for llama.cpp.
  */
 export async function rememberFile(path: string): Promise<() => Promise<void>> {
-  const before = await stat(path);
+  const before = await stat(path).catch((error: unknown) => Promise.reject(fileError(path, error)));
   return async () => {
     const now = await stat(path).catch(() => undefined);
     if (now === undefined || now.ino !== before.ino || now.dev !== before.dev || now.size >= before.size) return;

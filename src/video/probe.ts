@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { LongVLMError } from '../base/errors.js';
-import { causeOf, isMissing, missingRemedy } from '../base/fileError.js';
+import { causeOf, fileError, isMissing, missingRemedy } from '../base/fileError.js';
 import { checkObject, checkSignal, checkString } from '../base/validate.js';
 import { checkNotKilled, type Source } from './decode.js';
 import { checkNotEncrypted } from './encrypted.js';
@@ -169,7 +169,8 @@ async function readPackets(
   inputOptions: readonly string[],
   signal: AbortSignal | undefined,
 ) {
-  const { size } = await stat(file.path);
+  // It may have gone since it was checked.
+  const { size } = await stat(file.path).catch((error: unknown) => Promise.reject(fileError(file.given, error)));
   const description = new InputDescription();
   const parser = new PacketParser();
   const args = [...inputOptions, file, ...description.outputArguments(), ...packetArguments];
