@@ -104,18 +104,19 @@ export function framePipeline(geometry: FrameGeometry, stored: StoredPicture): F
   const made = ([width, height]: readonly [number, number], ...filters: string[]): FramePipeline => {
     return { filters: [...rgb, ...filters], largest: { width, height }, piped: square, ...square };
   };
-  if (geometry.resize === 'squash') {
-    // ffmpeg refuses to shrink a side that much in one step, unless the other makes up for it.
-    const refused = long > 60 * size && short < size;
-    return made([width, height], ...(refused ? [bicubic(...turn(short, size))] : []), bicubic(size, size));
-  }
+  if (geometry.resize === 'squash') return made([width, height], ...bicubicSteps(width, height, size, size));
   if (geometry.resize === 'pad') {
     const before = Math.floor((long - short) / 2);
     const color = padColor.map((channel) => channel.toString(16).padStart(2, '0')).join('');
     const pad = (padded: readonly number[]) => `pad=${padded.join(':')}:${turn(before, 0).join(':')}:color=0x${color}`;
     if (long * long <= LARGE) return made([long, long], pad([long, long]), bicubic(size, size));
     const padded = turn(long, size);
-    return made(padded, bicubic(...turn(short, size)), pad(padded), bicubic(size, size));
+    return made(
+      padded,
+      ...bicubicSteps(width, height, ...turn(short, size)),
+      pad(padded),
+      ...bicubicSteps(...padded, size, size),
+    );
   }
   const resized = Math.floor((shortestEdge * long) / short);
   const crop = (before: number) =>
@@ -139,6 +140,15 @@ export function framePipeline(geometry: FrameGeometry, stored: StoredPicture): F
     bicubic(...part),
     crop(offset - squares * shortestEdge),
   );
+}
+
+/** In one step, ffmpeg refuses to shrink a side by more than this, or gets its colours wrong. */
+const STEP = 40;
+
+function bicubicSteps(width: number, height: number, toWidth: number, toHeight: number): string[] {
+  const [w, h] = [Math.max(toWidth, Math.ceil(width / STEP)), Math.max(toHeight, Math.ceil(height / STEP))];
+  const last = w === toWidth && h === toHeight;
+  return [bicubic(w, h), ...(last ? [] : bicubicSteps(w, h, toWidth, toHeight))];
 }
 
 /** Closest to Pillow's antialiased bicubic filter, and only if applied to RGB: it differs by 0.35 of 255 on average. */
