@@ -11,6 +11,12 @@ export type GuardedFingerprint = {
   readonly key: string;
   /** @throws LongVLMError `ERR_LONGVLM_WEIGHTS` when one of the files was written to or replaced since. */
   readonly check: () => Promise<void>;
+  /**
+   * Checks what a graph has just used, which reads weights when it starts and while it runs.
+   * @param hasJustStarted if not, a file that took another's place is none of the graph's, which goes on with the old one
+   * @throws LongVLMError `ERR_LONGVLM_WEIGHTS` when the files hold something else than they did
+   */
+  readonly checkUsed: (hasJustStarted: boolean) => Promise<void>;
 };
 
 /**
@@ -68,18 +74,35 @@ async function keyOf(
       if (marksOf(await stateOf(file)) !== marksOf(states[index]!))
         throw weightsError(file, 'it changed while it was read', 'Try again when nothing writes to it.');
   };
+  // Those in which the files held the same.
+  let known = states;
+  const checkUsed = async (hasJustStarted: boolean) => {
+    const now = await Promise.all(files.map((file) => stateOf(file).catch(() => undefined)));
+    const changed = files.find((_, index) => {
+      const [then, found] = [known[index]!, now[index]];
+      const isThere = found !== undefined && found.ino === then.ino && found.dev === then.dev;
+      return isThere ? marksOf(found) !== marksOf(then) : hasJustStarted;
+    });
+    if (changed === undefined) return;
+    // Links and permissions change a file's state, too.
+    const { key: found, check: settle } = await keyOf(description, parts, undefined);
+    await settle();
+    if (found !== key) throw weightsError(changed, 'it was changed after it was loaded', 'Load the model again.');
+    known = now.map((state, index) => state ?? known[index]!);
+  };
   const places = parts.map(({ as, text, file, offset, byteLength }) => [
     ...[as, text, files.indexOf(file), offset, byteLength],
   ]);
   const question = sha256(JSON.stringify([description, states.map(marksOf), places]));
   const bytes = parts.reduce((sum, { byteLength }) => sum + byteLength, 0);
-  const known = await recall(question, bytes);
-  if (known !== undefined) return { key: known, check };
-  const found = await digests(parts, signal);
-  await check();
-  const key = sha256(JSON.stringify([description, parts.map(({ as, text }, index) => [as, text, found[index]])]));
-  if (states.every(isSettled)) await remember(question, key, bytes);
-  return { key, check };
+  let key = await recall(question, bytes);
+  if (key === undefined) {
+    const found = await digests(parts, signal);
+    await check();
+    key = sha256(JSON.stringify([description, parts.map(({ as, text }, index) => [as, text, found[index]])]));
+    if (states.every(isSettled)) await remember(question, key, bytes);
+  }
+  return { key, check, checkUsed };
 }
 
 function marksOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {

@@ -11,7 +11,7 @@ import {
   checkTensor,
   wrongType,
 } from '../base/validate.js';
-import { fingerprint } from '../cache/fingerprint.js';
+import { type GuardedFingerprint, guardedFingerprint } from '../cache/fingerprint.js';
 import { type GraphSession, workerRuntime } from '../compute/runtime.js';
 import type { ProjectorSource } from './family.js';
 import { openProjector } from './registry.js';
@@ -63,12 +63,14 @@ export class Projector {
   readonly trainedStates: ProjectorSource['trainedStates'];
   readonly #path: string;
   readonly #graph: GraphSession;
+  readonly #weights: GuardedFingerprint;
 
-  private constructor(path: string, source: ProjectorSource, identity: string, graph: GraphSession) {
+  private constructor(path: string, source: ProjectorSource, weights: GuardedFingerprint, graph: GraphSession) {
     this.kind = source.kind;
     this.inChannels = source.inChannels;
     this.outChannels = source.outChannels;
-    this.identity = identity;
+    this.identity = weights.key;
+    this.#weights = weights;
     this.trainedStates = source.trainedStates;
     this.#path = path;
     this.#graph = graph;
@@ -104,12 +106,18 @@ export class Projector {
     const signal = checkSignal(options.signal);
     signal?.throwIfAborted();
     const source = await openProjector(path, signal, onProgress);
-    const [identity, model] = await Promise.all([
-      fingerprint(source.description ?? source.kind, source.tensors, signal),
+    const [weights, model] = await Promise.all([
+      guardedFingerprint(source.description ?? source.kind, source.tensors, signal),
       source.graph(),
     ]);
     const graph = await runtime.open(model, { name: 'The projector', lazy, ...(signal && { signal }) });
-    return new Projector(path, source, identity, graph);
+    try {
+      if (!lazy) await weights.checkUsed(true);
+      return new Projector(path, source, weights, graph);
+    } catch (error) {
+      await graph.dispose();
+      throw error;
+    }
   }
 
   /**
@@ -135,10 +143,12 @@ export class Projector {
       embeddings: float32Tensor(new Float32Array(tokens! * this.outChannels), [tokens!, this.outChannels]),
     };
     // Converted features are a private copy, so they can be transferred.
+    const starts = this.device === undefined;
     const { embeddings } = await this.#graph.run({ features: floats }, outputs, {
       move: transfer || floats !== features,
       signal,
     });
+    await this.#weights.checkUsed(starts);
     return embeddings!;
   }
 

@@ -1,7 +1,7 @@
 import type { OnProgress } from '../base/progress.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import { toEightBits } from '../cache/eightBitMatrices.js';
-import { fingerprint } from '../cache/fingerprint.js';
+import { type GuardedFingerprint, guardedFingerprint } from '../cache/fingerprint.js';
 import { type GraphSession, type Runtime, workerRuntime } from '../compute/runtime.js';
 import { openTower } from './families.js';
 import { checkPixelRules } from './pixels.js';
@@ -41,6 +41,7 @@ export class Tower {
   readonly identity: string;
   readonly #open: (input: 'float32' | 'uint8', lazy: boolean, signal?: AbortSignal) => Promise<GraphSession>;
   readonly #frames: GraphSession;
+  readonly #weights: GuardedFingerprint;
   /** The graph for normalised pixels, created on first use. */
   #pixels: Promise<GraphSession> | undefined;
   #spare: Float32Array = new Float32Array(0);
@@ -48,7 +49,7 @@ export class Tower {
   private constructor(
     source: TowerSource,
     precision: VisionPrecision,
-    identity: string,
+    weights: GuardedFingerprint,
     open: (input: 'float32' | 'uint8', lazy: boolean) => Promise<GraphSession>,
     frames: GraphSession,
   ) {
@@ -56,7 +57,8 @@ export class Tower {
     this.details = source.details;
     this.patchStates = source.patchStates;
     this.precision = precision;
-    this.identity = identity;
+    this.identity = weights.key;
+    this.#weights = weights;
     this.#open = open;
     this.#frames = frames;
   }
@@ -82,11 +84,13 @@ export class Tower {
         ...(signal && { signal }),
       });
     // Both read all of the weights: one of the two is free.
-    const identity = fingerprint(identified, tensors, signal);
+    const identity = guardedFingerprint(identified, tensors, signal);
     identity.catch(() => {});
     const frames = await open('uint8', lazy, signal);
     try {
-      return new Tower(source, precision, await identity, open, frames);
+      const weights = await identity;
+      if (!lazy) await weights.checkUsed(true);
+      return new Tower(source, precision, weights, open, frames);
     } catch (error) {
       await frames.dispose();
       throw error;
@@ -160,7 +164,9 @@ export class Tower {
         summaries: float32Tensor(new Float32Array(frames * layers * channels), [frames, layers, channels]),
       }),
     };
+    const starts = session.device === undefined;
     const { patches, summaries } = await session.run({ pixels }, outputs, options);
+    await this.#weights.checkUsed(starts);
     return { patches: patches!, summaries };
   }
 }

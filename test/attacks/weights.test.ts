@@ -1,7 +1,7 @@
 // Weights files that want to harm whoever opens them: each gets one error, with limits of memory and steps.
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises';
+import { copyFile, cp, link, mkdir, readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { Pace } from '../../dist/base/pace.js';
@@ -11,6 +11,8 @@ import { withoutQuantization } from '../../dist/cache/withoutQuantization.js';
 import { openGguf } from '../../dist/files/gguf.js';
 import { openWeights } from '../../dist/files/openWeights.js';
 import { readFloatTensor, writeSafetensors } from '../../dist/files/safetensors.js';
+import { FeaturesCache, type Float32Tensor, Projector, VideoEncoder } from '../../dist/index.js';
+import { pico } from '../fixtures/index.js';
 import { temporaryFolder } from '../fixtures/vision/index.js';
 import { zip } from '../fixtures/zip.js';
 
@@ -309,5 +311,70 @@ describe('written-out weights', () => {
     const { tensors } = await openWeights(path);
     await writeFile(path, (await readFile(path)).subarray(0, 500));
     await expect(readFloatTensor(tensors.get('a')!)).rejects.toMatchObject(refused(/truncated/));
+  });
+});
+
+describe('weights that are changed after they were loaded', () => {
+  const sampling = { frames: 20, segmentFrames: 5, tokensPerSegment: 6, globalLayers: 1 };
+  const exchanged = async (file: string, how: string) => {
+    const bytes = await readFile(file);
+    for (let at = bytes.length - 4000; at < bytes.length - 100; at += 4) bytes.writeFloatLE(0.1, at);
+    const other = how === 'written' ? file : `${file}.new`;
+    await writeFile(other, bytes);
+    if (how !== 'written') await rename(other, file);
+  };
+
+  test.each([
+    ['replaced', 'lazy'],
+    ['written', 'lazy'],
+    ['written', 'running'],
+    ['replaced', 'released'],
+  ])('%s, for an encoder that is %s: one error, and nothing is kept', async (how, state) => {
+    const vision = join(await temporaryFolder(), 'clip');
+    await cp(pico.clip, vision, { recursive: true });
+    const cache = await FeaturesCache.open(await temporaryFolder());
+    const encoder = await VideoEncoder.create({ vision, ...sampling, cache, threads: 1, lazy: state === 'lazy' });
+    try {
+      if (state === 'released') await encoder.release();
+      await exchanged(join(vision, 'model.safetensors'), how);
+      await expect(encoder.encode(pico.video)).rejects.toMatchObject({
+        code: 'ERR_LONGVLM_WEIGHTS',
+        message: expect.stringMatching(/was changed after it was loaded\. Load the model again\.$/),
+      });
+      expect(await cache.list()).toEqual([]);
+    } finally {
+      await encoder.dispose();
+    }
+  });
+
+  test('replaced, for an encoder that runs: it goes on with the old ones', async () => {
+    const vision = join(await temporaryFolder(), 'clip');
+    await cp(pico.clip, vision, { recursive: true });
+    const encoder = await VideoEncoder.create({ vision, ...sampling, threads: 1 });
+    try {
+      const before = await encoder.encode(pico.video);
+      await exchanged(join(vision, 'model.safetensors'), 'replaced');
+      expect((await encoder.encode(pico.video)).local.data).toEqual(before.local.data);
+    } finally {
+      await encoder.dispose();
+    }
+  });
+
+  test('linked and touched: it goes on', async () => {
+    const file = join(await temporaryFolder(), 'p.safetensors');
+    await copyFile(pico.projector, file);
+    const projector = await Projector.load(file, { threads: 1, lazy: true });
+    try {
+      await link(file, `${file}.link`);
+      await utimes(file, 1, 1);
+      const features = {
+        type: 'float32',
+        data: new Float32Array(projector.inChannels),
+        dims: [1, projector.inChannels],
+      };
+      expect((await projector.project(features as Float32Tensor)).dims).toEqual([1, projector.outChannels]);
+    } finally {
+      await projector.dispose();
+    }
   });
 });
