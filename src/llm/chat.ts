@@ -3,22 +3,14 @@ import { raceAbort } from '../base/abort.js';
 import { LongVLMError } from '../base/errors.js';
 import { readOptions } from '../base/options.js';
 import type { Tensor } from '../base/tensor.js';
-import {
-  checkFunction,
-  checkInteger,
-  checkNumber,
-  checkSignal,
-  checkString,
-  checkTensor,
-  wrongType,
-} from '../base/validate.js';
+import { checkFunction, checkInteger, checkNumber, checkSignal, checkString, checkTensor } from '../base/validate.js';
 import { type Answer, type AskOptions, readAskOptions, type StopReason } from './answer.js';
 import { type AnswerStream, readAnswer } from './answerStream.js';
 import { AnswerText } from './answerText.js';
 import { asLongVLMError, createContext } from './context.js';
 import { contextFull, defaultContextSize, defaultMaxTokens, promptLength } from './contextSize.js';
 import { evaluateEmbeddings } from './embeddings.js';
-import { LanguageModel } from './model.js';
+import { checkModel, type LanguageModel } from './model.js';
 import { tokensOfFirstTurn, tokensOfNextTurn, tokensOfPastTurn } from './prompt.js';
 import type { PromptLayout } from './promptLayout.js';
 import { defaultTemperature, toEvaluateOptions } from './sampling.js';
@@ -396,8 +388,4 @@ export class VideoChat {
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
-}
-
-function checkModel(model: unknown): void {
-  if (!(model instanceof LanguageModel)) wrongType('model', 'LanguageModel', model);
 }

@@ -278,3 +278,8 @@ function cannotLoad(file: string, lines: readonly string[], error: unknown): Lon
     cause: error,
   });
 }
+
+/** @throws TypeError if `model` is no {@link LanguageModel} */
+export function checkModel(model: unknown): void {
+  if (!(model instanceof LanguageModel)) wrongType('model', 'LanguageModel', model);
+}

@@ -108,6 +108,7 @@ async function* generateSegments(
   signal?.throwIfAborted();
 
   const { indices, segments } = selectFrames(info, options);
+  checkString('video.path', info.path);
   const framesPerJob = Math.ceil(segmentFrames / PARALLEL);
   const wanted = [...new Set(indices)];
   const reading = await info.frameSource.open(wanted, { geometry, strategy, framesPerJob, binary, signal });
