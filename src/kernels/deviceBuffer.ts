@@ -7,6 +7,8 @@ import {
   checkOneOf,
   checkSignal,
   isArray,
+  isReadable,
+  listed,
   wrongType,
   wrongValue,
 } from '../base/validate.js';
@@ -98,7 +100,7 @@ export class DeviceBuffer {
    * @throws as {@link DeviceBuffer.allocate} does
    */
   static async upload(tensor: HostTensor, options: DeviceBufferOptions & TransferOptions = {}): Promise<DeviceBuffer> {
-    checkObject('tensor', tensor);
+    if (!isReadable(tensor)) wrongType('tensor', 'Tensor', tensor);
     checkObject('options', options);
     checkSignal(options.signal)?.throwIfAborted();
     const buffer = DeviceBuffer.allocate(tensor.type, tensor.dims, options);
@@ -133,7 +135,7 @@ export class DeviceBuffer {
    */
   async upload(tensor: HostTensor, options: TransferOptions = {}): Promise<void> {
     const native = this.native();
-    checkObject('tensor', tensor);
+    if (!isReadable(tensor)) wrongType('tensor', 'Tensor', tensor);
     checkObject('options', options);
     const { type, data, dims } = tensor as HostTensor;
     if (type !== this.type) wrongValue('tensor.type', `'${this.type}'`, type);
@@ -142,7 +144,7 @@ export class DeviceBuffer {
       wrongType('tensor.data', expected.name, data);
     if (!isArray(dims)) wrongType('tensor.dims', 'array', dims);
     if (dims.length !== this.dims.length || !this.dims.every((size, axis) => size === dims[axis]))
-      wrongValue('tensor.dims', `shape [${this.dims.join(', ')}]`, dims);
+      throw new RangeError(`Expected shape [${this.dims.join(', ')}] for tensor but received [${listed(dims)}]`);
     if (data.length !== elementCount(this.dims))
       wrongValue('tensor.data.length', String(elementCount(this.dims)), data.length);
     checkFixed('tensor.data', data);
