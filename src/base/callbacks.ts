@@ -1,7 +1,7 @@
 // Calls of users' functions. What they throw, and the rejection of a promise that they return, ends the call to which they were
 // given; nothing of it is left to become an unhandled rejection, which ends Node.
 import { linkedController, raceAbort } from './abort.js';
-import { checkSignal } from './validate.js';
+import { checkSignal, isReadable } from './validate.js';
 
 type Callback = (...args: never[]) => unknown;
 
@@ -120,7 +120,7 @@ type Guarded<O> = { readonly options: O } & Pick<Callbacks, 'settle' | 'errorOf'
 
 /** Undefined where there is no function: wrong options are left to those who check them. */
 function callbacksOf<O extends Options>(options: O, names: readonly (keyof O & string)[]): Guarded<O> | undefined {
-  if (typeof options !== 'object' || options === null) return undefined;
+  if (!isReadable(options)) return undefined;
   const given: [string, Callback][] = [];
   for (const name of names) {
     const callback: unknown = options[name];
