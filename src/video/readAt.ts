@@ -1,5 +1,5 @@
-import { type FileHandle, open } from 'node:fs/promises';
-import { READ_FLAGS } from '../base/regularFile.js';
+import type { FileHandle } from 'node:fs/promises';
+import { openRegularFile } from '../base/regularFile.js';
 
 /** Reads `length` bytes of a file at `offset`; fewer at its end. */
 export type ReadAt = (offset: number, length: number) => Promise<Buffer>;
@@ -8,7 +8,7 @@ export type ReadAt = (offset: number, length: number) => Promise<Buffer>;
 export async function findInFile<T>(path: string, otherwise: T, find: (readAt: ReadAt) => Promise<T>): Promise<T> {
   let file: FileHandle | undefined;
   try {
-    file = await open(path, READ_FLAGS);
+    file = await openRegularFile(path);
     const handle = file;
     return await find(async (offset, length) => {
       const buffer = Buffer.alloc(length);

@@ -8,23 +8,11 @@ import { type TensorData, writeSafetensors } from '../../dist/files/safetensors.
 import { LongVLMError } from '../../dist/index.js';
 import { Projector } from '../../dist/projector/projector.js';
 import { loadGguf, writeGguf } from '../fixtures/gguf/write.js';
-import { llava, pico } from '../fixtures/index.js';
+import { llava, pico, llavaVision as vision } from '../fixtures/index.js';
 import { temporaryFolder } from '../fixtures/vision/index.js';
 
 const folder = await temporaryFolder();
 let folders = 0;
-
-const vision = {
-  model_type: 'clip_vision_model',
-  ...{
-    hidden_size: 16,
-    intermediate_size: 32,
-    num_hidden_layers: 3,
-    num_attention_heads: 2,
-    image_size: 8,
-    patch_size: 4,
-  },
-};
 
 /** A folder with the weights of a LLaVA, and these files. */
 async function folderOf(files: Readonly<Record<string, string | object>>): Promise<string> {

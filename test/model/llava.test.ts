@@ -11,23 +11,11 @@ import { Projector } from '../../dist/projector/projector.js';
 import { openTower } from '../../dist/tower/families.js';
 import { frameGeometry } from '../../dist/tower/pixels.js';
 import { openVideo } from '../../dist/video/openVideo.js';
-import { llava, pico, relativeError } from '../fixtures/index.js';
+import { llava, pico, relativeError, llavaVision as vision } from '../fixtures/index.js';
 import { loadTensors, type Tensors, temporaryFolder, tensorOf } from '../fixtures/vision/index.js';
 
 const folder = await temporaryFolder();
 let folders = 0;
-
-const vision = {
-  model_type: 'clip_vision_model',
-  ...{
-    hidden_size: 16,
-    intermediate_size: 32,
-    num_hidden_layers: 3,
-    num_attention_heads: 2,
-    image_size: 8,
-    patch_size: 4,
-  },
-};
 
 type Change = {
   readonly config?: object;
