@@ -19,16 +19,26 @@ export type DecodedStream = {
 /** A video stream whose times count in ticks of `timeBase` seconds. */
 export type Source = DecodedStream & { readonly timeBase: { readonly num: number; readonly den: number } };
 
+/** How {@link decoderInput} opens a stream. */
+export type DecoderOptions = {
+  /** Where decoding begins; the beginning of the file without it. */
+  readonly seek?: SeekPoint | undefined;
+  readonly threads?: number | undefined;
+  /** Whether the time of a frame is to be its number, whatever the file says. */
+  readonly numbered?: boolean;
+};
+
 /**
- * The options that open `source` for decoding, from `seek` or from the beginning. Timestamps are those in the file. ffmpeg's
- * automatic rotation is off if it is known: later filters rotate only the wanted frames.
+ * The options that open `source` for decoding. Timestamps are those in the file unless frames are numbered. ffmpeg's automatic
+ * rotation is off if it is known: later filters rotate only the wanted frames.
  */
-export function decoderInput(source: DecodedStream, seek: SeekPoint | undefined, threads?: number): Argument[] {
+export function decoderInput(source: DecodedStream, { seek, threads, numbered }: DecoderOptions = {}): Argument[] {
   return [
     ...(threads === undefined ? [] : ['-threads', String(threads)]),
+    // With a rate, decoders count frames. Filters cannot: they begin anew where the size or turn of the pictures changes.
+    ...(numbered ? ['-r', '1'] : []),
     ...(source.turnedBy === 'ffmpeg' ? [] : ['-noautorotate']),
-    // Filters that are set up anew where the size or format of the pictures changes lose a frame and count from zero again.
-    // Those that turn pictures only take one size.
+    // Filters need not be set up anew where the size or format of the pictures changes, except those that turn pictures.
     ...(source.turnedBy === undefined ? ['-reinit_filter', '0'] : []),
     // Rounded up to microseconds, so that a seek to a keyframe's time does not land before the keyframe.
     ...(seek
@@ -89,7 +99,7 @@ export async function decodeTimes(
     source.binary,
     [
       '-copyts',
-      ...decoderInput({ ...source, turnedBy: undefined }, undefined),
+      ...decoderInput({ ...source, turnedBy: undefined }),
       '-filter_complex',
       `[0:${source.stream}]${filters.join(',')}[out]`,
       ...['-map', '[out]', ...source.binary.passthrough],

@@ -12,21 +12,24 @@ export function frameChain(
   { seek, frames }: Run,
   pipeline: FramePipeline,
 ): FrameChain {
-  const { num, den } = table.timeBase;
-  const last = frames.at(-1)!;
-  const times = () => frames.map((frame) => table.pts[frame]!);
-  const among = table.by === 'time' ? isAmong('pts', times()) : isAmong('n', frames);
-  const end = table.by === 'time' ? `end_pts=${table.pts[last]! + 1}` : `end_frame=${last + 1}`;
+  const numbered = table.by === 'count';
+  const { num, den } = numbered ? { num: 1, den: 1 } : table.timeBase;
+  const times = numbered ? frames : frames.map((frame) => table.pts[frame]!);
+  const among = isAmong('pts', times);
   // Frames before the first keyframe of a seek may lack what they are made from.
   const proven = seek && table.proof === 'decoder' ? `if(${IS_KEYFRAME},st(0,1));ld(0)*(${among})` : among;
-  const counted = [...frames];
   return {
     file: source.file,
     // A decoder for one frame gains nothing from threads; two processes run at once.
-    input: decoderInput(source, seek, frames.length === 1 ? 1 : undefined),
+    input: decoderInput(source, { seek, threads: frames.length === 1 ? 1 : undefined, numbered }),
     stream: source.stream,
-    filters: [`settb=expr=${num}/${den}`, `trim=${end}`, `select='${proven}'`, ...pipeline.filters],
-    indexOf: table.by === 'time' ? (time) => table.indexOf(time) : () => counted.shift() ?? -1,
+    filters: [
+      `settb=expr=${num}/${den}`,
+      `trim=end_pts=${times.at(-1)! + 1}`,
+      `select='${proven}'`,
+      ...pipeline.filters,
+    ],
+    indexOf: numbered ? (number) => number : (time) => table.indexOf(time),
   };
 }
 

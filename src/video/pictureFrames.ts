@@ -113,7 +113,7 @@ class PictureJob extends ReaderJob {
     const chains = this.pictures.map(
       ({ index, source, pipeline }): FrameChain => ({
         file: source.file,
-        input: decoderInput(source, undefined, 1),
+        input: decoderInput(source, { threads: 1 }),
         stream: source.stream,
         filters: ['trim=end_frame=1', ...pipeline.filters],
         indexOf: () => index,

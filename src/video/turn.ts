@@ -57,19 +57,29 @@ export async function findTurn(
 ): Promise<FoundTurn> {
   const { angle, orientation = 1 } = says;
   const wanted = turnOfOrientation(orientation);
+  // Without a matrix in the container it is each picture that says how it is turned, or does not.
+  const each = angle === undefined && says.orientation === undefined;
   if (angle === undefined && orientation === 1 && !(await hasMatrix(source, signal)))
-    return { ...UPRIGHT, byFfmpeg: false };
+    return { ...UPRIGHT, byFfmpeg: each };
   const { shown, stored } = await compareTurns(source, signal);
   // Nothing can be decoded, which the search for frames reports.
-  if (shown === undefined) return { ...UPRIGHT, byFfmpeg: true };
-  const equal = TURNS.filter((_, i) => stored[i] === shown);
+  if (shown.length === 0) return { ...UPRIGHT, byFfmpeg: true };
+  // The second picture need not be turned as the first.
+  const equals = shown
+    .slice(0, each ? 1 : 2)
+    .map((sum, picture) => TURNS.filter((_, i) => stored[i]?.[picture] === sum));
+  const [first = []] = equals;
+  const equal = first.filter((turn) => equals.every((turns) => turns.includes(turn)));
+  const likeAngle = ({ rotation }: Turn) => rotation === quarterTurns(angle ?? 0);
   const { name } = source.file;
-  if (equal.length === 0)
+  if (first.length === 0)
     return {
       ...UPRIGHT,
       byFfmpeg: true,
       warning: `'${name}' is to be shown turned by ${angle === undefined ? 'an unusual angle' : `${-angle} degrees`}: ffmpeg turns its pictures within their size, so that the corners are missing.`,
     };
+  // Some pictures say something else than the container. Where that changes their size, ffmpeg scales those here.
+  if (equal.length === 0) return { ...(first.find(likeAngle) ?? first[0]!), byFfmpeg: true };
   const isEqual = (turn: Turn) =>
     equal.some((each) => each.rotation === turn.rotation && each.mirrored === turn.mirrored);
   // A still that looks the same otherwise turned may be turned as it says; in a video, later pictures differ.
@@ -80,9 +90,7 @@ export async function findTurn(
       byFfmpeg: false,
       warning: `'${name}' is turned as its EXIF orientation ${orientation} says, which this ffmpeg ignores.`,
     };
-  // Without a matrix in the container it is each picture that says how it is turned, or does not.
-  const each = angle === undefined && says.orientation === undefined;
-  const { rotation, mirrored } = equal.find(({ rotation }) => rotation === quarterTurns(angle ?? 0)) ?? equal[0]!;
+  const { rotation, mirrored } = equal.find(likeAngle) ?? equal[0]!;
   return { rotation, mirrored, byFfmpeg: equal.length > 1 || each };
 }
 
@@ -100,38 +108,36 @@ async function hasMatrix(source: DecodedStream, signal: AbortSignal | undefined)
   return found;
 }
 
-/** Checksums of the first picture as ffmpeg shows it, and as it is stored in each of {@link TURNS}. */
+/** Checksums of the first two pictures as ffmpeg shows them, and as they are stored in each of {@link TURNS}. */
 async function compareTurns(source: DecodedStream, signal: AbortSignal | undefined) {
-  const graph = [
-    `[0:${source.stream}]trim=end_frame=1,split=${TURNS.length}${TURNS.map((_, i) => `[s${i}]`).join('')}`,
+  const pictures = 2;
+  const shown = TURNS.length;
+  const numbered = ['-threads', '1', '-r', '1'];
+  const trim = `trim=end_pts=${pictures}`;
+  const stored = [
+    `[0:${source.stream}]${trim},split=${TURNS.length}${TURNS.map((_, i) => `[s${i}]`).join('')}`,
     ...TURNS.map(({ filters }, i) => `[s${i}]${[...filters, 'format=gray'].join(',')}[o${i}]`),
-    `[1:${source.stream}]trim=end_frame=1,format=gray[o${TURNS.length}]`,
   ];
-  const outputs = [...TURNS, undefined].flatMap((_, i) => ['-map', `[o${i}]`]);
   const text = await runFfmpeg(
     source,
     [
-      ...['-threads', '1', '-noautorotate', source.file, '-threads', '1', source.file],
-      ...[
-        '-filter_complex',
-        graph.join(';'),
-        ...outputs,
-        '-frames:v',
-        '1',
-        '-c:v',
-        'rawvideo',
-        '-f',
-        'framemd5',
-        'pipe:1',
-      ],
+      ...[...numbered, '-noautorotate', source.file, ...numbered, source.file],
+      // A graph of its own, as ffmpeg sets it up anew where the turn changes.
+      ...['-filter_complex', stored.join(';'), '-filter_complex', `[1:${source.stream}]${trim},format=gray[o${shown}]`],
+      ...[...TURNS.keys(), shown].flatMap((i) => ['-map', `[o${i}]`]),
+      ...[...source.binary.passthrough, '-c:v', 'rawvideo', '-f', 'framemd5', 'pipe:1'],
     ],
     signal,
   );
-  const sizes = new Map([...text.matchAll(/^#dimensions (\d+): (\d+x\d+)/gm)].map(([, i, size]) => [i, size]));
-  const sums: (string | undefined)[] = [];
-  for (const [, i, sum] of text.matchAll(/^(\d+),.*, *([0-9a-f]{32})\s*$/gm))
-    sums[Number(i)] = `${sizes.get(i)} ${sum}`;
-  return { stored: sums.slice(0, TURNS.length), shown: sums[TURNS.length] };
+  const sizes = new Map([...text.matchAll(/^#dimensions (\d+): (\d+x\d+)/gm)].map(([, i, size]) => [Number(i), size]));
+  const sums = [...TURNS.keys(), shown].map((i) => {
+    const [first, ...others] = [...text.matchAll(new RegExp(`^${i},.*, *([0-9a-f]{32})\\s*$`, 'gm'))].map(
+      ([, sum]) => sum,
+    );
+    // Only the size of the first is known.
+    return first === undefined ? [] : [`${sizes.get(i)} ${first}`, ...others];
+  });
+  return { stored: sums.slice(0, shown), shown: sums[shown]! };
 }
 
 /** The clockwise rotation that is nearest to a counter-clockwise angle. */

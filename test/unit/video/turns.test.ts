@@ -45,8 +45,8 @@ async function firstFrame(path: string) {
   return { dims: value!.dims.slice(1, 3), pixels: Buffer.from(value!.frames) };
 }
 
-async function expectWhatFfmpegShows(path: string, frames: number) {
-  const all = decodeAll(path);
+async function expectWhatFfmpegShows(path: string, frames: number, shown?: string) {
+  const all = decodeAll(path, shown);
   const { value } = await readSegments(path, { frames, segmentFrames: frames, geometry: 'source' }).next();
   const size = value!.frames.length / frames;
   for (const [i, index] of value!.frameIndices.entries()) {
@@ -98,6 +98,47 @@ test('pictures that say themselves how they are turned are shown as ffmpeg shows
   const path = make('sei.mp4', '-i', upright(), '-c', 'copy', '-bsf:v', turn);
   expect(await probeVideo(path)).toMatchObject({ rotation: 0, mirrored: true });
   await expectWhatFfmpegShows(path, 4);
+});
+
+describe('where pictures change within a video,', () => {
+  const small = '32x24';
+  const sei = (turn: string) => ['-bsf:v', `h264_metadata=display_orientation=insert:${turn}`];
+  /** Some pictures, in a stream that can be joined to others. */
+  const part = (name: string, size: string, ...options: string[]) =>
+    make(name, ...pattern(0.4, size), ...h264, ...options, '-f', 'mpegts');
+  const joined = (name: string, first: string, second: string) => {
+    const path = join(folder, name);
+    writeFileSync(path, Buffer.concat([readFileSync(first), readFileSync(second)]));
+    return path;
+  };
+  const plain = () => part('plain.ts', '64x48');
+
+  test.each([
+    ['a quarter', 90, [0, ONE, -ONE, 0]],
+    ['a half', 180, [-ONE, 0, 0, -ONE]],
+    ['a mirror and a quarter', 90, [0, -ONE, -ONE, 0]],
+  ] as const)('%s turns all sizes', async (name, rotation, matrix) => {
+    const both = joined('sizes.ts', plain(), part('small.ts', small, '-output_ts_offset', '0.36'));
+    const mp4 = make('sizes.mp4', '-i', both, '-c', 'copy');
+    const path = withMatrix(mp4, `sizes ${name}.mp4`, matrix);
+    expect(await probeVideo(path)).toMatchObject({ frameCount: 20, rotation });
+    await expectWhatFfmpegShows(path, 5, rotation === 90 ? '48:64' : '64:48');
+  });
+
+  test.each([
+    ['all', sei('rotate=90'), '64x48', sei('rotate=90'), small, '48:64'],
+    ['the first', sei('rotate=180'), '64x48', [], '64x48', '64:48'],
+    ['later ones', [], '64x48', [...sei('rotate=90'), '-g', '1'], small, '64:48'],
+    ['all, each otherwise,', sei('flip=horizontal'), '64x48', sei('flip=vertical'), '64x48', '64:48'],
+  ])('%s that say how they are turned are shown so', async (name, first, firstSize, second, secondSize, shown) => {
+    const [a, b] = [part(`${name}-1.ts`, firstSize, ...first), part(`${name}-2.ts`, secondSize, ...second)];
+    await expectWhatFfmpegShows(joined(`${name}.ts`, a, b), 5, shown);
+  });
+
+  test('those that say something else than the container are turned as they say', async () => {
+    const says = make('says.mp4', '-i', upright(), '-c', 'copy', ...sei('flip=horizontal'));
+    await expectWhatFfmpegShows(withMatrix(says, 'says both.mp4', [-ONE, 0, 0, -ONE]), 5);
+  });
 });
 
 describe('the EXIF orientation', () => {

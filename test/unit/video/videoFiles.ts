@@ -46,10 +46,15 @@ export function pattern(seconds: number, size = '64x48', rate = 25): string[] {
 
 export const h264 = ['-c:v', 'libx264', '-preset', 'veryfast', '-pix_fmt', 'yuv420p'];
 
-/** Every frame of `path` as it is shown, in RGB, by one ffmpeg from beginning to end. */
-export function decodeAll(path: string, stream = 'V:0'): Buffer {
-  const rgb = ['-vf', 'scale=flags=bicubic,format=rgb24', '-f', 'rawvideo', '-'];
-  return run('-i', `file:${path}`, '-map', `0:${stream}`, ...passthrough, ...rgb);
+/**
+ * Every frame of `path` as it is shown, in RGB, by one ffmpeg from beginning to end.
+ *
+ * @param size As in `64:48`, for a video whose pictures change their size.
+ */
+export function decodeAll(path: string, size?: string): Buffer {
+  const resized = size === undefined ? '' : `,scale=${size}:flags=neighbor`;
+  const rgb = ['-vf', `scale=flags=bicubic,format=rgb24${resized}`, '-f', 'rawvideo', '-'];
+  return run('-i', `file:${path}`, '-map', '0:V:0', ...passthrough, ...rgb);
 }
 
 /**
