@@ -61,7 +61,9 @@ export async function findFrames(
   const lost = packets.flags.filter((flags) => !(flags & DISCARD)).length - found.length;
   // What is wrong with the packets is told elsewhere.
   if (lost > 0 && decoded.complaint !== '' && complaint === '' && packets.corrupt === 0)
-    warnings.push(`'${source.file.name}' is damaged (${decoded.complaint}): ${lost} of its frames cannot be decoded.`);
+    warnings.push(
+      `${lost} ${lost === 1 ? 'frame' : 'frames'} of '${source.file.name}' cannot be decoded (${decoded.complaint}).`,
+    );
   return { table: found, warnings };
 }
 

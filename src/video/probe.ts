@@ -115,12 +115,13 @@ export async function probeFile(file: InputFile, { ffmpeg, signal }: Omit<ProbeO
   const ticks = pts[length - 1]! - pts[0]!;
   const average = ((length - 1) * packets.timeBase.den) / (ticks * packets.timeBase.num);
   const frameRate = kind === 'image' ? 0 : ticks > 0 ? average : stream.frameRate;
-  const damaged = complaint !== '' || packets.corrupt > 0;
   const lastSeconds = packets.lastDuration > 0 ? packets.lastDuration * tick : frameRate > 0 ? 1 / frameRate : 0;
+  const durationSeconds = kind === 'image' ? 0 : ticks * tick + lastSeconds;
+  const damage = damageOf(reading, { name: file.name, frames: length, seconds: durationSeconds });
   return {
     path: file.given,
     kind,
-    durationSeconds: kind === 'image' ? 0 : ticks * tick + lastSeconds,
+    durationSeconds,
     frameCount: length,
     frameRate,
     variableFrameRate: isUneven(pts, 2),
@@ -130,7 +131,7 @@ export async function probeFile(file: InputFile, { ffmpeg, signal }: Omit<ProbeO
     mirrored: turn.mirrored,
     codec: stream.codec,
     container,
-    warnings: damaged ? [damage(file.name, complaint, length, description.durationSeconds), ...warnings] : warnings,
+    warnings: damage === undefined ? warnings : [damage, ...warnings],
     // The times of frames are never below zero.
     frameSource: new FileFrames(
       { ...source, turnedBy: turnedBy(turn) },
@@ -210,9 +211,23 @@ async function turnOf(source: Source, { codec, angle }: StreamInfo, kind: VideoI
   return findTurn(source, { angle, orientation }, signal);
 }
 
-function damage(name: string, complaint: string, frames: number, seconds: number | undefined): string {
-  const says = seconds === undefined ? '' : ` of the ${seconds.toFixed(1)} s that it announces`;
-  return `'${name}' is damaged or cut short${complaint ? ` (${complaint})` : ''}: ${frames} frames${says} are used.`;
+/** What is to be said of a file that is not whole. */
+function damageOf(
+  { description, chosen, complaint }: Awaited<ReturnType<typeof readPackets>>,
+  used: { readonly name: string; readonly frames: number; readonly seconds: number },
+): string | undefined {
+  const { name, frames, seconds } = used;
+  const gaps = chosen!.packets.corrupt;
+  if (complaint === '' && gaps === 0) return undefined;
+  const announced = description.durationSeconds ?? 0;
+  const share =
+    announced > seconds + 0.1 ? `, ${seconds.toFixed(1)} of the ${announced.toFixed(1)} s that it announces,` : '';
+  // In transport streams, packets are numbered: ffmpeg says where the numbers do not go on.
+  if (complaint === '' && /\bmpegts\b/.test(description.container)) {
+    const places = gaps === 1 ? 'one place' : `${gaps} places`;
+    return `'${name}' lacks data in ${places}, as where recordings were joined or badly received: ${frames} frames${share} are used.`;
+  }
+  return `'${name}' is damaged or cut short${complaint ? ` (${complaint})` : ''}: ${frames} frames${share} are used.`;
 }
 
 /** Whether the intervals between frames differ by more than `rounding` plus a tenth. */
