@@ -13,6 +13,8 @@ const SHORT_MICROSECONDS = 400_000;
 /** Codecs in which a packet of a few bytes says that there is no new picture. */
 const MAY_SKIP_PICTURES = /^(mpeg4|msmpeg4v\d|wmv\d|vc1|h263)$/;
 const SKIP_BYTES = 8;
+/** What ffmpeg says of packets of H.264 without a picture, which no decoder shows. */
+const PICTURELESS = /missing picture in access unit/;
 
 /**
  * Finds the frames that a decoder outputs: from the packets if these are reliable, else by decoding.
@@ -35,7 +37,7 @@ export async function findFrames(
     packets.smallest === 0 ||
     (packets.smallest < SKIP_BYTES && MAY_SKIP_PICTURES.test(stream.codec)) ||
     packets.corrupt > 0 ||
-    (complaint !== '' && isSearched(container));
+    (complaint !== '' && (isSearched(container) || PICTURELESS.test(complaint)));
   const table = short || doubtful ? undefined : FrameTable.fromPackets(packets, seeking);
   if (table) {
     const decoded = await decodeTimes(source, { maxFrames: CHECKED_FRAMES }, signal);

@@ -11,7 +11,7 @@ import { sampleFrameIndices } from '../../../dist/video/frameIndices.js';
 import { readSegments } from '../../../dist/video/frames.js';
 import { probeVideo } from '../../../dist/video/probe.js';
 import { children, running } from '../../fixtures/processes.js';
-import { ffmpeg, folder, h264, make, pattern, picoVideo } from './videoFiles.js';
+import { ffmpeg, folder, h264, make, passthrough, pattern, picoVideo, run } from './videoFiles.js';
 
 const onLinux = process.platform === 'linux';
 const source = { frames: 12, segmentFrames: 4, geometry: 'source' } as const;
@@ -184,16 +184,28 @@ describe('a damaged file', () => {
     expect(wanted[11]! - indices[11]!).toBeLessThan(3);
   });
 
-  test('gives earlier frames for those that cannot be decoded', async () => {
-    // Long enough not to be decoded completely when it is probed.
-    const path = make('whole.mp4', ...pattern(160), ...h264, '-bf', '2', '-g', '20', '-movflags', '+faststart');
-    const bytes = readFileSync(path);
+  /** A video of 4,000 frames, too long to be decoded completely when it is probed, with a fifth overwritten. */
+  function spoiled(name: string, codec: readonly string[]): string {
+    const bytes = readFileSync(
+      make(`whole-${name}`, ...pattern(160), ...codec, '-bf', '2', '-g', '20', '-movflags', '+faststart'),
+    );
     const data = bytes.indexOf('mdat');
     const from = data + Math.floor((bytes.length - data) * 0.4);
     const to = data + Math.floor((bytes.length - data) * 0.6);
     for (let i = from; i < to; i++) bytes[i] = (i * 7919) & 255;
-    const damaged = join(folder, 'damaged.mp4');
-    writeFileSync(damaged, bytes);
+    return write(name, bytes);
+  }
+
+  test('of H.264 has the frames that a decoder shows', async () => {
+    const path = spoiled('spoiled264.mp4', h264);
+    const shown = run('-i', path, ...passthrough, '-c:v', 'rawvideo', '-f', 'framecrc', '-').toString();
+    const { frameCount, warnings } = await probeVideo(path);
+    expect(frameCount).toBe(shown.match(/^0,/gm)!.length);
+    expect(warnings[0]).toMatch(/is damaged .*missing picture/);
+  });
+
+  test('gives earlier frames for those that cannot be decoded', async () => {
+    const damaged = spoiled('spoiled4.mp4', ['-c:v', 'mpeg4']);
     const { frameCount } = await probeVideo(damaged);
     expect(frameCount).toBe(4000);
     const indices = await readAll(damaged);
