@@ -63,7 +63,7 @@ export type ProbeOptions = {
 /** Options for files whose first picture comes late. They take memory, so others are opened without. */
 const PATIENT = ['-probesize', '200M', '-analyzeduration', '600M'];
 /** Codecs whose pictures may say themselves how they are to be turned. */
-const SELF_TURNING = new Set(['h264', 'hevc', 'vvc', 'mjpeg']);
+const SELF_TURNING = new Set(['h264', 'hevc', 'vvc', 'mjpeg', 'png', 'apng', 'webp', 'jpegxl']);
 
 /**
  * Probes a video or picture: its size, and the exact number and times of its frames.
