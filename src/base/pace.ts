@@ -17,3 +17,12 @@ export class Pace {
     this.#since = performance.now();
   }
 }
+
+/** Does work on ranges that make up all from 0 to `count`, of at most `atOnce` each, in short turns. */
+export async function inTurns(count: number, atOnce: number, work: (from: number, to: number) => void): Promise<void> {
+  const pace = new Pace();
+  for (let from = 0; from < count; from += atOnce) {
+    if (pace.isDue) await pace.rest();
+    work(from, Math.min(count, from + atOnce));
+  }
+}

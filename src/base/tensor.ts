@@ -59,12 +59,17 @@ export function numberToHalf(value: number): number {
 // The values of all 65,536 halves, computed on first use: a tower looks up hundreds of millions of them.
 let everyHalf: Float32Array | undefined;
 
+/** Writes the numbers that the bits from `from` to `to` stand for to the same places of `values`. */
+export function halvesToNumbers(bits: ArrayLike<number>, values: Float32Array, from: number, to: number): void {
+  everyHalf ??= Float32Array.from({ length: 0x10000 }, (_, each) => halfToNumber(each));
+  for (let i = from; i < to; i++) values[i] = everyHalf[bits[i]!]!;
+}
+
 /** `tensor` as float32: the tensor itself if it is float32 already, else a converted copy. */
 export function toFloat32(tensor: Tensor): Float32Tensor {
   if (tensor.type === 'float32') return tensor as Float32Tensor;
   const { data, dims } = tensor;
-  everyHalf ??= Float32Array.from({ length: 0x10000 }, (_, bits) => halfToNumber(bits));
   const values = new Float32Array(data.length);
-  for (let i = 0; i < values.length; i++) values[i] = everyHalf[data[i]!]!;
+  halvesToNumbers(data, values, 0, values.length);
   return float32Tensor(values, dims);
 }

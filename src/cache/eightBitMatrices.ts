@@ -1,5 +1,6 @@
 // Matrices of linear layers in eight bits: made once from the weights of a model, and kept in the cache.
-import { toFloat32 } from '../base/tensor.js';
+import { widened } from '../base/largeTensor.js';
+import { inTurns } from '../base/pace.js';
 import { readFloatTensor, type TensorData } from '../files/safetensors.js';
 import { type TensorLocation, weightsError } from '../files/tensorFile.js';
 import { guardedFingerprint } from './fingerprint.js';
@@ -45,10 +46,10 @@ function inEightBits(matrix: TensorLocation, check: () => Promise<void>): Record
   const rows = async () => {
     const read = await readFloatTensor(matrix);
     await check();
-    return toFloat32(read).data;
+    return (await widened(read)).data;
   };
   const scales = async () => {
-    const found = scalesOf(await rows(), inputs);
+    const found = await scalesOf(await rows(), inputs);
     if (found.every(Number.isFinite)) return found;
     throw weightsError(matrix.file, `tensor ${matrix.name} holds NaN or infinity`, 'Get the weights anew.');
   };
@@ -58,28 +59,35 @@ function inEightBits(matrix: TensorLocation, check: () => Promise<void>): Record
   };
 }
 
-function scalesOf(rows: Float32Array, inputs: number): Float32Array {
+// Rows of some 10,000 values are done in a fraction of a turn.
+const rowsAtOnce = 16;
+
+async function scalesOf(rows: Float32Array, inputs: number): Promise<Float32Array> {
   const scales = new Float32Array(rows.length / inputs);
-  for (let output = 0; output < scales.length; output++) {
-    let magnitude = 0;
-    for (let i = output * inputs; i < (output + 1) * inputs; i++) magnitude = Math.max(magnitude, Math.abs(rows[i]!));
-    scales[output] = magnitude === 0 ? 1 : magnitude / largest;
-  }
+  await inTurns(scales.length, rowsAtOnce, (from, to) => {
+    for (let output = from; output < to; output++) {
+      let magnitude = 0;
+      for (let i = output * inputs; i < (output + 1) * inputs; i++) magnitude = Math.max(magnitude, Math.abs(rows[i]!));
+      scales[output] = magnitude === 0 ? 1 : magnitude / largest;
+    }
+  });
   return scales;
 }
 
-function integersOf(rows: Float32Array, inputs: number): Int8Array {
-  const scales = scalesOf(rows, inputs);
+async function integersOf(rows: Float32Array, inputs: number): Promise<Int8Array> {
+  const scales = await scalesOf(rows, inputs);
   const outputs = scales.length;
   const integers = new Int8Array(rows.length);
   // In squares: row after row, each integer would be written to another line of memory.
-  for (let top = 0; top < outputs; top += square)
-    for (let left = 0; left < inputs; left += square)
-      for (let output = top; output < Math.min(top + square, outputs); output++) {
-        const scale = scales[output]!;
-        const right = Math.min(left + square, inputs);
-        for (let input = left; input < right; input++)
-          integers[input * outputs + output] = Math.round(rows[output * inputs + input]! / scale);
-      }
+  const across = Math.ceil(inputs / square);
+  await inTurns(Math.ceil(outputs / square) * across, 1, (at) => {
+    const [top, left] = [Math.floor(at / across) * square, (at % across) * square];
+    for (let output = top; output < Math.min(top + square, outputs); output++) {
+      const scale = scales[output]!;
+      const right = Math.min(left + square, inputs);
+      for (let input = left; input < right; input++)
+        integers[input * outputs + output] = Math.round(rows[output * inputs + input]! / scale);
+    }
+  });
   return integers;
 }

@@ -1,13 +1,13 @@
 // The file of a video's features: what is in it, and what it must be to be used.
-import { setImmediate } from 'node:timers/promises';
 import { isFloat32Array } from 'node:util/types';
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
+import { checkAllFinite, narrowed, widened } from '../base/largeTensor.js';
 import { beginningOf } from '../base/regularFile.js';
 import { resizes } from '../base/resize.js';
 import { finiteNumber, integer, jsonObject, nonEmptyString, parse, positiveNumber } from '../base/schema.js';
-import { type Float32Tensor, numberToHalf, type Tensor, toFloat32 } from '../base/tensor.js';
-import { checkFinite, checkObject, checkString, checkTensor, wrongType, wrongValue } from '../base/validate.js';
+import type { Float32Tensor, Tensor } from '../base/tensor.js';
+import { checkObject, checkString, checkTensor, wrongType, wrongValue } from '../base/validate.js';
 import { version } from '../base/version.js';
 import {
   openSafetensors,
@@ -56,7 +56,6 @@ export type VideoFeaturesInit = {
 
 // 4 GiB, a hundred times what a language model can take.
 const maxValues = 2 ** 30;
-const valuesAtOnce = 2 ** 20;
 
 const seconds = v.pipe(finiteNumber, v.minValue(0, 'number of at least 0'));
 
@@ -116,14 +115,14 @@ function checkFloats(name: string, value: unknown, shape: readonly (string | num
  * @throws LongVLMError `ERR_LONGVLM_FILE`; RangeError when float16 cannot hold a value
  */
 export async function writeFeatures(file: string, features: VideoFeaturesInit, type: FeaturesType = 'float32') {
-  const stored = (name: string, tensor: Float32Tensor): TensorData =>
-    tensorData(type === 'float16' ? toFloat16(name, tensor) : tensor);
+  const stored = async (name: string, tensor: Float32Tensor): Promise<TensorData> =>
+    tensorData(type === 'float16' ? await narrowed(name, tensor) : tensor);
   const { local, global, sizes, timestamps, sampling, tower, projector, source } = features;
   await writeSafetensors(
     file,
     {
-      local: stored('local', local),
-      global: stored('global', global),
+      local: await stored('local', local),
+      global: await stored('global', global),
       sizes: tensorData(sizes),
       timestamps: { type: 'F32', shape: [timestamps.length], data: timestamps },
     },
@@ -241,23 +240,7 @@ async function readShaped(file: WeightFile, name: string, shape: readonly number
   const values = shape.reduce((product, size) => product * size, 1);
   if (values > maxValues)
     throw damaged(file.path, `has ${values} values in '${name}', above the limit of ${maxValues}`);
-  const tensor = toFloat32(await readFloatTensor(location));
-  await checkAllFinite(`'${name}' in ${file.path}`, tensor);
+  const tensor = await widened(await readFloatTensor(location));
+  await checkAllFinite(`'${name}' in ${file.path}`, tensor, 'Encode the video again.');
   return tensor;
-}
-
-/** As {@link checkFinite}, piece by piece: other work goes on in between. */
-async function checkAllFinite(name: string, tensor: Float32Tensor): Promise<void> {
-  for (let start = 0; start < tensor.data.length; start += valuesAtOnce) {
-    if (start > 0) await setImmediate();
-    if (!tensor.data.subarray(start, start + valuesAtOnce).every(Number.isFinite))
-      checkFinite(name, tensor, 'Encode the video again.');
-  }
-}
-
-/** @throws RangeError for a value that half precision cannot hold */
-function toFloat16(name: string, tensor: Float32Tensor): Tensor {
-  const large = tensor.data.find((value) => Math.abs(value) >= 65520);
-  if (large !== undefined) wrongValue(`type, as ${name} holds ${large}`, "'float32'", 'float16');
-  return { type: 'float16', data: Uint16Array.from(tensor.data, numberToHalf), dims: tensor.dims };
 }

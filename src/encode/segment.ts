@@ -1,7 +1,7 @@
 // Encodes one segment: runs its frames through the tower, selects its class tokens and reduces its patches.
 import { LongVLMError } from '../base/errors.js';
+import { checkAllFinite } from '../base/largeTensor.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
-import { checkFinite } from '../base/validate.js';
 import type { Projector } from '../projector/projector.js';
 import type { Reducer, SegmentShape } from '../reduce/reducer.js';
 import type { Tower } from '../tower/tower.js';
@@ -40,7 +40,7 @@ export async function encodeSegment(
     reducer.stage === 'projector' ? await projected(projector, tokens, options.signal) : { tokens, channels };
   const segment: SegmentShape = { frames: count, patches: perFrame, grid: tower.config.grid, channels: given.channels };
   const reduced = await reducer.reduce(given.tokens, segment, options.signal);
-  checkReduced(reducer, reduced, segment);
+  await checkReduced(reducer, reduced, segment);
   // A reducer may give views of what it was lent.
   const isShared = [reduced.tokens, reduced.sizes].some(({ data }) => data.buffer === patches.data.buffer);
   if (given.tokens === tokens && !isShared) tower.reuse(patches);
@@ -67,13 +67,13 @@ export function copyLastLayers({ data, dims }: Float32Tensor, layers: number, ta
 }
 
 /** Checks the output of a reducer, which may be third-party code: a wrong size would overwrite other segments' tokens. */
-function checkReduced(
+async function checkReduced(
   reducer: Reducer,
   { tokens, sizes }: { tokens: Float32Tensor; sizes: Float32Tensor },
   segment: SegmentShape,
-): void {
+): Promise<void> {
   const count = reducer.count(segment);
-  checkFinite(`What the reducer ${reducer.id} gave`, tokens, 'Correct the reducer.');
+  await checkAllFinite(`What the reducer ${reducer.id} gave`, tokens, 'Correct the reducer.');
   if (tokens.data.length === count * segment.channels && sizes.data.length === count) return;
   throw new LongVLMError(
     'ERR_LONGVLM_UNSUPPORTED',

@@ -1,6 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { LongVLMError } from '../base/errors.js';
 import { fileError } from '../base/fileError.js';
+import { widenedBfloat16 } from '../base/largeTensor.js';
 import { Pace } from '../base/pace.js';
 import { printable } from '../base/printable.js';
 import { openRegularFile } from '../base/regularFile.js';
@@ -174,7 +175,7 @@ export async function readTensor(location: TensorLocation): Promise<TensorValues
   const handle = await openRegularFile(location.file);
   try {
     const bytes = await readBytes(handle, location.file, location.offset, location.byteLength);
-    return decode(location.type as ElementType, bytes.buffer);
+    return await decode(location.type as ElementType, bytes.buffer);
   } finally {
     await handle.close();
   }
@@ -195,7 +196,7 @@ export async function readFloatTensor(location: TensorLocation): Promise<Tensor>
   return { type: location.type === 'F16' ? 'float16' : 'float32', data, dims: location.shape };
 }
 
-function decode(type: ElementType, buffer: ArrayBuffer): TensorValues {
+function decode(type: ElementType, buffer: ArrayBuffer): TensorValues | Promise<TensorValues> {
   switch (type) {
     case 'F64':
       return new Float64Array(buffer);
@@ -205,7 +206,7 @@ function decode(type: ElementType, buffer: ArrayBuffer): TensorValues {
     case 'U16':
       return new Uint16Array(buffer);
     case 'BF16':
-      return widenBfloat16(new Uint16Array(buffer));
+      return widenedBfloat16(new Uint16Array(buffer));
     case 'I64':
       return new BigInt64Array(buffer);
     case 'U64':
@@ -222,12 +223,6 @@ function decode(type: ElementType, buffer: ArrayBuffer): TensorValues {
     case 'BOOL':
       return new Uint8Array(buffer);
   }
-}
-
-function widenBfloat16(bits: Uint16Array): Float32Array {
-  const words = new Uint32Array(bits.length);
-  for (let i = 0; i < bits.length; i++) words[i] = bits[i]! << 16;
-  return new Float32Array(words.buffer);
 }
 
 /** The bytes that `shape` of `type` takes, or undefined for a type that this package does not read. */

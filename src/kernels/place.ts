@@ -29,7 +29,8 @@ export const hostPlace: Place = {
   checkSizes(value, dims) {
     if (value === undefined) return undefined;
     const { data } = toFloat32(checkFilledTensor('sizes', value, dims));
-    for (const [index, size] of data.entries()) {
+    for (let index = 0; index < data.length; index++) {
+      const size = data[index]!;
       if (!(size > 0 && size < Number.POSITIVE_INFINITY))
         wrongValue(`sizes.data[${index}]`, 'finite number above 0', size);
     }

@@ -5,8 +5,9 @@ import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import type { LlamaContextSequence, Token } from 'node-llama-cpp';
 import { LongVLMError, messageOf } from '../base/errors.js';
-import { type Tensor, toFloat32 } from '../base/tensor.js';
-import { checkFinite, checkInteger, checkSignal, checkTensor, wrongType } from '../base/validate.js';
+import { checkAllFinite, widened } from '../base/largeTensor.js';
+import type { Tensor } from '../base/tensor.js';
+import { checkInteger, checkSignal, checkTensor, wrongType } from '../base/validate.js';
 import { binding, fromNative, type NativeTask } from '../binding.js';
 
 /** The release of node-llama-cpp whose memory layout native/llama/llama_abi.h states. */
@@ -102,9 +103,9 @@ export async function evaluateEmbeddings(
     );
   const { acquireLock } = await loadInside();
   await held._abortTokenPredictor(false, true);
-  const values = toFloat32(embeddings);
+  const values = await widened(embeddings);
   // One NaN would spread over every later token of the sequence.
-  checkFinite('The tensor of embeddings', values, 'Check the features and the projector that it comes from.');
+  await checkAllFinite('The tensor of embeddings', values, 'Check the features and the projector that it comes from.');
   // Lock in the order of node-llama-cpp's own evaluation: first the sequence, then its context, which a decode locks.
   const locks: Lock[] = [];
   try {

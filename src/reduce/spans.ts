@@ -1,7 +1,8 @@
 // Reducers that ignore the tokens' values: each new token is the mean of a span of old ones.
 import { setImmediate } from 'node:timers/promises';
+import { checkAllFinite } from '../base/largeTensor.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
-import { checkFinite, checkInteger } from '../base/validate.js';
+import { checkInteger } from '../base/validate.js';
 import { type ReducedTokens, type Reducer, type ReducerKind, reducerId } from './reducer.js';
 
 /** The span [from, to) of the `count` old tokens whose mean is the new token `index` of `keep`. */
@@ -38,11 +39,7 @@ async function averageSpans(
   const [count, channels] = tokens.dims as [number, number];
   const row = (index: number) => tokens.data.subarray(index * channels, (index + 1) * channels);
   const rowsAtOnce = Math.max(1, Math.floor(valuesAtOnce / channels));
-  for (let first = 0; first < count; first += rowsAtOnce) {
-    await pause(signal);
-    const rows = tokens.data.subarray(first * channels, Math.min(count, first + rowsAtOnce) * channels);
-    if (!isFinite32(rows)) checkFinite('tokens', tokens, 'Check the weights that they come from.');
-  }
+  await checkAllFinite('tokens', tokens, 'Check the weights that they come from.');
   const reduced = new Float32Array(keep * channels);
   const sizes = new Float32Array(keep);
   let sinceRest = 0;
@@ -63,11 +60,4 @@ async function averageSpans(
 async function pause(signal: AbortSignal | undefined): Promise<void> {
   await setImmediate();
   signal?.throwIfAborted();
-}
-
-/** Whether all values are finite: x - x is NaN for NaN and infinity, and NaN makes the sum NaN. */
-function isFinite32(values: Float32Array): boolean {
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += values[i]! - values[i]!;
-  return sum === 0;
 }
