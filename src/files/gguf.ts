@@ -4,6 +4,7 @@ import { Pace } from '../base/pace.js';
 import { openRegularFile } from '../base/regularFile.js';
 import { elementCount } from '../base/tensor.js';
 import { checkGgufUse } from './ggufUse.js';
+import { numberIn, wordIn } from './metadataValues.js';
 import {
   checkPlaces,
   maxTensors,
@@ -69,6 +70,9 @@ const maxItems = 2_000_000;
 const maxValues = 65_536;
 const maxTextBytes = 4 << 20;
 const firstReadBytes = 1 << 20;
+const bytesAtOnce = 1 << 16;
+/** ggml's own limit is 64. */
+const maxNameBytes = 256;
 
 /**
  * Reads a GGUF file's metadata and the locations of its tensors; the tensors stay on disk. Shapes are row-major, outermost
@@ -132,9 +136,9 @@ async function parseHeader(path: string, reader: Reader): Promise<Header> {
     entries.push(reader.tensor());
     await reader.rest(i);
   }
-  const alignment = Number(metadata.get('general.alignment') ?? defaultAlignment);
+  const alignment = numberIn(metadata, 'general.alignment', defaultAlignment);
   if (!Number.isSafeInteger(alignment) || !Number.isInteger(Math.log2(alignment)))
-    throw weightsError(path, `general.alignment is ${metadata.get('general.alignment')}, which cannot be`);
+    throw weightsError(path, `general.alignment is ${wordIn(metadata, 'general.alignment')}, which cannot be`);
   const dataStart = Math.ceil(reader.position / alignment) * alignment;
   return { metadata, tensors: await placed(path, entries, dataStart), dataStart };
 }
@@ -250,7 +254,9 @@ class Reader {
   }
 
   tensor(): Entry {
-    const name = this.string();
+    const nameBytes = this.size();
+    if (nameBytes > maxNameBytes) throw weightsError(this.#path, `damaged: a tensor with a name of ${nameBytes} bytes`);
+    const name = this.text(nameBytes);
     const rank = this.uint32();
     if (rank > maxDimensions) throw weightsError(this.#path, `tensor ${name} has ${rank} dimensions, so it is damaged`);
     const shape = Array.from({ length: rank }, () => this.size()).reverse();
@@ -270,10 +276,13 @@ class Reader {
     if (this.#items > maxItems)
       throw weightsError(this.#path, `damaged: lists of more than ${maxItems} items in its metadata`);
     const list: GgufValue[] = [];
+    let rested = this.position;
     for (let i = 0; i < count; i++) {
       const value = this.value(type, depth + 1);
       list.push(value instanceof Promise ? await value : value);
-      if (i % 256 === 255) await this.rest(0);
+      if (i % 256 < 255 && this.position - rested < bytesAtOnce) continue;
+      rested = this.position;
+      await this.rest(0);
     }
     return list;
   }

@@ -3,6 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { LongVLMError } from '../base/errors.js';
 import { printable } from '../base/printable.js';
 import { exists } from '../base/regularFile.js';
+import { numberIn } from './metadataValues.js';
 import { weightsError } from './tensorFile.js';
 
 /**
@@ -19,7 +20,7 @@ export async function checkGgufUse(
   if (kind === 'adapter' || metadata.has('adapter.type'))
     throw weightsError(path, 'it is an adapter (LoRA) of a model', 'Give the model itself, or one it was merged into.');
   if (kind === 'imatrix') throw weightsError(path, 'it is an importance matrix', 'Give the model itself.');
-  await checkParts(path, Number(metadata.get('split.no') ?? 0), Number(metadata.get('split.count') ?? 1));
+  await checkParts(path, numberIn(metadata, 'split.no', 0), numberIn(metadata, 'split.count', 1));
   const architecture = metadata.get('general.architecture');
   if (architecture === undefined || architecture === 'clip') return;
   for (const name of tensors.keys())

@@ -3,6 +3,7 @@ import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { parse } from '../base/schema.js';
 import type { GgufFile } from './gguf.js';
+import { wordIn } from './metadataValues.js';
 import { weightsError } from './tensorFile.js';
 
 const text = v.optional(v.string());
@@ -14,7 +15,7 @@ export class MmprojFields {
   /** @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` when the file is no mmproj file. */
   constructor(file: GgufFile) {
     this.#file = file;
-    const architecture = file.metadata.get('general.architecture');
+    const architecture = wordIn(file.metadata, 'general.architecture');
     if (architecture !== 'clip')
       throw new LongVLMError(
         'ERR_LONGVLM_UNSUPPORTED',

@@ -2,7 +2,9 @@
 // with GGML_ASSERT, where it is not so.
 import { LongVLMError } from '../base/errors.js';
 import type { GgufFile, GgufValue } from '../files/gguf.js';
+import { wordIn } from '../files/metadataValues.js';
 import { weightsError } from '../files/tensorFile.js';
+import { checkVocabulary } from './vocabulary.js';
 
 // llama.cpp's own limits.
 const maxLayers = 512;
@@ -10,11 +12,7 @@ const maxExperts = 1024;
 const maxInteger = 0x7fffffff;
 // Where ggml needs tensors to lie, whatever a file says.
 const tensorAlignment = 32;
-const byteType = 6;
 const notOfWeights: ReadonlySet<string> = new Set(['F64', 'I64', 'I32', 'I16', 'I8']);
-const byteTokens = Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
-/** Tokenizers of encoders, and none. */
-const withoutText: ReadonlySet<unknown> = new Set(['bert', 'none', 'no_vocab']);
 
 const encoders = [
   ...['bert', 'modern-bert', 'nomic-bert', 'nomic-bert-moe', 'neo-bert', 'jina-bert-v2', 'jina-bert-v3', 'eurobert'],
@@ -45,14 +43,14 @@ const plain: ReadonlySet<string> = new Set([
  * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a file that holds no language model, or one that cannot take videos;
  *   `ERR_LONGVLM_WEIGHTS` for a header that cannot be right
  */
-export function checkLanguageModel(gguf: GgufFile): void {
+export async function checkLanguageModel(gguf: GgufFile): Promise<void> {
   checkKind(gguf);
-  checkVocabulary(gguf);
+  await checkVocabulary(gguf);
   checkSizes(new Header(gguf));
 }
 
 function checkKind({ path, metadata }: GgufFile): void {
-  const architecture = String(metadata.get('general.architecture'));
+  const architecture = wordIn(metadata, 'general.architecture');
   const unsupported = (cause: string, remedy: string) =>
     new LongVLMError('ERR_LONGVLM_UNSUPPORTED', `${path} ${cause}. ${remedy}`);
   if (architecture === 'clip')
@@ -82,33 +80,6 @@ function checkKind({ path, metadata }: GgufFile): void {
     );
 }
 
-function checkVocabulary({ path, metadata, tensors }: GgufFile): void {
-  const tokens = metadata.get('tokenizer.ggml.tokens') as readonly GgufValue[];
-  if (!tokens.every((token) => typeof token === 'string'))
-    throw weightsError(path, 'tokenizer.ggml.tokens is no list of texts');
-  // llama.cpp reads a token up to its first NUL, and gives empty ones a name.
-  const texts = (tokens as readonly string[]).map((token, id) => token.split('\0', 1)[0] || id);
-  const known = new Set(texts);
-  if (known.size < texts.length) throw weightsError(path, 'tokenizer.ggml.tokens has a token twice');
-  for (const name of ['scores', 'token_type']) {
-    const list = metadata.get(`tokenizer.ggml.${name}`);
-    if (list !== undefined && !(Array.isArray(list) && list.length >= tokens.length))
-      throw weightsError(path, `tokenizer.ggml.${name} has no value for each of ${tokens.length} tokens`);
-  }
-  const tokenizer = metadata.get('tokenizer.ggml.model');
-  if (withoutText.has(tokenizer))
-    throw weightsError(path, `its tokenizer '${tokenizer}' writes no text`, 'Give a model that writes text.');
-  const types = (metadata.get('tokenizer.ggml.token_type') ?? []) as readonly GgufValue[];
-  const bad = tokens.findIndex((token, id) => types[id] === byteType && !/^<0x[0-9A-F]{2}>$/i.test(token as string));
-  if (bad >= 0) throw weightsError(path, `its token ${bad} is of the type of bytes, and has another text`);
-  // Without them, any character that is not in the vocabulary ends the process.
-  const byte = tokenizer === 'llama' ? byteTokens.find((text) => !known.has(text)) : undefined;
-  if (byte !== undefined) throw weightsError(path, `its vocabulary has no token ${byte} for that byte`);
-  const rows = tensors.get('token_embd.weight')?.shape[0];
-  if (rows !== undefined && rows !== tokens.length)
-    throw weightsError(path, `token_embd.weight has ${rows} rows, and the vocabulary ${tokens.length} tokens`);
-}
-
 /** The numbers of a header, by the architecture's name. */
 class Header {
   readonly path: string;
@@ -118,7 +89,7 @@ class Header {
 
   constructor({ path, metadata, tensors }: GgufFile) {
     this.path = path;
-    this.architecture = String(metadata.get('general.architecture'));
+    this.architecture = wordIn(metadata, 'general.architecture');
     this.tensors = tensors;
     this.#metadata = metadata;
   }
@@ -153,7 +124,8 @@ class Header {
     const list = Array.isArray(value) ? value : new Array(layers).fill(value ?? 0);
     const isRight = (each: unknown) =>
       Number.isInteger(each) && (each as number) >= 0 && (each as number) <= maxInteger;
-    if (list.length < layers || !list.every(isRight)) this.wrong(key, `an integer, or a list of ${layers},`);
+    if (list.length < layers || list.length > maxLayers || !list.every(isRight))
+      this.wrong(key, `an integer, or a list of ${layers},`);
     return (list as number[]).slice(0, layers);
   }
 

@@ -14,6 +14,7 @@ import {
   wrongType,
 } from '../base/validate.js';
 import { type GgufFile, openGguf } from '../files/gguf.js';
+import { numberIn, wordIn } from '../files/metadataValues.js';
 import { checkLanguageModel } from './header.js';
 import { type ChatTemplate, compileTemplateOf } from './jinja/chatTemplate.js';
 import { SpecialTexts } from './jinja/specialTexts.js';
@@ -65,16 +66,18 @@ export class LanguageModel {
   private constructor(
     { path: file, metadata }: GgufFile,
     chatTemplate: ChatTemplate | undefined,
+    specialTexts: SpecialTexts,
     llama: Llama,
     model: LlamaModel,
     threads: number | undefined,
     checkFile: () => Promise<void>,
     loadWhole: (signal: AbortSignal) => Promise<LlamaModel>,
   ) {
-    const ofArchitecture = (key: string) => Number(metadata.get(`${metadata.get('general.architecture')}.${key}`) ?? 0);
+    const architecture = wordIn(metadata, 'general.architecture');
+    const ofArchitecture = (key: string) => numberIn(metadata, `${architecture}.${key}`, 0);
     this.path = file;
     this.chatTemplate = chatTemplate;
-    this.specialTexts = new SpecialTexts(metadata);
+    this.specialTexts = specialTexts;
     this.threads = threads ?? llama.cpuMathCores;
     this.llama = llama;
     this.width = ofArchitecture('embedding_length');
@@ -111,7 +114,9 @@ export class LanguageModel {
     signal?.throwIfAborted();
 
     const gguf = await openGguf(file);
-    checkLanguageModel(gguf);
+    await checkLanguageModel(gguf);
+    const specialTexts = await SpecialTexts.of(gguf.metadata);
+    signal?.throwIfAborted();
     const checkFile = await rememberFile(file);
     const compiling = compileTemplateOf(gguf, signal);
     // Awaited below.
@@ -136,8 +141,15 @@ export class LanguageModel {
       await model.dispose();
       throw error;
     });
-    const languageModel = new LanguageModel(gguf, chatTemplate, llama, model, options.threads, checkFile, (signal) =>
-      load(false, signal),
+    const languageModel = new LanguageModel(
+      gguf,
+      chatTemplate,
+      specialTexts,
+      llama,
+      model,
+      options.threads,
+      checkFile,
+      (signal) => load(false, signal),
     );
     if (!lazy) languageModel.#whole = Promise.resolve();
     return languageModel;

@@ -75,7 +75,7 @@ describe('a header that cannot be right is refused before llama.cpp sees it', ()
     [
       'experts of 200,000 layers',
       set({ 'llama.expert_used_count': new Array<number>(200_000).fill(1) }),
-      /at least 1 of 0 experts/,
+      /a list of 200000 where an integer, or a list of \d, is needed/,
     ],
     ['an unknown scaling', set({ 'llama.rope.scaling.type': 'x' }), /none, linear, yarn or longrope/],
     ['a token twice', set({ 'tokenizer.ggml.tokens': [...tokens.slice(0, -1), tokens[9]!] }), /has a token twice/],
