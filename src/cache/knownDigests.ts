@@ -2,6 +2,7 @@
 // the cache, for other processes. The file is no more than a hint: without it, or when it is damaged, all is computed anew.
 import { join } from 'node:path';
 import * as v from 'valibot';
+import { parseJsonText } from '../base/json.js';
 import { readSmallFile } from '../base/regularFile.js';
 import { parse } from '../base/schema.js';
 import { writeWholeFile } from '../base/wholeFile.js';
@@ -56,7 +57,7 @@ function keep(known: Map<string, string>, question: string, answer: string): voi
 async function readKnown(): Promise<[string, string][]> {
   try {
     const bytes = await readSmallFile(join(cacheFolder(folderName), fileName), maxFileBytes);
-    return bytes === undefined ? [] : parse(schema, JSON.parse(bytes.toString()), 'the file').known;
+    return bytes === undefined ? [] : parse(schema, parseJsonText(bytes.toString()), 'the file').known;
   } catch {
     return [];
   }

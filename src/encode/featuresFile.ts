@@ -2,6 +2,7 @@
 import { isFloat32Array } from 'node:util/types';
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
+import { parseJsonText } from '../base/json.js';
 import { checkAllFinite, narrowed, widened } from '../base/largeTensor.js';
 import { beginningOf } from '../base/regularFile.js';
 import { resizes } from '../base/resize.js';
@@ -56,6 +57,8 @@ export type VideoFeaturesInit = {
 
 // 4 GiB, a hundred times what a language model can take.
 const maxValues = 2 ** 30;
+// Warnings have some hundred characters each.
+const maxRecordLength = 2 ** 20;
 
 const seconds = v.pipe(finiteNumber, v.minValue(0, 'number of at least 0'));
 
@@ -210,8 +213,14 @@ function parseRecord<const Schema extends v.GenericSchema>(
   key: string,
   schema: Schema,
 ): v.InferOutput<Schema> {
+  const text = metadata[key] ?? 'null';
+  if (text.length > maxRecordLength)
+    throw damaged(
+      file,
+      `has ${text.length} characters for '${key}' in its metadata, above the limit of ${maxRecordLength}`,
+    );
   try {
-    return parse(schema, parse(jsonObject, JSON.parse(metadata[key] ?? 'null'), key), key, `${key}.`);
+    return parse(schema, parse(jsonObject, parseJsonText(text), key), key, `${key}.`);
   } catch (error) {
     throw damaged(file, `has no readable '${key}' in its metadata (${withoutControls(messageOf(error))})`);
   }

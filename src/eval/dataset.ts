@@ -2,12 +2,13 @@ import { realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
+import { parseJsonText } from '../base/json.js';
 import { readOptions } from '../base/options.js';
 import { Pace } from '../base/pace.js';
 import { printable } from '../base/printable.js';
 import { nonEmptyString, parse } from '../base/schema.js';
 import { checkInteger, checkSignal, checkString } from '../base/validate.js';
-import { parseLine, readLines, textOf } from './lines.js';
+import { readLines, textOf } from './lines.js';
 import { realPathWithin, realRoot } from './root.js';
 
 /** A question about a video, with the expected answer. */
@@ -110,7 +111,7 @@ async function readEntries(file: string, root: string | undefined, signal: Abort
 }
 
 function parseEntry(line: string, folder: string): DatasetEntry {
-  const entry = parse(lineSchema, parseLine(line), 'the line');
+  const entry = parse(lineSchema, parseJsonText(line), 'the line');
   return { ...entry, video: path.resolve(folder, entry.video) };
 }
 

@@ -72,27 +72,3 @@ export function textOf(file: string, { number, bytes }: Line): string {
 function unusable(message: string, cause?: unknown): LongVLMError {
   return new LongVLMError('ERR_LONGVLM_DATASET', message, { cause });
 }
-
-/** Deeper than anything that is written to be read. */
-const maxDepth = 100;
-
-/** Parses a line. @throws SyntaxError when it is no JSON, RangeError when it is nested too deep */
-export function parseLine(text: string): unknown {
-  checkDepth(text);
-  return JSON.parse(text);
-}
-
-// Deep nesting takes JSON.parse half a second for a line.
-function checkDepth(text: string): void {
-  let depth = 0;
-  let isInText = false;
-  for (let at = 0; at < text.length; at++) {
-    const character = text.charCodeAt(at);
-    if (isInText && character === 92) at++;
-    else if (character === 34) isInText = !isInText;
-    else if (isInText) continue;
-    else if (character === 91 || character === 123) depth++;
-    else if (character === 93 || character === 125) depth--;
-    if (depth > maxDepth) throw new RangeError(`It is nested more than ${maxDepth} deep`);
-  }
-}

@@ -2,6 +2,7 @@
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
+import { parseJsonText } from '../base/json.js';
 import { beginningOf } from '../base/regularFile.js';
 import { integer, nonEmptyString, parse } from '../base/schema.js';
 import { removeAbandoned, temporaryPath } from '../base/temporaryName.js';
@@ -9,7 +10,7 @@ import { wrongValue } from '../base/validate.js';
 import { checkReplaceable } from '../base/wholeFile.js';
 import { writeError } from '../base/writeError.js';
 import type { DatasetEntry } from './dataset.js';
-import { parseLine, readLines, textOf } from './lines.js';
+import { readLines, textOf } from './lines.js';
 
 /** Hashes of everything that answers depend on. */
 export type RunIdentity = { readonly dataset: string; readonly model: string; readonly settings: string };
@@ -134,7 +135,7 @@ function damaged(file: string, cause: string, error?: unknown): LongVLMError {
 function checkHeader(file: string, line: string, run: RunIdentity): void {
   let header: RunIdentity;
   try {
-    header = parse(headerSchema, parseLine(line), 'the first line');
+    header = parse(headerSchema, parseJsonText(line), 'the first line');
   } catch (error) {
     throw damaged(file, `${isNone} (${messageOf(error)})`, error);
   }
@@ -158,7 +159,7 @@ function answersIn(
 ): readonly [number, readonly string[]] {
   try {
     const schema = v.object({ entry: integer(0, entries.length - 1), answers: v.array(v.string()) });
-    const { entry, answers } = parse(schema, parseLine(line), 'the line');
+    const { entry, answers } = parse(schema, parseJsonText(line), 'the line');
     const count = entries[entry]!.question2 === undefined ? 1 : 2;
     if (answers.length !== count) wrongValue('answers.length', String(count), answers.length);
     return [entry, answers];

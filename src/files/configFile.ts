@@ -1,6 +1,7 @@
 // Checked access to the JSON files beside a model's weights, such as config.json.
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
+import { parseJsonText } from '../base/json.js';
 import { readSmallFile } from '../base/regularFile.js';
 import { jsonObject, parse } from '../base/schema.js';
 import { weightsError } from './tensorFile.js';
@@ -20,7 +21,7 @@ export async function readConfigFile(file: string): Promise<ConfigPart> {
   if (bytes === undefined)
     throw damagedConfig(file, `it has more than the ${maxBytes} bytes that are read of such a file`);
   try {
-    return { file, name: '', value: parse(jsonObject, JSON.parse(bytes.toString()), 'it') };
+    return { file, name: '', value: parse(jsonObject, parseJsonText(bytes.toString()), 'it') };
   } catch (error) {
     throw damagedConfig(file, `it holds no JSON object (${messageOf(error)})`);
   }

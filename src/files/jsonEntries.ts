@@ -1,5 +1,6 @@
 // Reads large JSON objects entry by entry: parsed as a whole, a hostile one takes fifty times its size in memory, and nothing
 // else runs meanwhile.
+import { Pace } from '../base/pace.js';
 
 const [quote, backslash, comma, colon] = [0x22, 0x5c, 0x2c, 0x3a];
 const [openList, closeList, openObject, closeObject] = [0x5b, 0x5d, 0x7b, 0x7d];
@@ -13,35 +14,68 @@ export function parseJson(bytes: Uint8Array): unknown {
 
 const maxKeyBytes = 4096;
 const maxSpaces = 1 << 20;
+const entriesAtOnce = 64;
+const bytesAtOnce = 1 << 16;
 
 /** What a value may have at most. */
 export type JsonLimits = { readonly items: number; readonly bytes: number };
 
 /** An entry of an object: its key, and its value as JSON. */
-export type JsonEntry = { readonly key: string; readonly value: Uint8Array };
+export type JsonEntry = {
+  readonly key: string;
+  readonly value: Uint8Array;
+  /** The key of the object that it is an entry of; undefined for the outer one. */
+  readonly within: string | undefined;
+};
+
+/** Of a value that is no object, where one is due. */
+const plainLimits: JsonLimits = { items: 1000, bytes: 1 << 16 };
 
 /**
- * The entries of the JSON object in `bytes`, in order. Keys may occur twice. Values were not parsed yet: they may be anything
- * with brackets in pairs.
+ * The entries of the JSON object in `bytes`, in order, found in short turns. Keys may occur twice. Values were not parsed yet:
+ * they may be anything with brackets in pairs.
  *
- * @param limitsOf how many brackets and commas, and bytes, the value of a key may have
+ * @param limitsOf how many brackets and commas, and bytes, the value of a key may have; 'entries' for an object whose own
+ * entries are given in its place
  * @throws SyntaxError, TypeError for what is no object; RangeError for a larger value or key
  */
-export function* jsonEntries(bytes: Uint8Array, limitsOf: (key: string) => JsonLimits): Generator<JsonEntry> {
-  let at = skipSpace(bytes, 0);
-  at = skipSpace(bytes, after(bytes, at, openObject));
-  if (bytes[at] !== closeObject)
-    for (;;) {
+export async function* jsonEntries(
+  bytes: Uint8Array,
+  limitsOf: (key: string, within: string | undefined) => JsonLimits | 'entries',
+): AsyncGenerator<JsonEntry, void, void> {
+  const pace = new Pace();
+  let within: string | undefined;
+  let at = skipSpace(bytes, after(bytes, skipSpace(bytes, 0), openObject));
+  let isEnd = bytes[at] === closeObject;
+  let rested = 0;
+  for (let seen = 1; ; seen++) {
+    if ((seen % entriesAtOnce === 0 || at - rested > bytesAtOnce) && pace.isDue) {
+      rested = at;
+      await pace.rest();
+    }
+    if (isEnd) {
+      at = skipSpace(bytes, at + 1);
+      if (within === undefined) break;
+      within = undefined;
+    } else {
       const keyEnd = stringEnd(bytes, after(bytes, at, quote), maxKeyBytes);
       const key = parseJson(bytes.subarray(at, keyEnd)) as string;
       const start = skipSpace(bytes, after(bytes, skipSpace(bytes, keyEnd), colon));
-      const end = valueEnd(bytes, start, limitsOf(key));
-      yield { key, value: bytes.subarray(start, end) };
+      const limits = limitsOf(key, within);
+      if (limits === 'entries' && within === undefined && bytes[start] === openObject) {
+        within = key;
+        at = skipSpace(bytes, start + 1);
+        isEnd = bytes[at] === closeObject;
+        continue;
+      }
+      const end = valueEnd(bytes, start, limits === 'entries' ? plainLimits : limits);
+      yield { key, value: bytes.subarray(start, end), within };
       at = skipSpace(bytes, end);
-      if (bytes[at] === closeObject) break;
-      at = skipSpace(bytes, after(bytes, at, comma));
     }
-  if (skipSpace(bytes, at + 1) < bytes.length) throw new SyntaxError('text after the end');
+    isEnd = bytes[at] === closeObject;
+    if (!isEnd) at = skipSpace(bytes, after(bytes, at, comma));
+  }
+  if (at < bytes.length) throw new SyntaxError('text after the end');
 }
 
 function after(bytes: Uint8Array, at: number, wanted: number): number {

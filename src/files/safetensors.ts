@@ -1,10 +1,9 @@
 // The safetensors format: u64 header length, JSON header, then the tensors' bytes at the offsets in the header.
 import { LongVLMError } from '../base/errors.js';
-import { Pace } from '../base/pace.js';
 import { openRegularFile } from '../base/regularFile.js';
 import type { Tensor } from '../base/tensor.js';
 import { writeWholeFile } from '../base/wholeFile.js';
-import { jsonEntries, parseJson } from './jsonEntries.js';
+import { type JsonLimits, jsonEntries, parseJson } from './jsonEntries.js';
 import {
   bytesPerElement,
   checkPlaces,
@@ -41,7 +40,8 @@ export type TensorData = {
 const maxHeaderBytes = 25_000_000;
 const metadataKey = '__metadata__';
 const tensorLimits = { items: 1000, bytes: 1 << 16 };
-const metadataLimits = { items: 10_000, bytes: 8 << 20 };
+const metadataLimits = { items: 1000, bytes: 8 << 20 };
+const maxMetadata = 10_000;
 const otherFile = 'Give a .safetensors file.';
 
 /**
@@ -86,16 +86,20 @@ async function readHeader(
   fileBytes: number,
 ): Promise<SafetensorsFile> {
   const tensors = new Map<string, TensorLocation>();
-  let metadata: Record<string, string> = {};
-  const pace = new Pace();
-  let seen = 0;
+  const metadata = new Map<string, string>();
+  let words = 0;
   try {
-    for (const { key, value } of jsonEntries(header, (key) => (key === metadataKey ? metadataLimits : tensorLimits))) {
-      if (tensors.has(key)) throw weightsError(path, `tensor ${key} occurs twice`);
-      if (key === metadataKey) metadata = readMetadata(parseJson(value));
-      else tensors.set(key, readEntry(path, key, parseJson(value), dataStart));
-      if (tensors.size > maxTensors) throw weightsError(path, `damaged: it has more than ${maxTensors} tensors`);
-      if (++seen % 256 === 0 && pace.isDue) await pace.rest();
+    for await (const { key, value, within } of jsonEntries(header, limitsOf)) {
+      if (within === metadataKey) {
+        const item = parseJson(value);
+        // What is no plain value has no place there.
+        if (typeof item !== 'object') metadata.set(key, String(item));
+        if (++words > maxMetadata) throw new RangeError(`more than ${maxMetadata} words of metadata`);
+      } else if (key !== metadataKey) {
+        if (tensors.has(key)) throw weightsError(path, `tensor ${key} occurs twice`);
+        tensors.set(key, readEntry(path, key, parseJson(value), dataStart));
+        if (tensors.size > maxTensors) throw weightsError(path, `damaged: it has more than ${maxTensors} tensors`);
+      }
     }
   } catch (error) {
     if (error instanceof LongVLMError) throw error;
@@ -103,14 +107,12 @@ async function readHeader(
     throw weightsError(path, `not a safetensors file: ${reason}`, otherFile);
   }
   await checkPlaces(path, tensors, fileBytes);
-  return { format: 'safetensors', path, tensors, metadata };
+  return { format: 'safetensors', path, tensors, metadata: Object.fromEntries(metadata) };
 }
 
-/** What is no plain value has no place there. */
-function readMetadata(value: unknown): Record<string, string> {
-  if (!isRecord(value)) return {};
-  const plain = Object.entries(value).filter(([, item]) => typeof item !== 'object');
-  return Object.fromEntries(plain.map(([key, item]) => [key, String(item)]));
+function limitsOf(key: string, within: string | undefined): JsonLimits | 'entries' {
+  if (within !== undefined) return metadataLimits;
+  return key === metadataKey ? 'entries' : tensorLimits;
 }
 
 function readEntry(path: string, name: string, entry: unknown, dataStart: number): TensorLocation {

@@ -66,12 +66,9 @@ export async function readIndex(path: string): Promise<Map<string, string>> {
   const wrong = (reason: string) =>
     weightsError(path, `its weight_map does not name a file beside it for each tensor (${reason})`);
   const fileOf = new Map<string, string>();
-  const pace = new Pace();
   try {
-    const map = entryOf(bytes, 'weight_map');
-    if (map?.[0] !== 0x7b) throw wrong(noTensors);
-    for (const { key, value } of jsonEntries(map, () => nameLimits)) {
-      if (pace.isDue) await pace.rest();
+    for await (const { key, value, within } of jsonEntries(bytes, limitsOf)) {
+      if (within !== mapKey) continue;
       const file = parseJson(value);
       if (!isFileBeside(file))
         throw wrong(`Expected ${wantedFor(file)} for weight_map.${key} but received ${shown(file)}`);
@@ -88,11 +85,12 @@ export async function readIndex(path: string): Promise<Map<string, string>> {
 
 const noTensors = 'Expected at least one tensor for weight_map';
 const nameLimits: JsonLimits = { items: 10, bytes: 4096 };
-const anything: JsonLimits = { items: 10 * maxNames, bytes: maxIndexBytes };
+const otherLimits: JsonLimits = { items: 100_000, bytes: 1 << 20 };
+const mapKey = 'weight_map';
 
-function entryOf(bytes: Uint8Array, wanted: string): Uint8Array | undefined {
-  for (const { key, value } of jsonEntries(bytes, () => anything)) if (key === wanted) return value;
-  return undefined;
+function limitsOf(key: string, within: string | undefined): JsonLimits | 'entries' {
+  if (within !== undefined) return nameLimits;
+  return key === mapKey ? 'entries' : otherLimits;
 }
 
 // Shards are in the index's folder: names that lead elsewhere are rejected, on any platform, and those that no file has.

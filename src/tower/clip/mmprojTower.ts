@@ -13,8 +13,9 @@ import type { ClipShape, ClipWeights, LayerWeights } from './towerGraph.js';
 
 const isOn = v.optional(v.boolean(), false);
 const layer = v.pipe(v.number('integer'), v.safeInteger('integer'));
+const mostLayers = 1000;
 const oneOrMoreLayers = v.optional(
-  v.lazy((value) => (Array.isArray(value) ? v.array(layer) : layer)),
+  v.lazy((value) => (Array.isArray(value) && value.length <= mostLayers ? v.array(layer) : layer)),
   [],
 );
 const text = v.optional(v.string());
