@@ -8,7 +8,7 @@ import { type Answer, type AskOptions, readAskOptions, type StopReason } from '.
 import { type AnswerStream, readAnswer } from './answerStream.js';
 import { AnswerText } from './answerText.js';
 import { asLongVLMError, createContext } from './context.js';
-import { contextFull, defaultContextSize, defaultMaxTokens, promptLength } from './contextSize.js';
+import { areFarTooLong, contextFull, defaultContextSize, defaultMaxTokens, promptLength } from './contextSize.js';
 import { evaluateEmbeddings } from './embeddings.js';
 import { checkModel, type LanguageModel } from './model.js';
 import { tokensOfFirstTurn, tokensOfNextTurn, tokensOfPastTurn } from './prompt.js';
@@ -108,6 +108,8 @@ export class VideoChat {
           'Use the projector that was trained for this language model.',
       );
 
+    const most = given.contextSize ?? model.trainContextSize;
+    if (areFarTooLong(model, most, system)) throw contextFull(most);
     const { before } = tokensOfFirstTurn(model, layout, system);
     const fixed = before.length + videoTokens;
     const contextSize = given.contextSize ?? defaultContextSize(model, fixed);
@@ -151,8 +153,10 @@ export class VideoChat {
     options: { template?: PromptTemplateName | PromptTemplate; system?: string; maxTokens?: number } = {},
   ): number {
     checkModel(model);
-    const { maxTokens = defaultMaxTokens } = readOptions(options, ['maxTokens']);
-    const needed = promptLength(model, videoTokens, question, options) + checkInteger('maxTokens', maxTokens, 1) + 1;
+    const { maxTokens = defaultMaxTokens, system } = readOptions(options, ['maxTokens', 'system']);
+    checkInteger('maxTokens', maxTokens, 1);
+    if (areFarTooLong(model, model.trainContextSize, question, system)) return model.trainContextSize;
+    const needed = promptLength(model, videoTokens, question, options) + maxTokens + 1;
     return Math.min(model.trainContextSize, needed);
   }
 
@@ -168,9 +172,10 @@ export class VideoChat {
     options: { template?: PromptTemplateName | PromptTemplate; system?: string; contextSize?: number } = {},
   ): void {
     checkModel(model);
-    const given = readOptions(options, ['contextSize']);
+    const given = readOptions(options, ['contextSize', 'system']);
     if (given.contextSize !== undefined) checkInteger('contextSize', given.contextSize, 16);
     const contextSize = given.contextSize ?? model.trainContextSize;
+    if (areFarTooLong(model, contextSize, question, given.system)) throw contextFull(contextSize);
     const needed = promptLength(model, videoTokens, question, options);
     if (needed + 1 > contextSize) throw contextFull(contextSize, needed, contextSize - 1);
   }
@@ -270,6 +275,7 @@ export class VideoChat {
       await this.#model.checkFile();
       await this.#showLastTurnAsPast();
       before = { index: sequence.nextTokenIndex, meter: sequence.tokenMeter.getState() };
+      if (areFarTooLong(this.#model, sequence.contextSize, question)) throw contextFull(sequence.contextSize);
       const tokens = this.#questionTokens(question);
       promptTokens = tokens.length;
       const room = sequence.contextSize - 1 - before.index;

@@ -19,6 +19,24 @@ export function promptLength(
   return before.length + videoTokens + after.length;
 }
 
+const pieceLength = 4096;
+
+/**
+ * Whether one of some texts has far more tokens than a context has places. llama.cpp tokenises on the main thread, a megabyte in a second:
+ * here no more of it is than is needed to tell, in pieces. Cut in pieces, a text may have more tokens, but hardly twice as many.
+ */
+export function areFarTooLong(model: LanguageModel, contextSize: number, ...texts: readonly unknown[]): boolean {
+  return texts.some((text) => typeof text === 'string' && isFarTooLong(model, contextSize, text));
+}
+
+function isFarTooLong(model: LanguageModel, contextSize: number, text: string): boolean {
+  if (text.length <= 4 * contextSize) return false;
+  let tokens = 0;
+  for (let start = 0; start < text.length && tokens <= 2 * contextSize; start += pieceLength)
+    tokens += model.tokenize(text.slice(start, start + pieceLength)).length;
+  return tokens > 2 * contextSize;
+}
+
 /** Default size of a chat's context; `fixed` tokens come before the first question. */
 export function defaultContextSize(model: LanguageModel, fixed: number): number {
   return Math.min(model.trainContextSize, Math.max(4096, fixed + 256 + defaultMaxTokens));

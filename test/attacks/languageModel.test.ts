@@ -1,7 +1,7 @@
 // Headers of language models that llama.cpp takes for granted, where it would end the process.
 import { truncate } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { GgufValue } from '../../dist/files/gguf.js';
 import { describeModels, LanguageModel, LongVLM, VideoChat } from '../../dist/index.js';
 import { type GgufContent, loadGguf, writeGguf } from '../fixtures/gguf/write.js';
@@ -173,6 +173,27 @@ test('a file that is cut while it is in use is told with the next question', asy
   await expect(chat.ask('what?', { maxTokens: 2 })).rejects.toMatchObject(cut);
   await expect(VideoChat.create(model, await expected('video'))).rejects.toMatchObject(cut);
   await model.dispose();
+});
+
+test('a question or a system text of megabytes is refused before it is tokenised', async () => {
+  const model = await load(pico.llm);
+  try {
+    const tokenize = vi.spyOn(model.model, 'tokenize');
+    const long = 'What is this? '.repeat(700_000);
+    const full = expect.objectContaining({ code: 'ERR_LONGVLM_CONTEXT_FULL' });
+    expect(() => VideoChat.checkFits(model, 10, long)).toThrow(full);
+    expect(() => VideoChat.checkFits(model, 10, '?', { system: long })).toThrow(full);
+    expect(VideoChat.requiredContextSize(model, 10, long)).toBe(model.trainContextSize);
+    const video = { type: 'float32', data: new Float32Array(model.width), dims: [1, model.width] } as const;
+    await expect(VideoChat.create(model, video, { system: long })).rejects.toEqual(full);
+    const chat = await VideoChat.create(model, video);
+    await expect(chat.ask(long)).rejects.toEqual(full);
+    await chat.dispose();
+    const characters = tokenize.mock.calls.reduce((sum, [text]) => sum + String(text).length, 0);
+    expect(characters).toBeLessThan(500_000);
+  } finally {
+    await model.dispose();
+  }
 });
 
 test('a question of 200,000 tokens does not fit', async () => {
