@@ -5,6 +5,7 @@ import { LongVLMError, messageOf } from '../base/errors.js';
 import { parseJsonText } from '../base/json.js';
 import { readOptions } from '../base/options.js';
 import { Pace } from '../base/pace.js';
+import { PartedMap } from '../base/partedMap.js';
 import { printable } from '../base/printable.js';
 import { nonEmptyString, parse } from '../base/schema.js';
 import { checkInteger, checkSignal, checkString } from '../base/validate.js';
@@ -76,28 +77,35 @@ export async function readDataset(file: string, options: ReadDatasetOptions = {}
   const signal = checkSignal(given.signal);
   signal?.throwIfAborted();
   const root = given.root === undefined ? undefined : await realRoot(given.root);
-  const { entries, lines } = await readEntries(file, root, signal);
-  const videos = new Set([...lines.keys()].slice(0, limit));
+  const { entries, videos } = await readEntries(file, limit, root, signal);
   await checkVideos(file, videos, signal);
-  return { entries: videos.size === lines.size ? entries : entries.filter(({ video }) => videos.has(video)) };
+  return { entries };
 }
 
-/** The entries of a file, and the first line about each video. */
-async function readEntries(file: string, root: string | undefined, signal: AbortSignal | undefined) {
+/** The entries about the first `limit` videos of a file, and these videos. */
+async function readEntries(file: string, limit: number, root: string | undefined, signal: AbortSignal | undefined) {
   const given = path.dirname(path.resolve(file));
   // Paths in it are compared with the root's real one.
   const folder = root === undefined ? given : await realpath(given).catch(() => given);
   const entries: DatasetEntry[] = [];
-  const lines = new Map<string, number>();
+  const videos: string[] = [];
+  // One text for all entries about a video, and whether it is among the first.
+  const known = new PartedMap<{ readonly video: string; readonly isWanted: boolean }>();
   for await (const line of readLines(file, signal)) {
     const { number } = line;
     const text = textOf(file, line);
     if (text.trim() === '') continue;
     try {
-      const entry = parseEntry(text, folder);
-      if (root !== undefined && !lines.has(entry.video)) await realPathWithin(root, entry.video);
-      if (!lines.has(entry.video)) lines.set(entry.video, number);
-      entries.push(entry);
+      const entry = parse(lineSchema, parseJsonText(text), 'the line');
+      const video = path.resolve(folder, entry.video);
+      let found = known.get(video);
+      if (!found) {
+        if (root !== undefined) await realPathWithin(root, video);
+        found = { video, isWanted: videos.length < limit };
+        known.set(video, found);
+        if (found.isWanted) videos.push(video);
+      }
+      if (found.isWanted) entries.push({ ...entry, video: found.video });
     } catch (error) {
       throw new LongVLMError(
         'ERR_LONGVLM_DATASET',
@@ -106,13 +114,8 @@ async function readEntries(file: string, root: string | undefined, signal: Abort
       );
     }
   }
-  if (entries.length > 0) return { entries, lines };
+  if (entries.length > 0) return { entries, videos };
   throw new LongVLMError('ERR_LONGVLM_DATASET', `${file} holds no questions. Give a JSON Lines file with some.`);
-}
-
-function parseEntry(line: string, folder: string): DatasetEntry {
-  const entry = parse(lineSchema, parseJsonText(line), 'the line');
-  return { ...entry, video: path.resolve(folder, entry.video) };
 }
 
 /** @throws TypeError or RangeError if `dataset` is not a valid data set; `signal.reason` */
@@ -129,7 +132,7 @@ export async function checkDataset(dataset: Dataset, signal?: AbortSignal): Prom
 
 const mostNamed = 20;
 
-async function checkVideos(file: string, videos: ReadonlySet<string>, signal: AbortSignal | undefined): Promise<void> {
+async function checkVideos(file: string, videos: readonly string[], signal: AbortSignal | undefined): Promise<void> {
   const missing: string[] = [];
   for (const video of videos) {
     signal?.throwIfAborted();
@@ -140,6 +143,6 @@ async function checkVideos(file: string, videos: ReadonlySet<string>, signal: Ab
   const more = missing.length > mostNamed ? ` and ${missing.length - mostNamed} more` : '';
   throw new LongVLMError(
     'ERR_LONGVLM_FILE',
-    `${missing.length} of the ${videos.size} videos in ${file} cannot be found: ${missing.slice(0, mostNamed).map(printable).join(', ')}${more}. Put them there or correct their paths, which are relative to the data set.`,
+    `${missing.length} of the ${videos.length} videos in ${file} cannot be found: ${missing.slice(0, mostNamed).map(printable).join(', ')}${more}. Put them there or correct their paths, which are relative to the data set.`,
   );
 }

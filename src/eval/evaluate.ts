@@ -2,7 +2,8 @@ import { setImmediate } from 'node:timers/promises';
 import { withCallbacks } from '../base/callbacks.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { hashOf } from '../base/hash.js';
-import { Pace } from '../base/pace.js';
+import { inTurns, Pace } from '../base/pace.js';
+import { PartedMap } from '../base/partedMap.js';
 import type { Progress } from '../base/progress.js';
 import { checkFunction, checkObject, checkString, isReadable, wrongType } from '../base/validate.js';
 import { version } from '../base/version.js';
@@ -53,6 +54,7 @@ export type EvaluateOptions = Omit<ChatOptions & AskOptions, 'onProgress'> & {
 };
 
 const hashedAtOnce = 1000;
+const entriesAtOnce = 256;
 
 /** The mean score of some questions. */
 export type MeanScore = { readonly questions: number; readonly score: number };
@@ -100,9 +102,10 @@ async function evaluateAll(vlm: LongVLM, dataset: Dataset, options: EvaluateOpti
   signal?.throwIfAborted();
   await checkDataset(dataset, signal);
   const { entries } = dataset;
+  const videos = await byVideo(entries);
   const within = root === undefined ? undefined : await realRoot(root);
   if (within !== undefined)
-    for (const video of new Set(entries.map((entry) => entry.video))) {
+    for (const { video } of videos) {
       signal?.throwIfAborted();
       await realPathWithin(within, video);
     }
@@ -113,23 +116,28 @@ async function evaluateAll(vlm: LongVLM, dataset: Dataset, options: EvaluateOpti
   const resumed =
     resume === undefined ? undefined : await ResumeFile.open(resume, await identityOf(vlm, entries, settings), entries);
   try {
-    const predictions = new Map<number, Prediction>();
+    const predictions = new Array<Prediction | undefined>(entries.length).fill(undefined);
     const warnings: string[] = [];
+    let done = 0;
     let sum = 0;
     const keep = (index: number, answers: readonly string[]) => {
       const prediction = predictionOf(entries[index]!, answers);
-      predictions.set(index, prediction);
+      predictions[index] = prediction;
+      done++;
       sum += prediction.score;
     };
     const report = () => {
-      const { size: done } = predictions;
       const total = entries.length;
       onProgress?.({ stage: 'evaluate', done, total, unit: 'questions', score: sum / Math.max(1, done) });
     };
-    for (const [index, answers] of resumed?.answers ?? []) keep(index, answers);
+    const pace = new Pace();
+    for (const [index, answers] of resumed?.answers ?? []) {
+      keep(index, answers);
+      if (pace.isDue) await pace.rest();
+    }
     report();
-    for (const [video, indices] of byVideo(entries)) {
-      const left = indices.filter((index) => !predictions.has(index));
+    for (const { video, indices } of videos) {
+      const left = indices.filter((index) => predictions[index] === undefined);
       if (left.length === 0) continue;
       // The links in between may lead elsewhere by now.
       const file = within === undefined ? video : await realPathWithin(within, video);
@@ -144,7 +152,7 @@ async function evaluateAll(vlm: LongVLM, dataset: Dataset, options: EvaluateOpti
         report();
       }
     }
-    return { ...summary(entries.map((_, index) => predictions.get(index)!)), warnings };
+    return { ...(await summary(predictions as Prediction[])), warnings };
   } finally {
     await resumed?.close();
   }
@@ -199,14 +207,24 @@ function questionsOf({ question, question2 }: DatasetEntry): string[] {
   return question2 === undefined ? [question] : [question, question2];
 }
 
+type AboutVideo = { readonly video: string; readonly indices: number[] };
+
 /** Indices of entries by video, in the order in which videos first occur. */
-function byVideo(entries: readonly DatasetEntry[]): Map<string, number[]> {
-  const videos = new Map<string, number[]>();
-  for (const [index, { video }] of entries.entries()) {
-    const indices = videos.get(video) ?? [];
-    indices.push(index);
-    videos.set(video, indices);
-  }
+async function byVideo(entries: readonly DatasetEntry[]): Promise<readonly AboutVideo[]> {
+  const videos: AboutVideo[] = [];
+  const known = new PartedMap<AboutVideo>();
+  await inTurns(entries.length, entriesAtOnce, (from, to) => {
+    for (let index = from; index < to; index++) {
+      const { video } = entries[index]!;
+      const found = known.get(video);
+      if (found) found.indices.push(index);
+      else {
+        const first = { video, indices: [index] };
+        videos.push(first);
+        known.set(video, first);
+      }
+    }
+  });
   return videos;
 }
 
@@ -260,20 +278,29 @@ function predictionOf(entry: DatasetEntry, answers: readonly string[]): Predicti
   return { entry, answers, score: mean(scores) };
 }
 
-function summary(predictions: readonly Prediction[]): Omit<EvaluationResult, 'warnings'> {
-  const byKind = new Map<string, Prediction[]>();
-  for (const prediction of predictions) {
-    const { kind } = prediction.entry;
-    const others = byKind.get(kind);
-    if (others) others.push(prediction);
-    else byKind.set(kind, [prediction]);
-  }
-  const kinds = [...byKind].map(([kind, ofKind]) => ({ kind, ...meanScore(ofKind) }));
-  return { kinds, overall: meanScore(predictions), predictions };
-}
-
-function meanScore(predictions: readonly Prediction[]): MeanScore {
-  return { questions: predictions.length, score: mean(predictions.map(({ score }) => score)) };
+async function summary(predictions: readonly Prediction[]): Promise<Omit<EvaluationResult, 'warnings'>> {
+  const kinds: { readonly kind: string; questions: number; sum: number }[] = [];
+  const known = new PartedMap<(typeof kinds)[number]>();
+  let sum = 0;
+  await inTurns(predictions.length, entriesAtOnce, (from, to) => {
+    for (let i = from; i < to; i++) {
+      const { entry, score } = predictions[i]!;
+      let found = known.get(entry.kind);
+      if (!found) {
+        found = { kind: entry.kind, questions: 0, sum: 0 };
+        kinds.push(found);
+        known.set(entry.kind, found);
+      }
+      found.questions++;
+      found.sum += score;
+      sum += score;
+    }
+  });
+  return {
+    kinds: kinds.map((each) => ({ kind: each.kind, questions: each.questions, score: each.sum / each.questions })),
+    overall: { questions: predictions.length, score: sum / Math.max(1, predictions.length) },
+    predictions,
+  };
 }
 
 function mean(values: readonly number[]): number {

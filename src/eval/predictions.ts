@@ -1,11 +1,13 @@
 import path from 'node:path';
 import { LongVLMError } from '../base/errors.js';
+import { inTurns } from '../base/pace.js';
 import { beginningOf } from '../base/regularFile.js';
 import { checkObject, checkString, isArray, wrongType } from '../base/validate.js';
 import { writeWholeFile } from '../base/wholeFile.js';
 import type { DatasetEntry } from './dataset.js';
 
 const writtenAtOnce = 1000;
+const checkedAtOnce = 1000;
 
 /** The answers to an entry of a data set. */
 export type Prediction = {
@@ -26,11 +28,9 @@ export type Prediction = {
 export async function savePredictions(file: string, predictions: readonly Prediction[]): Promise<void> {
   checkString('file', file);
   if (!isArray(predictions)) wrongType('predictions', 'array', predictions);
-  for (const [i, prediction] of predictions.entries()) {
-    const { entry, answers } = checkObject(`predictions[${i}]`, prediction);
-    checkString(`predictions[${i}].entry.video`, checkObject(`predictions[${i}].entry`, entry).video);
-    if (!isArray(answers)) wrongType(`predictions[${i}].answers`, 'array of texts', answers);
-  }
+  await inTurns(predictions.length, checkedAtOnce, (from, to) => {
+    for (let i = from; i < to; i++) checkPrediction(`predictions[${i}]`, predictions[i]!);
+  });
   await checkPredictionsOutput(file);
   await writeWholeFile(file, async (handle) => {
     // As JSON.stringify() writes them all, a part at a time.
@@ -40,6 +40,12 @@ export async function savePredictions(file: string, predictions: readonly Predic
     }
     await handle.writeFile(predictions.length === 0 ? '[]\n' : '\n]\n');
   });
+}
+
+function checkPrediction(name: string, prediction: Prediction): void {
+  const { entry, answers } = checkObject(name, prediction);
+  checkString(`${name}.entry.video`, checkObject(`${name}.entry`, entry).video);
+  if (!isArray(answers)) wrongType(`${name}.answers`, 'array of texts', answers);
 }
 
 /**

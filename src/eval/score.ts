@@ -44,13 +44,20 @@ function events(text: string): string[] {
 }
 
 function longestCommonSubsequence(a: readonly string[], b: readonly string[]): number {
+  const numbers = new Map<string, number>();
+  for (const event of b) numbers.set(event, numbers.get(event) ?? numbers.size);
+  const due = Int32Array.from(b, (event) => numbers.get(event)!);
   // lengths[j]: length of the longest common subsequence of the events of `a` so far and the first j events of `b`.
-  let lengths = new Array<number>(b.length + 1).fill(0);
+  const lengths = new Int32Array(due.length + 1);
   for (const event of a) {
-    const next = [0];
-    for (const [j, other] of b.entries())
-      next.push(event === other ? lengths[j]! + 1 : Math.max(lengths[j + 1]!, next[j]!));
-    lengths = next;
+    const told = numbers.get(event);
+    // Without it, nothing becomes longer.
+    if (told === undefined) continue;
+    for (let j = 0, before = 0; j < due.length; j++) {
+      const above = lengths[j + 1]!;
+      lengths[j + 1] = told === due[j] ? before + 1 : Math.max(above, lengths[j]!);
+      before = above;
+    }
   }
-  return lengths[b.length]!;
+  return lengths[due.length]!;
 }

@@ -8,7 +8,14 @@ import { type Answer, type AskOptions, readAskOptions, type StopReason } from '.
 import { type AnswerStream, readAnswer } from './answerStream.js';
 import { AnswerText } from './answerText.js';
 import { asLongVLMError, createContext } from './context.js';
-import { areFarTooLong, contextFull, defaultContextSize, defaultMaxTokens, promptLength } from './contextSize.js';
+import {
+  areFarTooLong,
+  contextFull,
+  defaultContextSize,
+  defaultMaxTokens,
+  farTooLong,
+  promptLength,
+} from './contextSize.js';
 import { evaluateEmbeddings } from './embeddings.js';
 import { checkModel, type LanguageModel } from './model.js';
 import { tokensOfFirstTurn, tokensOfNextTurn, tokensOfPastTurn } from './prompt.js';
@@ -109,7 +116,7 @@ export class VideoChat {
       );
 
     const most = given.contextSize ?? model.trainContextSize;
-    if (areFarTooLong(model, most, system)) throw contextFull(most);
+    if (areFarTooLong(model, most, system)) throw farTooLong(most);
     const { before } = tokensOfFirstTurn(model, layout, system);
     const fixed = before.length + videoTokens;
     const contextSize = given.contextSize ?? defaultContextSize(model, fixed);
@@ -175,7 +182,7 @@ export class VideoChat {
     const given = readOptions(options, ['contextSize', 'system']);
     if (given.contextSize !== undefined) checkInteger('contextSize', given.contextSize, 16);
     const contextSize = given.contextSize ?? model.trainContextSize;
-    if (areFarTooLong(model, contextSize, question, given.system)) throw contextFull(contextSize);
+    if (areFarTooLong(model, contextSize, question, given.system)) throw farTooLong(contextSize);
     const needed = promptLength(model, videoTokens, question, options);
     if (needed + 1 > contextSize) throw contextFull(contextSize, needed, contextSize - 1);
   }
@@ -275,7 +282,7 @@ export class VideoChat {
       await this.#model.checkFile();
       await this.#showLastTurnAsPast();
       before = { index: sequence.nextTokenIndex, meter: sequence.tokenMeter.getState() };
-      if (areFarTooLong(this.#model, sequence.contextSize, question)) throw contextFull(sequence.contextSize);
+      if (areFarTooLong(this.#model, sequence.contextSize, question)) throw farTooLong(sequence.contextSize);
       const tokens = this.#questionTokens(question);
       promptTokens = tokens.length;
       const room = sequence.contextSize - 1 - before.index;

@@ -43,11 +43,16 @@ export function defaultContextSize(model: LanguageModel, fixed: number): number 
 }
 
 /** The error for a full context: `wanted` tokens do not fit into the remaining `room`, if these are known. */
-export function contextFull(contextSize: number, wanted?: number, room?: number): LongVLMError {
+export function contextFull(contextSize: number, wanted?: number | string, room?: number): LongVLMError {
   const what = wanted === undefined ? 'The conversation does' : `The prompt's ${wanted} tokens do`;
   const where = room === undefined ? '' : `the ${Math.max(0, room)} free places of `;
   return new LongVLMError(
     'ERR_LONGVLM_CONTEXT_FULL',
     `${what} not fit into ${where}a context of ${contextSize} tokens. Raise contextSize, shorten the question, or start a new chat.`,
   );
+}
+
+/** The error for texts of which {@link areFarTooLong} says so. */
+export function farTooLong(contextSize: number): LongVLMError {
+  return contextFull(contextSize, `more than ${2 * contextSize}`, contextSize - 1);
 }
