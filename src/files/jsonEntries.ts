@@ -24,29 +24,30 @@ export type JsonLimits = { readonly items: number; readonly bytes: number };
 export type JsonEntry = {
   readonly key: string;
   readonly value: Uint8Array;
-  /** The key of the object that it is an entry of; undefined for the outer one. */
+  /** The key of the object or list that it is in; undefined for the outer one. Items of a list have no key. */
   readonly within: string | undefined;
 };
 
-/** Of a value that is no object, where one is due. */
+/** Of a value that is no object or list, where one is due. */
 const plainLimits: JsonLimits = { items: 1000, bytes: 1 << 16 };
 
 /**
  * The entries of the JSON object in `bytes`, in order, found in short turns. Keys may occur twice. Values were not parsed yet:
  * they may be anything with brackets in pairs.
  *
- * @param limitsOf how many brackets and commas, and bytes, the value of a key may have; 'entries' for an object whose own
- * entries are given in its place
+ * @param limitsOf how many brackets and commas, and bytes, the value of a key may have; 'entries' for an object, and
+ * 'items' for a list, whose own ones are given in its place
  * @throws SyntaxError, TypeError for what is no object; RangeError for a larger value or key
  */
 export async function* jsonEntries(
   bytes: Uint8Array,
-  limitsOf: (key: string, within: string | undefined) => JsonLimits | 'entries',
+  limitsOf: (key: string, within: string | undefined) => JsonLimits | 'entries' | 'items',
 ): AsyncGenerator<JsonEntry, void, void> {
   const pace = new Pace();
   let within: string | undefined;
   let at = skipSpace(bytes, after(bytes, skipSpace(bytes, 0), openObject));
-  let isEnd = bytes[at] === closeObject;
+  let [open, close] = [openObject, closeObject];
+  let isEnd = bytes[at] === close;
   let rested = 0;
   for (let seen = 1; ; seen++) {
     if ((seen % entriesAtOnce === 0 || at - rested > bytesAtOnce) && pace.isDue) {
@@ -57,25 +58,34 @@ export async function* jsonEntries(
       at = skipSpace(bytes, at + 1);
       if (within === undefined) break;
       within = undefined;
+      [open, close] = [openObject, closeObject];
     } else {
-      const keyEnd = stringEnd(bytes, after(bytes, at, quote), maxKeyBytes);
-      const key = parseJson(bytes.subarray(at, keyEnd)) as string;
-      const start = skipSpace(bytes, after(bytes, skipSpace(bytes, keyEnd), colon));
+      let [key, start] = ['', at];
+      if (open === openObject) {
+        const keyEnd = stringEnd(bytes, after(bytes, at, quote), maxKeyBytes);
+        key = parseJson(bytes.subarray(at, keyEnd)) as string;
+        start = skipSpace(bytes, after(bytes, skipSpace(bytes, keyEnd), colon));
+      }
       const limits = limitsOf(key, within);
-      if (limits === 'entries' && within === undefined && bytes[start] === openObject) {
+      if (limits === opens(bytes[start]) && within === undefined) {
         within = key;
+        [open, close] = bytes[start] === openList ? [openList, closeList] : [openObject, closeObject];
         at = skipSpace(bytes, start + 1);
-        isEnd = bytes[at] === closeObject;
+        isEnd = bytes[at] === close;
         continue;
       }
-      const end = valueEnd(bytes, start, limits === 'entries' ? plainLimits : limits);
+      const end = valueEnd(bytes, start, typeof limits === 'string' ? plainLimits : limits);
       yield { key, value: bytes.subarray(start, end), within };
       at = skipSpace(bytes, end);
     }
-    isEnd = bytes[at] === closeObject;
+    isEnd = bytes[at] === close;
     if (!isEnd) at = skipSpace(bytes, after(bytes, at, comma));
   }
   if (at < bytes.length) throw new SyntaxError('text after the end');
+}
+
+function opens(byte: number | undefined): 'entries' | 'items' | undefined {
+  return byte === openObject ? 'entries' : byte === openList ? 'items' : undefined;
 }
 
 function after(bytes: Uint8Array, at: number, wanted: number): number {
@@ -109,7 +119,7 @@ function valueEnd(bytes: Uint8Array, start: number, limits: JsonLimits): number 
     const byte = bytes[at]!;
     if (byte === quote) at = stringEnd(bytes, at + 1, limits.bytes);
     else {
-      if (depth === 0 && (byte === comma || byte === closeObject)) return at;
+      if (depth === 0 && (byte === comma || byte === closeObject || byte === closeList)) return at;
       if (byte === openList || byte === openObject) depth++;
       else if (byte === closeList || byte === closeObject) depth--;
       if ((byte === comma || byte === openList || byte === openObject) && ++items > limits.items)
@@ -117,7 +127,6 @@ function valueEnd(bytes: Uint8Array, start: number, limits: JsonLimits): number 
       at++;
     }
     if (at - start > limits.bytes) throw new RangeError(`a value of more than ${limits.bytes} bytes`);
-    if (depth < 0) throw new SyntaxError('a bracket too many');
   }
   throw new SyntaxError('a value without an end');
 }

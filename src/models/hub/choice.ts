@@ -22,6 +22,8 @@ const quantizationPattern =
   /(?<=^|[-._])(?:UD[-_])?(B?F16|FP16|BF16|F32|FP32|MXFP4|I?T?Q_?\d(?:_[0-9KMSLX][A-Z]*)*)(?=$|[-._])/gi;
 
 const maxListed = 30;
+/** More than any repository has of one role. */
+const maxNames = 5000;
 
 /** A model in a repository: one file, or the parts of one. */
 type Candidate = {
@@ -47,27 +49,29 @@ export function chooseGguf(
   repo: string,
   quantization: string | undefined,
 ): readonly string[] | undefined {
-  const candidates = candidatesFor(files, role);
+  const named = namesFor(files, role);
+  if (named.length > maxNames) return refuse(named, repo);
+  const candidates = candidatesFor(named);
   const wanted = quantization === undefined ? undefined : normalized(quantization);
   const fitting = wanted === undefined ? candidates : candidates.filter((one) => one.quantization === wanted);
   if (fitting.length === 0) {
     // A part of a name that is no quantisation, as in an unusual name of a file.
-    const named = wanted === undefined ? [] : candidates.filter(({ file }) => hasPart(file, quantization!));
-    if (named.length === 0) return undefined;
-    return named.length === 1 ? named[0]!.files : refuse(named, repo);
+    const others = wanted === undefined ? [] : candidates.filter(({ file }) => hasPart(file, quantization!));
+    if (others.length === 0) return undefined;
+    return others.length === 1 ? others[0]!.files : refuse(namesOf(others), repo);
   }
   if (fitting.length === 1) return fitting[0]!.files;
-  if (new Set(fitting.map(({ model }) => model)).size > 1) return refuse(fitting, repo);
+  if (new Set(fitting.map(({ model }) => model)).size > 1) return refuse(namesOf(fitting), repo);
   const rank = ({ quantization: one }: Candidate) => (one === undefined ? -1 : preferred[role].indexOf(one));
   const ranked = fitting.filter((one) => rank(one) >= 0).sort((a, b) => rank(a) - rank(b));
   const [best, next] = ranked;
-  if (best === undefined || (next && rank(next) === rank(best))) return refuse(fitting, repo);
+  if (best === undefined || (next && rank(next) === rank(best))) return refuse(namesOf(fitting), repo);
   return best.files;
 }
 
 /** The names of the candidates, for the error that there is none. */
 export function candidateNames(files: readonly string[], role: GgufRole): string[] {
-  return candidatesFor(files, role).map(({ file }) => file);
+  return namesOf(candidatesFor(namesFor(files, role)));
 }
 
 /** Names in one line; many are cut short. */
@@ -76,11 +80,25 @@ export function listed(names: readonly string[]): string {
   return names.slice(0, maxListed).join(', ') + (rest > 0 ? ` and ${rest} more` : '');
 }
 
-function candidatesFor(files: readonly string[], role: GgufRole): Candidate[] {
-  const ofRole = files.filter(
+/** The files with a role, all parts of them. */
+function namesFor(files: readonly string[], role: GgufRole): string[] {
+  return files.filter(
     (file) =>
       /\.gguf$/i.test(file) && !/imatrix/i.test(file) && /mmproj|clip-model/i.test(file) === (role === 'projector'),
   );
+}
+
+const namesOf = (candidates: readonly Candidate[]) => candidates.map(({ file }) => file);
+
+function candidatesFor(ofRole: readonly string[]): Candidate[] {
+  const partsOf = new Map<string, string[]>();
+  for (const file of ofRole) {
+    const start = splitPart(file)?.start;
+    if (start === undefined) continue;
+    const parts = partsOf.get(start) ?? [];
+    parts.push(file);
+    partsOf.set(start, parts);
+  }
   return ofRole.flatMap((file) => {
     const part = splitPart(file);
     if (part && part.number !== 1) return [];
@@ -93,7 +111,7 @@ function candidatesFor(files: readonly string[], role: GgufRole): Candidate[] {
       .replace(/[-._]+/g, '-')
       .replace(/^-|-$/g, '')
       .toLowerCase();
-    const parts = part ? ofRole.filter((other) => splitPart(other)?.start === part.start).sort() : [file];
+    const parts = part ? partsOf.get(part.start)!.sort() : [file];
     return [{ file, files: parts, quantization: last && normalized(last[0]), model }];
   });
 }
@@ -111,8 +129,7 @@ function hasPart(file: string, part: string): boolean {
   return new RegExp(`(^|[-._/])${escaped}([-._]|$)`, 'i').test(file);
 }
 
-function refuse(candidates: readonly Candidate[], repo: string): never {
-  const names = candidates.map(({ file }) => file);
+function refuse(names: readonly string[], repo: string): never {
   throw new LongVLMError(
     'ERR_LONGVLM_HUB',
     `${repo} holds several models that may be meant: ${listed(names)}. Name one: hf:${repo}/${names[0]}.`,

@@ -1,11 +1,10 @@
 // Downloads files of models from the Hugging Face hub, or from any server with the same interface.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import * as v from 'valibot';
 import { LongVLMError, messageOf, reasonOf } from '../../base/errors.js';
 import type { Progress } from '../../base/progress.js';
-import { parse } from '../../base/schema.js';
 import { download } from './download.js';
+import { readListing } from './listing.js';
 import { secondsOf, withPatience } from './patience.js';
 import { CachedRepo, hubHome, isWithinRepo } from './repo.js';
 
@@ -102,7 +101,7 @@ export async function listFiles(repo: Repo, options: HubOptions = {}): Promise<s
   }
   const url = `${endpoint()}/api/models/${repo.name}/revision/${encodeURIComponent(repo.revision)}`;
   try {
-    return namesIn((await request(url, 'GET', repo, undefined, options.signal)).text, repo);
+    return await namesIn((await request(url, 'GET', repo, undefined, options.signal)).body, repo);
   } catch (error) {
     options.signal?.throwIfAborted();
     const files = error instanceof Unreachable ? await fromCache() : [];
@@ -111,18 +110,15 @@ export async function listFiles(repo: Repo, options: HubOptions = {}): Promise<s
   }
 }
 
-const listing = v.object({
-  siblings: v.array(v.object({ rfilename: v.pipe(v.string(), v.check(isWithinRepo, 'name of a file in it')) })),
-});
-
-/** Parses a list of files. @throws LongVLMError `ERR_LONGVLM_HUB` for anything else */
-function namesIn(text: string, repo: Repo): string[] {
+/** The names in a list of files. @throws LongVLMError `ERR_LONGVLM_HUB` for anything else */
+async function namesIn(body: Uint8Array, repo: Repo): Promise<string[]> {
   try {
-    return parse(listing, JSON.parse(text), 'the list').siblings.map(({ rfilename }) => rfilename);
+    return await readListing(body);
   } catch (error) {
+    const cause = `${error instanceof SyntaxError ? 'what it answers is no JSON object, ' : ''}${messageOf(error)}`;
     throw new LongVLMError(
       'ERR_LONGVLM_HUB',
-      `${endpoint()} does not list the files of ${repo.name}: ${messageOf(error)}. ${checkEndpoint}`,
+      `${endpoint()} does not list the files of ${repo.name}: ${cause}. ${checkEndpoint}`,
       { cause: error },
     );
   }
@@ -150,7 +146,7 @@ async function describe(repo: Repo, file: string, signal: AbortSignal | undefine
 /** The hub cannot be reached (as opposed to a refusal by the hub). */
 class Unreachable extends LongVLMError {}
 
-type Answer = Pick<Response, 'status' | 'statusText' | 'headers'> & { readonly text: string };
+type Answer = Pick<Response, 'status' | 'statusText' | 'headers'> & { readonly body: Uint8Array };
 
 async function request(
   url: string,
@@ -188,16 +184,16 @@ async function followWithin(url: string, init: RequestInit, alive: () => void): 
     const { status, statusText, headers } = response;
     const location = headers.get('location');
     if (status < 300 || status >= 400 || location === null || hops === 5)
-      return { status, statusText, headers, text: await textOf(response, alive) };
+      return { status, statusText, headers, body: await bodyOf(response, alive) };
     await response.body?.cancel();
     const target = new URL(location, url);
-    if (target.origin !== new URL(url).origin) return { status, statusText, headers, text: '' };
+    if (target.origin !== new URL(url).origin) return { status, statusText, headers, body: new Uint8Array() };
     url = target.href;
   }
 }
 
 /** The body of an answer that holds names, not content. */
-async function textOf(response: Response, alive: () => void): Promise<string> {
+async function bodyOf(response: Response, alive: () => void): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of response.body ?? []) {
@@ -208,7 +204,7 @@ async function textOf(response: Response, alive: () => void): Promise<string> {
     if (bytes > maxAnswerBytes) throw new Error(`it answers with more than ${maxAnswerBytes / 2 ** 20} MiB`);
     chunks.push(chunk as Uint8Array);
   }
-  return Buffer.concat(chunks).toString();
+  return Buffer.concat(chunks);
 }
 
 function refused(answer: Answer, repo: Repo, file: string | undefined): LongVLMError {

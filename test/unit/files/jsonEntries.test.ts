@@ -23,12 +23,38 @@ describe('jsonEntries()', () => {
     expect(await read('{"m":[1]}', 'm')).toEqual(['m=[1]']);
   });
 
-  test.each(['{"m":{"a":1}', '{"m":{"a":1,}}', '{"m":{"a":1}}}', '{"m":{"a":1} "b":2}', '{"m":{"a":1}', '{"m":{'])(
-    'refuses %s',
-    async (text) => {
-      await expect(read(text, 'm')).rejects.toThrow(SyntaxError);
-    },
-  );
+  test('gives the items of a list', async () => {
+    const items = async (text: string) => {
+      const found: string[] = [];
+      const limitsOf = (key: string, outer: string | undefined) =>
+        outer === undefined && key === 'm' ? ('items' as const) : limits;
+      for await (const { key, value, within: outer } of jsonEntries(Buffer.from(text), limitsOf))
+        found.push(`${outer}.${key}=${Buffer.from(value)}`);
+      return found;
+    };
+    expect(await items('{"m":[ {"a":[1]} , [] ,"]" ],"b":1}')).toEqual([
+      'm.={"a":[1]} ',
+      'm.=[] ',
+      'm.="]" ',
+      'undefined.b=1',
+    ]);
+    expect(await items('{"m":[]}')).toEqual([]);
+    expect(await items('{"m":{"a":1}}')).toEqual(['undefined.m={"a":1}']);
+    for (const text of ['{"m":[1}', '{"m":[1]]', '{"m":[1,', '{"m":1]'])
+      await expect(items(text)).rejects.toThrow(SyntaxError);
+  });
+
+  test.each([
+    '{"m":{"a":1]}',
+    '{"m":{"a":1}',
+    '{"m":{"a":1,}}',
+    '{"m":{"a":1}}}',
+    '{"m":{"a":1} "b":2}',
+    '{"m":{"a":1}',
+    '{"m":{',
+  ])('refuses %s', async (text) => {
+    await expect(read(text, 'm')).rejects.toThrow(SyntaxError);
+  });
 
   test('lets the event loop turn', async () => {
     const text = `{"m":{${Array.from({ length: 200_000 }, (_, i) => `"name${i}":"file"`).join()}}}`;
