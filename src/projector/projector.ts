@@ -1,8 +1,7 @@
 import { withCallbacks } from '../base/callbacks.js';
 import { LongVLMError } from '../base/errors.js';
-import { widened } from '../base/largeTensor.js';
 import type { OnProgress } from '../base/progress.js';
-import { type Float32Tensor, float32Tensor, type Tensor } from '../base/tensor.js';
+import { type Float32Tensor, float32Tensor, type Tensor, toFloat32 } from '../base/tensor.js';
 import {
   checkFunction,
   checkInteger,
@@ -139,7 +138,8 @@ export class Projector {
         'ERR_LONGVLM_MISMATCH',
         `${this.#path} takes features of ${this.inChannels} channels but received ${channels}. Use the projector that was trained for this vision tower.`,
       );
-    const floats = await widened(features);
+    // At once, so that the call is one of those that release() and dispose() wait for.
+    const floats = toFloat32(features);
     const outputs = {
       embeddings: float32Tensor(new Float32Array(tokens! * this.outChannels), [tokens!, this.outChannels]),
     };

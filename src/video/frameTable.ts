@@ -86,13 +86,9 @@ export class FrameTable {
     step: number,
     seeking: Seeking,
   ): { table: FrameTable; startsOver: number; unknown: number } {
-    const pts = Float64Array.from(decoded.times);
+    const pts = new Float64Array(decoded.times);
     if (isRising(pts)) {
-      const packetAt = new Map<number, number>();
-      for (const [i, time] of packets.pts.entries()) packetAt.set(time, i);
-      const packetOf = Int32Array.from(pts, (time) => packetAt.get(time) ?? -1);
-      const known = packetOf.includes(-1) ? undefined : packetOf;
-      const table = new FrameTable('time', pts, packets, known, honest(packets, decoded, seeking));
+      const table = new FrameTable('time', pts, packets, packetsAt(pts, packets), honest(packets, decoded, seeking));
       return { table, startsOver: 0, unknown: 0 };
     }
     const { pts: continuous, ...changes } = continuousTimes(decoded.times, step);
@@ -170,8 +166,10 @@ export function isSearched(container: string): boolean {
 /** Packets that the container marks as keyframes though the decoder says otherwise make all its marks useless. */
 function honest(packets: Packets, { times, keys }: DecodedFrames, seeking: Seeking): Seeking {
   if (seeking.proof !== 'decoder') return seeking;
-  const others = new Set(times.filter((time) => !keys.has(time)));
-  const lies = packets.flags.some((flag, i) => (flag & KEY) !== 0 && others.has(packets.pts[i]!));
+  const others = new Set<number>();
+  for (let i = 0; i < packets.flags.length; i++)
+    if (packets.flags[i]! & KEY && !keys.has(packets.pts[i]!)) others.add(packets.pts[i]!);
+  const lies = others.size > 0 && times.some((time) => others.has(time));
   return lies ? { ...seeking, proof: 'none' } : seeking;
 }
 
@@ -180,6 +178,22 @@ function shownOrder({ flags, pts }: Packets): Int32Array {
   const order = placesOf(flags, DISCARD, 0);
   sortByTime(order, pts);
   return order;
+}
+
+/** The packet of each of the ascending `times`, the last of several; undefined if one has none. */
+function packetsAt(times: Float64Array, { flags, pts }: Packets): Int32Array | undefined {
+  const order = placesOf(flags, 0, 0).filter((packet) => !Number.isNaN(pts[packet]!));
+  sortByTime(order, pts);
+  const found = new Int32Array(times.length);
+  let at = 0;
+  for (let i = 0; i < times.length; i++) {
+    const time = times[i]!;
+    while (at < order.length && pts[order[at]!]! <= time) at++;
+    const packet = order[at - 1];
+    if (packet === undefined || pts[packet] !== time) return undefined;
+    found[i] = packet;
+  }
+  return found;
 }
 
 /** The indices at which the bits `mask` of `flags` equal `wanted`. */
