@@ -9,12 +9,12 @@ import { type AnswerStream, readAnswer } from './answerStream.js';
 import { AnswerText } from './answerText.js';
 import { asLongVLMError, createContext } from './context.js';
 import {
-  areFarTooLong,
+  checkLengths,
+  checkPrompt,
   contextFull,
   defaultContextSize,
   defaultMaxTokens,
-  farTooLong,
-  promptLength,
+  neededContextSize,
 } from './contextSize.js';
 import { evaluateEmbeddings } from './embeddings.js';
 import { checkModel, type LanguageModel } from './model.js';
@@ -116,7 +116,7 @@ export class VideoChat {
       );
 
     const most = given.contextSize ?? model.trainContextSize;
-    if (areFarTooLong(model, most, system)) throw farTooLong(most);
+    checkLengths(model, most, system);
     const { before } = tokensOfFirstTurn(model, layout, system);
     const fixed = before.length + videoTokens;
     const contextSize = given.contextSize ?? defaultContextSize(model, fixed);
@@ -160,11 +160,8 @@ export class VideoChat {
     options: { template?: PromptTemplateName | PromptTemplate; system?: string; maxTokens?: number } = {},
   ): number {
     checkModel(model);
-    const { maxTokens = defaultMaxTokens, system } = readOptions(options, ['maxTokens', 'system']);
-    checkInteger('maxTokens', maxTokens, 1);
-    if (areFarTooLong(model, model.trainContextSize, question, system)) return model.trainContextSize;
-    const needed = promptLength(model, videoTokens, question, options) + maxTokens + 1;
-    return Math.min(model.trainContextSize, needed);
+    const { maxTokens = defaultMaxTokens } = readOptions(options, ['maxTokens']);
+    return neededContextSize(model, videoTokens, question, checkInteger('maxTokens', maxTokens, 1), options);
   }
 
   /**
@@ -179,12 +176,9 @@ export class VideoChat {
     options: { template?: PromptTemplateName | PromptTemplate; system?: string; contextSize?: number } = {},
   ): void {
     checkModel(model);
-    const given = readOptions(options, ['contextSize', 'system']);
+    const given = readOptions(options, ['contextSize']);
     if (given.contextSize !== undefined) checkInteger('contextSize', given.contextSize, 16);
-    const contextSize = given.contextSize ?? model.trainContextSize;
-    if (areFarTooLong(model, contextSize, question, given.system)) throw farTooLong(contextSize);
-    const needed = promptLength(model, videoTokens, question, options);
-    if (needed + 1 > contextSize) throw contextFull(contextSize, needed, contextSize - 1);
+    checkPrompt(model, videoTokens, question, given.contextSize ?? model.trainContextSize, options);
   }
 
   /** Size of the context in tokens. */
@@ -282,7 +276,7 @@ export class VideoChat {
       await this.#model.checkFile();
       await this.#showLastTurnAsPast();
       before = { index: sequence.nextTokenIndex, meter: sequence.tokenMeter.getState() };
-      if (areFarTooLong(this.#model, sequence.contextSize, question)) throw farTooLong(sequence.contextSize);
+      checkLengths(this.#model, sequence.contextSize, question);
       const tokens = this.#questionTokens(question);
       promptTokens = tokens.length;
       const room = sequence.contextSize - 1 - before.index;

@@ -7,13 +7,11 @@ import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate, sy
 /** Default limit of an answer in tokens, as in the reference implementation. */
 export const defaultMaxTokens = 1024;
 
+/** What is in a prompt beside the question. */
+type PromptTexts = { template?: PromptTemplateName | PromptTemplate; system?: string };
+
 /** Number of tokens before the first answer. */
-export function promptLength(
-  model: LanguageModel,
-  videoTokens: number,
-  question: string,
-  options: { template?: PromptTemplateName | PromptTemplate; system?: string },
-): number {
+function promptLength(model: LanguageModel, videoTokens: number, question: string, options: PromptTexts): number {
   const layout = resolvePromptTemplate(options.template ?? model.defaultTemplate);
   const { before, after } = tokensOfFirstTurn(model, layout, systemText(layout, options.system), question);
   return before.length + videoTokens + after.length;
@@ -25,7 +23,7 @@ const pieceLength = 4096;
  * Whether one of some texts has far more tokens than a context has places. llama.cpp tokenises on the main thread, a megabyte in a second:
  * here no more of it is than is needed to tell, in pieces. Cut in pieces, a text may have more tokens, but hardly twice as many.
  */
-export function areFarTooLong(model: LanguageModel, contextSize: number, ...texts: readonly unknown[]): boolean {
+function areFarTooLong(model: LanguageModel, contextSize: number, ...texts: readonly unknown[]): boolean {
   return texts.some((text) => typeof text === 'string' && isFarTooLong(model, contextSize, text));
 }
 
@@ -52,7 +50,34 @@ export function contextFull(contextSize: number, wanted?: number | string, room?
   );
 }
 
-/** The error for texts of which {@link areFarTooLong} says so. */
-export function farTooLong(contextSize: number): LongVLMError {
-  return contextFull(contextSize, `more than ${2 * contextSize}`, contextSize - 1);
+/** @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` for texts with far more tokens than a context has places */
+export function checkLengths(model: LanguageModel, contextSize: number, ...texts: readonly unknown[]): void {
+  if (areFarTooLong(model, contextSize, ...texts))
+    throw contextFull(contextSize, `more than ${2 * contextSize}`, contextSize - 1);
+}
+
+/** Size of a context for a prompt and an answer, at most that which the model was trained for. */
+export function neededContextSize(
+  model: LanguageModel,
+  videoTokens: number,
+  question: string,
+  maxTokens: number,
+  options: PromptTexts,
+): number {
+  const most = model.trainContextSize;
+  if (areFarTooLong(model, most, question, options.system)) return most;
+  return Math.min(most, promptLength(model, videoTokens, question, options) + maxTokens + 1);
+}
+
+/** @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` when a prompt does not fit */
+export function checkPrompt(
+  model: LanguageModel,
+  videoTokens: number,
+  question: string,
+  contextSize: number,
+  options: PromptTexts,
+): void {
+  checkLengths(model, contextSize, question, options.system);
+  const needed = promptLength(model, videoTokens, question, options);
+  if (needed + 1 > contextSize) throw contextFull(contextSize, needed, contextSize - 1);
 }

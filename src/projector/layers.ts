@@ -89,8 +89,17 @@ export function refuse(file: WeightFile, families: readonly LayeredFamily[]): ne
 /** The tensors of a projector: their common prefix, and the sorted rest of their names. */
 type Found = { readonly prefix: string; readonly kind: string; readonly places: readonly string[] };
 
+// Each family asks, and there may be many names.
+const known = new WeakMap<WeightFile, { readonly found: Found | undefined }>();
+
 /** @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a file with several projectors, of which none is known to be the right one */
 function findTensors(file: WeightFile): Found | undefined {
+  const answer = known.get(file) ?? { found: searchTensors(file) };
+  known.set(file, answer);
+  return answer.found;
+}
+
+function searchTensors(file: WeightFile): Found | undefined {
   const names = layerNames(tensorNames(file));
   if (names.length === 0) return undefined;
   const [prefix, kind] = projectorName.exec(names[0]!)! as unknown as [string, string];
