@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 /** The folders of `native`, the uppermost first; '' is `native` itself. `cuda/include` is below all of them. */
-const order = ['', 'bind', 'llama', 'napi', 'core', 'kernels'];
+const order = ['', 'bind', 'llama', 'ort', 'napi', 'core', 'kernels'];
 const cudaHeader = 'longvlm_cuda.h';
 
 /** The headers of the kernels that other folders may include: the dispatch, and number formats. */

@@ -124,6 +124,47 @@ export type NativeEvaluateEmbeddingsArgs = {
   readonly embeddings: Float32Array;
 };
 
+/** A session of ONNX Runtime on a thread of its own. */
+export type NativeOrtSession = { readonly __brand: 'NativeOrtSession' };
+
+/** ONNX Runtime's version, and its names of the execution providers that it was built with. */
+export type NativeOrtLibrary = { readonly version: string; readonly providers: readonly string[] };
+
+/** A session that is being loaded. Runs may be asked for at once. */
+export type NativeOpening = NativeTask & { readonly session: NativeOrtSession };
+
+export type NativeOpenOrtSessionArgs = {
+  /** ONNX Runtime's library. */
+  readonly library: string;
+  /** An ONNX model; copied. */
+  readonly model: Uint8Array;
+  /** `cpu`, `cuda`, `dml`, or the name by which ONNX Runtime appends another execution provider. */
+  readonly provider: string;
+  /** Keys and values that take turns. */
+  readonly providerOptions: readonly string[];
+  /** Keys and values that take turns. */
+  readonly config: readonly string[];
+  readonly threads: number;
+};
+
+/** An input, read in place, or an output, written in place, until the run has settled. */
+export type NativeOperand = {
+  readonly name: string;
+  readonly type: 'float32' | 'float16' | 'uint8';
+  readonly dims: readonly number[];
+  readonly data: Float32Array | Uint16Array | Uint8Array;
+};
+
+export type NativeRunOrtSessionArgs = {
+  readonly session: NativeOrtSession;
+  /** The first axis of each operand. */
+  readonly rows: number;
+  /** Rows that are run at once. */
+  readonly batch: number;
+  readonly inputs: readonly NativeOperand[];
+  readonly outputs: readonly NativeOperand[];
+};
+
 /** The functions of the native addon. Each takes one struct, and repeats the checks that guard memory. */
 export type NativeBinding = {
   createTokenMerger(): NativeTokenMerger;
@@ -144,6 +185,16 @@ export type NativeBinding = {
   uploadToDevice(args: { readonly buffer: NativeDeviceBuffer; readonly data: NativeArray }): NativeTask;
   downloadFromDevice(args: { readonly buffer: NativeDeviceBuffer; readonly out: NativeArray }): NativeTask;
   evaluateEmbeddings(args: NativeEvaluateEmbeddingsArgs): NativeTask;
+  /** Opens ONNX Runtime's library, once in the process. */
+  ortLibrary(args: { readonly library: string }): NativeOrtLibrary;
+  /** Begins to load a model. */
+  openOrtSession(args: NativeOpenOrtSessionArgs): NativeOpening;
+  /** Runs a session after what was asked of it before. `cancel()` ends it in the middle. */
+  runOrtSession(args: NativeRunOrtSessionArgs): NativeTask;
+  /** Frees a session after what was asked of it before. */
+  releaseOrtSession(args: { readonly session: NativeOrtSession }): NativeTask;
+  /** Cancels all work of this thread's sessions, and frees them before it returns: for a process that exits. */
+  endOrtSessions(): void;
   /** Returns freed memory to the system: the GNU C library otherwise keeps up to half of a tower's memory. */
   trimMemory(): void;
   /** The instruction set that the kernels use: `'portable'`, `'avx2'`, `'avx512'` or `'neon'`. */

@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "bind/session_environment.h"
 #include "core/thread_pool.h"
 #include "core/token_merger_cache.h"
 #include "napi/napi_setup.h"
@@ -25,7 +26,15 @@ class AddonState {
     return env.GetInstanceData<AddonState>()->mergers_;
   }
 
+  // ONNX Runtime's sessions, and the promises of their work.
+  static SessionEnvironment& Sessions(Napi::Env env) {
+    AddonState* state = env.GetInstanceData<AddonState>();
+    if (state->sessions_ == nullptr) state->sessions_ = std::make_unique<SessionEnvironment>(env);
+    return *state->sessions_;
+  }
+
  private:
+  std::unique_ptr<SessionEnvironment> sessions_;
   std::shared_ptr<ThreadPool> threads_;
   std::shared_ptr<TokenMergerCache> mergers_ = std::make_shared<TokenMergerCache>();
 };

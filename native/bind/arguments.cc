@@ -87,6 +87,24 @@ std::string Arguments::String(const char* name) const {
   return value.As<Napi::String>().Utf8Value();
 }
 
+std::vector<std::string> Arguments::Strings(const char* name) const {
+  std::vector<std::string> strings;
+  for (const Napi::Value& value : Elements(name, Get(name), kMostElements)) {
+    if (!value.IsString()) Invalid(name, "not an array of strings");
+    strings.push_back(value.As<Napi::String>().Utf8Value());
+  }
+  return strings;
+}
+
+std::vector<Arguments> Arguments::Structs(const char* name) const {
+  std::vector<Arguments> structs;
+  for (const Napi::Value& value : Elements(name, Get(name), kMostElements)) {
+    if (!value.IsObject()) Invalid(name, "not an array of objects");
+    structs.emplace_back(value.As<Napi::Object>());
+  }
+  return structs;
+}
+
 Shape Arguments::Shape3(const char* name) const {
   const std::vector<Napi::Value> elements = Elements(name, Get(name), 3);
   if (elements.size() != 3) Invalid(name, "three sizes are expected");
@@ -143,9 +161,20 @@ float* Arguments::HostFloats(const char* name, size_t length) {
 
 std::span<std::byte> Arguments::Bytes(const char* name) {
   const HostArray array = Array(name, Get(name));
-  const bool wide = array.type == napi_float32_array || array.type == napi_int32_array;
-  if (!wide && array.type != napi_uint16_array) Invalid(name, "of another element type");
-  return {static_cast<std::byte*>(array.data), array.length * (wide ? 4 : 2)};
+  const size_t bytes = [&]() -> size_t {
+    switch (array.type) {
+      case napi_float32_array:
+      case napi_int32_array:
+        return 4;
+      case napi_uint16_array:
+        return 2;
+      case napi_uint8_array:
+        return 1;
+      default:
+        Invalid(name, "of another element type");
+    }
+  }();
+  return {static_cast<std::byte*>(array.data), array.length * bytes};
 }
 
 }  // namespace longvlm

@@ -18,6 +18,7 @@ namespace longvlm {
 class Arguments {
  public:
   explicit Arguments(const Napi::CallbackInfo& info);
+  explicit Arguments(const Napi::Object& object) : object_(object) {}
 
   // An integer of at least `min`, and at most the largest that a double holds exactly.
   size_t Integer(const char* name, size_t min) const;
@@ -26,6 +27,9 @@ class Arguments {
   std::vector<uint32_t> Integers(const char* name) const;
   bool Boolean(const char* name) const;
   std::string String(const char* name) const;
+  std::vector<std::string> Strings(const char* name) const;
+  // The elements of an array of objects.
+  std::vector<Arguments> Structs(const char* name) const;
   // The value of a field, also undefined.
   Napi::Value Get(const char* name) const;
 
@@ -35,7 +39,7 @@ class Arguments {
   // The memory of a Float32Array of exactly `length` values. Valid as long as the objects of
   // kept() are alive.
   float* HostFloats(const char* name, size_t length);
-  // The memory of a Float32Array, Uint16Array or Int32Array of any length.
+  // The memory of a Float32Array, Int32Array, Uint16Array or Uint8Array of any length.
   std::span<std::byte> Bytes(const char* name);
 
   // To be called when everything is read: a getter of the caller's may have detached the memory of

@@ -1,60 +1,59 @@
-// The only file that uses ONNX Runtime. run() blocks its thread, so sessions run in worker threads.
-import { existsSync, readdirSync } from 'node:fs';
-import { createRequire } from 'node:module';
+// Sessions of ONNX Runtime in the native addon, each with a thread that works beside the event loop.
 import { availableParallelism } from 'node:os';
-import { dirname, join } from 'node:path';
-import ort from 'onnxruntime-node';
+import { raceAbort } from '../base/abort.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
-import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
-import { throughGate } from './exitGate.js';
+import { binding, type NativeOperand, type NativeOrtSession, type NativeTask } from '../binding.js';
 import type { OnnxModel } from './graphBuilder.js';
+import { ortLibrary, type Provider, providersFor } from './ortLibrary.js';
 import type { Outputs, Values } from './values.js';
 
 /** How a session runs. */
 export type SessionOptions = {
-  /** `cpu`, `auto` (a GPU that works, else the CPU) or the name of one of ONNX Runtime's execution providers. */
+  /** `cpu`, `auto` (a GPU that works, else the CPU) or one of ONNX Runtime's other devices. */
   readonly device: string;
   /** Threads on the CPU; undefined for the number of cores. */
   readonly threads: number | undefined;
 };
 
-// The order in which `auto` tries them: providers that run a whole graph over weights in place, without conversion.
-const gpus = ['cuda', 'dml'];
+/** A run over `rows` rows, the first axis of each tensor, `batch` of them at once. */
+export type RunCall = {
+  readonly rows: number;
+  readonly batch: number;
+  readonly inputs: Values;
+  readonly outputs: Outputs;
+};
 
-/** An ONNX Runtime session whose outputs are float32. */
-export class Session {
-  /** The execution provider that runs it. */
+/** A graph that ONNX Runtime has loaded. */
+export class OrtSession {
+  /** The device that it runs on. */
   readonly device: string;
-  readonly #session: ort.InferenceSession;
+  readonly #session: NativeOrtSession;
 
-  private constructor(session: ort.InferenceSession, device: string) {
+  private constructor(session: NativeOrtSession, device: string) {
     this.#session = session;
     this.device = device;
   }
 
   /**
-   * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a device that this build of ONNX Runtime lacks;
-   * `ERR_LONGVLM_INFERENCE` when ONNX Runtime refuses the model.
+   * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a device that is not there; `ERR_LONGVLM_INFERENCE` when ONNX Runtime
+   *   refuses the model; `signal.reason`
    */
-  static async create(model: OnnxModel, { device, threads }: SessionOptions): Promise<Session> {
-    const backends = ort.listSupportedBackends();
-    const available = backends.filter(({ name, bundled }) => bundled || isInstalled(name)).map(({ name }) => name);
-    if (device !== 'auto' && !available.includes(device))
-      throw new LongVLMError(
-        'ERR_LONGVLM_UNSUPPORTED',
-        backends.some(({ name }) => name === device)
-          ? `Device '${device}' needs a library that is not installed. Run npm rebuild onnxruntime-node with ONNXRUNTIME_NODE_INSTALL=true in the environment, or use auto or one of ${available.join(', ')}.`
-          : `Device '${device}' is not available in this build of ONNX Runtime. Use auto or one of ${available.join(', ')}.`,
-      );
-    const candidates = device === 'auto' ? [...gpus.filter((gpu) => available.includes(gpu)), 'cpu'] : [device];
+  static async load(model: OnnxModel, { device, threads }: SessionOptions, signal?: AbortSignal): Promise<OrtSession> {
+    const candidates = providersFor(device);
     for (const [index, candidate] of candidates.entries()) {
+      const { session, ...loading } = open(model, candidate, threads);
       try {
-        return new Session(await throughGate(() => open(model, candidate, threads)), candidate);
+        await untilDone(loading, signal);
+        return new OrtSession(session, candidate.device);
       } catch (error) {
+        binding()
+          .releaseOrtSession({ session })
+          .promise.catch(() => {});
+        signal?.throwIfAborted();
         if (index === candidates.length - 1)
           throw new LongVLMError(
             'ERR_LONGVLM_INFERENCE',
-            `ONNX Runtime cannot load the model on ${candidate}: ${messageOf(error)}. Check the weights, or try device cpu.`,
+            `ONNX Runtime cannot load the model on ${candidate.device}: ${messageOf(error)}. Check the weights, or try device cpu.`,
             { cause: error },
           );
       }
@@ -62,22 +61,17 @@ export class Session {
     throw new Error('unreachable: the last candidate returned or threw');
   }
 
-  /** Runs the graph. Outputs are written into `outputs` where given, and returned. */
-  async run(inputs: Values, outputs?: Outputs): Promise<Record<string, Float32Tensor>> {
+  /**
+   * Writes the outputs in place. The memory of inputs and outputs must not be touched until the run has ended in native code,
+   * which after an abort is a little later than here.
+   * @throws LongVLMError `ERR_LONGVLM_INFERENCE`; `signal.reason`
+   */
+  async run({ rows, batch, inputs, outputs }: RunCall, signal?: AbortSignal): Promise<void> {
     try {
-      // ONNX Runtime would silently ignore unknown names.
-      const unknown = Object.keys(outputs ?? {}).find((name) => !this.#session.outputNames.includes(name));
-      if (unknown !== undefined) throw new Error(`The graph has no output ${unknown}`);
-      const feeds = toOrt(inputs);
-      const results = await throughGate(() =>
-        outputs ? this.#session.run(feeds, toOrt(outputs)) : this.#session.run(feeds),
-      );
-      const tensors = Object.entries(results).map(([name, { data, dims }]) => [
-        name,
-        float32Tensor(data as Float32Array, dims),
-      ]);
-      return Object.fromEntries(tensors) as Record<string, Float32Tensor>;
+      const call = { session: this.#session, rows, batch, inputs: operands(inputs), outputs: operands(outputs) };
+      await untilDone(binding().runOrtSession(call), signal);
     } catch (error) {
+      signal?.throwIfAborted();
       throw new LongVLMError(
         'ERR_LONGVLM_INFERENCE',
         `ONNX Runtime failed on ${this.device}: ${messageOf(error)}. If memory ran out, free some; else report it.`,
@@ -86,42 +80,49 @@ export class Session {
     }
   }
 
-  async release(): Promise<void> {
-    await throughGate(() => this.#session.release());
+  /** Frees the session once earlier runs are done. */
+  release(): Promise<void> {
+    return binding().releaseOrtSession({ session: this.#session }).promise;
   }
 }
 
-/** Whether a provider's library, a separate download, is installed. Without this check ONNX Runtime prints errors on stderr. */
-function isInstalled(provider: string): boolean {
-  const entry = createRequire(import.meta.url).resolve('onnxruntime-node');
-  const libraries = join(dirname(entry), '../bin');
-  const name = `onnxruntime_providers_${provider}.`;
-  return (
-    existsSync(libraries) && readdirSync(libraries, { recursive: true }).some((file) => String(file).includes(name))
-  );
+let endsAtExit = false;
+
+// Node frees nothing of the main thread when a process exits, and ONNX Runtime must not be at work when the C library does.
+function endAtExit(): void {
+  if (!endsAtExit) process.once('exit', () => binding().endOrtSessions());
+  endsAtExit = true;
 }
 
-function open(model: OnnxModel, device: string, threads = availableParallelism()): Promise<ort.InferenceSession> {
+function open(model: OnnxModel, { name, options = {}, config = {} }: Provider, threads = availableParallelism()) {
   const folder = model.weightsFolder;
-  return ort.InferenceSession.create(model.bytes, {
-    executionProviders: [device],
-    intraOpNumThreads: threads,
-    // Errors reach the caller as exceptions; do not print them on stderr as well.
-    logSeverityLevel: 4,
-    extra: {
-      session: {
-        // Otherwise ONNX Runtime's threads spin after a run and take the cores from the work that follows.
-        force_spinning_stop: '1',
-        ...(folder !== undefined && { model_external_initializers_file_folder_path: folder }),
-      },
-    },
+  endAtExit();
+  return binding().openOrtSession({
+    library: ortLibrary(),
+    model: model.bytes,
+    provider: name,
+    providerOptions: Object.entries(options).flat(),
+    config: Object.entries({
+      // Otherwise ONNX Runtime's threads spin after a run and take the cores from the work that follows.
+      'session.force_spinning_stop': '1',
+      ...(folder !== undefined && { 'session.model_external_initializers_file_folder_path': folder }),
+      ...config,
+    }).flat(),
+    threads,
   });
 }
 
-function toOrt(tensors: Values): Record<string, ort.Tensor> {
-  const entries = Object.entries(tensors).map(([name, { type, data, dims }]) => [
-    name,
-    type === 'uint8' ? new ort.Tensor('uint8', data, dims) : new ort.Tensor('float32', data, dims),
-  ]);
-  return Object.fromEntries(entries) as Record<string, ort.Tensor>;
+/** Waits for native work, which an abort ends. */
+async function untilDone({ promise, cancel }: NativeTask, signal: AbortSignal | undefined): Promise<void> {
+  signal?.addEventListener('abort', cancel, { once: true });
+  try {
+    if (signal?.aborted) cancel();
+    await raceAbort(promise, signal);
+  } finally {
+    signal?.removeEventListener('abort', cancel);
+  }
+}
+
+function operands(values: Values): NativeOperand[] {
+  return Object.entries(values).map(([name, { type, data, dims }]) => ({ name, type, data, dims }));
 }

@@ -5,9 +5,8 @@ import { elementCount, type Float32Tensor } from '../base/tensor.js';
 import { checkInteger, checkString, wrongValue } from '../base/validate.js';
 import { binding } from '../binding.js';
 import type { OnnxModel } from './graphBuilder.js';
-import { GraphThread } from './graphThread.js';
-import type { Outputs, Values } from './values.js';
-import type { GraphData } from './wire.js';
+import { OrtSession, type SessionOptions } from './ortSession.js';
+import { buffersOf, type Outputs, type Values } from './values.js';
 
 export type { Uint8Tensor, Values } from './values.js';
 
@@ -28,8 +27,8 @@ export interface GraphSession {
   readonly device: string | undefined;
   readonly disposed: boolean;
   /**
-   * Runs the graph in micro-batches of `batch` rows, after earlier runs. An abort takes effect between micro-batches. If the
-   * run that starts the graph is aborted, the next run starts it again.
+   * Runs the graph in micro-batches of `batch` rows, after earlier runs. An abort ends a run in the middle; it does not
+   * end the start of the graph, for which other runs may wait.
    *
    * @param inputs all with the same first axis. With `move` their buffers are transferred, which detaches them here. Otherwise,
    * and for views of a larger buffer, they are copied before transfer.
@@ -62,8 +61,8 @@ export interface Runtime {
   open(model: OnnxModel, options: OpenGraphOptions): Promise<GraphSession>;
 }
 
-/** Options of {@link workerRuntime}. */
-export type WorkerRuntimeOptions = {
+/** Options of {@link ortRuntime}. */
+export type OrtRuntimeOptions = {
   /** `cpu`, `auto` (a GPU that works, else the CPU) or an execution provider of ONNX Runtime. Defaults to `cpu`. */
   readonly device?: string;
   /** Threads on the CPU. Defaults to the number of cores. */
@@ -71,10 +70,10 @@ export type WorkerRuntimeOptions = {
 };
 
 /**
- * A runtime that runs each graph in a worker thread of its own.
+ * A runtime that runs each graph on a native thread of its own.
  * @throws TypeError or RangeError for a wrong option.
  */
-export function workerRuntime(options: WorkerRuntimeOptions = {}): Runtime {
+export function ortRuntime(options: OrtRuntimeOptions = {}): Runtime {
   const device = checkString('device', options.device ?? 'cpu');
   const threads = options.threads === undefined ? undefined : checkInteger('threads', options.threads, 1);
   return {
@@ -82,42 +81,53 @@ export function workerRuntime(options: WorkerRuntimeOptions = {}): Runtime {
     async open(model, { name, batch, lazy = false, signal }) {
       if (batch !== undefined) checkInteger('batch', batch, 1);
       signal?.throwIfAborted();
-      const graph = new WorkerGraph({ model, session: { device, threads }, batch }, name);
+      const graph = new OrtGraph(model, { device, threads }, batch, name);
       if (!lazy) await graph.start(signal);
       return graph;
     },
   };
 }
 
-class WorkerGraph implements GraphSession {
-  readonly #data: GraphData;
+class OrtGraph implements GraphSession {
+  readonly #model: OnnxModel;
+  readonly #options: SessionOptions;
+  readonly #batch: number | undefined;
   readonly #name: string;
-  #thread: GraphThread | undefined;
+  #session: Promise<OrtSession> | undefined;
+  #device: string | undefined;
+  #runs: Promise<unknown> = Promise.resolve();
   #releasing: Promise<void> = Promise.resolve();
   #disposing: Promise<void> | undefined;
 
-  constructor(data: GraphData, name: string) {
-    this.#data = data;
+  constructor(model: OnnxModel, options: SessionOptions, batch: number | undefined, name: string) {
+    this.#model = model;
+    this.#options = options;
+    this.#batch = batch;
     this.#name = name;
   }
 
-  /** Starts the graph, and disposes it if that fails. */
-  async start(signal: AbortSignal | undefined): Promise<void> {
-    try {
-      await raceAbort(this.#running().started, signal);
-    } catch (error) {
-      // After an abort, do not wait until the thread has exited.
-      this.dispose().catch(() => {});
-      throw error;
-    }
-  }
-
   get device(): string | undefined {
-    return this.#thread?.device;
+    return this.#device;
   }
 
   get disposed(): boolean {
     return this.#disposing !== undefined;
+  }
+
+  /** Loads the graph; the next call loads it again if that fails. */
+  start(signal?: AbortSignal): Promise<OrtSession> {
+    if (this.#session) return this.#session;
+    const session = OrtSession.load(this.#model, this.#options, signal);
+    this.#session = session;
+    session.then(
+      ({ device }) => {
+        if (this.#session === session) this.#device = device;
+      },
+      () => {
+        if (this.#session === session) this.#session = undefined;
+      },
+    );
+    return session;
   }
 
   async run(
@@ -128,8 +138,19 @@ class WorkerGraph implements GraphSession {
     const rows = checkRows(inputs, outputs);
     if (this.disposed) throw new LongVLMError('ERR_LONGVLM_DISPOSED', `${this.#name} was disposed. Load it again.`);
     signal?.throwIfAborted();
-    const own = mapValues(inputs, (tensor) => (move && ownsBuffer(tensor) ? plain(tensor) : copied(tensor)));
-    return this.#running().run({ rows, inputs: own, outputs: mapValues(outputs, plain) }, signal);
+    const session = this.start();
+    const call = {
+      rows,
+      batch: this.#batch ?? Math.max(rows, 1),
+      ...takeOver({
+        inputs: mapValues(inputs, (tensor) => (move && ownsBuffer(tensor) ? tensor : copied(tensor))),
+        outputs,
+      }),
+    };
+    const run = raceAbort(session, signal).then((session) => session.run(call, signal));
+    this.#runs = Promise.allSettled([this.#runs, run]);
+    await run;
+    return call.outputs;
   }
 
   release(): Promise<void> {
@@ -146,23 +167,16 @@ class WorkerGraph implements GraphSession {
     return this.dispose();
   }
 
-  /** The thread. It accepts runs while it is still starting. */
-  #running(): GraphThread {
-    if (this.#thread) return this.#thread;
-    const thread = new GraphThread(this.#data, this.#name);
-    this.#thread = thread;
-    thread.started.catch(() => {
-      // The next run may try again.
-      if (this.#thread === thread) this.#thread = undefined;
-    });
-    return thread;
-  }
-
   async #releaseNow(): Promise<void> {
-    const thread = this.#thread;
-    this.#thread = undefined;
-    if (!thread) return;
-    await thread.dispose();
+    const session = this.#session;
+    this.#session = undefined;
+    this.#device = undefined;
+    if (!session) return;
+    // Whoever waits for the session to start asks for their run first.
+    await this.#runs;
+    const loaded = await session.catch(() => undefined);
+    if (!loaded) return;
+    await loaded.release();
     binding().trimMemory();
   }
 }
@@ -185,8 +199,13 @@ function ownsBuffer({ data }: Values[string]): boolean {
   return data.buffer instanceof ArrayBuffer && data.byteLength === data.buffer.byteLength;
 }
 
-/** A tensor as a plain object, which structured clone accepts. */
-function plain<T extends Values[string]>({ type, data, dims }: T): T {
+/** The same tensors over the same memory, which is detached for everyone else: nobody can free it while native code works. */
+function takeOver<T extends { readonly inputs: Values; readonly outputs: Outputs }>({ inputs, outputs }: T) {
+  const plain = { inputs: mapValues(inputs, withoutExtras), outputs: mapValues(outputs, withoutExtras) };
+  return structuredClone(plain, { transfer: buffersOf(inputs, outputs) });
+}
+
+function withoutExtras<T extends Values[string]>({ type, data, dims }: T): T {
   return { type, data, dims: [...dims] } as unknown as T;
 }
 

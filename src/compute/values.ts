@@ -1,5 +1,5 @@
 // Inputs and outputs of graphs.
-import { elementCount, type Float32Tensor } from '../base/tensor.js';
+import type { Float32Tensor } from '../base/tensor.js';
 
 /** A tensor of bytes: decoded pixels. */
 export type Uint8Tensor = { readonly type: 'uint8'; readonly data: Uint8Array; readonly dims: readonly number[] };
@@ -9,15 +9,6 @@ export type Values = Readonly<Record<string, Float32Tensor | Uint8Tensor>>;
 
 /** Tensors by the names of a graph's outputs. */
 export type Outputs = Readonly<Record<string, Float32Tensor>>;
-
-/** Rows [from, to) of the first axis of each tensor, as views. */
-export function rowsOf<T extends Values>(values: T, from: number, to: number): T {
-  const views = Object.entries(values).map(([name, { type, data, dims }]) => {
-    const size = elementCount(dims.slice(1));
-    return [name, { type, data: data.subarray(from * size, to * size), dims: [to - from, ...dims.slice(1)] }];
-  });
-  return Object.fromEntries(views) as T;
-}
 
 /** The distinct buffers of tensors, as a transfer list. */
 export function buffersOf(...values: readonly Values[]): ArrayBuffer[] {

@@ -12,7 +12,7 @@ import {
   wrongType,
 } from '../base/validate.js';
 import { type GuardedFingerprint, guardedFingerprint } from '../cache/fingerprint.js';
-import { type GraphSession, workerRuntime } from '../compute/runtime.js';
+import { type GraphSession, ortRuntime } from '../compute/runtime.js';
 import type { ProjectorSource } from './family.js';
 import { openProjector } from './registry.js';
 
@@ -97,7 +97,7 @@ export class Projector {
   static async #load(path: string, options: ProjectorOptions): Promise<Projector> {
     checkString('path', path);
     const { device, threads, lazy = false, onProgress } = checkObject('options', options);
-    const runtime = workerRuntime({
+    const runtime = ortRuntime({
       ...(device !== undefined && { device }),
       ...(threads !== undefined && { threads }),
     });

@@ -2,7 +2,7 @@ import type { OnProgress } from '../base/progress.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import { toEightBits } from '../cache/eightBitMatrices.js';
 import { type GuardedFingerprint, guardedFingerprint } from '../cache/fingerprint.js';
-import { type GraphSession, type Runtime, workerRuntime } from '../compute/runtime.js';
+import { type GraphSession, ortRuntime, type Runtime } from '../compute/runtime.js';
 import { openTower } from './families.js';
 import { checkPixelRules } from './pixels.js';
 import type { VisionPrecision } from './precision.js';
@@ -74,7 +74,7 @@ export class Tower {
     const rounded = precision === 'int8' ? await toEightBits(source.linear, path, { signal, onProgress }) : undefined;
     const { description, tensors, config } = source;
     const identified = rounded ? { ...(description as object), precision, roundedBy: 'token' } : description;
-    const runtime: Runtime = workerRuntime({ device, ...(threads !== undefined && { threads }) });
+    const runtime: Runtime = ortRuntime({ device, ...(threads !== undefined && { threads }) });
     const batch = Math.max(1, Math.floor(batchTokens / config.patches));
     const open = async (input: 'float32' | 'uint8', lazy: boolean, signal?: AbortSignal) =>
       runtime.open(await source.graph({ input, eightBits: rounded }), {

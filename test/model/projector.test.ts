@@ -8,8 +8,8 @@ import type { ProjectorFamily } from '../../dist/projector/family.js';
 import { Projector } from '../../dist/projector/projector.js';
 import { registerProjector } from '../../dist/projector/registry.js';
 import { loadGguf, writeGguf } from '../fixtures/gguf/write.js';
+import { sessionThreads } from '../fixtures/graphs.js';
 import { expected, pico, picoOptions, relativeError } from '../fixtures/index.js';
-import { workerThreads } from '../fixtures/threads.js';
 import {
   convert,
   loadTensors,
@@ -161,37 +161,38 @@ describe('Projector', () => {
   });
 
   test('of a lazy one tells all but its device, and starts no thread before the first call', async () => {
-    const before = workerThreads();
+    const before = sessionThreads();
     const lazy = await Projector.load(pico.projector, { threads: 1, lazy: true });
     const eager = await Projector.load(pico.projector, { threads: 1 });
-    expect(workerThreads()).toBe(before + 1);
+    expect(sessionThreads()).toBe(before + 1);
     const told = ({ kind, inChannels, outChannels, identity }: Projector) => [kind, inChannels, outChannels, identity];
     expect(told(lazy)).toEqual(told(eager));
     expect([lazy.device, eager.device]).toEqual([undefined, 'cpu']);
     const given = await features();
     expect(await lazy.project(given)).toEqual(await eager.project(given));
-    expect([workerThreads(), lazy.device]).toEqual([before + 2, 'cpu']);
+    expect([sessionThreads(), lazy.device]).toEqual([before + 2, 'cpu']);
     await Promise.all([lazy.dispose(), eager.dispose()]);
-    expect(workerThreads()).toBe(before);
+    await expect.poll(sessionThreads).toBe(before);
   });
 
   test('can be released, and starts again with the next call', async () => {
-    const before = workerThreads();
+    const before = sessionThreads();
     const own = await Projector.load(pico.projector, { threads: 1 });
     const given = await features();
     const first = own.project(given);
     await own.release();
-    expect([workerThreads(), own.device, own.disposed]).toEqual([before, undefined, false]);
+    expect([own.device, own.disposed]).toEqual([undefined, false]);
+    await expect.poll(sessionThreads).toBe(before);
     expect(await own.project(given)).toEqual(await first);
     await own.dispose();
-    expect(workerThreads()).toBe(before);
+    await expect.poll(sessionThreads).toBe(before);
   });
 
   test('of a lazy LongVLM starts no thread', async () => {
-    const before = workerThreads();
+    const before = sessionThreads();
     const vlm = await LongVLM.load({ ...picoOptions, lazy: true });
     try {
-      expect(workerThreads()).toBe(before);
+      expect(sessionThreads()).toBe(before);
       const { projector } = vlm.models;
       expect(projector).toMatchObject({ kind: 'linear', inChannels: 64, outChannels: 64 });
       expect(projector).not.toHaveProperty('device');

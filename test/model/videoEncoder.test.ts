@@ -19,8 +19,8 @@ import {
   VideoFeatures,
 } from '../../dist/index.js';
 import { findFfmpeg } from '../../dist/video/ffmpeg.js';
+import { sessionThreads } from '../fixtures/graphs.js';
 import { pico, picoOptions, relativeError } from '../fixtures/index.js';
-import { workerThreads } from '../fixtures/threads.js';
 import { temporaryFolder } from '../fixtures/vision/index.js';
 
 const { projector: _, llm: __, ...options } = picoOptions;
@@ -233,20 +233,20 @@ describe('the same request many times at once', () => {
 
 test('a lazy LongVLM starts no thread but for what it comes to need', async () => {
   const cache = await FeaturesCache.open(join(folder, 'lazy'));
-  const before = workerThreads();
+  const before = sessionThreads();
   const vlm = await LongVLM.load({ ...picoOptions, lazy: true, cache });
-  expect(workerThreads()).toBe(before);
+  expect(sessionThreads()).toBe(before);
   await encoder.encode(pico.video, { cache });
   // Found in the cache: no tower for it.
   const kept = await vlm.encode(pico.video);
-  expect(workerThreads()).toBe(before);
+  expect(sessionThreads()).toBe(before);
   expect(vlm.models.vision.device).toBeUndefined();
   const answer = await vlm.ask(kept, pico.expected.prompt.question, { temperature: 0, maxTokens: 16 });
   expect(answer.tokenIds).toEqual(pico.expected.greedy_linear);
-  expect(workerThreads()).toBe(before + 1);
+  expect(sessionThreads()).toBe(before + 1);
   expect([vlm.models.projector!.device, vlm.models.vision.device]).toEqual(['cpu', undefined]);
   await vlm.dispose();
-  expect(workerThreads()).toBe(before);
+  await expect.poll(sessionThreads).toBe(before);
 });
 
 describe('without a projector or a language model', () => {

@@ -6,12 +6,12 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { float32Tensor } from '../../../dist/base/tensor.js';
 import { GraphBuilder, type OnnxModel } from '../../../dist/compute/graphBuilder.js';
-import { type GraphSession, type OpenGraphOptions, workerRuntime } from '../../../dist/compute/runtime.js';
+import { type GraphSession, type OpenGraphOptions, ortRuntime } from '../../../dist/compute/runtime.js';
 import { openSafetensors, writeSafetensors } from '../../../dist/files/safetensors.js';
-import { workerThreads } from '../../fixtures/threads.js';
+import { sessionThreads } from '../../fixtures/graphs.js';
 import { temporaryFolder } from '../../fixtures/vision/index.js';
 
-const runtime = workerRuntime({ threads: 1 });
+const runtime = ortRuntime({ threads: 1 });
 const code = 'ERR_LONGVLM_INFERENCE';
 
 /** y [n, 2] = x [n, 2], each row plus the sum of the rows that went through the graph with it. */
@@ -26,7 +26,7 @@ async function sums(): Promise<OnnxModel> {
 const rows = (...values: number[]) => float32Tensor(Float32Array.from(values), [values.length / 2, 2]);
 const empty = (count: number) => ({ y: float32Tensor(new Float32Array(count * 2), [count, 2]) });
 
-describe('workerRuntime()', () => {
+describe('ortRuntime()', () => {
   let model: OnnxModel;
   let graph: GraphSession;
   const open = (options: Partial<OpenGraphOptions> = {}) => runtime.open(model, { name: 'The graph', ...options });
@@ -97,9 +97,9 @@ describe('workerRuntime()', () => {
   });
 
   test('starts a thread with the first run when it is lazy, which its abort does not spoil', async () => {
-    const before = workerThreads();
+    const before = sessionThreads();
     const lazy = await open({ lazy: true });
-    expect([workerThreads(), lazy.device]).toEqual([before, undefined]);
+    expect([sessionThreads(), lazy.device]).toEqual([before, undefined]);
     const controller = new AbortController();
     const reason = new Error('enough');
     const run = lazy.run({ x: rows(1, 2) }, empty(1), { signal: controller.signal });
@@ -109,27 +109,28 @@ describe('workerRuntime()', () => {
       [2, 4],
       [2, 4],
     ]);
-    expect([workerThreads(), lazy.device]).toEqual([before + 1, 'cpu']);
+    expect([sessionThreads(), lazy.device]).toEqual([before + 1, 'cpu']);
     await lazy.dispose();
-    expect(workerThreads()).toBe(before);
+    await expect.poll(sessionThreads).toBe(before);
   });
 
   test('ends its thread when it is released, and starts one again with the next run', async () => {
-    const before = workerThreads();
+    const before = sessionThreads();
     const own = await open();
     const run = one(own);
     await own.release();
-    expect([workerThreads(), own.device, own.disposed]).toEqual([before, undefined, false]);
+    expect([own.device, own.disposed]).toEqual([undefined, false]);
+    await expect.poll(sessionThreads).toBe(before);
     expect(await run).toEqual([2, 4]);
     expect(await one(own)).toEqual([2, 4]);
-    expect(workerThreads()).toBe(before + 1);
+    expect(sessionThreads()).toBe(before + 1);
     await own.dispose();
     await own.release();
-    expect(workerThreads()).toBe(before);
+    await expect.poll(sessionThreads).toBe(before);
   });
 
   test('can be released while it starts: runs before and after get their results', async () => {
-    const before = workerThreads();
+    const before = sessionThreads();
     const own = await open({ lazy: true });
     const first = one(own);
     const released = [own.release(), own.release()];
@@ -139,7 +140,7 @@ describe('workerRuntime()', () => {
     ]);
     await Promise.all(released);
     await own.dispose();
-    expect(workerThreads()).toBe(before);
+    await expect.poll(sessionThreads).toBe(before);
   });
 
   test('finishes what is under way when disposed, then refuses', async () => {
@@ -157,7 +158,7 @@ describe('workerRuntime()', () => {
   });
 
   test('leaves no thread behind when it cannot be started, and tries again', async () => {
-    const before = workerThreads();
+    const before = sessionThreads();
     const path = join(await temporaryFolder(), 'weight.safetensors');
     // So large that ONNX Runtime reads it from the file only when it starts.
     await writeSafetensors(path, { weight: { type: 'F32', shape: [64, 64], data: new Float32Array(64 * 64).fill(1) } });
@@ -167,7 +168,7 @@ describe('workerRuntime()', () => {
     const over = await builder.build();
     await rename(path, `${path}.away`);
     await expect(runtime.open(over, { name: 'The graph' })).rejects.toMatchObject({ code });
-    expect(workerThreads()).toBe(before);
+    await expect.poll(sessionThreads).toBe(before);
     const lazy = await runtime.open(over, { name: 'The graph', lazy: true });
     const run = () =>
       lazy.run(
@@ -175,31 +176,31 @@ describe('workerRuntime()', () => {
         { y: float32Tensor(new Float32Array(64), [1, 64]) },
       );
     await expect(run()).rejects.toMatchObject({ code });
-    expect(workerThreads()).toBe(before);
+    await expect.poll(sessionThreads).toBe(before);
     await rename(`${path}.away`, path);
     expect((await run()).y!.data[0]).toBe(64);
     await lazy.dispose();
   });
 
   test('stops at an abort while it starts', async () => {
-    const before = workerThreads();
+    const before = sessionThreads();
     const reason = new Error('enough');
     await expect(open({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
     const controller = new AbortController();
-    // As soon as there is a thread.
-    process.once('worker', () => controller.abort(reason));
-    await expect(open({ signal: controller.signal })).rejects.toBe(reason);
-    await expect.poll(workerThreads).toBe(before);
+    const opening = open({ signal: controller.signal });
+    controller.abort(reason);
+    await expect(opening).rejects.toBe(reason);
+    await expect.poll(sessionThreads).toBe(before);
   });
 
   test('refuses wrong options, and a device that is not there', async () => {
-    expect(() => workerRuntime({ threads: 0 })).toThrow(/positive integer for threads/);
-    expect(() => workerRuntime({ device: 3 as never })).toThrow(/string for device/);
+    expect(() => ortRuntime({ threads: 0 })).toThrow(/positive integer for threads/);
+    expect(() => ortRuntime({ device: 3 as never })).toThrow(/string for device/);
     await expect(open({ batch: 0 })).rejects.toMatchObject({
       name: 'RangeError',
       message: expect.stringMatching(/integer for batch/),
     });
-    const abacus = workerRuntime({ device: 'abacus' });
+    const abacus = ortRuntime({ device: 'abacus' });
     expect(abacus.device).toBe('abacus');
     await expect(abacus.open(model, { name: 'The graph' })).rejects.toMatchObject({
       code: 'ERR_LONGVLM_UNSUPPORTED',
@@ -214,13 +215,13 @@ describe('the process of a graph', () => {
     const module = (path: string) => JSON.stringify(fileURLToPath(new URL(`../../../dist/${path}`, import.meta.url)));
     const preamble = `
       import { GraphBuilder } from ${module('compute/graphBuilder.js')};
-      import { workerRuntime } from ${module('compute/runtime.js')};
+      import { ortRuntime } from ${module('compute/runtime.js')};
       const size = 256;
       const builder = new GraphBuilder('squares');
       let x = builder.input('x', [1, size, size]);
       for (let i = 0; i < 100; i++) x = builder.node('MatMul', [x, x]);
       builder.output('y', x, [1, size, size]);
-      const graph = await workerRuntime({ threads: 1 }).open(await builder.build(), { name: 'The graph', batch: 1 });
+      const graph = await ortRuntime({ threads: 1 }).open(await builder.build(), { name: 'The graph', batch: 1 });
       const tensor = (rows) => ({ type: 'float32', data: new Float32Array(rows * size * size), dims: [rows, size, size] });
       const run = (rows) => graph.run({ x: tensor(rows) }, { y: tensor(rows) }, { move: true });`;
     const args = ['--input-type=module', '-e', preamble + script];

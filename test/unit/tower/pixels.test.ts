@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { float32Tensor } from '../../../dist/base/tensor.js';
 import { GraphBuilder } from '../../../dist/compute/graphBuilder.js';
-import { workerRuntime } from '../../../dist/compute/runtime.js';
+import { ortRuntime } from '../../../dist/compute/runtime.js';
 import { normalizedPixels } from '../../../dist/tower/pixels.js';
 import { normalizeFrames } from '../../fixtures/vision/normalize.js';
 
@@ -10,7 +10,7 @@ test('normalizedPixels() gives every pixel value of every channel its place and 
   const [frames, size] = [3, 16];
   const graph = new GraphBuilder('pixels');
   graph.output('planes', normalizedPixels(graph, size, rules), ['frames', 3, size, size]);
-  const session = await workerRuntime({ device: 'cpu', threads: 1 }).open(await graph.build(), {
+  const session = await ortRuntime({ device: 'cpu', threads: 1 }).open(await graph.build(), {
     name: 'Pixels',
     batch: 2,
   });

@@ -1,0 +1,199 @@
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "bind/addon_state.h"
+#include "bind/arguments.h"
+#include "bind/bindings.h"
+#include "bind/device_buffers.h"
+#include "bind/guard.h"
+#include "bind/session_environment.h"
+#include "ort/session_runner.h"
+
+namespace longvlm {
+namespace {
+
+constexpr napi_type_tag kSessionTag{0x6c6f6e67766c6d03, 0x6f72747365737369};
+
+// Behind a session's JavaScript object. One that is forgotten there is freed, too.
+struct HeldSession {
+  std::shared_ptr<ort::SessionRunner> runner;
+  ~HeldSession() {
+    runner->Release([](std::exception_ptr) {});
+  }
+};
+
+ort::SessionRunner& ToSession(Napi::Env env, const Napi::Value& value) {
+  bool tagged = false;
+  if (!value.IsExternal() ||
+      napi_check_object_type_tag(env, value, &kSessionTag, &tagged) != napi_ok || !tagged) {
+    Invalid("session", "not a session");
+  }
+  return *value.As<Napi::External<HeldSession>>().Data()->runner;
+}
+
+Napi::Object ToTask(Napi::Env env, const Napi::Promise& promise,
+                    const std::shared_ptr<ort::Cancellation>& cancellation) {
+  Napi::Object task = Napi::Object::New(env);
+  task.Set("promise", promise);
+  task.Set("cancel", Napi::Function::New(env, [cancellation](const Napi::CallbackInfo&) {
+             cancellation->Cancel();
+           }));
+  return task;
+}
+
+// ortLibrary(args: { library: string }): NativeOrtLibrary
+Napi::Value DescribeLibrary(const Napi::CallbackInfo& info) {
+  return Guard(info.Env(), "ortLibrary", [&]() -> Napi::Value {
+    const ort::Library& library = ort::Library::Open(Arguments(info).String("library"));
+    Napi::Array providers = Napi::Array::New(info.Env());
+    for (const std::string& name : library.Providers()) {
+      providers.Set(providers.Length(), Napi::String::New(info.Env(), name));
+    }
+    Napi::Object described = Napi::Object::New(info.Env());
+    described.Set("version", library.version());
+    described.Set("providers", providers);
+    return described;
+  });
+}
+
+// Keys and values that take turns.
+ort::Settings ReadSettings(const Arguments& arguments, const char* name) {
+  const std::vector<std::string> texts = arguments.Strings(name);
+  if (texts.size() % 2 != 0) Invalid(name, "a key has no value");
+  ort::Settings settings;
+  for (size_t i = 0; i < texts.size(); i += 2) settings.emplace_back(texts[i], texts[i + 1]);
+  return settings;
+}
+
+// openOrtSession(args: NativeOpenOrtSessionArgs): NativeOpening
+Napi::Value Open(const Napi::CallbackInfo& info) {
+  constexpr const char* kCallee = "openOrtSession";
+  return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
+    const Napi::Env env = info.Env();
+    Arguments arguments(info);
+    const ort::Library& library = ort::Library::Open(arguments.String("library"));
+    ort::SessionOptions options{
+        arguments.String("provider"), ReadSettings(arguments, "providerOptions"),
+        ReadSettings(arguments, "config"), arguments.SmallInteger("threads", 1)};
+    const std::span<std::byte> bytes = arguments.Bytes("model");
+    arguments.CheckUnchanged();
+    SessionEnvironment& environment = AddonState::Sessions(env);
+    const auto runner = ort::SessionRunner::Make(library, options.provider);
+    environment.Add(runner);
+    const auto session = Napi::External<HeldSession>::New(
+        env, new HeldSession{runner}, [](Napi::BasicEnv, HeldSession* held) { delete held; });
+    napi_type_tag_object(env, session, &kSessionTag);
+    auto [promise, settle] = environment.settler().Expect(kCallee, {});
+    const auto cancellation = std::make_shared<ort::Cancellation>();
+    runner->Load(std::vector<std::byte>(bytes.begin(), bytes.end()), std::move(options),
+                 cancellation, settle);
+    Napi::Object task = ToTask(env, promise, cancellation);
+    task.Set("session", session);
+    return task;
+  });
+}
+
+struct OperandType {
+  const char* name;
+  int type;
+  size_t bytes;
+};
+constexpr OperandType kTypes[] = {
+    {"float32", ort::kFloat, 4}, {"float16", ort::kFloat16, 2}, {"uint8", ort::kUint8, 1}};
+
+// One { name, type, dims, data }, in the memory of `data`.
+ort::Operand ReadOperand(Arguments& fields) {
+  ort::Operand operand{fields.String("name"), 0, {}, nullptr, 0};
+  const std::string type = fields.String("type");
+  for (const OperandType& each : kTypes) {
+    if (type == each.name) {
+      operand.type = each.type;
+      operand.row_bytes = each.bytes;
+    }
+  }
+  if (operand.row_bytes == 0) Invalid("type", type);
+  for (const uint32_t size : fields.Integers("dims")) operand.dims.push_back(size);
+  if (operand.dims.empty()) Invalid("dims", "no axis of rows");
+  for (size_t axis = 1; axis < operand.dims.size(); ++axis) {
+    const auto size = static_cast<size_t>(operand.dims[axis]);
+    if (size != 0 && operand.row_bytes > std::numeric_limits<uint32_t>::max() / size) {
+      Invalid("dims", "too many values");
+    }
+    operand.row_bytes *= size;
+  }
+  const std::span<std::byte> data = fields.Bytes("data");
+  if (data.size() != operand.row_bytes * static_cast<size_t>(operand.dims[0])) {
+    Invalid("data", std::to_string(data.size()) + " bytes, which dims contradict");
+  }
+  operand.data = data.data();
+  return operand;
+}
+
+std::vector<ort::Operand> ReadOperands(std::vector<Arguments>& fields, int64_t rows) {
+  std::vector<ort::Operand> operands;
+  for (Arguments& each : fields) {
+    operands.push_back(ReadOperand(each));
+    if (operands.back().dims[0] != rows) Invalid("dims", "another first axis");
+  }
+  return operands;
+}
+
+// runOrtSession(args: NativeRunOrtSessionArgs): NativeTask
+Napi::Value Run(const Napi::CallbackInfo& info) {
+  constexpr const char* kCallee = "runOrtSession";
+  return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
+    const Napi::Env env = info.Env();
+    const Arguments arguments(info);
+    const Napi::Value session = arguments.Get("session");
+    ort::SessionRunner& runner = ToSession(env, session);
+    const auto rows = static_cast<int64_t>(arguments.SmallInteger("rows", 0));
+    const auto batch = static_cast<int64_t>(arguments.SmallInteger("batch", 1));
+    std::vector<Arguments> inputs = arguments.Structs("inputs");
+    std::vector<Arguments> outputs = arguments.Structs("outputs");
+    ort::RunCall call{ReadOperands(inputs, rows), ReadOperands(outputs, rows), rows, batch};
+    std::vector<Napi::Object> kept{session.As<Napi::Object>()};
+    for (const auto* each : {&inputs, &outputs}) {
+      for (const Arguments& fields : *each) {
+        fields.CheckUnchanged();
+        kept.insert(kept.end(), fields.kept().begin(), fields.kept().end());
+      }
+    }
+    auto [promise, settle] = AddonState::Sessions(env).settler().Expect(kCallee, kept);
+    const auto cancellation = std::make_shared<ort::Cancellation>();
+    runner.Run(std::move(call), cancellation, settle);
+    return ToTask(env, promise, cancellation);
+  });
+}
+
+// releaseOrtSession(args: { session: NativeOrtSession }): NativeTask
+Napi::Value Release(const Napi::CallbackInfo& info) {
+  constexpr const char* kCallee = "releaseOrtSession";
+  return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
+    ort::SessionRunner& runner = ToSession(info.Env(), Arguments(info).Get("session"));
+    auto [promise, settle] = AddonState::Sessions(info.Env()).settler().Expect(kCallee, {});
+    runner.Release(settle);
+    // There is nothing to cancel.
+    return ToTask(info.Env(), promise, std::make_shared<ort::Cancellation>());
+  });
+}
+
+// endOrtSessions(): void
+Napi::Value End(const Napi::CallbackInfo& info) {
+  return Guard(info.Env(), "endOrtSessions", [&]() -> Napi::Value {
+    AddonState::Sessions(info.Env()).EndSessions();
+    return info.Env().Undefined();
+  });
+}
+
+}  // namespace
+
+void InitOrtSessions(Napi::Env env, Napi::Object exports) {
+  exports.Set("ortLibrary", Napi::Function::New(env, DescribeLibrary));
+  exports.Set("openOrtSession", Napi::Function::New(env, Open));
+  exports.Set("runOrtSession", Napi::Function::New(env, Run));
+  exports.Set("releaseOrtSession", Napi::Function::New(env, Release));
+  exports.Set("endOrtSessions", Napi::Function::New(env, End));
+}
+
+}  // namespace longvlm

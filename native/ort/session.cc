@@ -1,0 +1,162 @@
+#include "ort/session.h"
+
+#include <algorithm>
+
+namespace longvlm::ort {
+namespace {
+
+// Keys and values as the C API takes them.
+struct Columns {
+  explicit Columns(const Settings& settings) {
+    for (const auto& [key, value] : settings) {
+      keys.push_back(key.c_str());
+      values.push_back(value.c_str());
+    }
+  }
+  std::vector<const char*> keys;
+  std::vector<const char*> values;
+};
+
+void AppendCuda(const Library& library, OrtSessionOptions* options, const Columns& columns) {
+  const Api& api = library.api();
+  const auto cuda = Make<OrtCUDAProviderOptionsV2>(
+      api.ReleaseCUDAProviderOptions,
+      [&](auto** created) { library.Check(api.CreateCUDAProviderOptions(created)); });
+  library.Check(api.UpdateCUDAProviderOptions(cuda.get(), columns.keys.data(),
+                                              columns.values.data(), columns.keys.size()));
+  library.Check(api.SessionOptionsAppendExecutionProvider_CUDA_V2(options, cuda.get()));
+}
+
+// DirectML has a function of its own, and needs these two settings.
+void AppendDirectMl(const Library& library, OrtSessionOptions* options) {
+  using Append = OrtStatus* (*)(OrtSessionOptions*, int device);
+  const auto append =
+      reinterpret_cast<Append>(library.Find("OrtSessionOptionsAppendExecutionProvider_DML"));
+  if (append == nullptr) throw Error("ERR_LONGVLM_INFERENCE", "this build has no DirectML");
+  library.Check(library.api().DisableMemPattern(options));
+  library.Check(library.api().SetSessionExecutionMode(options, kSequential));
+  library.Check(append(options, 0));
+}
+
+void AppendProvider(const Library& library, OrtSessionOptions* options,
+                    const SessionOptions& wanted) {
+  const Columns columns(wanted.provider_options);
+  if (wanted.provider == "cpu") return;
+  if (wanted.provider == "cuda") return AppendCuda(library, options, columns);
+  if (wanted.provider == "dml") return AppendDirectMl(library, options);
+  library.Check(library.api().SessionOptionsAppendExecutionProvider(
+      options, wanted.provider.c_str(), columns.keys.data(), columns.values.data(),
+      columns.keys.size()));
+}
+
+Handle<OrtSessionOptions> MakeOptions(const Library& library, const SessionOptions& wanted) {
+  const Api& api = library.api();
+  auto options = Make<OrtSessionOptions>(api.ReleaseSessionOptions, [&](auto** created) {
+    library.Check(api.CreateSessionOptions(created));
+  });
+  library.Check(api.SetIntraOpNumThreads(options.get(), wanted.threads));
+  // Errors reach the caller; they are not to be printed as well.
+  library.Check(api.SetSessionLogSeverityLevel(options.get(), kLogFatal));
+  for (const auto& [key, value] : wanted.config) {
+    library.Check(api.AddSessionConfigEntry(options.get(), key.c_str(), value.c_str()));
+  }
+  AppendProvider(library, options.get(), wanted);
+  return options;
+}
+
+using Count = OrtStatus* (*)(const OrtSession*, size_t*);
+using Name = OrtStatus* (*)(const OrtSession*, size_t, OrtAllocator*, char**);
+
+std::vector<std::string> Names(const Library& library, const OrtSession* session, Count count,
+                               Name name) {
+  size_t number = 0;
+  library.Check(count(session, &number));
+  OrtAllocator* allocator = nullptr;
+  library.Check(library.api().GetAllocatorWithDefaultOptions(&allocator));
+  std::vector<std::string> names;
+  for (size_t i = 0; i < number; ++i) {
+    char* text = nullptr;
+    library.Check(name(session, i, allocator, &text));
+    names.emplace_back(text);
+    library.Check(library.api().AllocatorFree(allocator, text));
+  }
+  return names;
+}
+
+}  // namespace
+
+Session::Session(const Library& library, std::span<const std::byte> model,
+                 const SessionOptions& wanted, Cancellation& cancellation)
+    : library_(library),
+      session_(nullptr, library.api().ReleaseSession),
+      memory_(Make<OrtMemoryInfo>(library.api().ReleaseMemoryInfo, [&](auto** created) {
+        library.Check(
+            library.api().CreateMemoryInfo("Cpu", kDeviceAllocator, 0, kDefaultMemory, created));
+      })) {
+  const Api& api = library.api();
+  const auto options = MakeOptions(library, wanted);
+  const auto end = [&] {
+    library.Ignore(api.SessionOptionsSetLoadCancellationFlag(options.get(), true));
+  };
+  cancellation.During(end, [&] {
+    OrtSession* session = nullptr;
+    library.Check(api.CreateSessionFromArray(library.environment(), model.data(), model.size(),
+                                             options.get(), &session));
+    session_.reset(session);
+  });
+  input_names_ = Names(library, session_.get(), api.SessionGetInputCount, api.SessionGetInputName);
+  output_names_ =
+      Names(library, session_.get(), api.SessionGetOutputCount, api.SessionGetOutputName);
+}
+
+void Session::CheckNames(const std::vector<Operand>& operands, const char* kind,
+                         const std::vector<std::string>& known) const {
+  for (const Operand& operand : operands) {
+    if (std::ranges::find(known, operand.name) == known.end()) {
+      throw Error("ERR_LONGVLM_INFERENCE",
+                  "The graph has no " + std::string(kind) + " " + operand.name);
+    }
+  }
+}
+
+void Session::Run(const RunCall& call, Cancellation& cancellation) {
+  CheckNames(call.inputs, "input", input_names_);
+  CheckNames(call.outputs, "output", output_names_);
+  const Api& api = library_.api();
+  const auto options = Make<OrtRunOptions>(api.ReleaseRunOptions, [&](auto** created) {
+    library_.Check(api.CreateRunOptions(created));
+  });
+  const auto binding = Make<OrtIoBinding>(api.ReleaseIoBinding, [&](auto** created) {
+    library_.Check(api.CreateIoBinding(session_.get(), created));
+  });
+  // Rows [from, from + rows) of an operand, in place.
+  const auto rows_of = [&](const Operand& operand, int64_t from, int64_t rows) {
+    std::vector<int64_t> dims = operand.dims;
+    dims[0] = rows;
+    auto* data =
+        static_cast<std::byte*>(operand.data) + operand.row_bytes * static_cast<size_t>(from);
+    return Make<OrtValue>(api.ReleaseValue, [&](auto** created) {
+      library_.Check(api.CreateTensorWithDataAsOrtValue(
+          memory_.get(), data, operand.row_bytes * static_cast<size_t>(rows), dims.data(),
+          dims.size(), operand.type, created));
+    });
+  };
+  const auto end = [&] { library_.Ignore(api.RunOptionsSetTerminate(options.get())); };
+  cancellation.During(end, [&] {
+    for (int64_t from = 0; from < call.rows; from += call.batch) {
+      const int64_t rows = std::min(call.batch, call.rows - from);
+      // The binding holds on to what is bound.
+      for (const Operand& input : call.inputs) {
+        library_.Check(
+            api.BindInput(binding.get(), input.name.c_str(), rows_of(input, from, rows).get()));
+      }
+      for (const Operand& output : call.outputs) {
+        library_.Check(
+            api.BindOutput(binding.get(), output.name.c_str(), rows_of(output, from, rows).get()));
+      }
+      library_.Check(api.RunWithBinding(session_.get(), options.get(), binding.get()));
+    }
+  });
+}
+
+}  // namespace longvlm::ort

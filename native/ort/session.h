@@ -1,0 +1,68 @@
+// A graph that ONNX Runtime has loaded.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ort/cancellation.h"
+#include "ort/handle.h"
+#include "ort/library.h"
+
+namespace longvlm::ort {
+
+using Settings = std::vector<std::pair<std::string, std::string>>;
+
+struct SessionOptions {
+  // "cpu", "cuda", "dml", or another provider by the name that
+  // SessionOptionsAppendExecutionProvider takes.
+  std::string provider;
+  Settings provider_options;
+  // Entries of ONNX Runtime's session configuration.
+  Settings config;
+  int threads;
+};
+
+// A tensor in memory of the caller, which is read or written in place. The first axis counts rows.
+struct Operand {
+  std::string name;
+  int type;  // kFloat, kUint8, kFloat16
+  std::vector<int64_t> dims;
+  void* data;
+  size_t row_bytes;
+};
+
+struct RunCall {
+  std::vector<Operand> inputs;
+  std::vector<Operand> outputs;
+  int64_t rows;
+  // Rows that go through the graph at once, at least 1.
+  int64_t batch;
+};
+
+// Every method throws Error ERR_LONGVLM_INFERENCE when ONNX Runtime fails, and Cancelled.
+class Session {
+ public:
+  // Loads `model`, an ONNX model, whose bytes are not needed afterwards.
+  Session(const Library& library, std::span<const std::byte> model, const SessionOptions& options,
+          Cancellation& cancellation);
+
+  // Runs the graph in micro-batches. A cancellation ends it in the middle of one, between two
+  // nodes.
+  void Run(const RunCall& call, Cancellation& cancellation);
+
+ private:
+  void CheckNames(const std::vector<Operand>& operands, const char* kind,
+                  const std::vector<std::string>& known) const;
+
+  const Library& library_;
+  Handle<OrtSession> session_;
+  Handle<OrtMemoryInfo> memory_;
+  std::vector<std::string> input_names_;
+  std::vector<std::string> output_names_;
+};
+
+}  // namespace longvlm::ort

@@ -1,0 +1,101 @@
+// ONNX Runtime's library, which onnxruntime-node brings, and the devices it can use.
+import { existsSync, readdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
+import { LongVLMError } from '../base/errors.js';
+import { binding } from '../binding.js';
+
+/** How ONNX Runtime runs a graph on a device: an execution provider. */
+export type Provider = {
+  /** Its name in the list of what ONNX Runtime was built with. */
+  readonly listed: string;
+  /** The name by which a session takes it. */
+  readonly name: string;
+  readonly options?: Readonly<Record<string, string>>;
+  /** Entries of the session's configuration. */
+  readonly config?: Readonly<Record<string, string>>;
+  /** Part of the file name of its own library, a separate download. */
+  readonly library?: string;
+};
+
+const providers: Readonly<Record<string, Provider>> = {
+  cpu: { listed: 'CPUExecutionProvider', name: 'cpu' },
+  cuda: {
+    listed: 'CUDAExecutionProvider',
+    name: 'cuda',
+    options: {
+      // llama.cpp shares the card: take what is needed, not the next power of two.
+      arena_extend_strategy: 'kSameAsRequested',
+      // The variance in float32, also where values are float16.
+      enable_skip_layer_norm_strict_mode: '1',
+    },
+    config: { 'session.use_device_allocator_for_initializers': '1' },
+    library: 'onnxruntime_providers_cuda',
+  },
+  dml: { listed: 'DmlExecutionProvider', name: 'dml' },
+  coreml: { listed: 'CoreMLExecutionProvider', name: 'CoreML' },
+  webgpu: { listed: 'WebGpuExecutionProvider', name: 'WebGPU' },
+};
+
+// The order in which `auto` tries them: those that run a whole graph over weights in place, without conversion.
+const automatic = ['cuda', 'dml', 'cpu'];
+
+/**
+ * The path of ONNX Runtime's library. `LONGVLM_ONNXRUNTIME`, the path of another one (1.22 or newer), replaces
+ * onnxruntime-node's.
+ * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` when it is not there
+ */
+export function ortLibrary(): string {
+  const chosen = process.env.LONGVLM_ONNXRUNTIME;
+  if (chosen) {
+    if (existsSync(chosen)) return resolve(chosen);
+    unsupported(`LONGVLM_ONNXRUNTIME: there is no file ${chosen}. Give the path of ONNX Runtime's library.`);
+  }
+  const names: Record<string, RegExp> = { win32: /^onnxruntime\.dll$/, darwin: /^libonnxruntime\.1\.dylib$/ };
+  const name = names[process.platform] ?? /^libonnxruntime\.so\.1$/;
+  const bin = join(dirname(createRequire(import.meta.url).resolve('onnxruntime-node/package.json')), 'bin');
+  for (const version of filesOf(bin)) {
+    const folder = join(bin, version, process.platform, process.arch);
+    const file = filesOf(folder).find((file) => name.test(file));
+    if (file) return join(folder, file);
+  }
+  return unsupported(
+    `onnxruntime-node has no ONNX Runtime for ${process.platform} on ${process.arch}. Set LONGVLM_ONNXRUNTIME to the path of its library.`,
+  );
+}
+
+/**
+ * The providers to try for a device, best first.
+ * @param device `auto` or one of the devices
+ * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a device that this build of ONNX Runtime lacks
+ */
+export function providersFor(device: string): readonly (Provider & { readonly device: string })[] {
+  const library = ortLibrary();
+  const listed = new Set(binding().ortLibrary({ library }).providers);
+  const built = Object.keys(providers).filter((name) => listed.has(providers[name]!.listed));
+  // Without this check ONNX Runtime prints errors on stderr.
+  const available = built.filter((name) => isInstalled(library, providers[name]!));
+  if (device !== 'auto' && !available.includes(device)) {
+    const others = `use auto or one of ${available.join(', ')}.`;
+    unsupported(
+      built.includes(device)
+        ? `Device '${device}' needs a library that is not installed. Run npm rebuild onnxruntime-node with ONNXRUNTIME_NODE_INSTALL=true in the environment, or ${others}`
+        : `Device '${device}' is not available in this build of ONNX Runtime: ${others}`,
+    );
+  }
+  const tried = device === 'auto' ? automatic.filter((name) => available.includes(name)) : [device];
+  return tried.map((device) => ({ device, ...providers[device]! }));
+}
+
+function isInstalled(library: string, provider: Provider): boolean {
+  const own = provider.library;
+  return own === undefined || filesOf(dirname(library)).some((file) => file.includes(`${own}.`));
+}
+
+function filesOf(folder: string): string[] {
+  return existsSync(folder) ? readdirSync(folder) : [];
+}
+
+function unsupported(message: string): never {
+  throw new LongVLMError('ERR_LONGVLM_UNSUPPORTED', message);
+}
