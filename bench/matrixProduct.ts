@@ -1,7 +1,7 @@
 // The reference rate of float32 matrix products on this machine: ONNX Runtime's MatMul.
-import ort from 'onnxruntime-node';
+import type { Float32Tensor } from '../dist/base/tensor.js';
 import { randomTensor } from './inputs.js';
-import { dataTypes, encodeModel } from './packageFiles.js';
+import { dataTypes, encodeModel, OrtSession } from './packageFiles.js';
 
 // From small to large, because more threads need more work. Larger sizes are skipped once a product takes this long.
 const sizes = [512, 768, 1024, 2048, 4096];
@@ -12,27 +12,22 @@ const callsOfEach = 8;
 export class MatrixProduct {
   readonly size: number;
   readonly flops: number;
-  readonly #session: ort.InferenceSession;
-  readonly #feeds: ort.InferenceSession.FeedsType;
-  readonly #outputs: Record<string, ort.Tensor>;
+  readonly #session: Awaited<ReturnType<typeof OrtSession.load>>;
+  readonly #inputs: Record<string, Float32Tensor>;
+  readonly #outputs: Record<string, Float32Tensor>;
 
-  private constructor(size: number, session: ort.InferenceSession) {
+  private constructor(size: number, session: Awaited<ReturnType<typeof OrtSession.load>>) {
     this.size = size;
     this.flops = 2 * size ** 3;
     this.#session = session;
-    this.#feeds = { a: new ort.Tensor('float32', matrix(size), [size, size]) };
-    this.#outputs = { product: new ort.Tensor('float32', new Float32Array(size * size), [size, size]) };
+    const tensor = (data: Float32Array): Float32Tensor => ({ type: 'float32', data, dims: [size, size] });
+    this.#inputs = { a: tensor(matrix(size)) };
+    this.#outputs = { product: tensor(new Float32Array(size * size)) };
   }
 
   static async create(size: number, threads: number): Promise<MatrixProduct> {
-    const session = await ort.InferenceSession.create(model(size), {
-      executionProviders: ['cpu'],
-      intraOpNumThreads: threads,
-      interOpNumThreads: 1,
-      // Threads that spin after the product would take the cores from the next measurement.
-      extra: { session: { intra_op: { allow_spinning: '0' } } },
-    });
-    return new MatrixProduct(size, session);
+    const graph = { bytes: model(size), weightsFolder: undefined };
+    return new MatrixProduct(size, await OrtSession.load(graph, { device: 'cpu', threads }));
   }
 
   /** The size with the highest rate. */
@@ -54,7 +49,8 @@ export class MatrixProduct {
   }
 
   async run(): Promise<void> {
-    await this.#session.run(this.#feeds, this.#outputs);
+    const { size } = this;
+    await this.#session.run({ rows: size, batch: size, inputs: this.#inputs, outputs: this.#outputs });
   }
 }
 

@@ -12,4 +12,7 @@ export const { binding } = (await import(inDist('binding.js'))) as typeof import
 export const { dataTypes, encodeModel } = (await import(
   inDist('compute/onnxProto.js')
 )) as typeof import('../dist/compute/onnxProto.js');
+export const { OrtSession } = (await import(
+  inDist('compute/ortSession.js')
+)) as typeof import('../dist/compute/ortSession.js');
 export const { toFloat32 } = (await import(inDist('base/tensor.js'))) as typeof import('../dist/base/tensor.js');

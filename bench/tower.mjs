@@ -5,11 +5,10 @@
 // All three take turns in ONNX Runtime on the same threads, so that other load affects all of them. The speed-up over
 // PyTorch's export is computed for each round; the median over the rounds is reported.
 import { readFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import ort from 'onnxruntime-node';
 import { toEightBits } from '../dist/cache/eightBitMatrices.js';
+import { OrtSession } from '../dist/compute/ortSession.js';
 import { openTower } from '../dist/tower/families.js';
 import { cosine } from './cosine.mjs';
 
@@ -22,17 +21,11 @@ if (folder === undefined) throw new Error('Name the folder that bench/tower.py f
 const tower = await openTower(folder);
 const { config } = tower;
 
-// Threads of a session that spin would take time from the next session.
-const spinning = { force_spinning_stop: '1' };
-const options = { executionProviders: ['cpu'], intraOpNumThreads: availableParallelism(), logSeverityLevel: 4 };
-async function ours(eightBits) {
-  const { bytes, weightsFolder } = await tower.graph({ input: 'float32', eightBits });
-  const session = { ...spinning, model_external_initializers_file_folder_path: weightsFolder };
-  return ort.InferenceSession.create(bytes, { ...options, extra: { session } });
-}
+const open = (model) => OrtSession.load(model, { device: 'cpu' });
+const ours = async (eightBits) => open(await tower.graph({ input: 'float32', eightBits }));
 const exported = readFileSync(join(folder, 'exported.onnx'));
 const sessions = {
-  'exported by PyTorch': await ort.InferenceSession.create(exported, { ...options, extra: { session: spinning } }),
+  'exported by PyTorch': await open({ bytes: exported, weightsFolder: undefined }),
   ours: await ours(undefined),
   'ours, int8': await ours(await toEightBits(tower.linear, folder)),
 };
@@ -44,14 +37,20 @@ const data = Float32Array.from(
   { length: frames * 3 * size * size },
   (_, i) => Math.sin(i / 997) + 0.3 * Math.sin(i * 1.7),
 );
-const pixels = new ort.Tensor('float32', data, [frames, 3, size, size]);
+const pixels = { type: 'float32', data, dims: [frames, 3, size, size] };
+const dims = [frames, config.patches, config.channels];
 const times = Object.fromEntries(Object.keys(sessions).map((name) => [name, []]));
 const outputs = {};
-for (const session of Object.values(sessions)) await session.run({ pixels });
+async function run(session) {
+  const patches = { type: 'float32', data: new Float32Array(dims[0] * dims[1] * dims[2]), dims };
+  await session.run({ rows: frames, batch: frames, inputs: { pixels }, outputs: { patches } });
+  return patches.data;
+}
+for (const session of Object.values(sessions)) await run(session);
 for (let round = 0; round < Number(values.rounds); round++)
   for (const [name, session] of Object.entries(sessions)) {
     const started = performance.now();
-    outputs[name] = (await session.run({ pixels })).patches.data;
+    outputs[name] = await run(session);
     times[name].push((performance.now() - started) / frames);
   }
 
@@ -67,3 +66,4 @@ for (const [name, found] of Object.entries(times)) {
   const frame = `${Math.min(...found).toFixed(1)} ms a frame at best, ${median(found).toFixed(1)} in the median`;
   console.log(`${name.padEnd(20)} ${frame}; ${speed.toFixed(2)} times as fast; cosine ${alike.toFixed(5)}`);
 }
+for (const session of Object.values(sessions)) await session.release();

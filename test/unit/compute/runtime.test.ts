@@ -1,9 +1,10 @@
 import { execFile } from 'node:child_process';
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { float32Tensor } from '../../../dist/base/tensor.js';
 import { GraphBuilder, type OnnxModel } from '../../../dist/compute/graphBuilder.js';
 import { type GraphSession, type OpenGraphOptions, ortRuntime } from '../../../dist/compute/runtime.js';
@@ -37,6 +38,9 @@ describe('ortRuntime()', () => {
     graph = await open();
   });
   afterAll(() => graph.dispose());
+  // That of `graph`: threads end a moment after their session is freed.
+  const before = 1;
+  beforeEach(() => expect.poll(sessionThreads).toBe(before));
 
   test('keeps the inputs, unless they are moved', async () => {
     const x = rows(1, 2, 3, 4);
@@ -97,7 +101,6 @@ describe('ortRuntime()', () => {
   });
 
   test('starts a thread with the first run when it is lazy, which its abort does not spoil', async () => {
-    const before = sessionThreads();
     const lazy = await open({ lazy: true });
     expect([sessionThreads(), lazy.device]).toEqual([before, undefined]);
     const controller = new AbortController();
@@ -115,7 +118,6 @@ describe('ortRuntime()', () => {
   });
 
   test('ends its thread when it is released, and starts one again with the next run', async () => {
-    const before = sessionThreads();
     const own = await open();
     const run = one(own);
     await own.release();
@@ -130,7 +132,6 @@ describe('ortRuntime()', () => {
   });
 
   test('can be released while it starts: runs before and after get their results', async () => {
-    const before = sessionThreads();
     const own = await open({ lazy: true });
     const first = one(own);
     const released = [own.release(), own.release()];
@@ -158,7 +159,6 @@ describe('ortRuntime()', () => {
   });
 
   test('leaves no thread behind when it cannot be started, and tries again', async () => {
-    const before = sessionThreads();
     const path = join(await temporaryFolder(), 'weight.safetensors');
     // So large that ONNX Runtime reads it from the file only when it starts.
     await writeSafetensors(path, { weight: { type: 'F32', shape: [64, 64], data: new Float32Array(64 * 64).fill(1) } });
@@ -183,7 +183,6 @@ describe('ortRuntime()', () => {
   });
 
   test('stops at an abort while it starts', async () => {
-    const before = sessionThreads();
     const reason = new Error('enough');
     await expect(open({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
     const controller = new AbortController();
@@ -206,6 +205,52 @@ describe('ortRuntime()', () => {
       code: 'ERR_LONGVLM_UNSUPPORTED',
       message: expect.stringMatching(/^Device 'abacus' is not available/),
     });
+  });
+});
+
+describe('an abort', () => {
+  const size = 64;
+  let graph: GraphSession;
+  const tensor = (count: number) => float32Tensor(new Float32Array(count * size * size), [count, size, size]);
+  /** Puts `count` rows through the graph at once. */
+  const run = (count: number, signal?: AbortSignal) =>
+    graph.run({ x: tensor(count) }, { y: tensor(count) }, { signal });
+  // Minutes of work, of which each step takes a fraction of a second.
+  const minutes = 4000;
+
+  beforeAll(async () => {
+    const builder = new GraphBuilder('many steps');
+    let x = builder.input('x', ['n', size, size]);
+    for (let i = 0; i < 1000; i++) x = builder.node('MatMul', [x, x]);
+    builder.output('y', x, ['n', size, size]);
+    graph = await runtime.open(await builder.build(), { name: 'The graph' });
+  });
+  afterAll(() => graph.dispose());
+
+  test('ends a run in the middle, and those that wait, with its reason; others go on', async () => {
+    const controller = new AbortController();
+    const reason = new Error('enough');
+    const runs = [run(minutes, controller.signal), run(minutes, controller.signal)];
+    const after = run(1);
+    // The first is at work by then.
+    await setTimeout(200);
+    controller.abort(reason);
+    for (const each of runs) await expect(each).rejects.toBe(reason);
+    expect((await after).y!.dims).toEqual([1, size, size]);
+    await expect(run(1, controller.signal)).rejects.toBe(reason);
+  });
+
+  test('leaves the session to be disposed at once', async () => {
+    const own = await runtime.open(await sums(), { name: 'The graph' });
+    const controller = new AbortController();
+    const many = run(minutes, controller.signal);
+    const small = own.run({ x: rows(1, 2) }, empty(1), { signal: controller.signal });
+    controller.abort();
+    await expect(many).rejects.toThrow(/abort/);
+    await small.catch(() => {});
+    await own.dispose();
+    await graph.release();
+    expect((await run(1)).y!.dims).toEqual([1, size, size]);
   });
 });
 
