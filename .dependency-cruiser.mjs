@@ -15,7 +15,7 @@ const mayImport = {
   kernels: ['base', 'binding.ts'],
   files: ['base'],
   cache: ['base', 'files'],
-  compute: ['base', 'binding.ts', 'files'],
+  compute: ['base', 'binding.ts', 'kernels', 'files'],
   video: ['base'],
   tower: ['base', 'files', 'cache', 'compute'],
   projector: ['base', 'files', 'cache', 'compute'],

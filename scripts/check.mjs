@@ -22,6 +22,7 @@ const checks = [
   ['types', tool('tsc'), ['-p', 'tsconfig.json', '--noEmit']],
   ['imports', tool('depcruise'), ['src', '--output-type', 'err-long']],
   ['llama ABI', ...script('check-llama-abi')],
+  ['ONNX Runtime ABI', ...script('check-ort-abi')],
   ['tests of training', ...script('check-training')],
   ['publint', tool('publint'), ['--strict']],
   ['biome', tool('biome'), ['ci', '--error-on-warnings', '--colors=off']],

@@ -7,7 +7,7 @@ import { types } from 'node:util';
 import { LongVLMError, type LongVLMErrorCode, messageOf } from './base/errors.js';
 
 /** An array that is copied to or from a GPU. */
-export type NativeArray = Float32Array | Uint16Array | Int32Array;
+export type NativeArray = Float32Array | Uint16Array | Int32Array | Uint8Array;
 
 /** Memory on a GPU, of one element type. */
 export type NativeDeviceBuffer = { readonly __brand: 'NativeDeviceBuffer' };
@@ -107,7 +107,7 @@ export type AllocateDeviceBufferArgs = {
   /** The library of GPU kernels. */
   readonly library: string;
   readonly device: number;
-  readonly type: 'float32' | 'float16' | 'bfloat16' | 'int32';
+  readonly type: 'float32' | 'float16' | 'bfloat16' | 'int32' | 'uint8';
   /** Values, not bytes. */
   readonly count: number;
 };
@@ -140,6 +140,8 @@ export type NativeOpenOrtSessionArgs = {
   readonly model: Uint8Array;
   /** `cpu`, `cuda`, `dml`, or the name by which ONNX Runtime appends another execution provider. */
   readonly provider: string;
+  /** The number of the GPU for `cuda`. */
+  readonly gpu: number;
   /** Keys and values that take turns. */
   readonly providerOptions: readonly string[];
   /** Keys and values that take turns. */
@@ -152,7 +154,7 @@ export type NativeOperand = {
   readonly name: string;
   readonly type: 'float32' | 'float16' | 'uint8';
   readonly dims: readonly number[];
-  readonly data: Float32Array | Uint16Array | Uint8Array;
+  readonly data: Float32Array | Uint16Array | Uint8Array | NativeDeviceBuffer;
 };
 
 export type NativeRunOrtSessionArgs = {

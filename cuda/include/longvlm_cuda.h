@@ -76,11 +76,11 @@ typedef struct lv_device_info {
   int32_t compute_major;
   int32_t compute_minor;
   int32_t multiprocessors;
-  int32_t driver_version;    // the newest CUDA version it supports: 13000 is 13.0
-  int32_t runtime_version;   // the CUDA version that this library was built with
-  int32_t memory_clock_khz;  // 0 if the driver does not report it
-  int32_t memory_bus_bits;   // 0 if the driver does not report it
-  int32_t reserved;
+  int32_t driver_version;          // the newest CUDA version it supports: 13000 is 13.0
+  int32_t runtime_version;         // the CUDA version that this library was built with
+  int32_t memory_clock_khz;        // 0 if the driver does not report it
+  int32_t memory_bus_bits;         // 0 if the driver does not report it
+  int32_t host_memory;             // 1: an emulation on the CPU, whose memory is the host's; else 0
   double memory_bytes_per_second;  // theoretical bandwidth, from clock and bus; 0 if unknown
 } lv_device_info;
 

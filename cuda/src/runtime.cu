@@ -136,6 +136,9 @@ lv_status lv_get_device_info(int32_t device, lv_device_info* info) {
   info->compute_major = properties.major;
   info->compute_minor = properties.minor;
   info->multiprocessors = properties.multiProcessorCount;
+#ifdef LV_EMULATED
+  info->host_memory = 1;
+#endif
   size_t free_bytes = 0;
   size_t total_bytes = 0;
   LV_CUDA(cudaMemGetInfo(&free_bytes, &total_bytes));

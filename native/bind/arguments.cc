@@ -159,8 +159,8 @@ float* Arguments::HostFloats(const char* name, size_t length) {
   return static_cast<float*>(array.data);
 }
 
-std::span<std::byte> Arguments::Bytes(const char* name) {
-  const HostArray array = Array(name, Get(name));
+std::span<std::byte> Arguments::Bytes(const char* name, const Napi::Value& value) {
+  const HostArray array = Array(name, value);
   const size_t bytes = [&]() -> size_t {
     switch (array.type) {
       case napi_float32_array:

@@ -40,7 +40,8 @@ class Arguments {
   // kept() are alive.
   float* HostFloats(const char* name, size_t length);
   // The memory of a Float32Array, Int32Array, Uint16Array or Uint8Array of any length.
-  std::span<std::byte> Bytes(const char* name);
+  std::span<std::byte> Bytes(const char* name) { return Bytes(name, Get(name)); }
+  std::span<std::byte> Bytes(const char* name, const Napi::Value& value);
 
   // To be called when everything is read: a getter of the caller's may have detached the memory of
   // an array that was read before.

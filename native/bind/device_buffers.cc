@@ -19,7 +19,8 @@ ElementType ReadType(const Arguments& arguments) {
   constexpr std::pair<const char*, ElementType> kTypes[] = {{"float32", ElementType::kFloat32},
                                                             {"float16", ElementType::kFloat16},
                                                             {"bfloat16", ElementType::kBfloat16},
-                                                            {"int32", ElementType::kInt32}};
+                                                            {"int32", ElementType::kInt32},
+                                                            {"uint8", ElementType::kUint8}};
   const std::string name = arguments.String("type");
   const auto* found =
       std::ranges::find_if(kTypes, [&](const auto& type) { return type.first == name; });

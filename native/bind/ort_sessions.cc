@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <utility>
@@ -73,9 +75,10 @@ Napi::Value Open(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     Arguments arguments(info);
     const ort::Library& library = ort::Library::Open(arguments.String("library"));
-    ort::SessionOptions options{
-        arguments.String("provider"), ReadSettings(arguments, "providerOptions"),
-        ReadSettings(arguments, "config"), arguments.SmallInteger("threads", 1)};
+    ort::SessionOptions options{arguments.String("provider"), arguments.SmallInteger("gpu", 0),
+                                ReadSettings(arguments, "providerOptions"),
+                                ReadSettings(arguments, "config"),
+                                arguments.SmallInteger("threads", 1)};
     const std::span<std::byte> bytes = arguments.Bytes("model");
     arguments.CheckUnchanged();
     SessionEnvironment& environment = AddonState::Sessions(env);
@@ -97,22 +100,33 @@ Napi::Value Open(const Napi::CallbackInfo& info) {
 struct OperandType {
   const char* name;
   int type;
-  size_t bytes;
+  ElementType element;
 };
-constexpr OperandType kTypes[] = {
-    {"float32", ort::kFloat, 4}, {"float16", ort::kFloat16, 2}, {"uint8", ort::kUint8, 1}};
+constexpr OperandType kTypes[] = {{"float32", ort::kFloat, ElementType::kFloat32},
+                                  {"float16", ort::kFloat16, ElementType::kFloat16},
+                                  {"uint8", ort::kUint8, ElementType::kUint8}};
+
+// The memory of a device buffer. The CPU reads and writes an emulated GPU's in place.
+void ReadDeviceMemory(Napi::Env env, const Napi::Value& value, ElementType type, size_t bytes,
+                      ort::Operand& operand) {
+  const DeviceBuffer& buffer = ToDeviceBuffer(env, "data", value);
+  if (buffer.type != type) Invalid("data", "of another element type");
+  const std::shared_ptr<DeviceMemory> memory = MemoryOf(buffer, "data", bytes);
+  operand.data = memory->data();
+  if (!memory->device().HasHostMemory()) operand.gpu = memory->device().index();
+  operand.kept = memory;
+}
 
 // One { name, type, dims, data }, in the memory of `data`.
-ort::Operand ReadOperand(Arguments& fields) {
-  ort::Operand operand{fields.String("name"), 0, {}, nullptr, 0};
+ort::Operand ReadOperand(Napi::Env env, Arguments& fields) {
+  ort::Operand operand;
+  operand.name = fields.String("name");
   const std::string type = fields.String("type");
-  for (const OperandType& each : kTypes) {
-    if (type == each.name) {
-      operand.type = each.type;
-      operand.row_bytes = each.bytes;
-    }
-  }
-  if (operand.row_bytes == 0) Invalid("type", type);
+  const auto* found =
+      std::ranges::find_if(kTypes, [&](const OperandType& each) { return type == each.name; });
+  if (found == std::end(kTypes)) Invalid("type", type);
+  operand.type = found->type;
+  operand.row_bytes = SizeOf(found->element);
   for (const uint32_t size : fields.Integers("dims")) operand.dims.push_back(size);
   if (operand.dims.empty()) Invalid("dims", "no axis of rows");
   for (size_t axis = 1; axis < operand.dims.size(); ++axis) {
@@ -122,18 +136,25 @@ ort::Operand ReadOperand(Arguments& fields) {
     }
     operand.row_bytes *= size;
   }
-  const std::span<std::byte> data = fields.Bytes("data");
-  if (data.size() != operand.row_bytes * static_cast<size_t>(operand.dims[0])) {
+  const size_t bytes = operand.row_bytes * static_cast<size_t>(operand.dims[0]);
+  const Napi::Value value = fields.Get("data");
+  if (value.IsExternal()) {
+    ReadDeviceMemory(env, value, found->element, bytes, operand);
+    return operand;
+  }
+  const std::span<std::byte> data = fields.Bytes("data", value);
+  if (data.size() != bytes) {
     Invalid("data", std::to_string(data.size()) + " bytes, which dims contradict");
   }
   operand.data = data.data();
   return operand;
 }
 
-std::vector<ort::Operand> ReadOperands(std::vector<Arguments>& fields, int64_t rows) {
+std::vector<ort::Operand> ReadOperands(Napi::Env env, std::vector<Arguments>& fields,
+                                       int64_t rows) {
   std::vector<ort::Operand> operands;
   for (Arguments& each : fields) {
-    operands.push_back(ReadOperand(each));
+    operands.push_back(ReadOperand(env, each));
     if (operands.back().dims[0] != rows) Invalid("dims", "another first axis");
   }
   return operands;
@@ -151,7 +172,8 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
     const auto batch = static_cast<int64_t>(arguments.SmallInteger("batch", 1));
     std::vector<Arguments> inputs = arguments.Structs("inputs");
     std::vector<Arguments> outputs = arguments.Structs("outputs");
-    ort::RunCall call{ReadOperands(inputs, rows), ReadOperands(outputs, rows), rows, batch};
+    ort::RunCall call{ReadOperands(env, inputs, rows), ReadOperands(env, outputs, rows), rows,
+                      batch};
     std::vector<Napi::Object> kept{session.As<Napi::Object>()};
     for (const auto* each : {&inputs, &outputs}) {
       for (const Arguments& fields : *each) {

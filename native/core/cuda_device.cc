@@ -37,6 +37,11 @@ CudaDevice::CudaDevice(const CudaFunctions& cuda, int32_t index) : cuda_(cuda), 
 
 CudaDevice::~CudaDevice() { FreeAll(); }
 
+bool CudaDevice::HasHostMemory() const {
+  lv_device_info info{};
+  return cuda_.get_device_info(index_, &info) == LV_OK && info.host_memory != 0;
+}
+
 void CudaDevice::FreeAll() {
   cuda_.stream_destroy(index_, stream_);
   for (lv_stream stream : copy_streams_) cuda_.stream_destroy(index_, stream);

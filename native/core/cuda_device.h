@@ -49,6 +49,8 @@ class CudaDevice {
   CudaDevice& operator=(const CudaDevice&) = delete;
 
   int32_t index() const { return index_; }
+  // Whether its memory is the host's, as an emulation's is.
+  bool HasHostMemory() const;
   const CudaFunctions& cuda() const { return cuda_; }
 
   // Copies through page-locked memory: one half is transferred while the other is filled. Throws

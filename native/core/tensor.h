@@ -8,10 +8,12 @@
 
 namespace longvlm {
 
-// float16 values are IEEE 754 half-precision bits; bfloat16 and int32 tensors exist on GPUs only.
-enum class ElementType { kFloat32, kFloat16, kBfloat16, kInt32 };
+// float16 values are IEEE 754 half-precision bits. bfloat16, int32 and uint8 tensors exist on GPUs
+// only, the latter for pixels.
+enum class ElementType { kFloat32, kFloat16, kBfloat16, kInt32, kUint8 };
 
 constexpr size_t SizeOf(ElementType type) {
+  if (type == ElementType::kUint8) return 1;
   return type == ElementType::kFloat32 || type == ElementType::kInt32 ? 4 : 2;
 }
 

@@ -40,7 +40,10 @@ void AppendDirectMl(const Library& library, OrtSessionOptions* options) {
 
 void AppendProvider(const Library& library, OrtSessionOptions* options,
                     const SessionOptions& wanted) {
-  const Columns columns(wanted.provider_options);
+  Settings settings = wanted.provider_options;
+  const std::string gpu = std::to_string(wanted.gpu);
+  if (wanted.provider == "cuda") settings.emplace_back("device_id", gpu);
+  const Columns columns(settings);
   if (wanted.provider == "cpu") return;
   if (wanted.provider == "cuda") return AppendCuda(library, options, columns);
   if (wanted.provider == "dml") return AppendDirectMl(library, options);
@@ -62,6 +65,13 @@ Handle<OrtSessionOptions> MakeOptions(const Library& library, const SessionOptio
   }
   AppendProvider(library, options.get(), wanted);
   return options;
+}
+
+Handle<OrtMemoryInfo> MakeMemory(const Library& library, const char* name, int index) {
+  return Make<OrtMemoryInfo>(library.api().ReleaseMemoryInfo, [&](auto** created) {
+    library.Check(
+        library.api().CreateMemoryInfo(name, kDeviceAllocator, index, kDefaultMemory, created));
+  });
 }
 
 using Count = OrtStatus* (*)(const OrtSession*, size_t*);
@@ -89,10 +99,10 @@ Session::Session(const Library& library, std::span<const std::byte> model,
                  const SessionOptions& wanted, Cancellation& cancellation)
     : library_(library),
       session_(nullptr, library.api().ReleaseSession),
-      memory_(Make<OrtMemoryInfo>(library.api().ReleaseMemoryInfo, [&](auto** created) {
-        library.Check(
-            library.api().CreateMemoryInfo("Cpu", kDeviceAllocator, 0, kDefaultMemory, created));
-      })) {
+      gpu_(wanted.provider == "cuda" ? std::optional(wanted.gpu) : std::nullopt),
+      host_memory_(MakeMemory(library, "Cpu", 0)),
+      gpu_memory_(gpu_ ? MakeMemory(library, "Cuda", *gpu_)
+                       : Handle<OrtMemoryInfo>(nullptr, library.api().ReleaseMemoryInfo)) {
   const Api& api = library.api();
   const auto options = MakeOptions(library, wanted);
   const auto end = [&] {
@@ -109,19 +119,37 @@ Session::Session(const Library& library, std::span<const std::byte> model,
       Names(library, session_.get(), api.SessionGetOutputCount, api.SessionGetOutputName);
 }
 
-void Session::CheckNames(const std::vector<Operand>& operands, const char* kind,
-                         const std::vector<std::string>& known) const {
+void Session::CheckOperands(const std::vector<Operand>& operands, const char* kind,
+                            const std::vector<std::string>& known) const {
   for (const Operand& operand : operands) {
     if (std::ranges::find(known, operand.name) == known.end()) {
       throw Error("ERR_LONGVLM_INFERENCE",
                   "The graph has no " + std::string(kind) + " " + operand.name);
     }
+    if (operand.gpu && operand.gpu != gpu_) {
+      throw Error("ERR_LONGVLM_INFERENCE", std::string(kind) + " " + operand.name +
+                                               " is on a GPU that the graph does not run on");
+    }
   }
 }
 
+// Rows [from, from + rows) of an operand, in place.
+Handle<OrtValue> Session::Rows(const Operand& operand, int64_t from, int64_t rows) const {
+  std::vector<int64_t> dims = operand.dims;
+  dims[0] = rows;
+  const auto first = operand.row_bytes * static_cast<size_t>(from);
+  return Make<OrtValue>(library_.api().ReleaseValue, [&](auto** created) {
+    library_.Check(library_.api().CreateTensorWithDataAsOrtValue(
+        (operand.gpu ? gpu_memory_ : host_memory_).get(),
+        static_cast<std::byte*>(operand.data) + first,
+        operand.row_bytes * static_cast<size_t>(rows), dims.data(), dims.size(), operand.type,
+        created));
+  });
+}
+
 void Session::Run(const RunCall& call, Cancellation& cancellation) {
-  CheckNames(call.inputs, "input", input_names_);
-  CheckNames(call.outputs, "output", output_names_);
+  CheckOperands(call.inputs, "input", input_names_);
+  CheckOperands(call.outputs, "output", output_names_);
   const Api& api = library_.api();
   const auto options = Make<OrtRunOptions>(api.ReleaseRunOptions, [&](auto** created) {
     library_.Check(api.CreateRunOptions(created));
@@ -129,18 +157,6 @@ void Session::Run(const RunCall& call, Cancellation& cancellation) {
   const auto binding = Make<OrtIoBinding>(api.ReleaseIoBinding, [&](auto** created) {
     library_.Check(api.CreateIoBinding(session_.get(), created));
   });
-  // Rows [from, from + rows) of an operand, in place.
-  const auto rows_of = [&](const Operand& operand, int64_t from, int64_t rows) {
-    std::vector<int64_t> dims = operand.dims;
-    dims[0] = rows;
-    auto* data =
-        static_cast<std::byte*>(operand.data) + operand.row_bytes * static_cast<size_t>(from);
-    return Make<OrtValue>(api.ReleaseValue, [&](auto** created) {
-      library_.Check(api.CreateTensorWithDataAsOrtValue(
-          memory_.get(), data, operand.row_bytes * static_cast<size_t>(rows), dims.data(),
-          dims.size(), operand.type, created));
-    });
-  };
   const auto end = [&] { library_.Ignore(api.RunOptionsSetTerminate(options.get())); };
   cancellation.During(end, [&] {
     for (int64_t from = 0; from < call.rows; from += call.batch) {
@@ -148,11 +164,11 @@ void Session::Run(const RunCall& call, Cancellation& cancellation) {
       // The binding holds on to what is bound.
       for (const Operand& input : call.inputs) {
         library_.Check(
-            api.BindInput(binding.get(), input.name.c_str(), rows_of(input, from, rows).get()));
+            api.BindInput(binding.get(), input.name.c_str(), Rows(input, from, rows).get()));
       }
       for (const Operand& output : call.outputs) {
         library_.Check(
-            api.BindOutput(binding.get(), output.name.c_str(), rows_of(output, from, rows).get()));
+            api.BindOutput(binding.get(), output.name.c_str(), Rows(output, from, rows).get()));
       }
       library_.Check(api.RunWithBinding(session_.get(), options.get(), binding.get()));
     }

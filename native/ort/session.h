@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -20,6 +22,8 @@ struct SessionOptions {
   // "cpu", "cuda", "dml", or another provider by the name that
   // SessionOptionsAppendExecutionProvider takes.
   std::string provider;
+  // The number of the GPU for "cuda".
+  int gpu;
   Settings provider_options;
   // Entries of ONNX Runtime's session configuration.
   Settings config;
@@ -29,10 +33,14 @@ struct SessionOptions {
 // A tensor in memory of the caller, which is read or written in place. The first axis counts rows.
 struct Operand {
   std::string name;
-  int type;  // kFloat, kUint8, kFloat16
+  int type = 0;  // kFloat, kUint8, kFloat16
   std::vector<int64_t> dims;
-  void* data;
-  size_t row_bytes;
+  void* data = nullptr;
+  size_t row_bytes = 0;
+  // The GPU that has the memory; null for the host.
+  std::optional<int> gpu;
+  // Holds the memory until the run is done.
+  std::shared_ptr<const void> kept;
 };
 
 struct RunCall {
@@ -55,12 +63,15 @@ class Session {
   void Run(const RunCall& call, Cancellation& cancellation);
 
  private:
-  void CheckNames(const std::vector<Operand>& operands, const char* kind,
-                  const std::vector<std::string>& known) const;
+  Handle<OrtValue> Rows(const Operand& operand, int64_t from, int64_t rows) const;
+  void CheckOperands(const std::vector<Operand>& operands, const char* kind,
+                     const std::vector<std::string>& known) const;
 
   const Library& library_;
   Handle<OrtSession> session_;
-  Handle<OrtMemoryInfo> memory_;
+  const std::optional<int> gpu_;
+  Handle<OrtMemoryInfo> host_memory_;
+  Handle<OrtMemoryInfo> gpu_memory_;  // null without a GPU
   std::vector<std::string> input_names_;
   std::vector<std::string> output_names_;
 };

@@ -2,7 +2,9 @@
 import { availableParallelism } from 'node:os';
 import { raceAbort } from '../base/abort.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
+import { wrongValue } from '../base/validate.js';
 import { binding, type NativeOperand, type NativeOrtSession, type NativeTask } from '../binding.js';
+import { DeviceBuffer } from '../kernels/deviceBuffer.js';
 import type { OnnxModel } from './graphBuilder.js';
 import { ortLibrary, type Provider, providersFor } from './ortLibrary.js';
 import type { Outputs, Values } from './values.js';
@@ -67,8 +69,8 @@ export class OrtSession {
    * @throws LongVLMError `ERR_LONGVLM_INFERENCE`; `signal.reason`
    */
   async run({ rows, batch, inputs, outputs }: RunCall, signal?: AbortSignal): Promise<void> {
+    const call = { session: this.#session, rows, batch, inputs: operands(inputs), outputs: operands(outputs) };
     try {
-      const call = { session: this.#session, rows, batch, inputs: operands(inputs), outputs: operands(outputs) };
       await untilDone(binding().runOrtSession(call), signal);
     } catch (error) {
       signal?.throwIfAborted();
@@ -101,6 +103,7 @@ function open(model: OnnxModel, { name, options = {}, config = {} }: Provider, t
     library: ortLibrary(),
     model: model.bytes,
     provider: name,
+    gpu: 0,
     providerOptions: Object.entries(options).flat(),
     config: Object.entries({
       // Otherwise ONNX Runtime's threads spin after a run and take the cores from the work that follows.
@@ -124,5 +127,9 @@ async function untilDone({ promise, cancel }: NativeTask, signal: AbortSignal | 
 }
 
 function operands(values: Values): NativeOperand[] {
-  return Object.entries(values).map(([name, { type, data, dims }]) => ({ name, type, data, dims }));
+  return Object.entries(values).map(([name, tensor]) => {
+    const { type, dims } = tensor;
+    if (type === 'bfloat16' || type === 'int32') wrongValue(`${name}.type`, 'one of float32, float16 or uint8', type);
+    return { name, type, dims, data: tensor instanceof DeviceBuffer ? tensor.native() : tensor.data };
+  });
 }

@@ -1,14 +1,13 @@
 // Runs graphs without blocking the calling thread.
 import { raceAbort } from '../base/abort.js';
 import { LongVLMError } from '../base/errors.js';
-import { elementCount, type Float32Tensor } from '../base/tensor.js';
-import { checkInteger, checkString, wrongValue } from '../base/validate.js';
+import { checkInteger, checkString } from '../base/validate.js';
 import { binding } from '../binding.js';
 import type { OnnxModel } from './graphBuilder.js';
 import { OrtSession, type SessionOptions } from './ortSession.js';
-import { buffersOf, type Outputs, type Values } from './values.js';
+import { commonRows, type Outputs, takeOver, type Values } from './values.js';
 
-export type { Uint8Tensor, Values } from './values.js';
+export type { Outputs, Uint8Tensor, Values } from './values.js';
 
 /** Options of {@link Runtime.open}. */
 export type OpenGraphOptions = {
@@ -30,19 +29,19 @@ export interface GraphSession {
    * Runs the graph in micro-batches of `batch` rows, after earlier runs. An abort ends a run in the middle; it does not
    * end the start of the graph, for which other runs may wait.
    *
-   * @param inputs all with the same first axis. With `move` their buffers are transferred, which detaches them here. Otherwise,
-   * and for views of a larger buffer, they are copied before transfer.
-   * @param outputs tensors for the results, with the same first axis. Their whole buffers are transferred and returned in the
-   * result: pass them again to reuse the memory. After a failure or an abort the buffers are lost.
-   * @returns new tensors over the memory of `outputs`.
+   * @param inputs all with the same first axis. With `move` their buffers are taken over, which detaches them here. Otherwise,
+   * and for views of a larger buffer, they are copied. Device buffers are read in place.
+   * @param outputs tensors for the results, with the same first axis, written in place. Buffers on the host are taken over as
+   * a whole and given back in the result: pass them again to reuse the memory. After a failure or an abort they are lost.
+   * @returns new tensors over the memory of `outputs`; device buffers as they are.
    * @throws RangeError for tensors that do not fit together; LongVLMError `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`; what
    * {@link Runtime.open} throws, if the graph has to be started; `signal.reason`.
    */
-  run(
+  run<O extends Outputs>(
     inputs: Values,
-    outputs: Readonly<Record<string, Float32Tensor>>,
+    outputs: O,
     options?: { readonly move?: boolean; readonly signal?: AbortSignal | undefined },
-  ): Promise<Record<string, Float32Tensor>>;
+  ): Promise<O>;
   /** Frees the graph once running calls are done; the next run starts it again. */
   release(): Promise<void>;
   /** Waits for running calls, then frees the graph permanently. Safe to call twice. */
@@ -130,23 +129,16 @@ class OrtGraph implements GraphSession {
     return session;
   }
 
-  async run(
+  async run<O extends Outputs>(
     inputs: Values,
-    outputs: Outputs,
+    outputs: O,
     { move = false, signal }: { readonly move?: boolean; readonly signal?: AbortSignal | undefined } = {},
-  ): Promise<Record<string, Float32Tensor>> {
-    const rows = checkRows(inputs, outputs);
+  ): Promise<O> {
+    const rows = commonRows(inputs, outputs);
     if (this.disposed) throw new LongVLMError('ERR_LONGVLM_DISPOSED', `${this.#name} was disposed. Load it again.`);
     signal?.throwIfAborted();
     const session = this.start();
-    const call = {
-      rows,
-      batch: this.#batch ?? Math.max(rows, 1),
-      ...takeOver({
-        inputs: mapValues(inputs, (tensor) => (move && ownsBuffer(tensor) ? tensor : copied(tensor))),
-        outputs,
-      }),
-    };
+    const call = { rows, batch: this.#batch ?? Math.max(rows, 1), ...takeOver(inputs, outputs, move) };
     const run = raceAbort(session, signal).then((session) => session.run(call, signal));
     this.#runs = Promise.allSettled([this.#runs, run]);
     await run;
@@ -179,42 +171,4 @@ class OrtGraph implements GraphSession {
     await loaded.release();
     binding().trimMemory();
   }
-}
-
-/** The size of all tensors' first axis. */
-function checkRows(inputs: Values, outputs: Outputs): number {
-  let rows: number | undefined;
-  for (const [name, { data, dims }] of [...Object.entries(inputs), ...Object.entries(outputs)]) {
-    const first = checkInteger(`${name}.dims[0]`, dims[0], 0);
-    rows ??= first;
-    if (first !== rows) wrongValue(`${name}.dims[0]`, `${rows}, the first axis of the first input,`, first);
-    const values = elementCount(dims);
-    if (data.length !== values) wrongValue(`${name}.data.length`, `${values}, as its dims say,`, data.length);
-  }
-  return rows ?? 0;
-}
-
-/** Whether a tensor covers its whole buffer, so that the buffer can be transferred. */
-function ownsBuffer({ data }: Values[string]): boolean {
-  return data.buffer instanceof ArrayBuffer && data.byteLength === data.buffer.byteLength;
-}
-
-/** The same tensors over the same memory, which is detached for everyone else: nobody can free it while native code works. */
-function takeOver<T extends { readonly inputs: Values; readonly outputs: Outputs }>({ inputs, outputs }: T) {
-  const plain = { inputs: mapValues(inputs, withoutExtras), outputs: mapValues(outputs, withoutExtras) };
-  return structuredClone(plain, { transfer: buffersOf(inputs, outputs) });
-}
-
-function withoutExtras<T extends Values[string]>({ type, data, dims }: T): T {
-  return { type, data, dims: [...dims] } as unknown as T;
-}
-
-function copied(tensor: Values[string]): Values[string] {
-  const { type, data, dims } = tensor;
-  if (type === 'uint8') return { type, data: new Uint8Array(data), dims: [...dims] };
-  return { type, data: new Float32Array(data), dims: [...dims] };
-}
-
-function mapValues<T>(values: Readonly<Record<string, T>>, map: (value: T) => T): Record<string, T> {
-  return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, map(value)]));
 }

@@ -17,15 +17,17 @@ import { checkFixed } from './arguments.js';
 import { cudaIndex, cudaLibrary, type Device } from './cuda.js';
 
 /** An element type of a {@link DeviceBuffer}. */
-export type DeviceTensorType = 'float32' | 'float16' | 'bfloat16' | 'int32';
+export type DeviceTensorType = 'float32' | 'float16' | 'bfloat16' | 'int32' | 'uint8';
 
 /**
- * A tensor that can be copied to a GPU: a {@link Tensor}, a bfloat16 tensor (bits in a `Uint16Array`), or an int32 tensor.
+ * A tensor that can be copied to a GPU: a {@link Tensor}, a bfloat16 tensor (bits in a `Uint16Array`), an int32 tensor, or
+ * one of bytes.
  */
 export type HostTensor =
   | Tensor
   | { readonly type: 'bfloat16'; readonly data: Uint16Array; readonly dims: readonly number[] }
-  | { readonly type: 'int32'; readonly data: Int32Array; readonly dims: readonly number[] };
+  | { readonly type: 'int32'; readonly data: Int32Array; readonly dims: readonly number[] }
+  | { readonly type: 'uint8'; readonly data: Uint8Array; readonly dims: readonly number[] };
 
 export type DeviceBufferOptions = {
   /**
@@ -47,6 +49,7 @@ export const arrayOf = {
   float16: Uint16Array,
   bfloat16: Uint16Array,
   int32: Int32Array,
+  uint8: Uint8Array,
 } as const;
 const elementTypes = Object.keys(arrayOf) as DeviceTensorType[];
 
@@ -87,9 +90,7 @@ export class DeviceBuffer {
    */
   static allocate(type: DeviceTensorType, dims: readonly number[], options: DeviceBufferOptions = {}): DeviceBuffer {
     checkOneOf('type', type, elementTypes);
-    if (!isArray(dims)) wrongType('dims', 'array', dims);
-    const sizes = Array.from(dims.slice(0, mostAxes + 1), (size, axis) => checkInteger(`dims[${axis}]`, size, 1));
-    if (sizes.length > mostAxes) wrongValue('dims.length', `at most ${mostAxes} axes`, dims.length);
+    const sizes = checkSizes(dims);
     checkObject('options', options);
     return allocateOn(cudaIndex('device', options.device ?? 'cuda'), type, sizes);
   }
@@ -167,6 +168,19 @@ export class DeviceBuffer {
     return { type: this.type, data: out, dims: this.dims } as HostTensor;
   }
 
+  /**
+   * The same memory, seen with other axes: `[frames, patches, channels]` as `[1, frames * patches, channels]`, for example. It
+   * ends when this buffer is disposed; dispose one of the two.
+   *
+   * @throws TypeError or RangeError for axes with another number of values; LongVLMError `ERR_LONGVLM_DISPOSED`
+   */
+  reshape(dims: readonly number[]): DeviceBuffer {
+    const sizes = checkSizes(dims);
+    const values = elementCount(this.dims);
+    if (elementCount(sizes) !== values) wrongValue('dims', `axes of ${values} values together`, listed(sizes));
+    return new DeviceBuffer(this.native(), this.type, sizes, this.deviceIndex);
+  }
+
   /** Releases the memory once running work has finished. Safe to call twice. */
   dispose(): void {
     if (this.#native === undefined) return;
@@ -184,6 +198,13 @@ export class DeviceBuffer {
       throw new LongVLMError('ERR_LONGVLM_DISPOSED', 'This DeviceBuffer was disposed. Upload its tensor again.');
     return this.#native;
   }
+}
+
+function checkSizes(dims: unknown): number[] {
+  if (!isArray(dims)) wrongType('dims', 'array', dims);
+  const sizes = Array.from(dims.slice(0, mostAxes + 1), (size, axis) => checkInteger(`dims[${axis}]`, size, 1));
+  if (sizes.length > mostAxes) wrongValue('dims.length', `at most ${mostAxes} axes`, dims.length);
+  return sizes;
 }
 
 /** @internal Allocates a buffer on GPU number `index`. */

@@ -63,7 +63,7 @@ class DevicePlace implements Place {
 
   checkFloats(name: string, value: unknown, shape: readonly (string | number)[]): DeviceBuffer {
     const buffer = checkBuffer(name, value);
-    if (buffer.type === 'int32') wrongValue(`${name}.type`, 'float type', buffer.type);
+    if (buffer.type === 'int32' || buffer.type === 'uint8') wrongValue(`${name}.type`, 'float type', buffer.type);
     checkShape(name, buffer, shape);
     return buffer;
   }

@@ -399,6 +399,19 @@ cudaError_t Allocate(void** pointer, size_t bytes) {
   return cudaSuccess;
 }
 
+// Adds a line to the file that LV_EMULATED_COPIES names: the direction, and the bytes.
+void LogCopy(cudaMemcpyKind kind, size_t bytes) {
+  const char* const path = std::getenv("LV_EMULATED_COPIES");
+  if (path == nullptr) return;
+  const char* const way = kind == cudaMemcpyHostToDevice   ? "up"
+                          : kind == cudaMemcpyDeviceToHost ? "down"
+                                                           : "across";
+  if (std::FILE* const file = std::fopen(path, "a")) {
+    std::fprintf(file, "%s %zu\n", way, bytes);
+    std::fclose(file);
+  }
+}
+
 void Release(void* pointer) { ::operator delete(pointer, std::align_val_t{kAlign}); }
 
 }  // namespace
@@ -449,8 +462,9 @@ cudaError_t cudaFree(void* pointer) {
 }
 cudaError_t cudaMallocHost(void** pointer, size_t bytes) { return Allocate(pointer, bytes); }
 cudaError_t cudaFreeHost(void* pointer) { return cudaFree(pointer); }
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t) {
+  LogCopy(kind, bytes);
   if (bytes > 0) std::memmove(to, from, bytes);
   return cudaSuccess;
 }
