@@ -2,8 +2,6 @@
 import { LongVLMError } from '../base/errors.js';
 import { largestEdge, type Resize, resizes } from '../base/resize.js';
 import { checkNumber, checkObject, checkOneOf, isArray, wrongType } from '../base/validate.js';
-import type { GraphBuilder } from '../compute/graphBuilder.js';
-import { dataTypes } from '../compute/onnxProto.js';
 import type { PixelNormalization, PixelRules } from './source.js';
 
 /** How frames of any size are made square for a tower. */
@@ -73,23 +71,8 @@ export function checkPixelRules(path: string, rules: PixelRules): void {
     );
 }
 
-/**
- * Adds an input `pixels` of bytes [n, S, S, 3] and their normalisation to the graph. Returns the normalised value [n, 3, S, S].
- *
- * Normalises by a table of all 256 values of each channel, so that results equal rounded float64 arithmetic.
- */
-export function normalizedPixels(graph: GraphBuilder, size: number, normalization: PixelNormalization): string {
-  const bytes = graph.input('pixels', ['frames', size, size, 3], 'uint8');
-  const planes = graph.node('Transpose', [bytes], { perm: [0, 3, 1, 2] });
-  const values = graph.node('Cast', [planes], { to: dataTypes.I64 });
-  // Start of each channel's section of the table.
-  const starts = graph.node('Reshape', [graph.integers([0, 256, 512]), graph.integers([3, 1, 1])]);
-  const table = graph.floats(normalizationTable(normalization), [768]);
-  return graph.node('Gather', [table, graph.node('Add', [values, starts])], { axis: 0 });
-}
-
 /** The normalised value of each of the 256 pixel values, channel after channel. */
-function normalizationTable({ mean, std, rescale }: PixelNormalization): Float32Array {
+export function normalizationTable({ mean, std, rescale }: PixelNormalization): Float32Array {
   return Float32Array.from({ length: 768 }, (_, index) => {
     const channel = index >> 8;
     return ((index & 255) * rescale - mean[channel]!) / std[channel]!;

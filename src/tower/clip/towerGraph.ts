@@ -2,7 +2,7 @@ import type { EightBits } from '../../cache/eightBitMatrices.js';
 import { type Activation, activate } from '../../compute/activations.js';
 import { type Attribute, GraphBuilder, microsoft, type OnnxModel } from '../../compute/graphBuilder.js';
 import type { TensorLocation } from '../../files/tensorFile.js';
-import { normalizedPixels } from '../pixels.js';
+import { pixelPatches } from '../pixelPatches.js';
 import type { PixelNormalization, TowerGraphOptions } from '../source.js';
 
 /** The sizes of a CLIP vision tower, and how it computes. */
@@ -124,19 +124,10 @@ class TowerGraph {
    * @param normalization for raw pixels; undefined if pixels are normalised already
    */
   embed(normalization: PixelNormalization | undefined): State {
-    const { imageSize, patchSize, channels } = this.#shape;
+    const { channels, patches: count } = this.#shape;
     const graph = this.#graph;
-    const pixels = normalization
-      ? normalizedPixels(graph, imageSize, normalization)
-      : graph.input('pixels', ['frames', 3, imageSize, imageSize]);
-    const stored = graph.weight(this.#weights.patchEmbedding);
-    const kernels = this.#weights.channelsLast ? graph.node('Transpose', [stored], { perm: [0, 3, 1, 2] }) : stored;
-    const grid = graph.node('Conv', [pixels, kernels], {
-      kernel_shape: [patchSize, patchSize],
-      strides: [patchSize, patchSize],
-    });
-    const columns = graph.node('Reshape', [grid, graph.integers([0, channels, -1])]);
-    const patches = graph.node('Transpose', [columns], { perm: [0, 2, 1] });
+    const { pixels, patches: rows } = pixelPatches(graph, this.#shape, normalization);
+    const patches = this.#batched(graph.node('Gemm', [rows, this.#patchMatrix()], { transB: 1 }), count);
     const frames = graph.node('Shape', [pixels], { start: 0, end: 1 });
     const repeated = graph.node('Concat', [frames, graph.integers([1, channels])], { axis: 0 });
     const first = graph.node('Expand', [graph.weight(this.#weights.classEmbedding), repeated]);
@@ -144,6 +135,18 @@ class TowerGraph {
     const placed = graph.node('Add', [embedded, graph.weight(this.#weights.positionEmbedding)]);
     const tokens = this.#normalize(this.#flat(placed), this.#weights.preNorm);
     return { tokens, normalized: this.#normalize(tokens, this.#weights.layers[0]!.norm1) };
+  }
+
+  /** The kernels of the patch embedding as a matrix [C, P·P·3]. */
+  #patchMatrix(): string {
+    const { channels, patchSize } = this.#shape;
+    const { patchEmbedding, channelsLast } = this.#weights;
+    const pixels = patchSize * patchSize;
+    // The same bytes under other dims.
+    const stored = (shape: readonly number[]) => this.#graph.weight({ ...patchEmbedding, shape });
+    if (channelsLast) return stored([channels, pixels * 3]);
+    const turned = this.#graph.node('Transpose', [stored([channels, 3, pixels])], { perm: [0, 2, 1] });
+    return this.#graph.node('Reshape', [turned, this.#graph.integers([channels, pixels * 3])]);
   }
 
   /** One transformer layer, for all tokens, and the normalisation that `next` begins with. */
