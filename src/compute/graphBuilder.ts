@@ -3,7 +3,7 @@ import { dirname, relative, resolve, sep } from 'node:path';
 import { types } from 'node:util';
 import { LongVLMError } from '../base/errors.js';
 import { fileError } from '../base/fileError.js';
-import { checkInteger, checkNumber, checkObject, checkString, wrongType } from '../base/validate.js';
+import { checkInteger, checkNumber, checkObject, checkString, isArray, wrongType } from '../base/validate.js';
 import type { TensorLocation } from '../files/tensorFile.js';
 import {
   type AttributeProto,
@@ -27,6 +27,7 @@ export type Attribute = number | readonly number[] | { readonly float: number };
 // LayerNormalization came with 17, Gelu with 20; IR version 9 is opset 20's.
 const opset = 20;
 const irVersion = 9;
+const maxOutputs = 1 << 16;
 
 /** The domain of ONNX Runtime's own operators. */
 export const microsoft = 'com.microsoft';
@@ -69,18 +70,23 @@ export class GraphBuilder {
     return this.nodes(opType, inputs, 1, attributes, domain)[0]!;
   }
 
-  /** Adds a node with several outputs and returns them. */
+  /**
+   * Adds a node with several outputs and returns them.
+   * @param outputs how many, or the places of those that are wanted, from 0 and ascending: the others are omitted
+   */
   nodes(
     opType: string,
     inputs: readonly string[],
-    outputs: number,
+    outputs: number | readonly number[],
     attributes: Readonly<Record<string, Attribute>> = {},
     domain = '',
   ): string[] {
     checkString('opType', opType);
-    checkInteger('outputs', outputs, 1, 1 << 16);
-    const values = Array.from({ length: outputs }, () => this.#newValue(opType));
-    this.#push(opType, inputs, values, attributes, domain);
+    const places = placesOf(outputs);
+    const values = places.map(() => this.#newValue(opType));
+    const names = new Array<string>(places.at(-1)! + 1).fill('');
+    for (const [index, place] of places.entries()) names[place] = values[index]!;
+    this.#push(opType, inputs, names, attributes, domain);
     return values;
   }
 
@@ -184,7 +190,7 @@ export class GraphBuilder {
     for (const name of input) if (typeof name !== 'string') wrongType('inputs', 'array of names', name);
     checkObject('attributes', attributes);
     const node: NodeProto = {
-      name: `${opType}/${output[0]}`,
+      name: `${opType}/${output.find((value) => value !== '')}`,
       opType,
       domain,
       input: [...input],
@@ -193,6 +199,18 @@ export class GraphBuilder {
     };
     this.#graph.node.push(node);
   }
+}
+
+/** The places of outputs, checked to ascend. */
+function placesOf(outputs: number | readonly number[]): number[] {
+  if (!isArray(outputs))
+    return Array.from({ length: checkInteger('outputs', outputs, 1, maxOutputs) }, (_, index) => index);
+  checkInteger('outputs.length', outputs.length, 1, maxOutputs);
+  let least = 0;
+  return outputs.map((place, index) => {
+    least = checkInteger(`outputs[${index}]`, place, least, maxOutputs) + 1;
+    return least - 1;
+  });
 }
 
 function valueInfo(name: string, dims: readonly Dimension[], elemType: number) {

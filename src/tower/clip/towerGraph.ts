@@ -212,9 +212,9 @@ class TowerGraph {
     }
     const inputs = [tokens, added, ...[norm.weight, norm.bias, bias].map((weight) => graph.weight(weight))];
     const epsilon = { float: this.#shape.layerNormEpsilon };
-    // Outputs: the normalised sum, mean, deviation, and the sum.
-    const outputs = graph.nodes('SkipLayerNormalization', inputs, 4, { epsilon }, microsoft);
-    return { tokens: outputs[3]!, normalized: outputs[0]! };
+    // Outputs: the normalised sum, its mean and deviation, which not every device fills, and the sum.
+    const [normalized, sum] = graph.nodes('SkipLayerNormalization', inputs, [0, 3], { epsilon }, microsoft);
+    return { tokens: sum!, normalized: normalized! };
   }
 
   #normalize(tokens: string, { weight, bias }: Affine): string {

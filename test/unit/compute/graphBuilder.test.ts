@@ -102,6 +102,25 @@ describe('GraphBuilder', () => {
     );
   });
 
+  test('omits outputs that are not wanted', async () => {
+    const graph = new GraphBuilder('places');
+    const x = graph.input('x', ['n', 4]);
+    const ones = graph.floats(Float32Array.of(1, 1, 1, 1), [4]);
+    // Its outputs: normalised values, mean, 1 / deviation.
+    const [normalized, inverse] = graph.nodes('LayerNormalization', [x, ones], [0, 2], { epsilon: { float: 0 } });
+    graph.output('normalized', normalized!, ['n', 4]);
+    graph.output('inverse', inverse!, ['n', 1]);
+    const session = await Session.create(await graph.build(), cpu);
+    const outputs = await session.run({ x: float32Tensor(Float32Array.of(-3, -1, 1, 3), [1, 4]) });
+    const deviation = Math.sqrt(5);
+    expect(outputs.inverse!.data[0]).toBeCloseTo(1 / deviation, 6);
+    expect(outputs.normalized!.data[3]).toBeCloseTo(3 / deviation, 6);
+    await session.release();
+    const outputsOf = (places: number[]) => graph.nodes('LayerNormalization', [x, ones], places);
+    expect(() => outputsOf([1, 1])).toThrow(/between 2 and 65536 for outputs\[1\] but received 1/);
+    expect(() => outputsOf([])).toThrow(/for outputs\.length/);
+  });
+
   test('tells constants apart by their bits, and keeps each once', async () => {
     const graph = new GraphBuilder('constants');
     expect(graph.floats(Float32Array.of(0), [])).not.toBe(graph.floats(Float32Array.of(-0), []));
