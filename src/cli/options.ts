@@ -135,7 +135,7 @@ export function addTowerOptions(command: Command): Command {
       ),
     )
     .addOption(
-      option('--vision-precision <type>', "precision of the tower's linear layers")
+      option('--vision-precision <type>', 'precision of the tower: float16 for GPUs, int8 for CPUs')
         .choices(visionPrecisions)
         .default('float32'),
     )

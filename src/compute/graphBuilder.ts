@@ -3,7 +3,16 @@ import { dirname, relative, resolve, sep } from 'node:path';
 import { types } from 'node:util';
 import { LongVLMError } from '../base/errors.js';
 import { fileError } from '../base/fileError.js';
-import { checkInteger, checkNumber, checkObject, checkString, isArray, wrongType } from '../base/validate.js';
+import { numberToHalf, type TensorType } from '../base/tensor.js';
+import {
+  checkInteger,
+  checkNumber,
+  checkObject,
+  checkOneOf,
+  checkString,
+  isArray,
+  wrongType,
+} from '../base/validate.js';
 import type { TensorLocation } from '../files/tensorFile.js';
 import {
   type AttributeProto,
@@ -29,6 +38,15 @@ const opset = 20;
 const irVersion = 9;
 const maxOutputs = 1 << 16;
 
+/** Options of {@link GraphBuilder}. */
+export type GraphBuilderOptions = {
+  /**
+   * The type of weights, constants and values between nodes. Inputs and outputs of the graph are float32 or bytes in any case.
+   * Defaults to `float32`.
+   */
+  readonly precision?: TensorType;
+};
+
 /** The domain of ONNX Runtime's own operators. */
 export const microsoft = 'com.microsoft';
 
@@ -41,22 +59,30 @@ export class GraphBuilder {
   readonly #graph: GraphProto;
   readonly #weights = new Map<string, { location: TensorLocation; value: string }>();
   readonly #constants = new Map<string, string>();
+  readonly #precision: TensorType;
   #values = 0;
 
-  constructor(name: string) {
+  constructor(name: string, options: GraphBuilderOptions = {}) {
     checkString('name', name);
+    const { precision = 'float32' } = checkObject('options', options);
+    this.#precision = checkOneOf('precision', precision, ['float32', 'float16']);
     this.#graph = { name, node: [], initializer: [], input: [], output: [] };
   }
 
-  /** Adds an input of float32 values or of bytes. Few operators take bytes: `Cast` them to {@link dataTypes} `I32` to use them as indices. */
+  /**
+   * Adds an input of float32 values or of bytes. Few operators take bytes: `Cast` them to {@link dataTypes} `I32` to use them as
+   * indices. Returns the values as the graph computes with them.
+   */
   input(name: string, dims: readonly Dimension[], type: 'float32' | 'uint8' = 'float32'): string {
     this.#graph.input.push(valueInfo(name, dims, type === 'uint8' ? dataTypes.U8 : dataTypes.F32));
-    return name;
+    if (type === 'uint8' || this.#precision === 'float32') return name;
+    return this.node('Cast', [name], { to: dataTypes.F16 });
   }
 
   /** Makes `value` a float32 output under `name`. */
   output(name: string, value: string, dims: readonly Dimension[]): void {
-    this.#push('Identity', [value], [name], {}, '');
+    if (this.#precision === 'float32') this.#push('Identity', [value], [name], {}, '');
+    else this.#push('Cast', [value], [name], { to: dataTypes.F32 }, '');
     this.#graph.output.push(valueInfo(name, dims, dataTypes.F32));
   }
 
@@ -101,30 +127,34 @@ export class GraphBuilder {
     return this.#constant([checkInteger('value', value, Number.MIN_SAFE_INTEGER)], []);
   }
 
-  /** A constant float32 scalar. */
+  /** A constant scalar of the graph's precision. */
   number(value: number): string {
     return this.floats(Float32Array.of(value), []);
   }
 
-  /** A table of float32 values that is stored in the model itself: for small tables that are in no file. */
+  /** A table of values that is stored in the model itself, in the graph's precision: for small tables that are in no file. */
   floats(values: Float32Array, dims: readonly number[]): string {
     if (!types.isFloat32Array(values)) wrongType('values', 'Float32Array', values);
     checkSizes('dims', dims);
-    return this.#initializer('float32', dims, values);
+    if (this.#precision === 'float32') return this.#initializer('F32', dims, values);
+    return this.#initializer('F16', dims, Uint16Array.from(values, numberToHalf));
   }
 
   #constant(values: readonly number[], dims: readonly number[]): string {
-    return this.#initializer('int64', dims, BigInt64Array.from(values, BigInt));
+    return this.#initializer('I64', dims, BigInt64Array.from(values, BigInt));
   }
 
-  #initializer(type: 'float32' | 'int64', dims: readonly number[], values: Float32Array | BigInt64Array): string {
+  #initializer(
+    type: 'F32' | 'F16' | 'I64',
+    dims: readonly number[],
+    values: Float32Array | Uint16Array | BigInt64Array,
+  ): string {
     const rawData = new Uint8Array(values.buffer, values.byteOffset, values.byteLength).slice();
     const key = `${type}:${dims}:${Buffer.from(rawData.buffer).toString('base64')}`;
     const known = this.#constants.get(key);
     if (known) return known;
     const name = `${type}_${this.#constants.size}`;
-    const dataType = type === 'float32' ? dataTypes.F32 : dataTypes.I64;
-    this.#graph.initializer.push({ name, dataType, dims: [...dims], rawData });
+    this.#graph.initializer.push({ name, dataType: dataTypes[type], dims: [...dims], rawData });
     this.#constants.set(key, name);
     return name;
   }
@@ -136,12 +166,13 @@ export class GraphBuilder {
     return location.name;
   }
 
-  /** A weight in place, as float32: F16 and BF16 go through a Cast. */
+  /** A weight in place, in the graph's precision: other types go through a Cast, which ONNX Runtime does once. */
   weight(location: TensorLocation): string {
     checkString('location.name', checkObject('location', location).name);
     const known = this.#weights.get(location.name);
     if (known) return known.value;
-    const value = location.type === 'F32' ? location.name : this.node('Cast', [location.name], { to: dataTypes.F32 });
+    const own = this.#precision === 'float32' ? 'F32' : 'F16';
+    const value = location.type === own ? location.name : this.node('Cast', [location.name], { to: dataTypes[own] });
     this.#weights.set(location.name, { location, value });
     return value;
   }

@@ -46,8 +46,8 @@ export type VideoEncoderOptions = SamplingRequest & {
    */
   vision: string;
   /**
-   * Precision of the tower's linear layers: `float32`, or `int8`, which is faster and less exact (see docs/models.md). Defaults
-   * to `float32`.
+   * Precision of the tower: `float32`; `float16`, for GPUs; or `int8`, for CPUs, which is faster and less exact (see
+   * docs/models.md). Defaults to `float32`.
    */
   visionPrecision?: VisionPrecision | undefined;
   /** `cpu`, `auto` (a GPU that works, else the CPU), or an execution provider of ONNX Runtime. Defaults to `auto`. */

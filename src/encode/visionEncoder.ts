@@ -32,7 +32,7 @@ export type VisionEncoderOptions = {
    * to as many as the tower has if that is less.
    */
   readonly globalLayers?: number;
-  /** Precision of the linear layers. Defaults to `float32`. */
+  /** Precision of the tower. Defaults to `float32`. */
   readonly precision?: VisionPrecision;
   /** `cpu`, `auto` (a GPU that works, else the CPU) or an execution provider of ONNX Runtime. Defaults to `cpu`. */
   readonly device?: string;

@@ -18,7 +18,7 @@ export type ModelsDescription = {
     readonly identity: string;
     /** ONNX Runtime's execution provider; undefined while the tower is not started, see `LongVLMOptions.lazy`. */
     readonly device?: string;
-    /** Precision of the tower's linear layers. */
+    /** Precision of the tower. */
     readonly precision: VisionPrecision;
     readonly imageSize: number;
     readonly channels: number;

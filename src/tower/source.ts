@@ -4,6 +4,7 @@ import type { Resize } from '../base/resize.js';
 import type { EightBits } from '../cache/eightBitMatrices.js';
 import type { OnnxModel } from '../compute/graphBuilder.js';
 import type { TensorLocation } from '../files/tensorFile.js';
+import type { VisionPrecision } from './precision.js';
 
 /** Normalisation of pixels: `(value · rescale - mean) / std`, per channel. */
 export type PixelNormalization = {
@@ -63,6 +64,8 @@ export interface TowerSource {
   readonly tensors: readonly TensorLocation[];
   /** Matrices [out, in] of the linear layers, which `int8` rounds. */
   readonly linear: readonly TensorLocation[];
+  /** What {@link graph} can compute in. Defaults to `float32` and `int8`. */
+  readonly precisions?: readonly VisionPrecision[];
   /**
    * Builds the tower as a graph over weights in place. Input `pixels`: `float32` [n, 3, S, S], normalised, or `uint8`
    * [n, S, S, 3], raw RGB. Outputs: `patches` [n, N, C] and, unless `config.summaries` is 0, `summaries`
@@ -74,6 +77,8 @@ export interface TowerSource {
 /** Options of {@link TowerSource.graph}. */
 export type TowerGraphOptions = {
   readonly input: 'float32' | 'uint8';
+  /** The type of weights and of values between nodes. Outputs are float32 in any case. Defaults to `float32`. */
+  readonly precision?: 'float32' | 'float16' | undefined;
   /** Rounded matrices that replace those in {@link TowerSource.linear}, by tensor name. */
   readonly eightBits?: ReadonlyMap<string, EightBits> | undefined;
 };

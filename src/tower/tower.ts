@@ -1,7 +1,9 @@
+import { LongVLMError } from '../base/errors.js';
 import type { OnProgress } from '../base/progress.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import { toEightBits } from '../cache/eightBitMatrices.js';
 import { type GuardedFingerprint, guardedFingerprint } from '../cache/fingerprint.js';
+import { checkHalfRange } from '../cache/halfRange.js';
 import { type GraphSession, ortRuntime, type Runtime } from '../compute/runtime.js';
 import { openTower } from './families.js';
 import { checkPixelRules } from './pixels.js';
@@ -68,27 +70,31 @@ export class Tower {
    * @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`, `ERR_LONGVLM_UNSUPPORTED` (another kind of model, or a
    *   device that is not there), `ERR_LONGVLM_INFERENCE`; `signal.reason`
    */
-  static async open({ path, precision, device, threads, lazy, onProgress, signal }: TowerOptions): Promise<Tower> {
+  static async open(options: TowerOptions): Promise<Tower> {
+    const { path, precision, device, threads, lazy, onProgress, signal } = options;
     const source = await openTower(path, { signal, onProgress });
     checkPixelRules(path, source.config);
-    const rounded = precision === 'int8' ? await toEightBits(source.linear, path, { signal, onProgress }) : undefined;
+    checkPrecision(path, precision, source);
     const { description, tensors, config } = source;
-    const identified = rounded ? { ...(description as object), precision, roundedBy: 'token' } : description;
+    const isHalf = precision === 'float16';
+    const rounded = precision === 'int8' ? await toEightBits(source.linear, path, { signal, onProgress }) : undefined;
+    const identified = { ...(description as object), precision, ...(rounded && { roundedBy: 'token' }) };
     const runtime: Runtime = ortRuntime({ device, ...(threads !== undefined && { threads }) });
     const batch = Math.max(1, Math.floor(batchTokens / config.patches));
     const open = async (input: 'float32' | 'uint8', lazy: boolean, signal?: AbortSignal) =>
-      runtime.open(await source.graph({ input, eightBits: rounded }), {
+      runtime.open(await source.graph({ input, eightBits: rounded, ...(isHalf && { precision }) }), {
         name: 'The vision tower',
         batch,
         lazy,
         ...(signal && { signal }),
       });
     // Both read all of the weights: one of the two is free.
-    const identity = guardedFingerprint(identified, tensors, signal);
+    const identity = guardedFingerprint(precision === 'float32' ? description : identified, tensors, signal);
     identity.catch(() => {});
     const frames = await open('uint8', lazy, signal);
     try {
       const weights = await identity;
+      if (isHalf) await checkHalfRange(tensors, weights, signal);
       if (!lazy) await weights.checkUsed(true);
       return new Tower(source, precision, weights, open, frames);
     } catch (error) {
@@ -169,4 +175,14 @@ export class Tower {
     await this.#weights.checkUsed(starts);
     return { patches: patches!, summaries };
   }
+}
+
+/** @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` */
+function checkPrecision(path: string, precision: VisionPrecision, source: TowerSource): void {
+  const { precisions = ['float32', 'int8'] } = source;
+  if (precisions.includes(precision)) return;
+  throw new LongVLMError(
+    'ERR_LONGVLM_UNSUPPORTED',
+    `${path}: a tower of its family is not computed in ${precision}. Use ${precisions.join(' or ')}.`,
+  );
 }

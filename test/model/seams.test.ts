@@ -240,6 +240,13 @@ describe('a LongVLM of registered models', () => {
   });
 });
 
+test('a tower whose family does not know half precision is not computed in it', async () => {
+  await expect(VideoEncoder.create({ vision: tower, visionPrecision: 'float16', ...quick })).rejects.toMatchObject({
+    code: 'ERR_LONGVLM_UNSUPPORTED',
+    message: `${tower}: a tower of its family is not computed in float16. Use float32 or int8.`,
+  });
+});
+
 test('registering refuses what is none', () => {
   expect(() => registerTower({ name: 'x' } as never)).toThrow(
     'Expected function for family.open but received undefined',

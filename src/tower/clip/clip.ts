@@ -1,6 +1,7 @@
 // CLIP vision towers: in a Hugging Face folder, in the weight file of one, or in an mmproj file.
 import { withoutQuantization } from '../../cache/withoutQuantization.js';
 import { openWeights } from '../../files/openWeights.js';
+import { visionPrecisions } from '../precision.js';
 import type { OpenTowerOptions, TowerFamily, TowerSource } from '../source.js';
 import { type ClipConfig, readVisionConfig, visionFiles } from './huggingFaceConfig.js';
 import { findTowerWeights, linearMatricesOf, tensorsOf } from './huggingFaceTower.js';
@@ -59,6 +60,7 @@ function clipSource(config: ClipConfig, weights: ClipWeights): TowerSource {
     description: describe(config),
     tensors: tensorsOf(weights),
     linear: linearMatricesOf(weights),
+    precisions: visionPrecisions,
     graph: (options) => buildTower({ shape: config, pixels: config, weights }, options),
   };
 }

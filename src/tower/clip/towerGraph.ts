@@ -69,7 +69,7 @@ export type ClipTower = {
  */
 export function buildTower({ shape, pixels, weights }: ClipTower, options: TowerGraphOptions): Promise<OnnxModel> {
   const { layers, patchLayers } = shape;
-  const tower = new TowerGraph(shape, weights, options.eightBits);
+  const tower = new TowerGraph(shape, weights, options);
   const highest = Math.max(...patchLayers);
   const isOne = patchLayers.length === 1;
   const summaries: string[] = [];
@@ -109,10 +109,11 @@ class TowerGraph {
   readonly #weights: ClipWeights;
   readonly #tokens: number;
   readonly #eightBits: ReadonlyMap<string, EightBits> | undefined;
-  readonly #graph = new GraphBuilder('clip_vision_tower');
+  readonly #graph: GraphBuilder;
   readonly #scaled = new Map<string, Scaled>();
 
-  constructor(shape: ClipShape, weights: ClipWeights, eightBits: ReadonlyMap<string, EightBits> | undefined) {
+  constructor(shape: ClipShape, weights: ClipWeights, { eightBits, precision }: TowerGraphOptions) {
+    this.#graph = new GraphBuilder('clip_vision_tower', precision && { precision });
     this.#eightBits = eightBits;
     this.#shape = shape;
     this.#weights = weights;

@@ -1,7 +1,7 @@
 import { mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { float32Tensor } from '../../../dist/base/tensor.js';
+import { float32Tensor, halfToNumber, numberToHalf } from '../../../dist/base/tensor.js';
 import { type Attribute, GraphBuilder } from '../../../dist/compute/graphBuilder.js';
 import { dataTypes } from '../../../dist/compute/onnxProto.js';
 import { OrtSession } from '../../../dist/compute/ortSession.js';
@@ -101,6 +101,28 @@ describe('GraphBuilder', () => {
       ),
     );
   });
+
+  // Each of the two operators rounds by at most 2^-11, or not at all where the device computes in float32.
+  test.each(['F16', 'BF16', 'F32'] as const)(
+    'computes with %s in float16, between inputs and outputs in float32',
+    async (type) => {
+      const location = await written(`half-${type}.safetensors`, {
+        weight: type === 'F32' ? weight : convert(weight, type),
+      });
+      const graph = new GraphBuilder('half', { precision: 'float16' });
+      const gemm = graph.node('Gemm', [graph.input('x', ['n', columns]), graph.weight(location)], { transB: 1 });
+      graph.output('y', graph.node('Mul', [gemm, graph.number(1 / 3)]), ['n', rows]);
+      const { bytes, weightsFolder } = await graph.build();
+      // Nothing but the input and the output is converted where the weight is stored in half precision.
+      expect(Buffer.from(bytes).toString('latin1').split('Cast/').length - 1).toBe(type === 'F16' ? 2 : 3);
+      const session = await Session.create({ bytes, weightsFolder }, cpu);
+      const { y } = await session.run({ x: input });
+      await session.release();
+      const third = halfToNumber(numberToHalf(1 / 3));
+      for (const [index, value] of product.entries())
+        expect(Math.abs(y!.data[index]! - value * third)).toBeLessThanOrEqual(Math.abs(value * third) * 2 ** -10);
+    },
+  );
 
   test('omits outputs that are not wanted', async () => {
     const graph = new GraphBuilder('places');
