@@ -71,7 +71,8 @@ export class Tower {
    *   device that is not there), `ERR_LONGVLM_INFERENCE`; `signal.reason`
    */
   static async open(options: TowerOptions): Promise<Tower> {
-    const { path, precision, device, threads, lazy, onProgress, signal } = options;
+    const { path, precision, threads, lazy, onProgress, signal } = options;
+    const device = deviceFor(precision, options.device);
     const source = await openTower(path, { signal, onProgress });
     checkPixelRules(path, source.config);
     checkPrecision(path, precision, source);
@@ -175,6 +176,17 @@ export class Tower {
     await this.#weights.checkUsed(starts);
     return { patches: patches!, summaries };
   }
+}
+
+/** @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a device that cannot run a graph of this precision by itself */
+function deviceFor(precision: VisionPrecision, device: string): string {
+  if (precision !== 'int8') return device;
+  if (device === 'cuda')
+    throw new LongVLMError(
+      'ERR_LONGVLM_UNSUPPORTED',
+      'Precision int8 does not run on cuda: its products would go back to the CPU. Use float16 there, or device cpu.',
+    );
+  return device === 'auto' ? 'cpu' : device;
 }
 
 /** @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` */

@@ -102,3 +102,16 @@ describe('the tower in half precision', () => {
     else await (await created).dispose();
   });
 });
+
+describe('precision and device', () => {
+  test('int8 is refused on cuda, before anything is read, and takes the CPU by itself', async () => {
+    await expect(VisionEncoder.create({ path: '/nowhere', precision: 'int8', device: 'cuda' })).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_UNSUPPORTED',
+      message:
+        'Precision int8 does not run on cuda: its products would go back to the CPU. Use float16 there, or device cpu.',
+    });
+    const encoder = await VisionEncoder.create({ path: pico.clip, precision: 'int8', device: 'auto', threads: 1 });
+    expect(encoder.device).toBe('cpu');
+    await encoder.dispose();
+  });
+});
