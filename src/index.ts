@@ -5,7 +5,14 @@ export type { Float32Tensor, Tensor, TensorType } from './base/tensor.js';
 export { version } from './base/version.js';
 export type { EightBits } from './cache/eightBitMatrices.js';
 export type { CachedFile } from './cache/folderCache.js';
-export { type Attribute, type Dimension, GraphBuilder, microsoft, type OnnxModel } from './compute/graphBuilder.js';
+export {
+  type Attribute,
+  type Dimension,
+  GraphBuilder,
+  type GraphBuilderOptions,
+  microsoft,
+  type OnnxModel,
+} from './compute/graphBuilder.js';
 export { type CachedVideo, FeaturesCache, type FeaturesRequest } from './encode/featuresCache.js';
 export type { Sampling, SamplingRequest, SettledSampling } from './encode/sampling.js';
 export { type EncodeOptions, VideoEncoder, type VideoEncoderOptions } from './encode/videoEncoder.js';
