@@ -1,118 +1,9 @@
 // Calls with any JavaScript value for any argument: the package's functions, and the addon's below their checks.
-import vm from 'node:vm';
 import * as longvlm from 'longvlm';
-import { binding } from '../package.js';
+import { binding, fixture } from '../package.js';
 import type { Random } from '../random.js';
-import { Planted, type Target } from '../target.js';
-
-const realm = vm.createContext({});
-const inRealm = (code: string) => vm.runInContext(code, realm) as unknown;
-
-function planted(): never {
-  throw new Planted('planted');
-}
-
-const throwingGetter = () =>
-  new Proxy(
-    {},
-    { get: planted, has: planted, ownKeys: planted, getOwnPropertyDescriptor: planted, getPrototypeOf: planted },
-  );
-
-/** A value whose answer changes from one read to the next, and ends in an error. */
-function fickle(values: readonly unknown[]): PropertyDescriptor {
-  let read = 0;
-  return { enumerable: true, configurable: true, get: () => (read < values.length ? values[read++] : planted()) };
-}
-
-function detached(): Float32Array {
-  const array = new Float32Array(8);
-  structuredClone(array.buffer, { transfer: [array.buffer] });
-  return array;
-}
-
-function revoked(target: object): unknown {
-  const { proxy, revoke } = Proxy.revocable(target, {});
-  revoke();
-  return proxy;
-}
-
-type Maker = (random: Random) => unknown;
-// Newer than the language that this is compiled for.
-const Resizable = ArrayBuffer as unknown as new (length: number, options: object) => ArrayBuffer;
-const resizable = (length: number) => new Resizable(length, { maxByteLength: 256 });
-
-const values: readonly Maker[] = [
-  () => undefined,
-  () => null,
-  (random) => random.chance(0.5),
-  (random) => random.edge(),
-  (random) => -random.edge(),
-  (random) => random.pick([Number.NaN, Number.POSITIVE_INFINITY, -0, 0.5, 1e300]),
-  (random) => BigInt(random.edge()),
-  () => Symbol('symbol'),
-  (random) =>
-    random.pick(['', 'auto', 'cpu', 'cuda', 'float32', 'crop', 'merge', 'x'.repeat(1000), '\u0000', '\ud800']),
-  () => [],
-  () => ({}),
-  () => () => 1,
-  () => class {},
-  () => new Date(Number.NaN),
-  () => Object.create(null),
-  () => ({ toString: planted, valueOf: planted }),
-  () => ({ toString: () => ({}), valueOf: () => ({}) }),
-  () => ({
-    get constructor() {
-      return planted();
-    },
-  }),
-  () => ({ constructor: null }),
-  () => ({ constructor: { name: Symbol('name') } }),
-  throwingGetter,
-  () => revoked({}),
-  () => revoked([]),
-  () => revoked(() => {}),
-  () => new Proxy([], {}),
-  () => new Proxy(new Float32Array(4), {}),
-  () => Object.create(new Float32Array(4)),
-  () => Object.create(Float32Array.prototype),
-  () => Object.create(AbortSignal.prototype),
-  () => Object.defineProperty([1, 2, 3], 1, { get: planted }),
-  () => Object.assign([1], { 2: 3 }),
-  () => ({ length: 2 ** 32, 0: 1 }),
-  (random) => new Array(random.pick([3, 5, 1000])).fill(random.edge()),
-  (random) => Array.from({ length: random.below(4) }, () => random.edge()),
-  (random) => new Float32Array(random.below(20)),
-  (random) => new Uint16Array(random.below(20)),
-  (random) => new Int32Array(random.below(20)),
-  (random) => new Uint8Array(random.below(20)),
-  () => new Float64Array(8),
-  () => new BigInt64Array(8),
-  () => new DataView(new ArrayBuffer(8)),
-  () => new ArrayBuffer(32),
-  () => Buffer.alloc(8),
-  detached,
-  () => new Float32Array(new SharedArrayBuffer(32)),
-  () => new Float32Array(resizable(32)),
-  () => {
-    const buffer = resizable(64);
-    const array = new Float32Array(buffer, 32, 8);
-    (buffer as unknown as { resize(length: number): void }).resize(16);
-    return array;
-  },
-  () => inRealm('new Float32Array(8).fill(1)'),
-  () => inRealm('new Int32Array(8)'),
-  () => inRealm('[1, 2, 3]'),
-  () => inRealm('({})'),
-  () => inRealm('new Proxy({}, {})'),
-  () => new AbortController().signal,
-  () => AbortSignal.abort(new Planted('planted')),
-  () => new URL('file:///nowhere'),
-  () => new Blob(['x']),
-  () => Promise.resolve(1),
-  () => binding().createTokenMerger(),
-];
-
-const anyValue: Maker = (random) => random.pick(values)(random);
+import type { Target } from '../target.js';
+import { anyValue, fickle } from './oddValues.js';
 
 /** A copy of right arguments in which some are exchanged, missing, or read by a getter. */
 function spoiled(right: Readonly<Record<string, unknown>>, random: Random): unknown {
@@ -259,10 +150,55 @@ const models = () => ({
   signal: undefined,
 });
 
+const graph = async () => ({ bytes: new Uint8Array(0), weightsFolder: undefined });
+const location = () => ({
+  name: 't',
+  type: 'F32',
+  shape: [2],
+  file: fixture('pico/projector.safetensors'),
+  offset: 8,
+  byteLength: 8,
+});
+const towerSource = () => ({
+  config: {
+    ...{ imageSize: 8, patches: 4, grid: [2, 2], channels: 6, summaries: 0, heads: 2 },
+    ...{ mean: [0, 0, 0], std: [1, 1, 1], rescale: 1, resize: 'crop', shortestEdge: 8 },
+  },
+  patchStates: { layers: [1], depth: 2, keepsClassToken: false },
+  details: { kind: 'fuzz' },
+  description: { version: 1 },
+  tensors: [location()],
+  linear: [],
+  graph,
+});
+const projectorSource = () => ({
+  ...{ kind: 'fuzz', inChannels: 4, outChannels: 4, description: {}, tensors: [location()], graph },
+  trainedStates: { layers: [-2], keepsClassToken: false },
+});
+
 /** Reads an iterator until its first value. */
 async function first(iterable: unknown): Promise<unknown> {
   for await (const value of iterable as AsyncIterable<unknown>) return value;
   return undefined;
+}
+
+/** Opens what a family from outside gives. */
+async function openTower(source: unknown): Promise<unknown> {
+  longvlm.registerTower({ name: 'fuzz', open: () => source as never, namesIn: () => source as never });
+  try {
+    return await longvlm.loadVideoEncoder({ vision: fixture('pico/clip'), device: 'cpu', lazy: true });
+  } finally {
+    longvlm.registerTower({ name: 'fuzz', open: async () => undefined });
+  }
+}
+
+async function openProjector(source: unknown): Promise<unknown> {
+  longvlm.registerProjector({ name: 'fuzz', open: () => source as never });
+  try {
+    return await longvlm.Projector.load(fixture('pico/projector.safetensors'), { lazy: true });
+  } finally {
+    longvlm.registerProjector({ name: 'fuzz', open: async () => undefined });
+  }
 }
 
 const exported = longvlm as unknown as Record<string, AnyFunction>;
@@ -325,7 +261,7 @@ const publicCalls: readonly Call[] = [
   publicCall(exported.readDataset!, () => ['/nowhere/questions.jsonl', { videos: 1, signal: undefined }]),
   publicCall(exported.savePredictions!, () => [
     '/nowhere/predictions.jsonl',
-    [{ video: 'v', question: 'q', answer: 'a' }],
+    [{ entry: { video: 'v', question: 'q', answer: 'a', kind: 'k' }, answers: ['a'], score: 1 }],
   ]),
   publicCall(longvlm.VideoFeatures.load as AnyFunction, () => ['/nowhere/features.safetensors', { tower: 'x' }]),
   publicCall(longvlm.LongVLM.load as AnyFunction, () => [models()]),
@@ -336,8 +272,7 @@ const publicCalls: readonly Call[] = [
     { device: 'cpu', threads: 1, lazy: true, signal: undefined },
   ]),
   publicCall(longvlm.LanguageModel.load as AnyFunction, () => [
-    '/nowhere/l',
-    { device: 'cpu', gpuLayers: 0, threads: 1, lazy: true, signal: undefined },
+    { path: '/nowhere/l', device: 'cpu', gpuLayers: 0, threads: 1, lazy: true, signal: undefined },
   ]),
   publicCall(exported.evaluate!, () => [
     {},
@@ -347,13 +282,19 @@ const publicCalls: readonly Call[] = [
   publicCall(exported.registerReducer!, () => [{ name: 'fuzz', create: () => ({}) }]),
   publicCall(exported.registerTower!, () => [{ name: 'fuzz', open: async () => undefined }]),
   publicCall(exported.registerProjector!, () => [{ name: 'fuzz', open: async () => undefined }]),
-  publicCall(exported.registerPromptTemplate!, () => [{ name: 'fuzz', firstTurn: () => [], nextTurn: () => [] }]),
+  publicCall(exported.registerPromptTemplate!, () => [
+    { name: 'fuzz', system: '', firstTurn: () => [], nextTurn: () => [] },
+  ]),
+  publicCall(openTower, () => [towerSource()]),
+  publicCall(openProjector, () => [projectorSource()]),
 ];
 
-/** Waits for what a call returned, where it is to be waited for. */
+/** Waits for what a call returned, where it is to be waited for, and disposes it. */
 async function settled(result: unknown): Promise<void> {
   const task = result as { promise?: Promise<unknown> } | undefined;
-  await (task?.promise instanceof Promise ? task.promise : result);
+  const made: unknown = await (task?.promise instanceof Promise ? task.promise : result);
+  const { dispose } = (made ?? {}) as { dispose?: () => unknown };
+  if (typeof dispose === 'function') await dispose.call(made);
 }
 
 /** The same for the addon, which passes on what JavaScript throws when a caller's object is read, and codes of its own. */
