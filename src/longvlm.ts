@@ -57,6 +57,11 @@ export class LongVLM {
   readonly #chats = new Set<VideoChat>();
   #disposing: Promise<void> | undefined;
 
+  /** No proxy, and no object that only has the prototype. @internal */
+  static [Symbol.hasInstance](value: unknown): value is LongVLM {
+    return typeof value === 'object' && value !== null && #loaded in value;
+  }
+
   private constructor(options: SettledOptions, loaded: LoadedModels, preset: string | undefined) {
     this.preset = preset;
     this.#options = options;

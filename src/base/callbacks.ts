@@ -1,7 +1,7 @@
 // Calls of users' functions. What they throw, and the rejection of a promise that they return, ends the call to which they were
 // given; nothing of it is left to become an unhandled rejection, which ends Node.
 import { linkedController, raceAbort } from './abort.js';
-import { checkSignal, isReadable } from './validate.js';
+import { checkFunction, checkSignal, isReadable } from './validate.js';
 
 type Callback = (...args: never[]) => unknown;
 
@@ -124,7 +124,7 @@ function callbacksOf<O extends Options>(options: O, names: readonly (keyof O & s
   const given: [string, Callback][] = [];
   for (const name of names) {
     const callback: unknown = options[name];
-    if (typeof callback === 'function') given.push([name, callback as Callback]);
+    if (typeof callback === 'function') given.push([name, checkFunction(name, callback) as Callback]);
   }
   if (given.length === 0) return undefined;
   const signal = checkSignal(options.signal);

@@ -10,7 +10,7 @@ function describe(value: unknown): string {
   if (value === null || value === undefined) return String(value);
   if (typeof value === 'string') return `'${value.length > 80 ? `${value.slice(0, 77)}...` : value}' of type string`;
   if (typeof value === 'object') return types.isProxy(value) ? 'a Proxy' : `an instance of ${classNameOf(value)}`;
-  if (typeof value === 'function') return 'a function';
+  if (typeof value === 'function') return isRevoked(value) ? 'a Proxy' : isClass(value) ? 'a class' : 'a function';
   return `${String(value)} of type ${typeof value}`;
 }
 
@@ -28,9 +28,22 @@ export function isArray(value: unknown): value is readonly unknown[] {
   return !isRevoked(value) && Array.isArray(value);
 }
 
-/** Whether `value` is an object, and no proxy that was revoked: reading one of these throws. */
+/** Whether `value` is an object, and neither it nor its prototype a proxy that was revoked: reading one of these throws. */
 export function isReadable(value: unknown): value is object {
-  return typeof value === 'object' && value !== null && !isRevoked(value);
+  if (typeof value !== 'object') return false;
+  let at: object | null = value;
+  // What is behind a proxy is for its own code to say.
+  while (at !== null && !types.isProxy(at)) at = Object.getPrototypeOf(at) as object | null;
+  return value !== null && !isRevoked(at);
+}
+
+/** Whether `value` can be called: no class, which needs `new`, and no proxy that was revoked. */
+export function isCallable(value: unknown): value is (...args: never[]) => unknown {
+  return typeof value === 'function' && !isRevoked(value) && !isClass(value);
+}
+
+function isClass(value: object): boolean {
+  return /^class\b/.test(Function.prototype.toString.call(value));
 }
 
 function isRevoked(value: unknown): boolean {
@@ -84,8 +97,22 @@ export function checkString(name: string, value: unknown): string {
   return value;
 }
 
+/** A string, which may be empty. */
+export function checkText(name: string, value: unknown): string {
+  if (typeof value !== 'string') wrongType(name, 'string', value);
+  return value;
+}
+
+/** @throws TypeError unless `value` is a list of strings, of which a copy is returned */
+export function checkStrings(name: string, value: unknown): string[] {
+  if (!isArray(value)) wrongType(name, 'array of strings', value);
+  return Array.from(value, (item, index) =>
+    typeof item === 'string' ? item : wrongType(`${name}[${index}]`, 'string', item),
+  );
+}
+
 export function checkFunction<T>(name: string, value: T): T {
-  if (typeof value !== 'function') wrongType(name, 'function', value);
+  if (!isCallable(value)) wrongType(name, 'function', value);
   return value;
 }
 

@@ -2,9 +2,11 @@
 import { mkdir } from 'node:fs/promises';
 import { LongVLMError } from '../base/errors.js';
 import { fileError } from '../base/fileError.js';
+import { frozenCopy, optional } from '../base/frozenCopy.js';
 import { hashOf } from '../base/hash.js';
+import { checkPlain } from '../base/plainData.js';
 import type { OnProgress } from '../base/progress.js';
-import { checkFunction, checkNumber, checkObject, checkSignal, checkString, wrongType } from '../base/validate.js';
+import { checkFunction, checkNumber, checkSignal, checkString, wrongType } from '../base/validate.js';
 import { version } from '../base/version.js';
 import { makeCacheFolder } from '../cache/cacheFolder.js';
 import { type CachedFile, FolderCache } from '../cache/folderCache.js';
@@ -48,6 +50,11 @@ const mark = safetensorsMark(featuresBeginning);
 /** A folder of features. Each file is named by a hash of everything that the features depend on. */
 export class FeaturesCache {
   readonly #files: FolderCache;
+
+  /** No proxy, and no object that only has the prototype. @internal */
+  static [Symbol.hasInstance](value: unknown): value is FeaturesCache {
+    return typeof value === 'object' && value !== null && #files in value;
+  }
 
   private constructor(folder: string, maxBytes: number) {
     this.#files = new FolderCache(folder, '.safetensors', { maxBytes, mark });
@@ -102,13 +109,17 @@ export class FeaturesCache {
     signal?: AbortSignal,
     onProgress?: OnProgress,
   ): Promise<VideoFeatures> {
-    checkObject('request', request);
-    checkString('request.name', request.name);
-    checkFunction('request.content', request.content);
+    const read = frozenCopy('request', request, {
+      name: checkString,
+      content: checkFunction,
+      identity: checkPlain,
+      matches: optional(checkFunction),
+      isSame: optional(checkFunction),
+    });
     checkFunction('encode', encode);
     checkSignal(signal);
-    const { name, identity, matches = () => true, isSame = async () => true } = request;
-    const key = hashOf({ content: await request.content(signal), identity, version });
+    const { name, identity, matches = () => true, isSame = async () => true } = read;
+    const key = hashOf({ content: await read.content(signal), identity, version });
     const recipe = {
       read: (file: string) => load(file, matches),
       make: async (file: string, aborted: AbortSignal, report: OnProgress) => {

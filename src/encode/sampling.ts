@@ -163,7 +163,7 @@ export function settleSampling(
   return {
     frames,
     segmentFrames,
-    tokensPerSegment: reducer.count(shape),
+    tokensPerSegment: checkInteger(`tokens of the reducer ${reducer.id}`, reducer.count(shape), 1),
     globalLayers,
     resize,
     reduction: reducer.name,

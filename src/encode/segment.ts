@@ -2,8 +2,9 @@
 import { LongVLMError } from '../base/errors.js';
 import { checkAllFinite } from '../base/largeTensor.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
+import { checkObject, checkTensor, wrongType } from '../base/validate.js';
 import type { Projector } from '../projector/projector.js';
-import type { Reducer, SegmentShape } from '../reduce/reducer.js';
+import type { ReducedTokens, Reducer, SegmentShape } from '../reduce/reducer.js';
 import type { Tower } from '../tower/tower.js';
 
 /** A segment of K frames, its patches merged or otherwise reduced. */
@@ -39,8 +40,7 @@ export async function encodeSegment(
   const given =
     reducer.stage === 'projector' ? await projected(projector, tokens, options.signal) : { tokens, channels };
   const segment: SegmentShape = { frames: count, patches: perFrame, grid: tower.config.grid, channels: given.channels };
-  const reduced = await reducer.reduce(given.tokens, segment, options.signal);
-  await checkReduced(reducer, reduced, segment);
+  const reduced = await checkReduced(reducer, await reducer.reduce(given.tokens, segment, options.signal), segment);
   // A reducer may give views of what it was lent.
   const isShared = [reduced.tokens, reduced.sizes].some(({ data }) => data.buffer === patches.data.buffer);
   if (given.tokens === tokens && !isShared) tower.reuse(patches);
@@ -67,16 +67,22 @@ export function copyLastLayers({ data, dims }: Float32Tensor, layers: number, ta
 }
 
 /** Checks the output of a reducer, which may be third-party code: a wrong size would overwrite other segments' tokens. */
-async function checkReduced(
-  reducer: Reducer,
-  { tokens, sizes }: { tokens: Float32Tensor; sizes: Float32Tensor },
-  segment: SegmentShape,
-): Promise<void> {
+async function checkReduced(reducer: Reducer, given: ReducedTokens, segment: SegmentShape): Promise<ReducedTokens> {
+  const name = `the reducer ${reducer.id} gave`;
+  checkObject(`what ${name}`, given);
+  const tokens = checkFloats(`the tokens that ${name}`, given.tokens, ['tokens', 'channels']);
+  const sizes = checkFloats(`the sizes that ${name}`, given.sizes, ['tokens']);
   const count = reducer.count(segment);
-  await checkAllFinite(`What the reducer ${reducer.id} gave`, tokens, 'Correct the reducer.');
-  if (tokens.data.length === count * segment.channels && sizes.data.length === count) return;
+  await checkAllFinite(`What ${name}`, tokens, 'Correct the reducer.');
+  if (tokens.data.length === count * segment.channels && sizes.data.length === count) return { tokens, sizes };
   throw new LongVLMError(
     'ERR_LONGVLM_UNSUPPORTED',
     `The reducer ${reducer.id} gave ${tokens.data.length} values and ${sizes.data.length} sizes where ${count} tokens of ${segment.channels} channels are due. Correct the reducer.`,
   );
+}
+
+function checkFloats(name: string, value: unknown, shape: readonly string[]): Float32Tensor {
+  const tensor = checkTensor(name, value, shape);
+  if (tensor.type !== 'float32') wrongType(`${name}.type`, "'float32'", tensor.type);
+  return tensor as Float32Tensor;
 }

@@ -49,6 +49,12 @@ export class VideoFeatures {
   /** Identity of the projector whose output the tokens are; undefined if they are the tower's and still have to be projected. */
   readonly projector: string | undefined;
   readonly source: VideoSource;
+  readonly #isChecked = true;
+
+  /** No proxy, and no object that only has the prototype. @internal */
+  static [Symbol.hasInstance](value: unknown): value is VideoFeatures {
+    return typeof value === 'object' && value !== null && #isChecked in value;
+  }
 
   /** @throws TypeError or RangeError when something is missing, or does not fit the rest */
   constructor(init: VideoFeaturesInit) {

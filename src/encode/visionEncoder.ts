@@ -11,6 +11,7 @@ import {
   checkSignal,
   checkString,
   checkTensor,
+  isArray,
   wrongType,
   wrongValue,
 } from '../base/validate.js';
@@ -258,7 +259,7 @@ function reducerOf(options: EncodeSegmentOptions, heads: number, tokens: number)
     return makeReducer(reduction, { tokensPerSegment: keep, mergeHeads: heads });
   }
   if (reduction !== 'merge') wrongValue('reduction, as a schedule is given', "'merge'", reduction);
-  if (!Array.isArray(schedule)) wrongType('schedule', 'array of integers', schedule);
+  if (!isArray(schedule)) wrongType('schedule', 'array of integers', schedule);
   for (const [index, r] of schedule.entries()) checkInteger(`schedule[${index}]`, r, 0);
   return mergeBySchedule(schedule, heads);
 }

@@ -5,7 +5,7 @@ import { hashOf } from '../base/hash.js';
 import { inTurns, Pace } from '../base/pace.js';
 import { PartedMap } from '../base/partedMap.js';
 import type { Progress } from '../base/progress.js';
-import { checkFunction, checkObject, checkString, isReadable, wrongType } from '../base/validate.js';
+import { checkFunction, checkObject, checkString, wrongType } from '../base/validate.js';
 import { version } from '../base/version.js';
 import { weightsFingerprint } from '../cache/fingerprint.js';
 import { FeaturesCache } from '../encode/featuresCache.js';
@@ -92,7 +92,7 @@ export function evaluate(vlm: LongVLM, dataset: Dataset, options: EvaluateOption
 }
 
 async function evaluateAll(vlm: LongVLM, dataset: Dataset, options: EvaluateOptions): Promise<EvaluationResult> {
-  if (!isReadable(vlm) || !(vlm instanceof LongVLM)) wrongType('vlm', 'LongVLM', vlm);
+  if (!(vlm instanceof LongVLM)) wrongType('vlm', 'LongVLM', vlm);
   checkObject('dataset', dataset);
   const { featuresFolder, resume, root, onProgress, signal, ...given } = checkObject('options', options);
   if (featuresFolder !== undefined) checkString('featuresFolder', featuresFolder);

@@ -2,7 +2,15 @@ import path from 'node:path';
 import { LongVLMError } from '../base/errors.js';
 import { inTurns } from '../base/pace.js';
 import { beginningOf } from '../base/regularFile.js';
-import { checkObject, checkString, isArray, wrongType } from '../base/validate.js';
+import {
+  checkNumber,
+  checkObject,
+  checkString,
+  checkStrings,
+  checkText,
+  isArray,
+  wrongType,
+} from '../base/validate.js';
 import { writeWholeFile } from '../base/wholeFile.js';
 import type { DatasetEntry } from './dataset.js';
 
@@ -28,24 +36,19 @@ export type Prediction = {
 export async function savePredictions(file: string, predictions: readonly Prediction[]): Promise<void> {
   checkString('file', file);
   if (!isArray(predictions)) wrongType('predictions', 'array', predictions);
+  const rows: ReturnType<typeof toVideoChatGpt>[] = [];
   await inTurns(predictions.length, checkedAtOnce, (from, to) => {
-    for (let i = from; i < to; i++) checkPrediction(`predictions[${i}]`, predictions[i]!);
+    for (let i = from; i < to; i++) rows.push(toVideoChatGpt(`predictions[${i}]`, predictions[i]));
   });
   await checkPredictionsOutput(file);
   await writeWholeFile(file, async (handle) => {
     // As JSON.stringify() writes them all, a part at a time.
-    for (let start = 0; start < predictions.length; start += writtenAtOnce) {
-      const some = predictions.slice(start, start + writtenAtOnce).map(toVideoChatGpt);
+    for (let start = 0; start < rows.length; start += writtenAtOnce) {
+      const some = rows.slice(start, start + writtenAtOnce);
       await handle.writeFile(`${start === 0 ? '[' : ','}${JSON.stringify(some, undefined, 2).slice(1, -2)}`);
     }
-    await handle.writeFile(predictions.length === 0 ? '[]\n' : '\n]\n');
+    await handle.writeFile(rows.length === 0 ? '[]\n' : '\n]\n');
   });
-}
-
-function checkPrediction(name: string, prediction: Prediction): void {
-  const { entry, answers } = checkObject(name, prediction);
-  checkString(`${name}.entry.video`, checkObject(`${name}.entry`, entry).video);
-  if (!isArray(answers)) wrongType(`${name}.answers`, 'array of texts', answers);
 }
 
 /**
@@ -62,10 +65,17 @@ export async function checkPredictionsOutput(file: string): Promise<void> {
   );
 }
 
-function toVideoChatGpt({ entry, answers, score }: Prediction) {
-  const { video, question, question2, answer, kind } = entry;
-  const [pred, pred2] = answers;
-  const video_name = path.parse(video).name;
+function toVideoChatGpt(name: string, prediction: unknown) {
+  const { entry, answers, score: given } = checkObject(name, prediction as Prediction);
+  const read = checkObject(`${name}.entry`, entry);
+  const video_name = path.parse(checkString(`${name}.entry.video`, read.video)).name;
+  const text = (key: 'question' | 'question2' | 'answer' | 'kind') => {
+    const value = read[key];
+    return value === undefined ? undefined : checkText(`${name}.entry.${key}`, value);
+  };
+  const [question, question2, answer, kind] = [text('question'), text('question2'), text('answer'), text('kind')];
+  const [pred, pred2] = checkStrings(`${name}.answers`, answers);
+  const score = given === undefined ? undefined : checkNumber(`${name}.score`, given, 0);
   return question2 === undefined
     ? { video_name, Q: question, A: answer, pred, kind, score }
     : { video_name, Q1: question, Q2: question2, A: answer, pred1: pred, pred2, kind, score };

@@ -1,4 +1,4 @@
-import { checkString, wrongType } from '../base/validate.js';
+import { checkString, checkText } from '../base/validate.js';
 
 /** The kind of questions whose answers are lists of events. */
 const listKind = 'describe';
@@ -17,8 +17,8 @@ const listKind = 'describe';
  */
 export function scoreAnswer(kind: string, answer: string, expected: string): number {
   checkString('kind', kind);
-  if (typeof answer !== 'string') wrongType('answer', 'string', answer);
-  if (typeof expected !== 'string') wrongType('expected', 'string', expected);
+  checkText('answer', answer);
+  checkText('expected', expected);
   if (kind !== listKind) return normalize(answer) === normalize(expected) ? 1 : 0;
   const told = events(answer);
   const due = events(expected);

@@ -74,6 +74,11 @@ export class DeviceBuffer {
   readonly deviceIndex: number;
   #native: NativeDeviceBuffer | undefined;
 
+  /** No proxy, and no object that only has the prototype. @internal */
+  static [Symbol.hasInstance](value: unknown): value is DeviceBuffer {
+    return typeof value === 'object' && value !== null && #native in value;
+  }
+
   private constructor(native: NativeDeviceBuffer, type: DeviceTensorType, dims: readonly number[], index: number) {
     this.#native = native;
     this.type = type;

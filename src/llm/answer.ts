@@ -1,6 +1,6 @@
 // Options of a question, and properties of its answer.
 import { readOptions } from '../base/options.js';
-import { checkInteger, checkSignal, checkString, wrongType } from '../base/validate.js';
+import { checkInteger, checkSignal, checkString, isArray, wrongType } from '../base/validate.js';
 import { checkSamplingOptions, type SamplingOptions, samplingNames } from './sampling.js';
 
 /** Options of `VideoChat.ask()` and `VideoChat.stream()`. */
@@ -37,18 +37,20 @@ const names = [...samplingNames, 'maxTokens', 'stop', 'signal'] as const;
 
 /** Reads each option once. @throws TypeError or RangeError for a bad option */
 export function readAskOptions(options: AskOptions): AskOptions {
-  const read = readOptions(options, names);
+  const { stop, ...read } = readOptions(options, names);
   checkAskOptions(read);
-  return { ...read, ...(read.stop && { stop: [...read.stop] }) };
+  return { ...read, ...(stop !== undefined && { stop: readStop(stop) }) };
 }
 
 /** @throws TypeError or RangeError for a bad option. */
 export function checkAskOptions(options: AskOptions): void {
   if (options.maxTokens !== undefined) checkInteger('maxTokens', options.maxTokens, 1);
-  if (options.stop !== undefined) {
-    if (!Array.isArray(options.stop)) wrongType('stop', 'array of strings', options.stop);
-    for (const [index, text] of options.stop.entries()) checkString(`stop[${index}]`, text);
-  }
+  if (options.stop !== undefined) readStop(options.stop);
   checkSamplingOptions(options);
   checkSignal(options.signal);
+}
+
+function readStop(stop: unknown): string[] {
+  if (!isArray(stop)) wrongType('stop', 'array of strings', stop);
+  return Array.from(stop, (text, index) => checkString(`stop[${index}]`, text));
 }

@@ -63,6 +63,11 @@ export class LanguageModel {
   #whole: Promise<void> | undefined;
   #disposing: Promise<void> | undefined;
 
+  /** No proxy, and no object that only has the prototype. @internal */
+  static [Symbol.hasInstance](value: unknown): value is LanguageModel {
+    return typeof value === 'object' && value !== null && #model in value;
+  }
+
   private constructor(
     { path: file, metadata }: GgufFile,
     chatTemplate: ChatTemplate | undefined,

@@ -2,7 +2,7 @@
 // text of a special token cannot end the video or the turn.
 import type { Token } from 'node-llama-cpp';
 import { LongVLMError } from '../base/errors.js';
-import { wrongType } from '../base/validate.js';
+import { checkInteger, checkString, isArray, isReadable, wrongType } from '../base/validate.js';
 import type { LanguageModel } from './model.js';
 import type { PromptLayout, PromptPiece } from './promptLayout.js';
 
@@ -52,27 +52,40 @@ export function tokensOfPastTurn(
   layout: PromptLayout,
   turn: Parameters<NonNullable<PromptLayout['pastTurn']>>[0],
 ): Token[] | undefined {
-  const pieces = layout.pastTurn?.(turn, model);
-  return pieces && tokensOf(model, layout, pieces);
+  const pieces: unknown = layout.pastTurn?.(turn, model);
+  return pieces === undefined ? undefined : tokensOf(model, layout, pieces);
 }
+
+/** What a layout gave, which may be third-party code. */
+function checkPieces({ name }: PromptLayout, pieces: unknown): readonly PromptPiece[] {
+  if (!isArray(pieces)) wrongType(`the pieces of the prompt layout ${name}`, 'array', pieces);
+  return Array.from(pieces, (piece) =>
+    typeof piece === 'string' || isReadable(piece)
+      ? (piece as PromptPiece)
+      : wrongType(`a piece of the prompt layout ${name}`, pieceWords, piece),
+  );
+}
+
+const pieceWords = 'text, special, endOfAnswer, tokens or video';
 
 const isVideo = (piece: PromptPiece) => typeof piece === 'object' && 'video' in piece;
 
 /** The pieces before and after the video. */
-function aroundVideo(layout: PromptLayout, pieces: readonly PromptPiece[]): [PromptPiece[], PromptPiece[]] {
+function aroundVideo(layout: PromptLayout, given: unknown): [PromptPiece[], PromptPiece[]] {
+  const pieces = checkPieces(layout, given);
   const at = pieces.findIndex(isVideo);
   if (at < 0) throw unusable(layout, 'has no video in its first turn', 'into it once');
   return [pieces.slice(0, at), pieces.slice(at + 1)];
 }
 
-function tokensOf(model: LanguageModel, layout: PromptLayout, pieces: readonly PromptPiece[]): Token[] {
+function tokensOf(model: LanguageModel, layout: PromptLayout, pieces: unknown): Token[] {
   const tokens: Token[] = [];
   let text = '';
   const endText = () => {
     if (text !== '') for (const token of model.model.tokenize(text)) tokens.push(token);
     text = '';
   };
-  for (const piece of pieces) {
+  for (const piece of checkPieces(layout, pieces)) {
     if (typeof piece === 'string') {
       text += piece;
       continue;
@@ -89,11 +102,18 @@ function tokensOfPiece(
   layout: PromptLayout,
   piece: Exclude<PromptPiece, string>,
 ): readonly number[] {
-  if ('special' in piece) return [model.specialToken(piece.special)].filter((token) => token !== undefined);
+  const name = `a piece of the prompt layout ${layout.name}`;
+  if ('special' in piece)
+    return [model.specialToken(checkString(`${name}.special`, piece.special))].filter((token) => token !== undefined);
   if ('endOfAnswer' in piece) return [model.model.tokens.eos].filter((token) => token !== null);
-  if ('tokens' in piece) return piece.tokens;
+  if ('tokens' in piece) return checkTokens(`${name}.tokens`, piece.tokens);
   if ('video' in piece) throw unusable(layout, 'has the video in more than one place', 'into the first turn once');
-  return wrongType(`a piece of the prompt layout ${layout.name}`, 'text, special, endOfAnswer, tokens or video', piece);
+  return wrongType(name, pieceWords, piece);
+}
+
+function checkTokens(name: string, tokens: unknown): number[] {
+  if (!isArray(tokens)) wrongType(name, 'array of tokens', tokens);
+  return Array.from(tokens, (token, index) => checkInteger(`${name}[${index}]`, token, 0));
 }
 
 /** @param place where the video or the question must be */

@@ -1,5 +1,6 @@
 // The registry of layouts by name.
-import { checkFunction, checkObject, checkOneOf, checkString, wrongType } from '../base/validate.js';
+import { frozenCopy, optional } from '../base/frozenCopy.js';
+import { checkFunction, checkObject, checkOneOf, checkString, checkText } from '../base/validate.js';
 import { chatTemplate } from './layouts/chatTemplate.js';
 import { longVlmV1, type VicunaTemplate, vicunaLayout, vicunaV11 } from './layouts/vicuna.js';
 import type { PromptLayout } from './promptLayout.js';
@@ -19,16 +20,19 @@ const names: PromptTemplateName[] = [];
 /** The names of all layouts: the built-in ones, then those that were registered. */
 export const promptTemplateNames: readonly PromptTemplateName[] = names;
 
-for (const layout of [longVlmV1, vicunaV11, chatTemplate]) registerPromptTemplate(layout);
+for (const layout of [longVlmV1, vicunaV11, chatTemplate]) add(layout);
+
+function add(layout: PromptLayout): void {
+  if (!layouts.has(layout.name)) names.push(layout.name);
+  layouts.set(layout.name, layout);
+}
 
 /**
  * Adds a layout, which can then be used by its name wherever a template is given, or replaces the one with the same name.
  * @throws TypeError or RangeError if `layout` is not a layout
  */
 export function registerPromptTemplate(layout: PromptLayout): void {
-  const { name } = checkLayout('layout', layout);
-  if (!layouts.has(name)) names.push(name);
-  layouts.set(name, layout);
+  add(checkLayout('layout', layout));
 }
 
 /**
@@ -42,13 +46,13 @@ export function resolvePromptTemplate(template: PromptTemplateName | PromptTempl
 }
 
 function checkLayout(name: string, layout: PromptLayout): PromptLayout {
-  checkObject(name, layout);
-  checkString(`${name}.name`, layout.name);
-  if (typeof layout.system !== 'string') wrongType(`${name}.system`, 'string', layout.system);
-  checkFunction(`${name}.firstTurn`, layout.firstTurn);
-  checkFunction(`${name}.nextTurn`, layout.nextTurn);
-  if (layout.pastTurn !== undefined) checkFunction(`${name}.pastTurn`, layout.pastTurn);
-  return layout;
+  return frozenCopy(name, layout, {
+    name: checkString,
+    system: checkText,
+    firstTurn: checkFunction,
+    nextTurn: checkFunction,
+    pastTurn: optional(checkFunction),
+  });
 }
 
 /**
@@ -56,7 +60,5 @@ function checkLayout(name: string, layout: PromptLayout): PromptLayout {
  * @throws TypeError when `system` is not a string
  */
 export function systemText(layout: PromptLayout, system: string | undefined): string {
-  if (system === undefined) return layout.system;
-  if (typeof system !== 'string') wrongType('system', 'string', system);
-  return system;
+  return system === undefined ? layout.system : checkText('system', system);
 }

@@ -65,6 +65,11 @@ export class Projector {
   readonly #graph: GraphSession;
   readonly #weights: GuardedFingerprint;
 
+  /** No proxy, and no object that only has the prototype. @internal */
+  static [Symbol.hasInstance](value: unknown): value is Projector {
+    return typeof value === 'object' && value !== null && #graph in value;
+  }
+
   private constructor(path: string, source: ProjectorSource, weights: GuardedFingerprint, graph: GraphSession) {
     this.kind = source.kind;
     this.inChannels = source.inChannels;

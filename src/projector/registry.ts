@@ -1,8 +1,8 @@
 // The registry of projector families.
 import type { OnProgress } from '../base/progress.js';
-import { checkFunction, checkObject, checkString } from '../base/validate.js';
 import { openWeights } from '../files/openWeights.js';
 import type { ProjectorFamily, ProjectorSource } from './family.js';
+import { foreignProjector } from './foreignProjector.js';
 import { layerNames, refuse } from './layers.js';
 import { linear } from './linear.js';
 import { mlp2xGelu } from './mlp2xGelu.js';
@@ -16,10 +16,8 @@ const registered = new Map<string, ProjectorFamily>();
  * @throws TypeError or RangeError if `family` is not a projector family
  */
 export function registerProjector(family: ProjectorFamily): void {
-  checkObject('family', family);
-  checkString('family.name', family.name);
-  checkFunction('family.open', family.open);
-  registered.set(family.name, family);
+  const added = foreignProjector(family);
+  registered.set(added.name, added);
 }
 
 /** Of the names of a model's tensors those of its projector. */

@@ -61,7 +61,8 @@ export interface ReducerKind {
 /** The id of a reducer, from its name and its options. */
 export function reducerId(name: string, options: Readonly<Record<string, number | string>>): string {
   checkString('name', name);
-  for (const [key, value] of Object.entries(checkObject('options', options)))
+  const read = Object.entries(checkObject('options', options));
+  for (const [key, value] of read)
     if (typeof value !== 'string' && typeof value !== 'number') wrongType(`options.${key}`, 'number or string', value);
-  return `${name} ${JSON.stringify(options)}`;
+  return `${name} ${JSON.stringify(Object.fromEntries(read))}`;
 }

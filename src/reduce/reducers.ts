@@ -1,5 +1,6 @@
 // The registry of reducers by name.
-import { checkFunction, checkObject, checkOneOf, checkString } from '../base/validate.js';
+import { frozenCopy, optional } from '../base/frozenCopy.js';
+import { checkFunction, checkOneOf, checkString } from '../base/validate.js';
 import { merge } from './merge.js';
 import { pool } from './pool.js';
 import type { Reducer, ReducerKind, ReducerOptions } from './reducer.js';
@@ -15,11 +16,10 @@ const kinds: ReducerKind[] = [merge, pool, subsample];
  * @throws TypeError if `kind` is not a kind of reducer
  */
 export function registerReducer(kind: ReducerKind): void {
-  checkString('kind.name', checkObject('kind', kind).name);
-  checkFunction('kind.create', kind.create);
-  const known = kinds.findIndex(({ name }) => name === kind.name);
-  if (known >= 0) kinds.splice(known, 1, kind);
-  else kinds.push(kind);
+  const copy = frozenCopy('kind', kind, { name: checkString, create: checkFunction });
+  const known = kinds.findIndex(({ name }) => name === copy.name);
+  if (known >= 0) kinds.splice(known, 1, copy);
+  else kinds.push(copy);
 }
 
 /** The names of all reducers. */
@@ -30,17 +30,25 @@ export function reductionNames(): string[] {
 /** Checks that a value is a reducer, or the name of one. @throws TypeError or RangeError */
 export function checkReduction(value: unknown): Reduction | Reducer {
   if (typeof value !== 'object') return checkOneOf('reduction', value, reductionNames());
-  const reducer = checkObject('reduction', value as Reducer);
-  checkString('reduction.id', reducer.id);
-  checkString('reduction.name', reducer.name);
-  for (const method of ['count', 'check', 'reduce'] as const) checkFunction(`reduction.${method}`, reducer[method]);
-  if (reducer.stage !== undefined) checkOneOf('reduction.stage', reducer.stage, ['tower', 'projector']);
-  return reducer;
+  return checkReducer('reduction', value as Reducer);
 }
 
-/** Creates the reducer with that name and these options. A reducer that is given as an object is returned as it is. */
+/** A frozen copy of a reducer, which is third-party code. @throws TypeError or RangeError if it is none */
+function checkReducer(name: string, reducer: Reducer): Reducer {
+  return frozenCopy(name, reducer, {
+    id: checkString,
+    name: checkString,
+    count: checkFunction,
+    check: checkFunction,
+    reduce: checkFunction,
+    stage: optional((stage, value) => checkOneOf(stage, value, ['tower', 'projector'])),
+  });
+}
+
+/** Creates the reducer with that name and these options, or returns the one that is given, after a check. */
 export function makeReducer(reduction: Reduction | Reducer, options: ReducerOptions): Reducer {
   const checked = checkReduction(reduction);
   if (typeof checked === 'object') return checked;
-  return kinds.find(({ name }) => name === checked)!.create(options);
+  const created = kinds.find(({ name }) => name === checked)!.create(options);
+  return checkReducer(`what the reducer kind ${checked} created`, created);
 }

@@ -1,7 +1,7 @@
 // The registry of vision tower families, which are tried in order.
 import { LongVLMError } from '../base/errors.js';
-import { checkFunction, checkObject, checkString } from '../base/validate.js';
 import { clip } from './clip/clip.js';
+import { foreignTower } from './foreignTower.js';
 import type { OpenTowerOptions, TowerFamily, TowerSource } from './source.js';
 
 // CLIP's comes last: it claims whatever no other family does, and says what is wrong with it.
@@ -12,11 +12,10 @@ const families: TowerFamily[] = [clip];
  * @throws TypeError if `family` is not a tower family
  */
 export function registerTower(family: TowerFamily): void {
-  checkString('family.name', checkObject('family', family).name);
-  checkFunction('family.open', family.open);
-  const known = families.findIndex(({ name }) => name === family.name);
+  const added = foreignTower(family);
+  const known = families.findIndex(({ name }) => name === added.name);
   if (known >= 0) families.splice(known, 1);
-  families.unshift(family);
+  families.unshift(added);
 }
 
 /** Of the names of a model's tensors those of its vision tower. */

@@ -1,7 +1,9 @@
 // Converts frames of any size to a tower's input.
+import * as v from 'valibot';
 import { LongVLMError } from '../base/errors.js';
 import { largestEdge, type Resize, resizes } from '../base/resize.js';
-import { checkNumber, checkObject, checkOneOf, isArray, wrongType } from '../base/validate.js';
+import { integer, number, parse } from '../base/schema.js';
+import { checkOneOf } from '../base/validate.js';
 import type { PixelNormalization, PixelRules } from './source.js';
 
 /** How frames of any size are made square for a tower. */
@@ -18,21 +20,28 @@ export type TowerGeometry = {
   readonly filter?: 'nearest' | 'bicubic';
 };
 
+const channels = v.tuple([v.number(), v.number(), v.number()]);
+
+/** A schema of {@link PixelRules}. */
+export const pixelRules = v.looseObject({
+  imageSize: integer(1),
+  resize: v.picklist(resizes),
+  filter: v.optional(v.picklist(['nearest', 'bicubic'])),
+  shortestEdge: integer(1),
+  mean: channels,
+  std: channels,
+  rescale: number(0),
+});
+
 /**
  * The geometry of a tower's pixels, with the model's own way of resizing by default.
  * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for `pad` with a mean that is no colour
  */
-export function frameGeometry(
-  rules: PixelRules,
-  resize: TowerGeometry['resize'] = checkObject('rules', rules).resize,
-): TowerGeometry {
-  checkOneOf('resize', resize, resizes);
-  if (!isArray(rules.mean)) wrongType('rules.mean', 'array of three numbers', rules.mean);
+export function frameGeometry(given: PixelRules, wanted?: TowerGeometry['resize']): TowerGeometry {
+  const rules = parse(pixelRules, given, 'rules', 'rules.');
+  const resize = wanted === undefined ? rules.resize : checkOneOf('resize', wanted, resizes);
   // LLaVA pads with the mean colour, truncated to integers.
-  const rescale = checkNumber('rules.rescale', rules.rescale, 0);
-  const color = Array.from(rules.mean, (mean, i) =>
-    Math.trunc(checkNumber(`rules.mean[${i}]`, mean, Number.NEGATIVE_INFINITY) / rescale),
-  );
+  const color = rules.mean.map((mean) => Math.trunc(mean / rules.rescale));
   if (resize === 'pad' && color.some((value) => value < 0 || value > 255))
     throw new LongVLMError(
       'ERR_LONGVLM_UNSUPPORTED',

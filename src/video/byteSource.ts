@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import { types } from 'node:util';
 import { raceAbort } from '../base/abort.js';
 import { reasonOf } from '../base/errors.js';
-import { wrongType } from '../base/validate.js';
+import { checkFunction, checkObject, isCallable, wrongType } from '../base/validate.js';
 import type { FetchBudget } from './fetchBudget.js';
 
 /** A source of bytes that are read in chunks. */
@@ -51,14 +51,15 @@ export function webSource(stream: ReadableStream<Uint8Array>, total = 0): ByteSo
 /** A stream of Node's kind. It is destroyed when it is not read to its end. */
 export function nodeSource(stream: AsyncIterable<unknown> & Partial<NodeJS.ReadableStream>): ByteSource {
   // The iterator hears of a failure only when it is asked; until then nobody would, and Node would end.
-  stream.on?.('error', () => {});
+  if (isCallable(stream.on)) stream.on('error', () => {});
   const used = Readable.isDisturbed(stream as unknown as NodeJS.ReadableStream);
-  const pieces = stream[Symbol.asyncIterator]();
+  const pieces = checkObject('the iterator of the stream', stream[Symbol.asyncIterator]());
+  checkFunction('next() of the stream', pieces.next);
   return {
     total: 0,
     used,
     async read() {
-      const { value, done } = await pieces.next();
+      const { value, done } = checkObject('what next() of the stream gave', await pieces.next());
       return done ? undefined : (value as Uint8Array);
     },
     cancel: () => (stream as { destroy?(): void }).destroy?.(),

@@ -1,5 +1,8 @@
 import { checkInteger } from '../base/validate.js';
 
+/** More are not needed of any video, and their numbers would not fit into memory. */
+const mostFrames = 2 ** 24;
+
 /** Rounds to the nearest integer, ties to even, as NumPy does. */
 function roundHalfToEven(value: number): number {
   const floor = Math.floor(value);
@@ -13,13 +16,13 @@ function roundHalfToEven(value: number): number {
  * A video with fewer than `frames` frames repeats them.
  *
  * @param total The number of frames in the video, at least 1.
- * @param frames How many frames to take, at least 1.
+ * @param frames How many frames to take, from 1 to 2^24.
  * @returns `frames` indices below `total`, in ascending order.
- * @throws TypeError or RangeError if an argument is not a positive integer.
+ * @throws TypeError or RangeError if an argument is no such integer.
  */
 export function sampleFrameIndices(total: number, frames: number): number[] {
   checkInteger('total', total, 1);
-  checkInteger('frames', frames, 1);
+  checkInteger('frames', frames, 1, mostFrames);
   if (total < frames) return Array.from({ length: frames }, (_, i) => Math.floor((i * total) / frames));
   const stretch = (total - 1) / frames;
   return Array.from({ length: frames }, (_, i) =>

@@ -1,5 +1,5 @@
 import { largestEdge, type Resize, resizes } from '../base/resize.js';
-import { checkInteger, checkObject, checkOneOf, wrongType, wrongValue } from '../base/validate.js';
+import { checkInteger, checkObject, checkOneOf, isArray, wrongType, wrongValue } from '../base/validate.js';
 import { type FoundTurn, isSideways, turnFilters } from './turn.js';
 
 /**
@@ -63,7 +63,7 @@ export function checkGeometry(value: unknown): FrameGeometry {
   checkInteger('geometry.size', size, 1, largestEdge);
   if (shortestEdge !== undefined) checkInteger('geometry.shortestEdge', shortestEdge, size, largestEdge);
   if (padColor !== undefined) {
-    if (!Array.isArray(padColor)) wrongType('geometry.padColor', 'array of 3 integers', padColor);
+    if (!isArray(padColor)) wrongType('geometry.padColor', 'array of 3 integers', padColor);
     if (padColor.length !== 3) wrongValue('geometry.padColor', 'array of 3 integers', padColor);
     for (const [i, channel] of padColor.entries()) checkInteger(`geometry.padColor[${i}]`, channel, 0, 255);
   }

@@ -3,7 +3,7 @@ import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { types } from 'node:util';
 import type { OnProgress } from '../base/progress.js';
-import { checkNumber, checkString, isArray, isReadable, wrongType, wrongValue } from '../base/validate.js';
+import { checkNumber, checkString, isArray, isCallable, isReadable, wrongType, wrongValue } from '../base/validate.js';
 import { type ByteSource, memorySource, nodeSource, readWithin, webSource } from './byteSource.js';
 import type { FetchBudget } from './fetchBudget.js';
 import { openUrl, publicName } from './fetchUrl.js';
@@ -49,20 +49,20 @@ const PROGRESS_BYTES = 1 << 20;
  * @throws TypeError, RangeError
  */
 export function checkInput(input: VideoInput, limits: SettledLimits): { store: StoreInput[]; timestamps?: number[] } {
-  if (typeof input === 'object' && !isReadable(input))
+  if (typeof input !== 'string' && !isReadable(input))
     wrongType('video', 'path, URL, Uint8Array, ArrayBuffer, Blob, stream or { frames }', input);
-  if (typeof input !== 'object' || !('frames' in input))
+  if (typeof input === 'string' || !('frames' in input))
     return { store: [storeInput(input, 'video', 'video', limits)] };
   const { frames, timestamps } = input;
   if (!isArray(frames)) wrongType('video.frames', 'array of pictures', frames);
   if (frames.length === 0) wrongValue('video.frames', 'array of at least one picture', frames);
-  const store = frames.map((picture: PictureInput, i) => {
+  const store = Array.from(frames, (picture: PictureInput, i) => {
     if (!isPicture(picture)) wrongType(`video.frames[${i}]`, 'path, URL, bytes or Blob', picture);
     return storeInput(picture, `video.frames[${i}]`, `picture ${i + 1}`, limits);
   });
   return {
     store,
-    timestamps: timestamps === undefined ? frames.map((_, i) => i) : checkTimes(timestamps, frames.length),
+    timestamps: timestamps === undefined ? store.map((_, i) => i) : checkTimes(timestamps, frames.length),
   };
 }
 
@@ -72,11 +72,13 @@ function checkTimes(times: PictureList['timestamps'], pictures: number): number[
     throw new RangeError(
       `Expected ${pictures} numbers, one a picture, for video.timestamps but received ${times.length}`,
     );
-  for (const [i, time] of times.entries()) {
+  let last = Number.NEGATIVE_INFINITY;
+  return Array.from(times, (time, i) => {
     checkNumber(`video.timestamps[${i}]`, time, 0, Number.MAX_SAFE_INTEGER);
-    if (i > 0 && time <= times[i - 1]!) wrongValue(`video.timestamps[${i}]`, `number above ${times[i - 1]!}`, time);
-  }
-  return [...times];
+    if (time <= last) wrongValue(`video.timestamps[${i}]`, `number above ${last}`, time);
+    last = time;
+    return time;
+  });
 }
 
 function isPicture(value: unknown): value is PictureInput {
@@ -84,16 +86,24 @@ function isPicture(value: unknown): value is PictureInput {
     typeof value === 'string' ||
     types.isUint8Array(value) ||
     types.isArrayBuffer(value) ||
-    isOfClass(value, 'URL', URL) ||
-    isOfClass(value, 'Blob', Blob)
+    isOfClass(value, URL, 'href') ||
+    isOfClass(value, Blob, 'size')
   );
 }
 
-/** Whether `value` is an instance of a class, of this realm or of another, as under Jest. */
-function isOfClass<T extends object>(value: unknown, name: string, Class: new (...args: never[]) => T): value is T {
+/**
+ * Whether `value` is an instance of a class, of this realm or of another, as under Jest.
+ * @param member a property that throws where something only has the class's prototype
+ */
+function isOfClass<T extends object>(value: unknown, Class: new (...args: never[]) => T, member: keyof T): value is T {
   if (typeof value !== 'object' || value === null || types.isProxy(value)) return false;
-  if (value instanceof Class) return true;
-  return Object.prototype.toString.call(value) === `[object ${name}]` && value.constructor?.name === name;
+  const { name } = Class;
+  try {
+    const isNamed = Object.prototype.toString.call(value) === `[object ${name}]` && value.constructor?.name === name;
+    return (value instanceof Class || isNamed) && (value as T)[member] !== undefined;
+  } catch {
+    return false;
+  }
 }
 
 /**
@@ -114,7 +124,7 @@ function storeInput(
     if (!URL.canParse(input)) throw new RangeError(`Expected valid URL for ${argument} but received another one`);
     return storeUrl(new URL(input), argument, unnamed, limits);
   }
-  if (isOfClass(input, 'URL', URL)) return storeUrl(input, argument, unnamed, limits);
+  if (isOfClass(input, URL, 'href')) return storeUrl(input, argument, unnamed, limits);
   const from = (open: () => ByteSource, name = unnamed): StoreInput => {
     return async (budget, onProgress) => {
       budget.begin(name);
@@ -123,15 +133,19 @@ function storeInput(
   };
   if (types.isUint8Array(input)) return from(() => memorySource(input));
   if (types.isArrayBuffer(input)) return from(() => memorySource(new Uint8Array(input)));
-  if (isOfClass(input, 'Blob', Blob)) {
+  if (isOfClass(input, Blob, 'size')) {
     const name = 'name' in input && typeof input.name === 'string' ? nameOf(input.name, unnamed) : unnamed;
     return from(() => webSource(input.stream(), input.size), name);
   }
-  if (input instanceof ReadableStream && input.locked)
-    throw new TypeError(`Expected stream that nothing else reads for ${argument} but received a locked one`);
-  if (input instanceof ReadableStream) return from(() => webSource(input));
-  if (typeof (input as Partial<NodeJS.ReadableStream> | null)?.[Symbol.asyncIterator] === 'function')
-    return from(() => nodeSource(input));
+  if (isOfClass(input, ReadableStream, 'locked')) {
+    if (input.locked)
+      throw new TypeError(`Expected stream that nothing else reads for ${argument} but received a locked one`);
+    return from(() => webSource(input));
+  }
+  // What only has its prototype is none.
+  const isWeb = input instanceof ReadableStream;
+  if (!isWeb && isCallable((input as Partial<NodeJS.ReadableStream>)[Symbol.asyncIterator]))
+    return from(() => nodeSource(input as NodeJS.ReadableStream));
   return wrongType(argument, 'path, URL, Uint8Array, ArrayBuffer, Blob, stream or { frames }', input);
 }
 

@@ -2,6 +2,9 @@
 import vm from 'node:vm';
 import { describe, expect, test } from 'vitest';
 import { checkObject, checkSignal, checkString, wrongType } from '../../dist/base/validate.js';
+import { checkCache, FeaturesCache } from '../../dist/encode/featuresCache.js';
+import { evaluate, LongVLM, reducerId, sampleFrameIndices, VideoFeatures } from '../../dist/index.js';
+import { DeviceBuffer } from '../../dist/kernels/deviceBuffer.js';
 import {
   bipartiteSoftMatching,
   mergeTokens,
@@ -186,4 +189,48 @@ test('a signal of another realm counts, and what only has the class of one does 
     new EventTarget(),
   ])
     expect(() => checkSignal(value)).toThrow(/^Expected AbortSignal for signal /);
+});
+
+describe('instances of classes', () => {
+  const odd = (Class: { readonly prototype: object }) => [
+    revoked({}),
+    new Proxy(Object.create(Class.prototype), {}) as never,
+    Object.create(Class.prototype) as never,
+    Object.create(revoked({})) as never,
+  ];
+
+  test('are none if only the prototype is right', async () => {
+    for (const [Class, refusal] of [
+      [DeviceBuffer, (value: never) => mergeTokens(value, options)],
+      [FeaturesCache, async (value: never) => checkCache(value)],
+      [LongVLM, (value: never) => evaluate(value, { entries: [] } as never)],
+    ] as const)
+      for (const value of odd(Class)) await expect(refusal(value)).rejects.toThrow(/^Expected .* but received /);
+    for (const value of odd(VideoFeatures)) expect(() => (value as unknown) instanceof VideoFeatures).not.toThrow();
+    expect(odd(VideoFeatures).some((value) => (value as unknown) instanceof VideoFeatures)).toBe(false);
+  });
+
+  test('are no videos then, and a list of pictures has no holes', async () => {
+    for (const Class of [URL, Blob, ReadableStream])
+      for (const value of [...odd(Class), new Proxy(new Blob(['x']), {}) as never, revoked(() => {})])
+        await expect(openVideo(value)).rejects.toThrow(/^Expected path, URL, .* for video but received /);
+    await expect(openVideo({ frames: new Array(2) })).rejects.toThrow(/^Expected .* for video\.frames\[0\] but /);
+    const iterator = (value: unknown) => ({ [Symbol.asyncIterator]: () => value }) as never;
+    for (const value of [undefined, {}])
+      await expect(openVideo(iterator(value))).rejects.toThrow(/^Expected .* stream/);
+  });
+});
+
+test('a callback is a function that can be called', async () => {
+  for (const onProgress of [class {}, revoked(() => {})])
+    await expect(openVideo(new Uint8Array(8), { onProgress: onProgress as never })).rejects.toThrow(
+      /^Expected function for onProgress but received a (class|Proxy)$/,
+    );
+});
+
+test('an id of a reducer is made of what was checked; more frames than memory holds are refused', () => {
+  let reads = 0;
+  const changing = Object.defineProperty({}, 'a', { enumerable: true, get: () => (reads++ === 0 ? 2 : 2n) });
+  expect(reducerId('mine', changing)).toBe('mine {"a":2}');
+  expect(() => sampleFrameIndices(10, 2 ** 32)).toThrow(/^Expected integer between 1 and 16777216 for frames but /);
 });

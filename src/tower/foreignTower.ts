@@ -1,0 +1,55 @@
+import * as v from 'valibot';
+import { frozenCopy, optional } from '../base/frozenCopy.js';
+import { checkPlain } from '../base/plainData.js';
+import { integer, parse } from '../base/schema.js';
+import { checkFunction, checkString, checkStrings } from '../base/validate.js';
+import { checkGraph, checkLocations } from '../files/foreignModel.js';
+import { pixelRules } from './pixels.js';
+import type { TowerFamily, TowerSource } from './source.js';
+
+const config = v.looseObject({
+  ...pixelRules.entries,
+  patches: integer(1),
+  grid: v.tuple([integer(1), integer(1)]),
+  channels: integer(1),
+  summaries: integer(0),
+  heads: integer(1),
+});
+
+const details = v.record(v.string(), v.union([v.string(), v.number()]));
+
+const patchStates = v.object({ layers: v.array(integer(0)), depth: integer(0), keepsClassToken: v.boolean() });
+
+/** A family from outside of the package, as it is now, with a check of all that it will give. @throws TypeError or RangeError */
+export function foreignTower(given: TowerFamily): TowerFamily {
+  const family = frozenCopy('family', given, {
+    name: checkString,
+    open: checkFunction,
+    namesIn: optional(checkFunction),
+  });
+  const name = `the tower family ${family.name}`;
+  return {
+    name: family.name,
+    open: async (path, options) => {
+      const source = await family.open(path, options);
+      return source ? checkSource(`what ${name} opened`, source) : undefined;
+    },
+    namesIn: (names) => checkStrings(`what namesIn() of ${name} gave`, family.namesIn?.(names) ?? []),
+  };
+}
+
+function checkSource(argument: string, given: TowerSource): TowerSource {
+  const source = frozenCopy(argument, given, {
+    config: (name, value) => parse(config, value, name, `${name}.`),
+    patchStates: optional((name, value) => parse(patchStates, value, name, `${name}.`)),
+    details: (name, value) => parse(details, value, name, `${name}.`),
+    description: checkPlain,
+    tensors: checkLocations,
+    linear: checkLocations,
+    graph: checkFunction,
+  });
+  return {
+    ...source,
+    graph: async (options) => checkGraph(`${argument}.graph()`, await source.graph(options)),
+  };
+}
