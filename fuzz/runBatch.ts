@@ -89,6 +89,8 @@ export async function runBatch(
     ],
     {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+      // Where files of any relative name may come to be.
+      cwd: folder,
       // A group of its own, so that what it leaves can be found and ended.
       detached: true,
       env: {

@@ -150,6 +150,11 @@ const models = () => ({
   signal: undefined,
 });
 
+const features = () => ({
+  ...{ local: tensor(2, 3, 4), global: tensor(1, 4), sizes: tensor(2, 3), timestamps: floats(4), tower: 't' },
+  sampling: { frames: 4, segmentFrames: 2, tokensPerSegment: 3, globalLayers: 1, resize: 'crop', reduction: 'merge' },
+  source: { name: 'v', durationSeconds: 2, frameCount: 50, width: 8, height: 8, warnings: ['w'] },
+});
 const graph = async () => ({ bytes: new Uint8Array(0), weightsFolder: undefined });
 const location = () => ({
   name: 't',
@@ -262,6 +267,17 @@ const publicCalls: readonly Call[] = [
   publicCall(exported.savePredictions!, () => [
     '/nowhere/predictions.jsonl',
     [{ entry: { video: 'v', question: 'q', answer: 'a', kind: 'k' }, answers: ['a'], score: 1 }],
+  ]),
+  publicCall(
+    (init, part) => new longvlm.VideoFeatures(init as never).tokens(part as never),
+    () => [features(), 'both'],
+  ),
+  publicCall(exported.selectFrames!, () => [
+    { path: '/nowhere/v', durationSeconds: 2, frameSource: { length: 50, seconds: (frame: number) => frame / 25 } },
+    { frames: 4, segmentFrames: 2, start: 0, end: 1 },
+  ]),
+  publicCall(longvlm.VisionEncoder.create as AnyFunction, () => [
+    { path: '/nowhere/p', globalLayers: 1, precision: 'float32', device: 'cpu', threads: 1, lazy: true },
   ]),
   publicCall(longvlm.VideoFeatures.load as AnyFunction, () => ['/nowhere/features.safetensors', { tower: 'x' }]),
   publicCall(longvlm.LongVLM.load as AnyFunction, () => [models()]),

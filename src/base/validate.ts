@@ -192,6 +192,13 @@ export function checkTensor(name: string, value: unknown, shape: readonly (strin
   return { type, data: values!, dims } as Tensor;
 }
 
+/** {@link checkTensor} for float32 alone. */
+export function checkFloat32Tensor(name: string, value: unknown, shape: readonly (string | number)[]): Float32Tensor {
+  const tensor = checkTensor(name, value, shape);
+  if (tensor.type !== 'float32') wrongType(`${name}.type`, "'float32'", tensor.type);
+  return tensor as Float32Tensor;
+}
+
 /** The bits of a Float16Array, which newer Nodes have; anything else as it is. */
 function halfBits<T>(data: T): T | Uint16Array {
   if (!types.isTypedArray(data) || data[Symbol.toStringTag] !== ('Float16Array' as string)) return data;

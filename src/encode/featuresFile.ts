@@ -4,11 +4,12 @@ import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { parseJsonText } from '../base/json.js';
 import { checkAllFinite, narrowed, widened } from '../base/largeTensor.js';
+import { readOptions } from '../base/options.js';
 import { beginningOf } from '../base/regularFile.js';
 import { resizes } from '../base/resize.js';
 import { finiteNumber, integer, jsonObject, nonEmptyString, parse, positiveNumber } from '../base/schema.js';
 import type { Float32Tensor, Tensor } from '../base/tensor.js';
-import { checkObject, checkString, checkTensor, wrongType, wrongValue } from '../base/validate.js';
+import { checkFloat32Tensor, checkObject, checkString, wrongType, wrongValue } from '../base/validate.js';
 import { version } from '../base/version.js';
 import {
   openSafetensors,
@@ -55,6 +56,8 @@ export type VideoFeaturesInit = {
   source: VideoSource;
 };
 
+const initNames = ['local', 'global', 'sizes', 'timestamps', 'sampling', 'tower', 'projector', 'source'] as const;
+
 // 4 GiB, a hundred times what a language model can take.
 const maxValues = 2 ** 30;
 // Warnings have some hundred characters each.
@@ -87,12 +90,14 @@ const sourceRecord = v.object({
 
 /**
  * Checks that features are whole, and that their parts fit each other.
+ * @returns what was checked, read once
  * @throws TypeError or RangeError
  */
-export function checkFeatures(features: VideoFeaturesInit): void {
-  const { sampling, source, tower, projector, timestamps } = checkObject('features', features);
-  parse(v.pipe(jsonObject, samplingRecord), sampling, 'sampling', 'sampling.');
-  parse(v.pipe(jsonObject, sourceRecord), source, 'source', 'source.');
+export function checkFeatures(features: VideoFeaturesInit): VideoFeaturesInit {
+  const given = readOptions(checkObject('features', features), initNames);
+  const { tower, projector, timestamps } = given;
+  const sampling = parse(v.pipe(jsonObject, samplingRecord), given.sampling, 'sampling', 'sampling.');
+  const source = parse(v.pipe(jsonObject, sourceRecord), given.source, 'source', 'source.');
   checkString('tower', tower);
   if (projector !== undefined) checkString('projector', projector);
   const { frames, segmentFrames, tokensPerSegment, globalLayers, start, end } = sampling;
@@ -100,17 +105,14 @@ export function checkFeatures(features: VideoFeaturesInit): void {
   if (start !== undefined && end !== undefined && end < start)
     wrongValue('end', `number of at least start (${start})`, end);
   const segments = frames / segmentFrames;
-  const { dims } = checkFloats('local', features.local, [segments, tokensPerSegment, 'channels']);
-  if (dims[2] === 0) wrongValue('local.dims[2]', 'positive integer', 0);
-  checkFloats('global', features.global, [globalLayers, dims[2]!]);
-  checkFloats('sizes', features.sizes, [segments, tokensPerSegment]);
+  const local = checkFloat32Tensor('local', given.local, [segments, tokensPerSegment, 'channels']);
+  const channels = local.dims[2]!;
+  if (channels === 0) wrongValue('local.dims[2]', 'positive integer', 0);
+  const global = checkFloat32Tensor('global', given.global, [globalLayers, channels]);
+  const sizes = checkFloat32Tensor('sizes', given.sizes, [segments, tokensPerSegment]);
   if (!isFloat32Array(timestamps)) wrongType('timestamps', 'Float32Array', timestamps);
   if (timestamps.length !== frames) wrongValue('timestamps.length', String(frames), timestamps.length);
-}
-
-function checkFloats(name: string, value: unknown, shape: readonly (string | number)[]): Tensor {
-  const tensor = checkTensor(name, value, shape);
-  return tensor.type === 'float32' ? tensor : wrongType(`${name}.type`, "'float32'", tensor.type);
+  return { local, global, sizes, timestamps, sampling, tower, projector, source };
 }
 
 /**

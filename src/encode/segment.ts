@@ -2,7 +2,7 @@
 import { LongVLMError } from '../base/errors.js';
 import { checkAllFinite } from '../base/largeTensor.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
-import { checkObject, checkTensor, wrongType } from '../base/validate.js';
+import { checkFloat32Tensor, checkObject } from '../base/validate.js';
 import type { Projector } from '../projector/projector.js';
 import type { ReducedTokens, Reducer, SegmentShape } from '../reduce/reducer.js';
 import type { Tower } from '../tower/tower.js';
@@ -70,8 +70,8 @@ export function copyLastLayers({ data, dims }: Float32Tensor, layers: number, ta
 async function checkReduced(reducer: Reducer, given: ReducedTokens, segment: SegmentShape): Promise<ReducedTokens> {
   const name = `the reducer ${reducer.id} gave`;
   checkObject(`what ${name}`, given);
-  const tokens = checkFloats(`the tokens that ${name}`, given.tokens, ['tokens', 'channels']);
-  const sizes = checkFloats(`the sizes that ${name}`, given.sizes, ['tokens']);
+  const tokens = checkFloat32Tensor(`the tokens that ${name}`, given.tokens, ['tokens', 'channels']);
+  const sizes = checkFloat32Tensor(`the sizes that ${name}`, given.sizes, ['tokens']);
   const count = reducer.count(segment);
   await checkAllFinite(`What ${name}`, tokens, 'Correct the reducer.');
   if (tokens.data.length === count * segment.channels && sizes.data.length === count) return { tokens, sizes };
@@ -79,10 +79,4 @@ async function checkReduced(reducer: Reducer, given: ReducedTokens, segment: Seg
     'ERR_LONGVLM_UNSUPPORTED',
     `The reducer ${reducer.id} gave ${tokens.data.length} values and ${sizes.data.length} sizes where ${count} tokens of ${segment.channels} channels are due. Correct the reducer.`,
   );
-}
-
-function checkFloats(name: string, value: unknown, shape: readonly string[]): Float32Tensor {
-  const tensor = checkTensor(name, value, shape);
-  if (tensor.type !== 'float32') wrongType(`${name}.type`, "'float32'", tensor.type);
-  return tensor as Float32Tensor;
 }

@@ -58,15 +58,15 @@ export class VideoFeatures {
 
   /** @throws TypeError or RangeError when something is missing, or does not fit the rest */
   constructor(init: VideoFeaturesInit) {
-    checkFeatures(init);
-    this.local = init.local;
-    this.global = init.global;
-    this.sizes = init.sizes;
-    this.timestamps = init.timestamps;
-    this.sampling = init.sampling;
-    this.tower = init.tower;
-    this.projector = init.projector;
-    this.source = init.source;
+    const read = checkFeatures(init);
+    this.local = read.local;
+    this.global = read.global;
+    this.sizes = read.sizes;
+    this.timestamps = read.timestamps;
+    this.sampling = read.sampling;
+    this.tower = read.tower;
+    this.projector = read.projector;
+    this.source = read.source;
   }
 
   get segments(): number {

@@ -4,13 +4,13 @@ import { LongVLMError } from '../base/errors.js';
 import type { OnProgress } from '../base/progress.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import {
+  checkFloat32Tensor,
   checkFunction,
   checkInteger,
   checkObject,
   checkOneOf,
   checkSignal,
   checkString,
-  checkTensor,
   isArray,
   wrongType,
   wrongValue,
@@ -174,12 +174,11 @@ export class VisionEncoder {
     options: { readonly signal?: AbortSignal } = {},
   ): Promise<{ patches: Float32Tensor; cls: Float32Tensor }> {
     const { imageSize } = this.config;
-    const { type, dims } = checkTensor('pixels', pixels, ['frames', 3, imageSize, imageSize]);
-    if (type !== 'float32') wrongType('pixels.type', "'float32'", type);
-    checkInteger('pixels.dims[0]', dims[0], 1);
+    const given = checkFloat32Tensor('pixels', pixels, ['frames', 3, imageSize, imageSize]);
+    checkInteger('pixels.dims[0]', given.dims[0], 1);
     const signal = checkSignal(checkObject('options', options).signal);
     this.#checkUsable();
-    const { patches, summaries } = await this.#tower.encodePixels(pixels, signal);
+    const { patches, summaries } = await this.#tower.encodePixels(given, signal);
     return { patches, cls: this.#lastLayers(summaries, this.globalLayers, patches.dims[0]!) };
   }
 

@@ -5,6 +5,7 @@ import { integer, parse } from '../base/schema.js';
 import { checkFunction, checkString, checkStrings } from '../base/validate.js';
 import { checkGraph, checkLocations } from '../files/foreignModel.js';
 import { pixelRules } from './pixels.js';
+import { visionPrecisions } from './precision.js';
 import type { TowerFamily, TowerSource } from './source.js';
 
 const config = v.looseObject({
@@ -17,6 +18,8 @@ const config = v.looseObject({
 });
 
 const details = v.record(v.string(), v.union([v.string(), v.number()]));
+
+const precisions = v.array(v.picklist(visionPrecisions));
 
 const patchStates = v.object({ layers: v.array(integer(0)), depth: integer(0), keepsClassToken: v.boolean() });
 
@@ -46,6 +49,7 @@ function checkSource(argument: string, given: TowerSource): TowerSource {
     description: checkPlain,
     tensors: checkLocations,
     linear: checkLocations,
+    precisions: optional((name, value) => parse(precisions, value, name, `${name}.`)),
     graph: checkFunction,
   });
   return {

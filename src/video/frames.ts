@@ -2,22 +2,15 @@ import { basename } from 'node:path';
 import { linkedController } from '../base/abort.js';
 import { generateWithCallbacks } from '../base/callbacks.js';
 import { LongVLMError } from '../base/errors.js';
+import { readOptions } from '../base/options.js';
 import type { OnProgress } from '../base/progress.js';
-import {
-  checkFunction,
-  checkObject,
-  checkOneOf,
-  checkSignal,
-  checkString,
-  isReadable,
-  wrongType,
-} from '../base/validate.js';
+import { checkFunction, checkOneOf, checkSignal, checkString, isCallable, isReadable, wrongType } from '../base/validate.js';
 import { findFfmpeg } from './ffmpeg.js';
 import type { FrameReading } from './frameSource.js';
 import { checkGeometry, type FrameGeometry } from './geometry.js';
 import type { ReadPlan } from './plan.js';
 import { probeVideo, type VideoInfo } from './probe.js';
-import { checkSelection, type SelectFramesOptions, selectFrames } from './selection.js';
+import { checkSelection, type SelectFramesOptions, selectFrames, selectionNames } from './selection.js';
 
 /** One short-term segment of a video. */
 export type FrameSegment = {
@@ -77,24 +70,34 @@ export function readSegments(
 ): AsyncGenerator<FrameSegment, void, undefined> {
   if (
     typeof video !== 'string' &&
-    (!isReadable(video) || typeof (video as Partial<VideoInfo> | null)?.frameSource?.open !== 'function')
+    !(isReadable(video) && isReadable(video.frameSource) && isCallable(video.frameSource.open))
   )
     wrongType('video', 'path or a result of probeVideo()', video);
   if (typeof video === 'string') checkString('video', video);
-  checkReadOptions(options);
-  return generateWithCallbacks(options, ['onProgress', 'onPlan'], (guarded) => generateSegments(video, guarded));
+  const read = checkReadOptions(options);
+  return generateWithCallbacks(read, ['onProgress', 'onPlan'], (guarded) => generateSegments(video, guarded));
 }
 
-/** @throws TypeError or RangeError if `options` are not valid {@link ReadSegmentsOptions}. */
-export function checkReadOptions(options: ReadSegmentsOptions): void {
-  const { geometry, strategy, ffmpeg, signal, onProgress, onPlan } = checkObject('options', options);
-  checkSelection(options);
+const optionNames = [
+  ...selectionNames,
+  ...(['geometry', 'strategy', 'ffmpeg', 'signal', 'onProgress', 'onPlan'] as const),
+];
+
+/**
+ * @returns the options, each read once
+ * @throws TypeError or RangeError if `options` are not valid {@link ReadSegmentsOptions}
+ */
+export function checkReadOptions(options: ReadSegmentsOptions): ReadSegmentsOptions {
+  const read = readOptions(options, optionNames) as ReadSegmentsOptions;
+  const { geometry, strategy, ffmpeg, signal, onProgress, onPlan } = read;
+  checkSelection(read);
   checkGeometry(geometry);
   if (strategy !== undefined) checkOneOf('strategy', strategy, ['auto', 'seek', 'through']);
   if (ffmpeg !== undefined) checkString('ffmpeg', ffmpeg);
   checkSignal(signal);
   if (onProgress !== undefined) checkFunction('onProgress', onProgress);
   if (onPlan !== undefined) checkFunction('onPlan', onPlan);
+  return read;
 }
 
 async function* generateSegments(

@@ -155,8 +155,7 @@ class OpenedVideo implements Video {
   }
 
   segments(options: ReadSegmentsOptions): AsyncGenerator<FrameSegment, void, undefined> {
-    checkReadOptions(options);
-    return this.#segments(options);
+    return this.#segments(checkReadOptions(options));
   }
 
   async *#segments(options: ReadSegmentsOptions): AsyncGenerator<FrameSegment, void, undefined> {

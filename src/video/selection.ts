@@ -1,4 +1,13 @@
-import { checkInteger, checkNumber, checkObject, wrongType, wrongValue } from '../base/validate.js';
+import { readOptions } from '../base/options.js';
+import {
+  checkInteger,
+  checkNumber,
+  checkObject,
+  isCallable,
+  isReadable,
+  wrongType,
+  wrongValue,
+} from '../base/validate.js';
 import { sampleFrameIndices } from './frameIndices.js';
 import type { VideoInfo } from './probe.js';
 
@@ -32,6 +41,9 @@ export type FrameSelection = {
   /** Actual end of the range, in seconds from the start of the file: not after the end of the video. */
   readonly endSeconds: number;
 };
+
+/** The names of {@link SelectFramesOptions}. */
+export const selectionNames = ['frames', 'fps', 'segmentFrames', 'start', 'end'] as const;
 
 const MAX_FPS = 1000;
 /** ffmpeg rounds the start time of a file to microseconds, so times of frames have the same error. */
@@ -69,11 +81,13 @@ export function checkRange(value: Partial<SelectFramesOptions>): void {
  * @throws TypeError, RangeError for wrong arguments, and if the range contains no frame.
  * @example selectFrames(await probeVideo('talk.mp4'), { fps: 1, segmentFrames: 10, start: 60, end: 120 }).frames // 60
  */
-export function selectFrames(video: VideoInfo, options: SelectFramesOptions): FrameSelection {
+export function selectFrames(video: VideoInfo, given: SelectFramesOptions): FrameSelection {
+  const options = readOptions(given, selectionNames) as SelectFramesOptions;
   checkSelection(options);
   const { frameSource, durationSeconds } = checkObject('video', video);
-  if (typeof frameSource?.seconds !== 'function') wrongType('video', 'VideoInfo', video);
+  if (!isReadable(frameSource) || !isCallable(frameSource.seconds)) wrongType('video', 'VideoInfo', video);
   checkNumber('video.durationSeconds', durationSeconds, 0);
+  checkInteger('video.frameSource.length', frameSource.length, 1);
   const { fps, segmentFrames, start, end } = options;
   const videoStart = frameSource.seconds(0);
   const videoEnd = videoStart + durationSeconds;
