@@ -4,7 +4,15 @@ import { generateWithCallbacks } from '../base/callbacks.js';
 import { LongVLMError } from '../base/errors.js';
 import { readOptions } from '../base/options.js';
 import type { OnProgress } from '../base/progress.js';
-import { checkFunction, checkOneOf, checkSignal, checkString, isCallable, isReadable, wrongType } from '../base/validate.js';
+import {
+  checkFunction,
+  checkOneOf,
+  checkSignal,
+  checkString,
+  isCallable,
+  isReadable,
+  wrongType,
+} from '../base/validate.js';
 import { findFfmpeg } from './ffmpeg.js';
 import type { FrameReading } from './frameSource.js';
 import { checkGeometry, type FrameGeometry } from './geometry.js';

@@ -1,5 +1,7 @@
+import { frozenCopy } from '../base/frozenCopy.js';
 import { readOptions } from '../base/options.js';
 import {
+  checkFunction,
   checkInteger,
   checkNumber,
   checkObject,
@@ -45,6 +47,8 @@ export type FrameSelection = {
 /** The names of {@link SelectFramesOptions}. */
 export const selectionNames = ['frames', 'fps', 'segmentFrames', 'start', 'end'] as const;
 
+type Frames = Pick<VideoInfo['frameSource'], 'length' | 'seconds'>;
+
 const MAX_FPS = 1000;
 /** ffmpeg rounds the start time of a file to microseconds, so times of frames have the same error. */
 const TOLERANCE = 1e-6;
@@ -84,10 +88,13 @@ export function checkRange(value: Partial<SelectFramesOptions>): void {
 export function selectFrames(video: VideoInfo, given: SelectFramesOptions): FrameSelection {
   const options = readOptions(given, selectionNames) as SelectFramesOptions;
   checkSelection(options);
-  const { frameSource, durationSeconds } = checkObject('video', video);
-  if (!isReadable(frameSource) || !isCallable(frameSource.seconds)) wrongType('video', 'VideoInfo', video);
+  const { frameSource: source, durationSeconds } = checkObject('video', video);
+  if (!isReadable(source) || !isCallable(source.seconds)) wrongType('video', 'VideoInfo', video);
   checkNumber('video.durationSeconds', durationSeconds, 0);
-  checkInteger('video.frameSource.length', frameSource.length, 1);
+  const frameSource: Frames = frozenCopy<Frames>('video.frameSource', source, {
+    length: (name, value) => checkInteger(name, value, 1),
+    seconds: checkFunction,
+  });
   const { fps, segmentFrames, start, end } = options;
   const videoStart = frameSource.seconds(0);
   const videoEnd = videoStart + durationSeconds;
@@ -117,7 +124,7 @@ export function selectFrames(video: VideoInfo, given: SelectFramesOptions): Fram
 }
 
 /** The first frame that is shown at `seconds` or later; the number of frames if there is none. */
-function firstFrameFrom(source: VideoInfo['frameSource'], seconds: number): number {
+function firstFrameFrom(source: Frames, seconds: number): number {
   let low = 0;
   let high = source.length;
   while (low < high) {
