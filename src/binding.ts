@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { types } from 'node:util';
+import { descriptorCause } from './base/descriptors.js';
 import { LongVLMError, type LongVLMErrorCode, messageOf } from './base/errors.js';
 
 /** An array that is copied to or from a GPU. */
@@ -244,13 +245,15 @@ function load(): NativeBinding {
       attempts.push(`${place}: ${messageOf(error)}`);
     }
   }
+  const shortage = descriptorCause(cause);
+  const solutions = shortage
+    ? [shortage[1]]
+    : solutionsFor(attempts.join('\n'), cause !== undefined, override !== undefined);
   const message = [
     `The native addon of longvlm could not be loaded on ${process.platform}-${process.arch}, Node ${process.version}.`,
     ...attempts.map((attempt) => `- ${attempt}`),
     'Possible solutions:',
-    ...solutionsFor(attempts.join('\n'), cause !== undefined, override !== undefined).map(
-      (solution) => `- ${solution}`,
-    ),
+    ...solutions.map((solution) => `- ${solution}`),
   ].join('\n');
   throw new LongVLMError('ERR_LONGVLM_ADDON', message, cause === undefined ? undefined : { cause });
 }

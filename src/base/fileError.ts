@@ -1,16 +1,8 @@
+import { DESCRIPTOR_CAUSES } from './descriptors.js';
 import { LongVLMError, messageOf } from './errors.js';
 import { printable } from './printable.js';
 
 const PERMISSIONS = 'Check the path and its permissions.';
-
-const MORE_DESCRIPTORS =
-  'Close files, do less at the same time, or raise the limit of open files (`ulimit -n` in a shell, before Node starts).';
-
-/** Why the system gives no more descriptors, by its codes, and the remedy. */
-export const DESCRIPTOR_CAUSES: Readonly<Record<string, readonly [cause: string, remedy: string]>> = {
-  EMFILE: ['this process has too many files open', MORE_DESCRIPTORS],
-  ENFILE: ['the system has too many files open', MORE_DESCRIPTORS],
-};
 
 /** What errors of the operating system mean for a file, and their remedies. */
 const CAUSES: Record<string, readonly [cause: string, remedy: string]> = {

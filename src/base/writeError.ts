@@ -1,6 +1,6 @@
 import { dirname } from 'node:path';
+import { DESCRIPTOR_CAUSES } from './descriptors.js';
 import { LongVLMError, messageOf } from './errors.js';
-import { DESCRIPTOR_CAUSES } from './fileError.js';
 
 const elsewhere = 'or choose another place';
 const notAllowed = 'the system does not allow it there';

@@ -1,6 +1,6 @@
 // Shared by all commands: stopping on Ctrl-C, one line for a failure, the exit code.
+import { descriptorCause } from '../base/descriptors.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
-import { causeOf } from '../base/fileError.js';
 import { escaped } from '../base/printable.js';
 
 /** Exit codes: 1 for a failure, 2 for wrong usage, 128 + the signal's number after a signal. */
@@ -42,9 +42,9 @@ function exitCodeOf(error: unknown): number {
 }
 
 function lineOf(error: unknown): string {
-  const { code } = (error ?? {}) as NodeJS.ErrnoException;
   // Whatever was being opened: also what Node loads of its own.
-  if (code === 'EMFILE' || code === 'ENFILE') return causeOf(error).join('. ');
+  const cause = descriptorCause(error);
+  if (cause) return cause.join('. ');
   const line = escaped(messageOf(error).replace(/\s*\n\s*/g, ' '));
   const known = error instanceof LongVLMError || error instanceof TypeError || error instanceof RangeError;
   return known ? line : `unexpected failure: ${line}`;

@@ -4,11 +4,13 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import type { LlamaContextSequence, Token } from 'node-llama-cpp';
+import { checkDescriptors } from '../base/descriptors.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { checkAllFinite, widened } from '../base/largeTensor.js';
 import type { Tensor } from '../base/tensor.js';
 import { checkInteger, checkSignal, checkTensor, wrongType } from '../base/validate.js';
 import { binding, fromNative, type NativeTask } from '../binding.js';
+import { cannotLoad } from './llama.js';
 
 /** The release of node-llama-cpp whose memory layout native/llama/llama_abi.h states. */
 const supportedRelease = '3.22.1';
@@ -31,23 +33,33 @@ type SequenceInside = LlamaContextSequence & {
 
 let inside: Promise<Locks> | undefined;
 
-/** Loads node-llama-cpp's instance of its lock library, after a check of its release. */
+/** @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for another release, `ERR_LONGVLM_LLM` when it cannot be loaded */
 function loadInside(): Promise<Locks> {
-  inside ??= (async () => {
-    const entry = createRequire(import.meta.url).resolve('node-llama-cpp');
-    const manifest = JSON.parse(readFileSync(new URL('../package.json', pathToFileURL(entry)), 'utf8')) as {
-      version: string;
-    };
-    if (manifest.version !== supportedRelease)
-      throw new LongVLMError(
-        'ERR_LONGVLM_UNSUPPORTED',
-        `Embeddings need node-llama-cpp ${supportedRelease} but ${manifest.version} is installed. ` +
-          `Install node-llama-cpp@${supportedRelease}.`,
-      );
-    const locks = createRequire(entry).resolve('lifecycle-utils');
-    return (await import(pathToFileURL(locks).href)) as Locks;
-  })();
+  if (inside === undefined) {
+    inside = load();
+    inside.catch(() => (inside = undefined));
+  }
   return inside;
+}
+
+/** Loads node-llama-cpp's instance of its lock library, after a check of its release. */
+async function load(): Promise<Locks> {
+  let release: string;
+  try {
+    checkDescriptors();
+    const entry = createRequire(import.meta.url).resolve('node-llama-cpp');
+    const manifest = readFileSync(new URL('../package.json', pathToFileURL(entry)), 'utf8');
+    release = (JSON.parse(manifest) as { version: string }).version;
+    const locks = createRequire(entry).resolve('lifecycle-utils');
+    if (release === supportedRelease) return (await import(pathToFileURL(locks).href)) as Locks;
+  } catch (error) {
+    throw cannotLoad(error);
+  }
+  throw new LongVLMError(
+    'ERR_LONGVLM_UNSUPPORTED',
+    `Embeddings need node-llama-cpp ${supportedRelease} but ${release} is installed. ` +
+      `Install node-llama-cpp@${supportedRelease}.`,
+  );
 }
 
 /** Options of {@link evaluateEmbeddings}. */

@@ -1,5 +1,6 @@
 // Starts llama.cpp once for each device, and never disposes it: instances share one log, which disposing any would close.
 import type { Llama } from 'node-llama-cpp';
+import { checkDescriptors, descriptorCause } from '../base/descriptors.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
 
 /** The language model's device. `auto` is the best GPU that llama.cpp can use on this machine, else the CPU. */
@@ -8,8 +9,39 @@ export type LanguageModelDevice = 'auto' | 'cpu' | 'cuda' | 'vulkan' | 'metal';
 /** The names of {@link LanguageModelDevice}. */
 export const languageModelDevices = ['auto', 'cpu', 'cuda', 'vulkan', 'metal'] as const;
 
+type NodeLlamaCpp = typeof import('node-llama-cpp');
+
+// Node opens so many of the package's files at once, and some more. Where it cannot, it remembers that, and never tries again.
+const filesAtOnce = 160;
+
+let loaded: Promise<NodeLlamaCpp> | undefined;
+
 const started = new Map<LanguageModelDevice, Promise<Llama>>();
 const listeners = new Set<string[]>();
+
+/** @throws LongVLMError `ERR_LONGVLM_LLM` when node-llama-cpp cannot be loaded */
+export function loadNodeLlamaCpp(): Promise<NodeLlamaCpp> {
+  if (loaded === undefined) {
+    loaded = load();
+    loaded.catch(() => (loaded = undefined));
+  }
+  return loaded;
+}
+
+async function load(): Promise<NodeLlamaCpp> {
+  try {
+    checkDescriptors(filesAtOnce);
+    return await import('node-llama-cpp');
+  } catch (error) {
+    throw cannotLoad(error);
+  }
+}
+
+/** The error for node-llama-cpp when Node does not load it. */
+export function cannotLoad(error: unknown): LongVLMError {
+  const [cause, remedy] = descriptorCause(error) ?? [messageOf(error), 'Install longvlm again.'];
+  return new LongVLMError('ERR_LONGVLM_LLM', `node-llama-cpp cannot be loaded: ${cause}. ${remedy}`, { cause: error });
+}
 
 /** @throws LongVLMError `ERR_LONGVLM_LLM` when llama.cpp cannot run on that device */
 export function startLlama(device: LanguageModelDevice): Promise<Llama> {
@@ -23,16 +55,18 @@ export function startLlama(device: LanguageModelDevice): Promise<Llama> {
 }
 
 async function start(device: LanguageModelDevice): Promise<Llama> {
-  const { getLlama, LlamaLogLevel, NoBinaryFoundError } = await import('node-llama-cpp');
-  const cannotStart = (cause: string, error?: unknown) =>
-    new LongVLMError(
-      'ERR_LONGVLM_LLM',
-      `llama.cpp cannot start on ${device}: ${cause}. Install its driver, or use 'auto' or 'off' for the GPU.`,
-      { cause: error },
-    );
+  const { getLlama, LlamaLogLevel, NoBinaryFoundError } = await loadNodeLlamaCpp();
+  const cannotStart = (
+    cause: string,
+    error?: unknown,
+    remedy = "Install its driver, or use 'auto' or 'off' for the GPU.",
+  ) =>
+    new LongVLMError('ERR_LONGVLM_LLM', `llama.cpp cannot start on ${device}: ${cause}. ${remedy}`, { cause: error });
   const noBinary = 'node-llama-cpp has no binary for it that works on this machine';
   let llama: Llama;
   try {
+    // It starts processes, to try its binaries.
+    checkDescriptors();
     llama = await getLlama({
       gpu: device === 'cpu' ? false : device,
       build: 'never',
@@ -46,7 +80,8 @@ async function start(device: LanguageModelDevice): Promise<Llama> {
       },
     });
   } catch (error) {
-    throw cannotStart(error instanceof NoBinaryFoundError ? noBinary : messageOf(error), error);
+    const [cause, remedy] = descriptorCause(error) ?? [];
+    throw cannotStart(cause ?? (error instanceof NoBinaryFoundError ? noBinary : messageOf(error)), error, remedy);
   }
   if (device === 'auto' || (llama.gpu || 'cpu') === device) return llama;
   // For a GPU that the platform does not support, node-llama-cpp silently uses the CPU.

@@ -2,7 +2,7 @@
 import type { Llama, LlamaGrammar, LlamaModel, SequenceEvaluateOptions, Token } from 'node-llama-cpp';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { checkInteger, checkNumber, checkObject, checkString, wrongType } from '../base/validate.js';
-import { withErrorLog } from './llama.js';
+import { loadNodeLlamaCpp, withErrorLog } from './llama.js';
 
 /** Default temperature, as in the reference implementation. */
 export const defaultTemperature = 0.2;
@@ -102,7 +102,7 @@ export async function toEvaluateOptions(
 }
 
 async function grammarState(source: NonNullable<SamplingOptions['grammar']>, model: LlamaModel, llama: Llama) {
-  const { LlamaGrammarEvaluationState } = await import('node-llama-cpp');
+  const { LlamaGrammarEvaluationState } = await loadNodeLlamaCpp();
   return withErrorLog(
     async () => {
       const grammar: LlamaGrammar =

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, isAbsolute, join, resolve } from 'node:path';
-import { checkDescriptors } from '../base/descriptors.js';
+import { checkDescriptors, descriptorCause } from '../base/descriptors.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { checkString } from '../base/validate.js';
 import { isShortage, spawnError } from './spawnError.js';
@@ -80,14 +80,19 @@ function ask(path: string, args: readonly string[]): Promise<string> {
   });
 }
 
-/** The binary of the optional package ffmpeg-static, whose install step may have failed to download it. */
+/**
+ * The binary of the optional package ffmpeg-static, whose install step may have failed to download it.
+ * @throws LongVLMError `ERR_LONGVLM_FFMPEG` when nobody can tell, as there are no descriptors
+ */
 async function staticBinary(): Promise<string | null> {
   // Typed as string, so that the compiler does not resolve the package, which may be missing at build time.
   const name: string = 'ffmpeg-static';
   try {
+    checkDescriptors();
     const { default: path } = (await import(name)) as { default: string | null };
     return path;
-  } catch {
+  } catch (error) {
+    if (descriptorCause(error)) throw spawnError(name, error);
     return null;
   }
 }

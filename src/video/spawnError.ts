@@ -1,9 +1,8 @@
+import { descriptorCause } from '../base/descriptors.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
-import { DESCRIPTOR_CAUSES } from '../base/fileError.js';
 import { printable } from '../base/printable.js';
 
 const CAUSES: Record<string, readonly [cause: string, remedy: string]> = {
-  ...DESCRIPTOR_CAUSES,
   EAGAIN: ['the system has too many processes', 'End some, or raise the limit of processes.'],
   ENOMEM: ['there is not enough memory', 'Free memory.'],
   ENOENT: ['there is no such program', 'Install it again.'],
@@ -20,7 +19,7 @@ export function isShortage(error: unknown): boolean {
 export function spawnError(program: string, error: unknown): LongVLMError {
   const { code = '' } = error as NodeJS.ErrnoException;
   const known = Object.hasOwn(CAUSES, code) ? CAUSES[code] : undefined;
-  const [cause, remedy] = known ?? [printable(messageOf(error)), 'Try again.'];
+  const [cause, remedy] = descriptorCause(error) ?? known ?? [printable(messageOf(error)), 'Try again.'];
   return new LongVLMError('ERR_LONGVLM_FFMPEG', `Cannot start ${printable(program)}: ${cause}. ${remedy}`, {
     cause: error,
   });

@@ -13,13 +13,17 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test, vi } from 'vitest';
+import { descriptorCause } from '../../dist/base/descriptors.js';
 import { ownerOf, ownMark } from '../../dist/base/owner.js';
+import { cannotLoad } from '../../dist/llm/llama.js';
 import { children, exists } from '../fixtures/processes.js';
 import { ffmpeg, folder, picoVideo } from '../unit/video/videoFiles.js';
 
 const onLinux = process.platform === 'linux';
 const at = (module: string) => JSON.stringify(new URL(`../../dist/${module}`, import.meta.url).href);
+const commandLine = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 /** Temporary files of the processes that are started here. */
 const temporary = join(folder, 'temporary');
 mkdirSync(temporary);
@@ -181,6 +185,61 @@ describe.runIf(onLinux)('a process without descriptors', () => {
     for (const line of lines) expect(line).toMatch(/ done$|LongVLMError .*too many files open\. .*ulimit -n/);
     expect(lines.filter((line) => line.startsWith('0 ') && line.endsWith('done'))).toEqual([]);
     expect(lines.filter((line) => line.startsWith('40 ') && line.endsWith('done'))).toHaveLength(4);
+  });
+
+  // Node opens the files of a program and of node-llama-cpp all at once, and remembers for good what it could not open.
+  test('gets one error from the command line, however few they are', () => {
+    for (const limit of [40, 42, 44, 51]) {
+      const { stdout, stderr, status } = spawnSync(
+        '/bin/sh',
+        ['-c', `ulimit -n ${limit}; exec "$@"`, 'sh', process.execPath, commandLine, 'ask', picoVideo, 'What?'],
+        { encoding: 'utf8', env: environment, timeout: 60_000 },
+      );
+      expect({ limit, status, stdout, stderr }).toEqual({
+        ...{ limit, status: 1, stdout: '' },
+        stderr: expect.stringMatching(/^longvlm: .*too many files open\. .*ulimit -n.*\n$/),
+      });
+    }
+  });
+
+  test('gets one error from the language model, which starts once it has some', () => {
+    // A file: node-llama-cpp passes `--input-type` on to processes, which end then.
+    const file = script(
+      'startLlama.mjs',
+      `import { closeSync, openSync } from 'node:fs';
+      import { startLlama } from ${at('llm/llama.js')};
+      const held = [];
+      const fill = (free) => {
+        try { for (;;) held.push(openSync('/dev/null')); } catch {}
+        for (let i = 0; i < free; i++) closeSync(held.pop());
+      };
+      const attempt = async (free, device) =>
+        console.log(free, await startLlama(device).then(() => 'done', (error) => error.code + ' ' + error.message));
+      for (const free of [0, 110]) { fill(free); await attempt(free, 'cpu'); }
+      for (const one of held.splice(0)) closeSync(one);
+      await attempt('all', 'cpu');
+      for (const free of [0, 2]) { fill(free); await attempt(free, 'auto'); }`,
+    );
+    const { stdout, stderr, status } = spawnSync(
+      '/bin/sh',
+      ['-c', 'ulimit -n 300; exec "$@"', 'sh', process.execPath, file],
+      { encoding: 'utf8', env: environment, timeout: 60_000 },
+    );
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    const lines = stdout.trim().split('\n');
+    expect(lines).toHaveLength(5);
+    expect(lines.splice(2, 1)).toEqual(['all done']);
+    for (const line of lines)
+      expect(line).toMatch(/ERR_LONGVLM_LLM .*: this process has too many files open\. .*ulimit -n/);
+  });
+
+  test('a package that is missing is called missing all the same', async () => {
+    const missing: string = 'no-such-package';
+    const error = await import(missing).catch((thrown: unknown) => thrown);
+    expect(descriptorCause(error)).toBeUndefined();
+    expect(cannotLoad(error).message).toMatch(
+      /^node-llama-cpp cannot be loaded: .*no-such-package.*\. Install longvlm/,
+    );
   });
 
   test.each([

@@ -1,7 +1,7 @@
 // Runs a chat template in a process of its own.
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { checkDescriptors } from '../../base/descriptors.js';
+import { checkDescriptors, descriptorCause } from '../../base/descriptors.js';
 import { LongVLMError, messageOf } from '../../base/errors.js';
 import type { Rendered, RenderJob } from './renderer.js';
 
@@ -56,9 +56,13 @@ export async function renderConversations(
 }
 
 function cannotStart(error: unknown): LongVLMError {
+  const [cause, remedy] = descriptorCause(error) ?? [
+    messageOf(error),
+    'Let this program start processes, and free memory.',
+  ];
   return new LongVLMError(
     'ERR_LONGVLM_LLM',
-    `No process can be started for the model's chat template: ${messageOf(error)}. Let this program start processes, and free memory and file descriptors.`,
+    `No process can be started for the model's chat template: ${cause}. ${remedy}`,
     { cause: error },
   );
 }
