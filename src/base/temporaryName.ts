@@ -1,6 +1,6 @@
 // Names of temporary files tell whose they are: so what a killed process left is known from what another one is writing.
 import { createHash, randomBytes } from 'node:crypto';
-import { lstat, readdir, rm, rmdir } from 'node:fs/promises';
+import { lstat, readdir, rm, rmdir, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { markPattern, ownerOf, ownMark } from './owner.js';
 
@@ -10,6 +10,7 @@ export const temporaryEnding = '.tmp';
 // Names may have 255 bytes.
 const longestName = 190;
 const tag = new RegExp(`\\.longvlm-(${markPattern})-[0-9a-f]{12}\\.tmp$`);
+const mark = new RegExp(`^${markPattern}$`);
 // Names without a mark, which older releases gave.
 const oldTag = /\.[0-9a-z]{1,12}\.tmp$/;
 
@@ -47,11 +48,14 @@ export async function removeAbandoned(path: string): Promise<string[]> {
   return living;
 }
 
-/** Removes a temporary file, or a folder if it is empty; never what a link leads to. */
+/** Removes a temporary file, or a folder with nothing but marks of processes in it; never what a link leads to. */
 export async function removeTemporary(path: string): Promise<void> {
   const found = await lstat(path).catch(() => undefined);
-  if (found?.isDirectory()) await rmdir(path).catch(() => {});
-  else if (found?.isFile()) await rm(path, { force: true }).catch(() => {});
+  if (found?.isDirectory()) {
+    for (const name of await readdir(path).catch(() => []))
+      if (mark.test(name)) await unlink(join(path, name)).catch(() => {});
+    await rmdir(path).catch(() => {});
+  } else if (found?.isFile()) await rm(path, { force: true }).catch(() => {});
 }
 
 function stem(path: string): string {

@@ -1,10 +1,11 @@
 // Locks that hold between processes and between hosts that share a folder.
 import type { Stats } from 'node:fs';
-import { lstat, readdir, readFile, rename, rmdir, unlink } from 'node:fs/promises';
+import { lstat, readFile, rename } from 'node:fs/promises';
 import { lock } from 'proper-lockfile';
 import { LongVLMError } from '../base/errors.js';
-import { temporaryPath } from '../base/temporaryName.js';
+import { removeTemporary, temporaryPath } from '../base/temporaryName.js';
 import { wait } from '../base/wait.js';
+import { markIn, markingFileSystem, removeDead } from './lockFolder.js';
 
 /** How the names of lock folders end. */
 export const lockEnding = '.lock';
@@ -17,7 +18,10 @@ const clockMargin = 12;
 /** Options of {@link acquireLock}. */
 export type LockOptions = {
   readonly signal?: AbortSignal | undefined;
-  /** Time without a sign of life after which a holder is taken for dead, at least 2000. Defaults to 10,000. */
+  /**
+   * Time without a sign of life after which a holder is taken for dead that is not known to be, at least 2000. Defaults to
+   * 10,000.
+   */
   readonly staleMs?: number | undefined;
 };
 
@@ -29,9 +33,9 @@ export type Lock = {
 };
 
 /**
- * Waits until no other process holds the lock, and takes it. A lock is an empty folder whose modification time its holder
- * renews. When a waiter sees no change for `staleMs`, the holder was killed, and the waiter takes over. Only changes are
- * compared, never clocks: hosts need not agree on the time.
+ * Waits until no other process holds the lock, and takes it. A lock is a folder whose modification time its holder renews. A
+ * waiter takes over at once when the mark in it is of a process of this machine that is gone, and else when it sees no change
+ * for `staleMs`: then the holder was killed. Only changes are compared, never clocks: hosts need not agree on the time.
  *
  * @param path where the lock folder is made; the folder around it must exist
  * @throws the operating system's error when the lock folder cannot be made; LongVLMError `ERR_LONGVLM_FILE` when something else
@@ -45,8 +49,9 @@ export async function acquireLock(path: string, options: LockOptions = {}): Prom
     signal?.throwIfAborted();
     const acquired = await tryLock(path, staleMs);
     if (acquired) return acquired;
-    const renewed = await lastRenewed(path);
-    if (renewed === undefined) continue;
+    const held = await look(path);
+    if (held === undefined || (await removeDead(path, held.mark))) continue;
+    const { renewed } = held;
     const found = seen === undefined;
     unchanged = renewed === seen ? unchanged + 1 : 0;
     seen = renewed;
@@ -57,14 +62,14 @@ export async function acquireLock(path: string, options: LockOptions = {}): Prom
 }
 
 /**
- * Removes a lock that was not renewed for so long that its holder must be dead, whatever the clocks.
+ * Removes a lock whose holder is known to be dead, or must be as it was not renewed for so long, whatever the clocks.
  * @returns whether the lock is still held
  */
 export async function isHeld(path: string, staleMs = defaultStaleMs): Promise<boolean> {
-  const renewed = await lastRenewed(path);
-  if (renewed === undefined) return false;
-  if (!isLongAgo(renewed, staleMs)) return true;
-  await remove(path, renewed);
+  const held = await look(path);
+  if (held === undefined || (await removeDead(path, held.mark))) return false;
+  if (!isLongAgo(held.renewed, staleMs)) return true;
+  await remove(path, held.renewed);
   return false;
 }
 
@@ -79,6 +84,7 @@ async function tryLock(path: string, staleMs: number): Promise<Lock | undefined>
     const release = await lock(path, {
       lockfilePath: path,
       realpath: false,
+      fs: markingFileSystem,
       // The package would compare this host's clock with the holder's.
       stale: Number.POSITIVE_INFINITY,
       update: staleMs / 4,
@@ -94,10 +100,13 @@ async function tryLock(path: string, staleMs: number): Promise<Lock | undefined>
   }
 }
 
-/** Undefined when there is no lock. @throws LongVLMError `ERR_LONGVLM_FILE` when something else is in its place */
-async function lastRenewed(path: string): Promise<number | undefined> {
-  // On NFS, times may be a minute old unless the folder was opened just before.
-  const entries = await readdir(path).catch(() => []);
+/**
+ * A lock's mark, and when it was last renewed; undefined when there is no lock.
+ * @throws LongVLMError `ERR_LONGVLM_FILE` when something else is in its place; the operating system's error
+ */
+async function look(path: string): Promise<{ readonly mark: string; readonly renewed: number } | undefined> {
+  // First: on NFS, times may be a minute old unless the folder was opened just before.
+  const mark = await markIn(path);
   let found: Stats;
   try {
     found = await lstat(path);
@@ -105,7 +114,8 @@ async function lastRenewed(path: string): Promise<number | undefined> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   }
-  if (entries.length === 0 && (found.isDirectory() || (await isOldLock(path, found)))) return found.mtimeMs;
+  if (mark !== undefined && (found.isDirectory() || (await isOldLock(path, found))))
+    return { mark, renewed: found.mtimeMs };
   throw new LongVLMError(
     'ERR_LONGVLM_FILE',
     `${path} is in the place of a lock, and is none. Move it away, or choose another folder.`,
@@ -128,9 +138,8 @@ async function remove(path: string, renewed: number): Promise<void> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
     throw error;
   }
-  const another = (await lastRenewed(aside).catch(() => undefined)) !== renewed;
+  const another = (await look(aside).catch(() => undefined))?.renewed !== renewed;
   // A waiter that was quicker has locked it anew.
   if (another) await rename(aside, path).catch(() => {});
-  // Only what is empty.
-  await rmdir(aside).catch(() => unlink(aside).catch(() => {}));
+  await removeTemporary(aside);
 }

@@ -1,6 +1,7 @@
-import { mkdir, readdir, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { ownMark } from '../../../dist/base/owner.js';
 import { acquireLock, isHeld } from '../../../dist/cache/lock.js';
 import { startChild } from '../../fixtures/cache/child.js';
 import { temporaryFolder } from '../../fixtures/vision/index.js';
@@ -9,6 +10,9 @@ const folder = await temporaryFolder();
 let locks = 0;
 /** The shortest that there is: locks are renewed every second. */
 const staleMs = 2000;
+/** A time for which no test waits. */
+const never = 48_000;
+const onLinux = process.platform === 'linux';
 /** The path of a lock, in a folder of its own. */
 async function lockPath(): Promise<string> {
   const place = join(folder, `${locks++}`);
@@ -77,19 +81,54 @@ describe('acquireLock()', () => {
     expect(await readdir(join(path, '..'))).toEqual([]);
   });
 
-  test('is taken over from a process that was killed, by one of those that wait', async () => {
+  test.runIf(onLinux)(
+    'is taken over at once from a process of this machine that was killed, by one of those that wait',
+    async () => {
+      const path = await lockPath();
+      const holder = startChild('holder.mjs', { path, staleMs: never });
+      await holder.printed('held');
+      holder.kill('SIGKILL');
+      await holder.exited;
+      expect(await readdir(join(path, '..'))).toEqual(['a.lock']);
+      let holders = 0;
+      const use = async () => {
+        const lock = await acquireLock(path, { staleMs: never });
+        expect(++holders).toBe(1);
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        holders--;
+        expect(lock.lost.aborted).toBe(false);
+        await lock.release();
+      };
+      await Promise.all([use(), use(), use(), use()]);
+      expect(await readdir(join(path, '..'))).toEqual([]);
+    },
+  );
+
+  test.runIf(onLinux)('a process that has the number of a dead one is not taken for it', async () => {
+    const path = await lockPath();
+    await mkdir(path);
+    await writeFile(join(path, ownMark().replace(/[^-]*$/, '1')), '');
+    await (await acquireLock(path, { staleMs: never })).release();
+    expect(await readdir(join(path, '..'))).toEqual([]);
+  });
+
+  test('is taken over by time from a process of another host, by one of those that wait', async () => {
     const path = await lockPath();
     const holder = startChild('holder.mjs', { path, staleMs });
     await holder.printed('held');
-    const first = startChild('holder.mjs', { path, staleMs });
-    const second = startChild('holder.mjs', { path, staleMs });
     holder.kill('SIGKILL');
     await holder.exited;
-    expect(await readdir(join(path, '..'))).toEqual(['a.lock']);
+    const [mark] = await readdir(path);
+    if (onLinux) expect(mark).toMatch(/^[0-9a-f]{8}-/);
+    if (mark) await rename(join(path, mark), join(path, mark.replace(/^.{8}/, '01234567')));
+    const left = await renewed(path);
+    const first = startChild('holder.mjs', { path, staleMs });
+    const second = startChild('holder.mjs', { path, staleMs });
     const taken = await Promise.race([first, second].map((child) => child.printed('held').then(() => child)));
+    expect((await renewed(path)) - left).toBeGreaterThan(staleMs);
     const other = taken === first ? second : first;
     // Any second holder would show itself within this time.
-    await renewals(path, 3);
+    await renewals(path, 2);
     expect(other.lines).toEqual([]);
     expect(taken.lines).toEqual(['held']);
     taken.send();
@@ -97,6 +136,17 @@ describe('acquireLock()', () => {
     other.send();
     await other.exited;
     expect(await readdir(join(path, '..'))).toEqual([]);
+  });
+
+  test('a folder with other things is no lock, and stays', async () => {
+    for (const name of ['notes.txt', `${ownMark()}.txt`]) {
+      const path = await lockPath();
+      await mkdir(path);
+      await writeFile(join(path, name), 'mine');
+      await utimes(path, minutesAgo(10), minutesAgo(10));
+      await expect(acquireLock(path)).rejects.toMatchObject({ code: 'ERR_LONGVLM_FILE' });
+      expect(await readdir(path)).toEqual([name]);
+    }
   });
 
   test('tells a process that was suspended too long that it lost the lock, and its end leaves the new one alone', async () => {
@@ -119,8 +169,7 @@ describe('acquireLock()', () => {
       const path = await lockPath();
       await make(path);
       await utimes(path, minutesAgo(10), minutesAgo(10));
-      // With a time for which no test waits.
-      await (await acquireLock(path, { staleMs: 48_000 })).release();
+      await (await acquireLock(path, { staleMs: never })).release();
       expect(await readdir(join(path, '..'))).toEqual([]);
     }
   });
@@ -141,5 +190,11 @@ test('isHeld() tells locks that are held from those that were left long ago, and
   await mkdir(path);
   await utimes(path, minutesAgo(10), minutesAgo(10));
   expect(await isHeld(path)).toBe(false);
-  expect(await readdir(join(path, '..'))).toEqual([]);
+  const holder = startChild('holder.mjs', { path, staleMs: never });
+  await holder.printed('held');
+  expect(await isHeld(path, never)).toBe(true);
+  holder.kill('SIGKILL');
+  await holder.exited;
+  if (onLinux) expect(await isHeld(path, never)).toBe(false);
+  if (onLinux) expect(await readdir(join(path, '..'))).toEqual([]);
 });
