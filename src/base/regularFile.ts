@@ -51,9 +51,12 @@ export async function readBeginning(path: string, count: number): Promise<Buffer
   }
 }
 
-/** As {@link readBeginning}; undefined where there is no such file, or none that can be read. */
+/** As {@link readBeginning}; undefined where there is no such file. */
 export async function beginningOf(path: string, count: number): Promise<Buffer | undefined> {
-  return readBeginning(path, count).catch(() => undefined);
+  return readBeginning(path, count).catch((error: Error) => {
+    if (isMissing(error.cause ?? error)) return undefined;
+    throw error;
+  });
 }
 
 /** All of a file; undefined if it has more than `maxBytes`. @throws as {@link openRegularFile} */

@@ -1,8 +1,11 @@
+import type { Stats } from 'node:fs';
 import { type FileHandle, lstat, open, rename, rm, stat } from 'node:fs/promises';
 import { absolutePath } from './absolutePath.js';
 import { removeAfterDeath } from './caretaker.js';
 import { LongVLMError } from './errors.js';
+import { fileError, isMissing } from './fileError.js';
 import { printable } from './printable.js';
+import { beginningOf } from './regularFile.js';
 import { removeAbandoned, temporaryPath } from './temporaryName.js';
 import { writeError } from './writeError.js';
 
@@ -37,7 +40,8 @@ export async function writeWholeFile(path: string, write: (handle: FileHandle) =
 
 /**
  * Checks that there is nothing at `path`, or a file or a link to one.
- * @throws LongVLMError `ERR_LONGVLM_FILE` for a folder, a pipe or a device, which must not be replaced, and for no path
+ * @throws LongVLMError `ERR_LONGVLM_FILE` for a folder, a pipe or a device, which must not be replaced, for a link to what
+ *   cannot be told, and for no path
  */
 export async function checkReplaceable(path: string): Promise<void> {
   if (path.includes('\0'))
@@ -46,8 +50,37 @@ export async function checkReplaceable(path: string): Promise<void> {
       `${printable(path)} cannot be written: a path cannot hold a zero byte. Check the path.`,
     );
   const found = await lstat(path).catch(() => undefined);
-  const target = found?.isSymbolicLink() ? await stat(path).catch(() => undefined) : found;
+  const target = found?.isSymbolicLink() ? await linked(path) : found;
   if (target === undefined || target.isFile()) return;
   const kind = target.isDirectory() ? 'folder' : target.isFIFO() ? 'named pipe' : 'device or socket';
   throw new LongVLMError('ERR_LONGVLM_FILE', `${path} is a ${kind}, not a file. Choose another name for the output.`);
+}
+
+/** What a link leads to; undefined when that is missing. */
+async function linked(path: string): Promise<Stats | undefined> {
+  return stat(path).catch((error: unknown) => {
+    if (isMissing(error)) return undefined;
+    throw fileError(path, error);
+  });
+}
+
+/**
+ * Checks that a file of a kind may take the place of what is at `path`: there is nothing, it is empty, or of that kind.
+ * @param kind what errors call it
+ * @param beginning how many bytes tell it
+ * @throws LongVLMError `ERR_LONGVLM_FILE`, also for what cannot be read
+ */
+export async function checkReplacing(
+  path: string,
+  kind: string,
+  beginning: number,
+  isOne: (bytes: Buffer) => boolean,
+): Promise<void> {
+  await checkReplaceable(path);
+  const found = await beginningOf(path, beginning);
+  if (found === undefined || found.length === 0 || isOne(found)) return;
+  throw new LongVLMError(
+    'ERR_LONGVLM_FILE',
+    `${path} exists and holds no ${kind}, so it is not replaced. Remove it, or choose another name.`,
+  );
 }

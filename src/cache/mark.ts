@@ -13,7 +13,9 @@ export function safetensorsMark(...beginnings: readonly string[]): CacheMark {
   return {
     isKey: (key) => /^([a-z0-9]+-)*[0-9a-f]{64}(-[a-z0-9]+)*$/.test(key),
     isContent: async (file) => {
-      const found = await beginningOf(file, prefixBytes + Math.max(...beginnings.map(({ length }) => length)));
+      const bytes = prefixBytes + Math.max(...beginnings.map(({ length }) => length));
+      // What cannot be read is not taken for a cache's.
+      const found = await beginningOf(file, bytes).catch(() => undefined);
       const text = found?.subarray(prefixBytes).toString('latin1') ?? '';
       if (text === '') return found?.length === 0;
       return beginnings.some((due) => text.startsWith(due) || due.startsWith(text));

@@ -5,12 +5,12 @@ import { LongVLMError, messageOf } from '../base/errors.js';
 import { parseJsonText } from '../base/json.js';
 import { checkAllFinite, narrowed, widened } from '../base/largeTensor.js';
 import { readOptions } from '../base/options.js';
-import { beginningOf } from '../base/regularFile.js';
 import { resizes } from '../base/resize.js';
 import { finiteNumber, integer, jsonObject, nonEmptyString, parse, positiveNumber } from '../base/schema.js';
 import type { Float32Tensor, Tensor } from '../base/tensor.js';
 import { checkFloat32Tensor, checkObject, checkString, wrongType, wrongValue } from '../base/validate.js';
 import { version } from '../base/version.js';
+import { checkReplacing } from '../base/wholeFile.js';
 import {
   openSafetensors,
   readFloatTensor,
@@ -154,12 +154,8 @@ export async function saveFeatures(file: string, features: VideoFeaturesInit, ty
  * @throws LongVLMError `ERR_LONGVLM_FILE`
  */
 export async function checkFeaturesOutput(file: string): Promise<void> {
-  const found = await beginningOf(file, 8 + featuresBeginning.length);
-  if (found === undefined || found.length === 0 || found.toString('latin1', 8) === featuresBeginning) return;
-  throw new LongVLMError(
-    'ERR_LONGVLM_FILE',
-    `${file} exists and holds no video features, so it is not replaced. Remove it, or choose another name.`,
-  );
+  const isOne = (bytes: Buffer) => bytes.toString('latin1', 8) === featuresBeginning;
+  await checkReplacing(file, 'video features', 8 + featuresBeginning.length, isOne);
 }
 
 /** Reads and checks what {@link writeFeatures} wrote. @throws LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS` */

@@ -1,7 +1,5 @@
 import path from 'node:path';
-import { LongVLMError } from '../base/errors.js';
 import { inTurns } from '../base/pace.js';
-import { beginningOf } from '../base/regularFile.js';
 import {
   checkNumber,
   checkObject,
@@ -11,7 +9,7 @@ import {
   isArray,
   wrongType,
 } from '../base/validate.js';
-import { writeWholeFile } from '../base/wholeFile.js';
+import { checkReplacing, writeWholeFile } from '../base/wholeFile.js';
 import type { DatasetEntry } from './dataset.js';
 
 const writtenAtOnce = 1000;
@@ -56,12 +54,8 @@ export async function savePredictions(file: string, predictions: readonly Predic
  * @throws LongVLMError `ERR_LONGVLM_FILE`
  */
 export async function checkPredictionsOutput(file: string): Promise<void> {
-  const found = await beginningOf(file, 64);
-  if (found === undefined || found.length === 0 || /^\[\s*(\]\s*$|\{\s*"video_name":)/.test(found.toString('latin1')))
-    return;
-  throw new LongVLMError(
-    'ERR_LONGVLM_FILE',
-    `${file} exists and holds no predictions, so it is not replaced. Remove it, or choose another name.`,
+  await checkReplacing(file, 'predictions', 64, (bytes) =>
+    /^\[\s*(\]\s*$|\{\s*"video_name":)/.test(bytes.toString('latin1')),
   );
 }
 

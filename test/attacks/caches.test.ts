@@ -364,11 +364,13 @@ describe('an output', () => {
     mkdirSync(inPlace('folder.safetensors'));
     writeFileSync(inPlace('weights.safetensors'), readFileSync(pico.projector));
     symlinkSync('/dev/null', inPlace('null.safetensors'));
+    symlinkSync('circle.safetensors', inPlace('circle.safetensors'));
     const before = tree(place);
     const cases: [string, RegExp][] = [
       ['pipe', /is a named pipe, not a file\. Choose another name/],
       ['folder', /is a folder, not a file\. Choose another name/],
       ['null', /is a device or socket, not a file\. Choose another name/],
+      ['circle', /cannot be used: its links lead in a circle\. Check/],
       ['weights', /exists and holds no video features, so it is not replaced\. Remove it/],
     ];
     await Promise.all(
@@ -382,6 +384,46 @@ describe('an output', () => {
       }),
     );
     expect(tree(place)).toEqual(before);
+  });
+
+  test.skipIf(!unix)('that cannot be read is refused, and stays', () => {
+    const script = join(newFolder(), 'script.mjs');
+    const at = (module: string) => JSON.stringify(new URL(`../../dist/${module}`, import.meta.url).href);
+    writeFileSync(
+      script,
+      `import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+      import { tmpdir } from 'node:os';
+      import { join } from 'node:path';
+      import { saveFeatures } from ${at('encode/featuresFile.js')};
+      import { savePredictions } from ${at('eval/predictions.js')};
+      import { ResumeFile } from ${at('eval/resumeFile.js')};
+      const place = mkdtempSync(join(tmpdir(), 'longvlm-'));
+      chmodSync(place, 0o777);
+      const file = (name, mode) => {
+        writeFileSync(join(place, name), 'mine');
+        chmodSync(join(place, name), mode);
+        return join(place, name);
+      };
+      const tries = [
+        [file('a.safetensors', 0), (path) => saveFeatures(path, {}, 'float32')],
+        [file('a.json', 0), (path) => savePredictions(path, [])],
+        [file('a.jsonl', 0o222), (path) => ResumeFile.open(path, { dataset: 'd', model: 'm', settings: 's' }, [])],
+      ];
+      // Root may read everything.
+      const isRoot = process.geteuid() === 0;
+      if (isRoot) process.seteuid(65534);
+      for (const [path, attempt] of tries) console.log(await attempt(path).then(() => 'done', ({ message }) => message));
+      if (isRoot) process.seteuid(0);
+      for (const [path] of tries) {
+        chmodSync(path, 0o600);
+        console.log(readFileSync(path, 'utf8'));
+      }
+      rmSync(place, { recursive: true });`,
+    );
+    const { stdout, stderr } = spawnSync(process.execPath, [script], { encoding: 'utf8' });
+    const lines = stdout.trim().split('\n');
+    expect([lines.slice(3), stderr]).toEqual([['mine', 'mine', 'mine'], '']);
+    for (const line of lines.slice(0, 3)) expect(line).toMatch(/a\.\w+ cannot be used: permission denied\. Check/);
   });
 
   test('that is empty or holds features is replaced', async () => {
