@@ -197,7 +197,7 @@ async function tryRound(plan, place, base, durations, counts) {
     else {
       if (killAfter !== undefined) counts.endedBefore++;
       counts[ended.code === 0 ? 'succeeded' : 'refused']++;
-      checkMessages(ended, condition);
+      checkMessages(ended, condition, name);
     }
     counts.orphans += await orphans(place);
     await command.check(place);
@@ -246,7 +246,7 @@ async function impose(condition, place, base, { written }, amount) {
       if (isMainThread) setTimeout(() => { const all = []; try { for (;;) all.push(openSync('/dev/null')); } catch {}
         for (const one of all.slice(0, ${Math.floor(amount * 16)})) closeSync(one); }, ${Math.floor(amount * 7919) % 500}).unref();`;
     const env = { NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(code)}` };
-    return Object.assign(async () => {}, { env, prefix: 'ulimit -n 128' });
+    return Object.assign(async () => {}, { env, prefix: 'ulimit -n 256' });
   }
   const env =
     condition === 'little memory' ? { NODE_OPTIONS: `--max-old-space-size=${24 + Math.round(40 * amount)}` } : {};
@@ -282,11 +282,12 @@ function run(command, place, { env = {}, prefix, killAfter }) {
 }
 
 /** @throws Error for what an unprepared program says */
-function checkMessages({ code, signal, stderr }, condition) {
+function checkMessages({ code, signal, stderr }, condition, name) {
   // V8 ends Node when its heap is full: nothing can be done then.
   if (condition === 'little memory' && (signal === 'SIGABRT' || code === 134)) return;
-  // Then Node has not even begun.
-  if (condition === 'few descriptors' && stderr.includes('node:internal/modules/esm')) return;
+  // Then Node has not even begun, or opened what speaks for the command line.
+  const hasBegun = commands[name].run('')[0] === cli && !/cli.main\.js|base.descriptors\.js/.test(stderr);
+  if (condition === 'few descriptors' && stderr.includes('node:internal/modules/') && !hasBegun) return;
   const lines = stderr.split('\n').filter((line) => line !== '' && !/^(warning: |\d+ frames |removed )/.test(line));
   if (code === 0 && signal === null && lines.length === 0) return;
   const isOurs = code !== 0 && signal === null && lines[0]?.startsWith('longvlm: ');

@@ -14,6 +14,7 @@ import {
 import { devicesOf, videoLine, videoReport, warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
 import { withLongVLM } from './withLongVLM.js';
+import { writeAnswer, writeJson } from './write.js';
 
 type Flags = ModelFlags & AnswerFlags & { json?: boolean };
 
@@ -46,7 +47,7 @@ async function ask(video: string, question: string, flags: Flags, signal: AbortS
       signal,
       onText: (text) => {
         progress.stop();
-        if (!flags.json) process.stdout.write(text);
+        if (!flags.json) writeAnswer(text);
       },
     });
     progress.stop();
@@ -65,7 +66,7 @@ async function ask(video: string, question: string, flags: Flags, signal: AbortS
           total: milliseconds(performance.now() - started),
         },
       };
-      process.stdout.write(`${JSON.stringify(report)}\n`);
+      writeJson(report);
     } else {
       process.stdout.write('\n');
       process.stderr.write(

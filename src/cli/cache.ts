@@ -7,6 +7,7 @@ import { clearWeights, listWeights } from '../cache/weightsCache.js';
 import { type CachedVideo, FeaturesCache } from '../encode/featuresCache.js';
 import { VideoFeatures } from '../encode/videoFeatures.js';
 import { run } from './run.js';
+import { writeJson } from './write.js';
 
 type Flags = { json?: boolean };
 
@@ -32,7 +33,7 @@ async function list({ json }: Flags): Promise<void> {
   const videos = await Promise.all((await (await FeaturesCache.openDefault()).list()).map(describe));
   const weights = await listWeights();
   if (json) {
-    process.stdout.write(`${JSON.stringify({ folder: cacheFolder(''), videos, weights })}\n`);
+    writeJson({ folder: cacheFolder(''), videos, weights });
     return;
   }
   for (const { name, seconds, bytes, lastUsed } of videos)
@@ -50,7 +51,7 @@ async function list({ json }: Flags): Promise<void> {
 async function clear({ json }: Flags): Promise<void> {
   const removed = [...(await (await FeaturesCache.openDefault()).clear()), ...(await clearWeights())];
   const bytes = removed.reduce((sum, file) => sum + file.bytes, 0);
-  if (json) process.stdout.write(`${JSON.stringify({ files: removed.length, bytes })}\n`);
+  if (json) writeJson({ files: removed.length, bytes });
   else process.stderr.write(`removed ${count(removed, 'file')}, ${size(bytes)}\n`);
 }
 

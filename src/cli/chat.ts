@@ -16,6 +16,7 @@ import {
 import { videoLine, videoReport, warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
 import { withLongVLM } from './withLongVLM.js';
+import { writeAnswer, writeJson } from './write.js';
 
 type Flags = ModelFlags & AnswerFlags & { json?: boolean };
 
@@ -51,7 +52,7 @@ async function chat(video: string, flags: Flags, signal: AbortSignal): Promise<v
           video: videoReport(features, flags.tokens),
           timings: { firstToken: milliseconds(timings.firstToken), answer: milliseconds(timings.total) },
         };
-        process.stdout.write(`${JSON.stringify(report)}\n`);
+        writeJson(report);
       }
     }
   });
@@ -59,7 +60,7 @@ async function chat(video: string, flags: Flags, signal: AbortSignal): Promise<v
 
 async function answer(conversation: VideoChat, question: string, flags: Flags, signal: AbortSignal): Promise<void> {
   for await (const text of conversation.stream(question, { ...askOptions(flags), signal }))
-    if (!flags.json) process.stdout.write(text);
+    if (!flags.json) writeAnswer(text);
   if (!flags.json) process.stdout.write('\n');
 }
 

@@ -7,6 +7,7 @@ import { checkOutput } from './output.js';
 import { ProgressBar } from './progress.js';
 import { videoLine, videoReport, warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
+import { writeJson } from './write.js';
 
 type Flags = ModelFlags & { output: string; type: 'float32' | 'float16'; json?: boolean };
 
@@ -41,7 +42,7 @@ async function encode(video: string, flags: Flags, signal: AbortSignal): Promise
     process.stderr.write(warningLines(features.source));
     if (flags.json) {
       const timings = { load: milliseconds(loaded - started), encode: milliseconds(ended - loaded) };
-      process.stdout.write(`${JSON.stringify({ output: flags.output, video: videoReport(features), timings })}\n`);
+      writeJson({ output: flags.output, video: videoReport(features), timings });
     } else process.stderr.write(`${videoLine(features)} -> ${flags.output}\n`);
   } finally {
     progress.stop();

@@ -19,6 +19,7 @@ import { checkOutput } from './output.js';
 import { warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
 import { withLongVLM } from './withLongVLM.js';
+import { writeJson } from './write.js';
 
 type Flags = ModelFlags &
   AnswerFlags & {
@@ -84,7 +85,7 @@ async function evaluateDataset(file: string, flags: Flags, signal: AbortSignal):
       const { kinds, overall } = result;
       const videos = new Set(dataset.entries.map(({ video }) => video)).size;
       const timings = { load: milliseconds(loaded - started), evaluate: milliseconds(ended - loaded) };
-      process.stdout.write(`${JSON.stringify({ dataset: file, videos, kinds, overall, output, timings })}\n`);
+      writeJson({ dataset: file, videos, kinds, overall, output, timings });
     } else process.stdout.write(table(result));
     for (const shortfall of shortfalls(result, flags)) {
       process.stderr.write(`longvlm: ${shortfall}\n`);

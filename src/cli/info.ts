@@ -13,6 +13,7 @@ import { openVideo } from '../video/openVideo.js';
 import { addLanguageOptions, addTowerOptions, limitsOf, loadOptions, type ModelFlags } from './options.js';
 import { ProgressBar } from './progress.js';
 import { run } from './run.js';
+import { writeJson } from './write.js';
 
 type Flags = ModelFlags & { json?: boolean };
 
@@ -30,7 +31,8 @@ async function info(video: string | undefined, flags: Flags, signal: AbortSignal
   const report: Record<string, object> = { longvlm: await installation(flags.ffmpeg) };
   if (video !== undefined) report.video = await describeVideo(video, flags, signal);
   Object.assign(report, await modelsReport(flags, signal));
-  process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : table(report));
+  if (flags.json) writeJson(report);
+  else process.stdout.write(table(report));
 }
 
 async function installation(ffmpeg: string | undefined) {

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { catalogue } from '../models/catalogue.js';
 import { run } from './run.js';
+import { writeJson } from './write.js';
 
 /** `longvlm models` */
 export function modelsCommand(): Command {
@@ -16,7 +17,7 @@ function list({ json }: { json?: boolean }): void {
       ...{ name, description, license, bytes },
       ...options,
     }));
-    process.stdout.write(`${JSON.stringify(models)}\n`);
+    writeJson(models);
     return;
   }
   const width = Math.max(...catalogue.map(({ name }) => name.length));

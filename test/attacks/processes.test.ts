@@ -13,17 +13,16 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { descriptorCause } from '../../dist/base/descriptors.js';
 import { ownerOf, ownMark } from '../../dist/base/owner.js';
 import { cannotLoad } from '../../dist/llm/llama.js';
+import { main } from '../fixtures/commandLine.js';
 import { children, exists } from '../fixtures/processes.js';
 import { ffmpeg, folder, picoVideo } from '../unit/video/videoFiles.js';
 
 const onLinux = process.platform === 'linux';
 const at = (module: string) => JSON.stringify(new URL(`../../dist/${module}`, import.meta.url).href);
-const commandLine = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 /** Temporary files of the processes that are started here. */
 const temporary = join(folder, 'temporary');
 mkdirSync(temporary);
@@ -192,7 +191,7 @@ describe.runIf(onLinux)('a process without descriptors', () => {
     for (const limit of [40, 42, 44, 51]) {
       const { stdout, stderr, status } = spawnSync(
         '/bin/sh',
-        ['-c', `ulimit -n ${limit}; exec "$@"`, 'sh', process.execPath, commandLine, 'ask', picoVideo, 'What?'],
+        ['-c', `ulimit -n ${limit}; exec "$@"`, 'sh', process.execPath, main, 'ask', picoVideo, 'What?'],
         { encoding: 'utf8', env: environment, timeout: 60_000 },
       );
       expect({ limit, status, stdout, stderr }).toEqual({

@@ -1,13 +1,15 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createReadStream, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { text } from 'node:stream/consumers';
 import { setImmediate } from 'node:timers/promises';
 import { afterAll, describe, expect, test } from 'vitest';
 import { VideoFeatures } from '../../dist/index.js';
-import { longvlm, start } from '../fixtures/commandLine.js';
+import { longvlm, main, start } from '../fixtures/commandLine.js';
 import { pico } from '../fixtures/index.js';
 import { children, exists } from '../fixtures/processes.js';
 
@@ -18,8 +20,22 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const sampling = ['--frames', '20', '--segment-frames', '5', '--merge-tokens', '6', '--threads', '1'];
 const vision = ['--vision', pico.clip, ...sampling];
 const language = ['--projector', pico.projector, '--llm', pico.llm, '--device', 'cpu'];
+const controls = /(?![\n\t])\p{Cc}/gu;
 const greedy = ['--temperature', '0', '--max-tokens', '16'];
 const { question } = pico.expected.prompt;
+
+/** The program that gives another one a terminal. */
+const terminal =
+  process.platform === 'linux' ? ['/usr/bin/script', '/bin/script'].find((each) => existsSync(each)) : undefined;
+
+/** What a command shows on a terminal, with line breaks as it writes them. */
+async function onTerminal(args: readonly string[]): Promise<string> {
+  const command = [process.execPath, main, ...args].map((each) => `'${each}'`).join(' ');
+  const child = spawn(terminal!, ['-qec', `${command} 2>/dev/null`, '/dev/null'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  return (await text(child.stdout)).replaceAll('\r\n', '\n');
+}
 
 describe('longvlm ask', () => {
   test('answers about a real file: text on stdout, what was used on stderr', async () => {
@@ -46,9 +62,23 @@ describe('longvlm ask', () => {
     expect(report.timings.total).toBeGreaterThanOrEqual(report.timings.encode);
   });
 
+  test.skipIf(terminal === undefined)('shows no control character of an answer to a terminal', async () => {
+    const wild = ['--temperature', '5', '--top-k', '0', '--top-p', '1', '--seed', '3', '--max-tokens', '200'];
+    const args = ['ask', pico.video, question, ...vision, ...language, ...wild];
+    const { stdout } = await longvlm(...args);
+    expect(stdout.match(controls)?.length).toBeGreaterThan(5);
+    const shown = await onTerminal(args);
+    expect(shown).toBe(stdout.replace(controls, (each) => `\\x${Buffer.from(each, 'latin1').toString('hex')}`));
+    const json = await onTerminal([...args, '--json']);
+    expect(json).not.toMatch(controls);
+    expect(`${JSON.parse(json).answer}\n`).toBe(stdout);
+  });
+
   test('reads a features file and takes model paths from the environment', async () => {
-    const file = inFolder('f.safetensors');
+    // JSON.stringify() leaves these two as they are.
+    const file = inFolder('f\x7f\x9b.safetensors');
     const encoded = await longvlm('encode', pico.video, '-o', file, ...vision, '--json');
+    expect(encoded.stdout).not.toMatch(controls);
     expect(JSON.parse(encoded.stdout)).toMatchObject({ output: file, video: { frames: 20, tokens: 29 } });
     const loaded = await VideoFeatures.load(file);
     expect(loaded.sampling.frames).toBe(20);
