@@ -199,7 +199,9 @@ async function tryRound(plan, place, base, durations, counts) {
       counts[ended.code === 0 ? 'succeeded' : 'refused']++;
       checkMessages(ended, condition, name);
     }
-    counts.orphans += await orphans(place);
+    const left = await orphans(place);
+    counts.orphans += left.length;
+    if (left.length > 0) throw new Error(`still running: ${left.join('; ')}`);
     await command.check(place);
     const before = litter(place);
     const next = await run(command, place, {});
@@ -313,22 +315,29 @@ function litter(place) {
   );
 }
 
-/** Waits for processes of a round to end. @returns how many were still there, which are ended now */
+/** Waits for processes of a round to end, for a while on a busy machine. @returns those still there, which are ended now */
 async function orphans(place) {
-  if (process.platform !== 'linux') return 0;
+  if (process.platform !== 'linux') return [];
   for (let look = 0; ; look++) {
-    const found = readdirSync('/proc').filter((id) => {
+    const found = readdirSync('/proc').flatMap((id) => {
       try {
-        return /^\d+$/.test(id) && readFileSync(`/proc/${id}/environ`, 'latin1').includes(`LONGVLM_CRASH=${place}\0`);
+        if (!/^\d+$/.test(id) || !readFileSync(`/proc/${id}/environ`, 'latin1').includes(`LONGVLM_CRASH=${place}\0`))
+          return [];
+        return [{ id: Number(id), command: readFileSync(`/proc/${id}/cmdline`, 'latin1').replaceAll('\0', ' ') }];
       } catch {
-        return false;
+        return [];
       }
     });
-    if (found.length === 0) return 0;
-    if (look < 10) await setTimeout(100);
+    if (found.length === 0) return [];
+    if (look < 50) await setTimeout(100);
     else {
-      for (const id of found) process.kill(Number(id), 'SIGKILL');
-      return found.length;
+      for (const { id } of found)
+        try {
+          process.kill(id, 'SIGKILL');
+        } catch {
+          // It has just ended.
+        }
+      return found.map(({ command }) => command);
     }
   }
 }
