@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { type Float32Tensor, float32Tensor } from '../../../dist/base/tensor.js';
 import { GraphBuilder } from '../../../dist/compute/graphBuilder.js';
-import { type Values, ortRuntime } from '../../../dist/compute/runtime.js';
+import { ortRuntime, type Values } from '../../../dist/compute/runtime.js';
 import type { PixelNormalization } from '../../../dist/index.js';
 import { openTower } from '../../../dist/tower/families.js';
 import { pixelPatches } from '../../../dist/tower/pixelPatches.js';
