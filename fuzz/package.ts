@@ -15,4 +15,8 @@ export const { fetchModel } = (await import(
   inDist('models/hub/reference.js')
 )) as typeof import('../dist/models/hub/reference.js');
 
+export const { ortLibrary } = (await import(
+  inDist('compute/ortLibrary.js')
+)) as typeof import('../dist/compute/ortLibrary.js');
+
 export const fixture = (path: string): string => repositoryPath(`test/fixtures/${path}`);

@@ -8,7 +8,7 @@ namespace {
 constexpr void (*kInitFunctions[])(Napi::Env, Napi::Object) = {
     longvlm::InitInstructionSet,        longvlm::InitMergeTokens,   longvlm::InitTokenMetric,
     longvlm::InitBipartiteSoftMatching, longvlm::InitPoolClsTokens, longvlm::InitDeviceBuffers,
-    longvlm::InitEvaluateEmbeddings,    longvlm::InitOrtSessions,   longvlm::InitTrimMemory,
+    longvlm::InitEvaluateEmbeddings,    longvlm::InitOrtSessions,
 };
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {

@@ -198,8 +198,6 @@ export type NativeBinding = {
   releaseOrtSession(args: { readonly session: NativeOrtSession }): NativeTask;
   /** Cancels all work of this thread's sessions, and frees them before it returns: for a process that exits. */
   endOrtSessions(): void;
-  /** Returns freed memory to the system: the GNU C library otherwise keeps up to half of a tower's memory. */
-  trimMemory(): void;
   /** The instruction set that the kernels use: `'portable'`, `'avx2'`, `'avx512'` or `'neon'`. */
   instructionSet(): string;
   /** The instruction sets that this CPU has, `portable` first. */

@@ -14,6 +14,5 @@ void InitPoolClsTokens(Napi::Env env, Napi::Object exports);
 void InitDeviceBuffers(Napi::Env env, Napi::Object exports);
 void InitEvaluateEmbeddings(Napi::Env env, Napi::Object exports);
 void InitOrtSessions(Napi::Env env, Napi::Object exports);
-void InitTrimMemory(Napi::Env env, Napi::Object exports);
 
 }  // namespace longvlm

@@ -17,6 +17,9 @@ namespace {
 
 constexpr napi_type_tag kSessionTag{0x6c6f6e67766c6d03, 0x6f72747365737369};
 
+// ONNX Runtime starts as many as it is told to.
+constexpr int kMostThreads = 1024;
+
 // Behind a session's JavaScript object. One that is forgotten there is freed, too.
 struct HeldSession {
   std::shared_ptr<ort::SessionRunner> runner;
@@ -79,6 +82,7 @@ Napi::Value Open(const Napi::CallbackInfo& info) {
                                 ReadSettings(arguments, "providerOptions"),
                                 ReadSettings(arguments, "config"),
                                 arguments.SmallInteger("threads", 1)};
+    if (options.threads > kMostThreads) Invalid("threads", std::to_string(options.threads));
     const std::span<std::byte> bytes = arguments.Bytes("model");
     arguments.CheckUnchanged();
     SessionEnvironment& environment = AddonState::Sessions(env);

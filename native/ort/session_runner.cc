@@ -5,6 +5,8 @@
 #include <map>
 #include <utility>
 
+#include "core/trim_memory.h"
+
 namespace longvlm::ort {
 namespace {
 
@@ -57,6 +59,7 @@ void SessionRunner::Load(std::vector<std::byte> model, SessionOptions options,
       std::move(cancellation),
       [this, model = std::move(model), options = std::move(options)](Cancellation& load) {
         session_ = std::make_unique<Session>(library_, model, options, load);
+        TrimMemory();
       },
       std::move(done));
 }
@@ -113,6 +116,7 @@ void SessionRunner::Release(Done done) {
 
 void SessionRunner::Free() {
   session_.reset();
+  TrimMemory();
   std::vector<Done> waiting;
   {
     const std::lock_guard<std::mutex> lock(mutex_);

@@ -2,7 +2,6 @@
 import { raceAbort } from '../base/abort.js';
 import { LongVLMError } from '../base/errors.js';
 import { checkInteger, checkString } from '../base/validate.js';
-import { binding } from '../binding.js';
 import type { OnnxModel } from './graphBuilder.js';
 import { OrtSession, type SessionOptions } from './ortSession.js';
 import { commonRows, type Outputs, takeOver, type Values } from './values.js';
@@ -68,13 +67,15 @@ export type OrtRuntimeOptions = {
   readonly threads?: number;
 };
 
+const mostThreads = 1024;
+
 /**
  * A runtime that runs each graph on a native thread of its own.
  * @throws TypeError or RangeError for a wrong option.
  */
 export function ortRuntime(options: OrtRuntimeOptions = {}): Runtime {
   const device = checkString('device', options.device ?? 'cpu');
-  const threads = options.threads === undefined ? undefined : checkInteger('threads', options.threads, 1);
+  const threads = options.threads === undefined ? undefined : checkInteger('threads', options.threads, 1, mostThreads);
   return {
     device,
     async open(model, { name, batch, lazy = false, signal }) {
@@ -169,6 +170,5 @@ class OrtGraph implements GraphSession {
     const loaded = await session.catch(() => undefined);
     if (!loaded) return;
     await loaded.release();
-    binding().trimMemory();
   }
 }

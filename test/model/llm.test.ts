@@ -299,7 +299,11 @@ describe('VideoChat', () => {
       { contextSize: 64 },
       /29 tokens and 80 of the prompt do not fit into a context of 64/,
     ],
-    ['a system text that does not fit', { system: 'word '.repeat(2000) }, /do not fit into a context of 1024/],
+    [
+      'a system text that does not fit',
+      { system: 'word '.repeat(2000) },
+      /do not fit into the 1023 free places of a context of 1024/,
+    ],
   ])('refuses %s', async (_, options, message) => {
     await expect(VideoChat.create(model, video, options)).rejects.toMatchObject({
       code: 'ERR_LONGVLM_CONTEXT_FULL',

@@ -55,7 +55,7 @@ describe('scripts/check-includes.mjs', () => {
 
   test('reports a folder that has no place in the order', () => {
     expect(reported({ 'extra/tool.h': '' })).toEqual([
-      'extra/tool.h is in a folder without a place in the order: bind, llama, napi, core, kernels',
+      'extra/tool.h is in a folder without a place in the order: bind, llama, ort, napi, core, kernels',
     ]);
   });
 });

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { float32Tensor } from '../../../dist/base/tensor.js';
 import { activate, activations } from '../../../dist/compute/activations.js';
 import { GraphBuilder } from '../../../dist/compute/graphBuilder.js';
-import { Session } from '../../../dist/compute/ortSession.js';
+import { runGraph } from '../../fixtures/graphs.js';
 
 const values = Float32Array.from({ length: 257 }, (_, index) => (index - 128) / 8);
 
@@ -11,9 +11,8 @@ test.each(activations)('%s runs in half precision, too', async (activation) => {
   for (const precision of ['float32', 'float16'] as const) {
     const graph = new GraphBuilder('activation', { precision });
     graph.output('y', activate(graph, activation, graph.input('x', ['n'])), ['n']);
-    const session = await Session.create(await graph.build(), { device: 'cpu', threads: 1 });
-    results.push((await session.run({ x: float32Tensor(values, [values.length]) })).y!.data);
-    await session.release();
+    const x = float32Tensor(values, [values.length]);
+    results.push((await runGraph(await graph.build(), { x }, { y: [values.length] })).y!.data);
   }
   const [single, half] = results;
   // A few roundings: most activations are several operators.

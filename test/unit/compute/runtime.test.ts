@@ -193,7 +193,7 @@ describe('ortRuntime()', () => {
   });
 
   test('refuses wrong options, and a device that is not there', async () => {
-    expect(() => ortRuntime({ threads: 0 })).toThrow(/positive integer for threads/);
+    expect(() => ortRuntime({ threads: 0 })).toThrow(/integer between 1 and 1024 for threads/);
     expect(() => ortRuntime({ device: 3 as never })).toThrow(/string for device/);
     await expect(open({ batch: 0 })).rejects.toMatchObject({
       name: 'RangeError',
