@@ -7,7 +7,7 @@ import { checkAllFinite, narrowed, widened } from '../base/largeTensor.js';
 import { readOptions } from '../base/options.js';
 import { resizes } from '../base/resize.js';
 import { finiteNumber, integer, jsonObject, nonEmptyString, parse, positiveNumber } from '../base/schema.js';
-import type { Float32Tensor, Tensor } from '../base/tensor.js';
+import type { Float32Tensor } from '../base/tensor.js';
 import { checkFloat32Tensor, checkObject, checkString, wrongType, wrongValue } from '../base/validate.js';
 import { version } from '../base/version.js';
 import { checkReplacing } from '../base/wholeFile.js';
