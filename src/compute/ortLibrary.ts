@@ -2,7 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
-import { LongVLMError } from '../base/errors.js';
+import { LongVLMError, messageOf } from '../base/errors.js';
 import { binding } from '../binding.js';
 
 /** How ONNX Runtime runs a graph on a device: an execution provider. */
@@ -71,7 +71,7 @@ export function ortLibrary(): string {
  */
 export function providersFor(device: string): readonly (Provider & { readonly device: string })[] {
   const library = ortLibrary();
-  const listed = new Set(binding().ortLibrary({ library }).providers);
+  const listed = new Set(listedIn(library));
   const built = Object.keys(providers).filter((name) => listed.has(providers[name]!.listed));
   // Without this check ONNX Runtime prints errors on stderr.
   const available = built.filter((name) => isInstalled(library, providers[name]!));
@@ -87,6 +87,17 @@ export function providersFor(device: string): readonly (Provider & { readonly de
   return tried.map((device) => ({ device, ...providers[device]! }));
 }
 
+function listedIn(library: string): readonly string[] {
+  try {
+    return binding().ortLibrary({ library }).providers;
+  } catch (error) {
+    const remedy = process.env.LONGVLM_ONNXRUNTIME
+      ? 'Correct LONGVLM_ONNXRUNTIME, the path of its library, or unset it.'
+      : 'Install longvlm again.';
+    return unsupported(`${messageOf(error)}. ${remedy}`, error);
+  }
+}
+
 function isInstalled(library: string, provider: Provider): boolean {
   const own = provider.library;
   return own === undefined || filesOf(dirname(library)).some((file) => file.includes(`${own}.`));
@@ -96,6 +107,6 @@ function filesOf(folder: string): string[] {
   return existsSync(folder) ? readdirSync(folder) : [];
 }
 
-function unsupported(message: string): never {
-  throw new LongVLMError('ERR_LONGVLM_UNSUPPORTED', message);
+function unsupported(message: string, cause?: unknown): never {
+  throw new LongVLMError('ERR_LONGVLM_UNSUPPORTED', message, { cause });
 }

@@ -1,6 +1,7 @@
 // Sessions of ONNX Runtime in the native addon, each with a thread that works beside the event loop.
 import { availableParallelism } from 'node:os';
 import { raceAbort } from '../base/abort.js';
+import { checkDescriptors, descriptorCause } from '../base/descriptors.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { wrongValue } from '../base/validate.js';
 import { binding, type NativeOperand, type NativeOrtSession, type NativeTask } from '../binding.js';
@@ -41,16 +42,12 @@ export class OrtSession {
    *   refuses the model; `signal.reason`
    */
   static async load(model: OnnxModel, { device, threads }: SessionOptions, signal?: AbortSignal): Promise<OrtSession> {
+    checkRoom();
     const candidates = providersFor(device);
     for (const [index, candidate] of candidates.entries()) {
-      const { session, ...loading } = open(model, candidate, threads);
       try {
-        await untilDone(loading, signal);
-        return new OrtSession(session, candidate.device);
+        return new OrtSession(await loaded(model, candidate, threads, signal), candidate.device);
       } catch (error) {
-        binding()
-          .releaseOrtSession({ session })
-          .promise.catch(() => {});
         signal?.throwIfAborted();
         if (index === candidates.length - 1)
           throw new LongVLMError(
@@ -85,6 +82,36 @@ export class OrtSession {
   /** Frees the session once earlier runs are done. */
   release(): Promise<void> {
     return binding().releaseOrtSession({ session: this.#session }).promise;
+  }
+}
+
+/** Finding and opening the library and the weights takes some descriptors; without any, a library looks as if it were missing. */
+function checkRoom(): void {
+  try {
+    checkDescriptors();
+  } catch (error) {
+    const [cause, remedy] = descriptorCause(error) ?? [messageOf(error), 'Try again.'];
+    throw new LongVLMError('ERR_LONGVLM_INFERENCE', `ONNX Runtime cannot load the model: ${cause}. ${remedy}`, {
+      cause: error,
+    });
+  }
+}
+
+async function loaded(
+  model: OnnxModel,
+  provider: Provider,
+  threads: number | undefined,
+  signal: AbortSignal | undefined,
+): Promise<NativeOrtSession> {
+  const { session, ...loading } = open(model, provider, threads);
+  try {
+    await untilDone(loading, signal);
+    return session;
+  } catch (error) {
+    binding()
+      .releaseOrtSession({ session })
+      .promise.catch(() => {});
+    throw error;
   }
 }
 

@@ -185,4 +185,21 @@ describe('OrtSession', () => {
     await unsupported('cuda');
     await unsupported('abacus');
   });
+
+  test('names the library that cannot be used, and the remedy', async () => {
+    const model = { bytes: new Uint8Array(), weightsFolder: undefined };
+    const text = join(folder, 'library.so');
+    await writeFile(text, 'no library');
+    try {
+      for (const path of [text, join(folder, 'nowhere')]) {
+        process.env.LONGVLM_ONNXRUNTIME = path;
+        await expect(OrtSession.load(model, { device: 'cpu', threads: 1 })).rejects.toMatchObject({
+          code: 'ERR_LONGVLM_UNSUPPORTED',
+          message: expect.stringMatching(new RegExp(`${path}.*(Correct|Give).*path`)),
+        });
+      }
+    } finally {
+      delete process.env.LONGVLM_ONNXRUNTIME;
+    }
+  });
 });
