@@ -16,6 +16,10 @@ void SessionEnvironment::Add(const std::shared_ptr<ort::SessionRunner>& runner) 
 }
 
 void SessionEnvironment::EndSessions() {
+  // First all, since sessions of one GPU wait for each other.
+  for (const auto& [address, held] : runners_) {
+    if (const auto runner = held.lock()) runner->CancelAll();
+  }
   for (const auto& [address, held] : runners_) {
     if (const auto runner = held.lock()) runner->Shutdown();
   }

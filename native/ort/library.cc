@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 #include "core/error.h"
 
@@ -27,7 +28,7 @@ std::wstring Wide(const std::string& text) {
   return wide;
 }
 // Its own folder is searched for what it needs.
-void* Load(const std::string& path) {
+void* LoadFile(const std::string& path) {
   return LoadLibraryExW(Wide(path).c_str(), nullptr,
                         LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_DEFAULT_DIRS);
 }
@@ -37,11 +38,17 @@ void* FindIn(void* library, const char* name) {
 std::string LoadError() { return "Windows error " + std::to_string(GetLastError()); }
 void TurnTelemetryOff() { _putenv_s(kTelemetryOff, "1"); }
 #else
-void* Load(const std::string& path) { return dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL); }
+void* LoadFile(const std::string& path) { return dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL); }
 void* FindIn(void* library, const char* name) { return dlsym(library, name); }
 std::string LoadError() { return dlerror(); }
 void TurnTelemetryOff() { setenv(kTelemetryOff, "1", 1); }
 #endif
+
+Library::Exports Load(const std::string& path) {
+  void* const library = LoadFile(path);
+  if (library == nullptr) throw Error(kCode, "ONNX Runtime cannot be loaded: " + LoadError());
+  return [library](const char* name) { return FindIn(library, name); };
+}
 
 }  // namespace
 
@@ -51,12 +58,11 @@ const Library& Library::Open(const std::string& path) {
   static auto& opened = *new std::map<std::string, std::unique_ptr<Library>>;
   const std::lock_guard<std::mutex> lock(mutex);
   std::unique_ptr<Library>& library = opened[path];
-  if (library == nullptr) library.reset(new Library(path));
+  if (library == nullptr) library = std::make_unique<Library>(Load(path), path);
   return *library;
 }
 
-Library::Library(const std::string& path) : handle_(Load(path)) {
-  if (handle_ == nullptr) throw Error(kCode, "ONNX Runtime cannot be loaded: " + LoadError());
+Library::Library(Exports exports, const std::string& path) : exports_(std::move(exports)) {
   const auto get_base = reinterpret_cast<const ApiBase* (*)()>(Find("OrtGetApiBase"));
   if (get_base == nullptr) throw Error(kCode, path + " is not ONNX Runtime's library");
   const ApiBase* base = get_base();
@@ -84,8 +90,6 @@ std::vector<std::string> Library::Providers() const {
   Check(api_.ReleaseAvailableProviders(names, count));
   return providers;
 }
-
-void* Library::Find(const char* name) const { return FindIn(handle_, name); }
 
 void Library::Check(OrtStatus* status) const {
   if (status == nullptr) return;

@@ -1,6 +1,7 @@
 // ONNX Runtime's library, opened at run time from the package that brings it.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,14 @@ class Library {
   // or is too old.
   static const Library& Open(const std::string& path);
 
+  // What a library exports: the function of that name, or null.
+  using Exports = std::function<void*(const char* name)>;
+
+  // The library that has these exports; `path` is what errors call it. For tests: others Open().
+  Library(Exports exports, const std::string& path);
+  Library(const Library&) = delete;
+  Library& operator=(const Library&) = delete;
+
   const Api& api() const { return api_; }
   const OrtEnv* environment() const { return environment_; }
   const std::string& version() const { return version_; }
@@ -24,7 +33,7 @@ class Library {
   std::vector<std::string> Providers() const;
 
   // A function that it exports beside the table; null if it has none of that name.
-  void* Find(const char* name) const;
+  void* Find(const char* name) const { return exports_(name); }
 
   // Throws Error ERR_LONGVLM_INFERENCE with ONNX Runtime's text unless `status` is null.
   void Check(OrtStatus* status) const;
@@ -33,9 +42,7 @@ class Library {
   void Ignore(OrtStatus* status) const;
 
  private:
-  explicit Library(const std::string& path);
-
-  void* handle_;
+  const Exports exports_;
   Api api_;
   OrtEnv* environment_ = nullptr;
   std::string version_;

@@ -160,6 +160,8 @@ void Session::Run(const RunCall& call, Cancellation& cancellation) {
   const auto end = [&] { library_.Ignore(api.RunOptionsSetTerminate(options.get())); };
   cancellation.During(end, [&] {
     for (int64_t from = 0; from < call.rows; from += call.batch) {
+      // A run may end well although it was to be ended.
+      if (cancellation.cancelled()) throw Cancelled();
       const int64_t rows = std::min(call.batch, call.rows - from);
       // The binding holds on to what is bound.
       for (const Operand& input : call.inputs) {

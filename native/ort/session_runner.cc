@@ -117,14 +117,18 @@ void SessionRunner::Release(Done done) {
 void SessionRunner::Free() {
   session_.reset();
   TrimMemory();
-  std::vector<Done> waiting;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    freed_ = true;
-    waiting.swap(when_freed_);
-  }
   thread_->Leave();
-  for (const Done& done : waiting) done(nullptr);
+  while (true) {
+    std::vector<Done> waiting;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      // Not before every earlier `done` was called: Shutdown() waits for them.
+      freed_ = when_freed_.empty();
+      if (freed_) return;
+      waiting.swap(when_freed_);
+    }
+    for (const Done& done : waiting) done(nullptr);
+  }
 }
 
 void SessionRunner::CancelAll() {

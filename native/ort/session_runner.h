@@ -34,6 +34,9 @@ class SessionRunner : public std::enable_shared_from_this<SessionRunner> {
   // Frees the session after what was asked before. Later calls fail. May be called several times.
   void Release(Done done);
 
+  // Cancels every job that is not done.
+  void CancelAll();
+
   // Cancels everything, and returns once the session is freed and every `done` was called.
   void Shutdown();
 
@@ -47,7 +50,6 @@ class SessionRunner : public std::enable_shared_from_this<SessionRunner> {
   // Does `work` on the thread, unless the session was released.
   void Add(std::shared_ptr<Cancellation> cancellation, std::function<void(Cancellation&)> work,
            Done done);
-  void CancelAll();
   void Free();
 
   const Library& library_;

@@ -1,5 +1,5 @@
-// Tests of the kernels and of the operations over them, without Node: for sanitizers, and for
-// processors that Node is not at hand for.
+// Tests of the kernels, of the operations over them and of sessions, without Node: for sanitizers,
+// and for processors that Node is not at hand for.
 //
 //   native_test FOLDER [--threads]      FOLDER: test/fixtures/merge; --threads: only what runs on
 //                                       several threads, for sanitizers of threads
@@ -19,6 +19,8 @@ int main(int argc, char** argv) {
   const bool only_threads = argc > 2 && std::strcmp(argv[2], "--threads") == 0;
   try {
     longvlm::TestCudaDevice();
+    longvlm::TestOrtSession();
+    longvlm::TestOrtRunner();
     for (const std::string& name : longvlm::KnownInstructionSets()) {
       longvlm::LimitInstructionSet(name);
       longvlm::TestThreads();

@@ -17,6 +17,12 @@ void TestThreads();
 // The queues and the memory of a GPU, over one that is made up.
 void TestCudaDevice();
 
+// Sessions of ONNX Runtime, over a library that is made up: what they call, and what they release.
+void TestOrtSession();
+
+// Their threads: jobs in order, cancellation, release and shutdown.
+void TestOrtRunner();
+
 // The reference's results: the safetensors files in `folder`.
 void TestGolden(const std::string& folder);
 
