@@ -263,7 +263,7 @@ describe('Projector', () => {
     });
     await expect(load({ threads: 0 })).rejects.toMatchObject({
       name: 'RangeError',
-      message: expect.stringMatching(/integer for threads/),
+      message: expect.stringMatching(/integer between 1 and 1024 for threads/),
     });
     await expect(load({ onProgress: 1 })).rejects.toMatchObject({
       name: 'TypeError',
