@@ -58,6 +58,7 @@ export {
 export { describeModels, type ModelsDescription, type PresetDescription } from './load/describeModels.js';
 export { loadVideoEncoder } from './load/loadModels.js';
 export type { Gpu, LoadVideoEncoderOptions, LongVLMOptions, ModelNames } from './load/options.js';
+export { type ProjectedFrames, type ProjectFramesOptions, projectFrames } from './load/projectFrames.js';
 export { type ChatOptions, LongVLM, type ProjectOptions, type PromptOptions } from './longvlm.js';
 export { catalogue, type KnownModel } from './models/catalogue.js';
 export type { HubProgress } from './models/hub/hub.js';
@@ -83,6 +84,7 @@ export type {
   PatchStates,
   PixelNormalization,
   PixelRules,
+  Projection,
   TowerFamily,
   TowerGraphOptions,
   TowerShape,

@@ -151,8 +151,12 @@ export class LongVLM {
     checkSignal(signal);
     this.#ensureNotDisposed();
     features.checkTower(this.tower);
-    const projector = this.#needed('projector');
     const tokens = features.tokens(part);
+    if (this.encoder.projection) {
+      features.checkProjector(this.tower, this.encoder.config.channels);
+      return tokens;
+    }
+    const projector = this.#needed('projector');
     if (features.projector === undefined) return projector.project(tokens, { ...(signal && { signal }) });
     features.checkProjector(projector.identity, projector.outChannels);
     return tokens;
@@ -165,7 +169,7 @@ export class LongVLM {
   async chat(video: VideoInput | VideoFeatures, options: ChatOptions = {}): Promise<VideoChat> {
     const given = readOptions(options, chatOptionNames);
     const llm = this.#needed('llm');
-    this.#needed('projector');
+    if (!this.encoder.projection) this.#needed('projector');
     const template = given.template ?? this.template;
     resolvePromptTemplate(template);
     checkVideoPart(given.part ?? 'both');

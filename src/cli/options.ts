@@ -282,9 +282,9 @@ export function loadOptions({ mergeTokens, ...flags }: ModelFlags): LongVLMOptio
 export function loadOptionsToChat(flags: ModelFlags): LongVLMOptions {
   const { model, vision, projector, llm } = flags;
   const named = [vision, projector, llm].some((file) => file !== undefined);
-  if (model === undefined && named && (projector === undefined || llm === undefined))
+  if (model === undefined && named && ((projector === undefined && vision === undefined) || llm === undefined))
     throw new TypeError(
-      'Expected --projector and --llm: name them, and --vision unless the projector is an mmproj file, or none of the three for the embedded model',
+      'Expected --projector and --llm: name them, and --vision unless the projector is an mmproj file, or none of the three for the embedded model. A tower with a projector of its own needs no --projector',
     );
   return loadOptions(flags);
 }

@@ -21,7 +21,7 @@ export type ReducedSegment = {
 export type SegmentEncoder = {
   readonly tower: Tower;
   readonly reducer: Reducer;
-  /** Needed by a reducer of stage `projector`. */
+  /** Needed by a reducer of stage `projector`, unless the tower's tokens are projected already. */
   readonly projector: Projector | undefined;
 };
 
@@ -38,7 +38,9 @@ export async function encodeSegment(
   const [count, perFrame, channels] = patches.dims as [number, number, number];
   const tokens = float32Tensor(patches.data, [count * perFrame, channels]);
   const given =
-    reducer.stage === 'projector' ? await projected(projector, tokens, options.signal) : { tokens, channels };
+    reducer.stage === 'projector' && projector
+      ? await projected(projector, tokens, options.signal)
+      : { tokens, channels };
   const segment: SegmentShape = { frames: count, patches: perFrame, grid: tower.config.grid, channels: given.channels };
   const reduced = await checkReduced(reducer, await reducer.reduce(given.tokens, segment, options.signal), segment);
   // A reducer may give views of what it was lent.
@@ -47,9 +49,9 @@ export async function encodeSegment(
   return { local: reduced.tokens, sizes: reduced.sizes, summaries };
 }
 
-async function projected(projector: Projector | undefined, tokens: Float32Tensor, signal: AbortSignal | undefined) {
-  const embeddings = await projector!.project(tokens, { transfer: true, ...(signal && { signal }) });
-  return { tokens: embeddings, channels: projector!.outChannels };
+async function projected(projector: Projector, tokens: Float32Tensor, signal: AbortSignal | undefined) {
+  const embeddings = await projector.project(tokens, { transfer: true, ...(signal && { signal }) });
+  return { tokens: embeddings, channels: projector.outChannels };
 }
 
 /**

@@ -1,8 +1,7 @@
 import { withCallbacks } from '../base/callbacks.js';
 import { LongVLMError } from '../base/errors.js';
-import { areSame, type FileStates, fileStates, haveChanged } from '../base/fileState.js';
+import { areSame, type FileStates, fileStates } from '../base/fileState.js';
 import type { OnProgress } from '../base/progress.js';
-import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import {
   checkFunction,
   checkInteger,
@@ -13,16 +12,14 @@ import {
   wrongType,
   wrongValue,
 } from '../base/validate.js';
-import { poolClsTokens } from '../kernels/index.js';
 import { Projector } from '../projector/projector.js';
-import { frameGeometry } from '../tower/pixels.js';
 import { type VisionPrecision, visionPrecisions } from '../tower/precision.js';
 import type { TowerSource, VisionConfig } from '../tower/source.js';
 import { Tower } from '../tower/tower.js';
 import { checkLimits, type VideoLimits } from '../video/limits.js';
 import { openVideo, type Video } from '../video/openVideo.js';
-import { selectFrames } from '../video/selection.js';
 import type { VideoInput } from '../video/videoInput.js';
+import { encodeVideo, projectedBy, type VideoModels } from './encodeVideo.js';
 import { checkCache, FeaturesCache } from './featuresCache.js';
 import {
   checkSampling,
@@ -34,9 +31,7 @@ import {
   samplingKeys,
   settleSampling,
 } from './sampling.js';
-import { copyLastLayers, encodeSegment } from './segment.js';
-import { countTokens, VideoFeatures, type VideoPart } from './videoFeatures.js';
-import { withoutFolders } from './withoutFolders.js';
+import { countTokens, type VideoFeatures, type VideoPart } from './videoFeatures.js';
 
 /** Options of {@link VideoEncoder.create}: the vision tower, and the default sampling of all requests. */
 export type VideoEncoderOptions = SamplingRequest & {
@@ -65,7 +60,10 @@ export type VideoEncoderOptions = SamplingRequest & {
   ffmpeg?: string | undefined;
   /** Limits of what is fetched and decoded, and whether playlists are read, for each video. Its own limits replace them. */
   limits?: VideoLimits | undefined;
-  /** Needed by a reducer of stage `projector`. The encoder uses it but does not dispose it. */
+  /**
+   * Needed by a reducer of stage `projector`, unless the tower's tokens are embeddings already. The encoder uses it but does not
+   * dispose it.
+   */
   projector?: Projector | undefined;
   /** Called while weights are converted to another type. */
   onProgress?: OnProgress | undefined;
@@ -103,7 +101,7 @@ export type EncodeOptions = {
 export class VideoEncoder {
   readonly #tower: Tower;
   readonly #defaults: SamplingRequest;
-  readonly #projector: Projector | undefined;
+  #projector: Projector | undefined;
   readonly #cache: boolean | FeaturesCache;
   readonly #ffmpeg: string | undefined;
   readonly #limits: VideoLimits | undefined;
@@ -172,6 +170,21 @@ export class VideoEncoder {
     return this.#tower.details;
   }
 
+  /** What its tokens are, if the tower's graph ends with its projector; undefined if they still have to be projected. */
+  get projection(): TowerSource['projection'] {
+    return this.#tower.projection;
+  }
+
+  /** The prompt layout that its model was trained with, if it has one of its own. @internal */
+  get template(): TowerSource['template'] {
+    return this.#tower.template;
+  }
+
+  /** The projector that a reducer of stage `projector` stands behind, for encoders opened without. @internal */
+  useProjector(projector: Projector): void {
+    this.#projector = projector;
+  }
+
   /** Which hidden states its patches are. @internal */
   get patchStates(): TowerSource['patchStates'] {
     return this.#tower.patchStates;
@@ -202,7 +215,7 @@ export class VideoEncoder {
     for (const key of Object.keys(request))
       if (!keys.includes(key)) wrongValue('a key of sampling', `one of ${keys.join(', ')}`, key);
     const settled = settleSampling(overlay(this.#defaults, request), this.config, this.#projector?.outChannels);
-    if (settled.reducer.stage === 'projector' && !this.#projector)
+    if (settled.reducer.stage === 'projector' && !this.#projector && !this.projection)
       throw new TypeError(
         `Expected a projector in options but received undefined; the reduction '${settled.reduction}' stands behind it`,
       );
@@ -248,7 +261,7 @@ export class VideoEncoder {
     const before = await fileStates(video.paths);
     let encoding: Promise<unknown> = Promise.resolve();
     const encode = (signal: AbortSignal | undefined, onProgress: OnProgress | undefined) => {
-      const features = this.#encode(video, before, sampling, onProgress, signal);
+      const features = encodeVideo(this.#models, video, before, sampling, { onProgress, signal });
       encoding = features.catch(() => {});
       return features;
     };
@@ -281,6 +294,10 @@ export class VideoEncoder {
     return this.dispose();
   }
 
+  get #models(): VideoModels {
+    return { tower: this.#tower, projector: this.#projector };
+  }
+
   async #throughCache(
     cache: true | FeaturesCache,
     video: Video,
@@ -293,7 +310,7 @@ export class VideoEncoder {
     const total = sampling.frames ?? 0;
     onProgress?.({ stage: 'probe', done: 0, total, unit: 'frames', name: video.name });
     const kept = cache === true ? await FeaturesCache.openDefault() : cache;
-    const projector = sampling.reducer.stage === 'projector' ? this.#projector?.identity : undefined;
+    const projector = projectedBy(this.#models, sampling.reducer);
     const features = await kept.featuresOf(
       {
         content: (signal) => video.contentHash(signal),
@@ -313,88 +330,4 @@ export class VideoEncoder {
     onProgress?.({ stage: 'encode', done: frames, total: frames, unit: 'frames', name: video.name });
     return features;
   }
-
-  async #encode(
-    video: Video,
-    before: FileStates,
-    { reducer, frames: asked, ...settled }: SettledSampling,
-    onProgress: OnProgress | undefined,
-    signal: AbortSignal | undefined,
-  ): Promise<VideoFeatures> {
-    const report = (stage: 'probe' | 'encode', done: number, total: number) =>
-      onProgress?.({ stage, done, total, unit: 'frames', name: video.name });
-    report('probe', 0, asked ?? 0);
-    const info = await video.probe(signal);
-    const { segmentFrames, tokensPerSegment, globalLayers, resize, start, end, fps } = settled;
-    const range = { ...(start !== undefined && { start }), ...(end !== undefined && { end }) };
-    const amount = asked !== undefined ? { frames: asked } : { fps: fps! };
-    const chosen = selectFrames(info, { ...amount, ...range, segmentFrames });
-    const { frames } = chosen;
-    const { config } = this.#tower;
-    const projector = reducer.stage === 'projector' ? this.#projector : undefined;
-    const channels = projector?.outChannels ?? config.channels;
-    const segments = frames / segmentFrames;
-    // Global and local tokens are contiguous, in the order that the projector takes.
-    const tokens = new Float32Array((globalLayers + segments * tokensPerSegment) * channels);
-    const global = float32Tensor(tokens.subarray(0, globalLayers * channels), [globalLayers, channels]);
-    const local = tokens.subarray(globalLayers * channels);
-    const sizes = new Float32Array(segments * tokensPerSegment);
-    const clsValues = segmentFrames * globalLayers * config.channels;
-    const cls = new Float32Array(segments * clsValues);
-    const timestamps = new Float32Array(frames);
-    report('encode', 0, frames);
-    const encoder = { tower: this.#tower, reducer, projector };
-    const geometry = frameGeometry(config, resize);
-    const reading = { ...amount, ...range, segmentFrames, geometry, ...(signal && { signal }) };
-    for await (const segment of video.segments(reading)) {
-      const encoded = await encodeSegment(encoder, segment.frames, { move: true, signal });
-      local.set(encoded.local.data, segment.index * tokensPerSegment * channels);
-      sizes.set(encoded.sizes.data, segment.index * tokensPerSegment);
-      if (encoded.summaries && globalLayers > 0)
-        copyLastLayers(encoded.summaries, globalLayers, cls.subarray(segment.index * clsValues));
-      timestamps.set(segment.timestamps, segment.index * segmentFrames);
-      report('encode', (segment.index + 1) * segmentFrames, frames);
-    }
-    if (globalLayers > 0)
-      global.data.set(await pooled(float32Tensor(cls, [frames, globalLayers, config.channels]), projector, signal));
-    const changed = haveChanged(before, await fileStates(video.paths))
-      ? [`'${video.name}' was changed while it was read, and its frames may be of either version. Encode it again.`]
-      : [];
-    const turned = info.rotation % 180 !== 0;
-    const isRange = start !== undefined || end !== undefined;
-    const used = { start: chosen.startSeconds, end: chosen.endSeconds };
-    return new VideoFeatures({
-      local: float32Tensor(local, [segments, tokensPerSegment, channels]),
-      global,
-      sizes: float32Tensor(sizes, [segments, tokensPerSegment]),
-      timestamps,
-      sampling: {
-        frames,
-        ...settled,
-        ...(isRange && used),
-        // A picture lasts no time.
-        ...(fps !== undefined && { fps: used.end > used.start ? frames / (used.end - used.start) : fps }),
-      },
-      tower: this.identity,
-      projector: projector?.identity,
-      source: {
-        name: video.name,
-        durationSeconds: info.durationSeconds,
-        frameCount: info.frameCount,
-        width: turned ? info.height : info.width,
-        height: turned ? info.width : info.height,
-        warnings: [...info.warnings.map((warning) => withoutFolders(warning, video.paths)), ...changed],
-      },
-    });
-  }
-}
-
-/** The mean of each layer's class tokens over all frames: [E, C], or [E, d] if projected. */
-async function pooled(
-  summaries: Float32Tensor,
-  projector: Projector | undefined,
-  signal: AbortSignal | undefined,
-): Promise<Float32Array> {
-  const global = (await poolClsTokens(summaries, { ...(signal && { signal }) })) as Float32Tensor;
-  return (projector ? await projector.project(global, { transfer: true, ...(signal && { signal }) }) : global).data;
 }

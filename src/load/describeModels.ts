@@ -56,8 +56,8 @@ export type ModelsDescription = {
 };
 
 /** The default layout of conversations. */
-export function templateOf({ template }: SettledOptions, { llm }: LoadedModels): PromptTemplate {
-  return resolvePromptTemplate(template ?? llm?.defaultTemplate ?? 'long_vlm_v1');
+export function templateOf({ template }: SettledOptions, { encoder, llm }: LoadedModels): PromptTemplate {
+  return resolvePromptTemplate(template ?? encoder?.template ?? llm?.defaultTemplate ?? 'long_vlm_v1');
 }
 
 function templateProblem({ chatTemplate }: LanguageModel): { templateProblem?: string } {
@@ -76,6 +76,7 @@ export function describeLoaded(options: SettledOptions, models: LoadedModels): M
       ...(encoder.device !== undefined && { device: encoder.device }),
       precision: encoder.precision,
       ...{ imageSize, channels, patches, summaries },
+      ...(encoder.projection && { projector: encoder.projection.kind, width: encoder.projection.width }),
       ...encoder.details,
     },
     ...(projector && {

@@ -1,4 +1,5 @@
 // Loads models concurrently and checks that they fit together.
+import path from 'node:path';
 import { withCallbacks } from '../base/callbacks.js';
 import { LongVLMError } from '../base/errors.js';
 import type { VideoEncoderOptions } from '../encode/videoEncoder.js';
@@ -31,7 +32,7 @@ async function loadEncoder(options: LoadVideoEncoderOptions): Promise<VideoEncod
   checkOptions(options);
   options.signal?.throwIfAborted();
   const { options: settled } = await resolveModels(options, ['vision']);
-  return VideoEncoder.create(encoderOptions(settled, undefined));
+  return VideoEncoder.create(encoderOptions(settled));
 }
 
 /**
@@ -59,13 +60,15 @@ export async function disposeModels({ encoder, projector, llm }: Partial<LoadedM
   await Promise.all([encoder?.dispose(), projector?.dispose(), llm?.dispose()]);
 }
 
-/** Loads tower and projector concurrently; if the reducer has stage `projector`, the encoder gets the projector. */
+/** Loads the tower, and the projector unless the tower has its own. A reducer of stage `projector` needs it. */
 async function loadSight(
   settled: SettledOptions,
   loaded: { encoder?: VideoEncoder; projector?: Projector | undefined },
 ): Promise<void> {
+  loaded.encoder = await VideoEncoder.open(encoderOptions(settled));
+  if (loaded.encoder.projection) return;
   loaded.projector = await loadProjector(settled);
-  loaded.encoder = await VideoEncoder.open(encoderOptions(settled, loaded.projector));
+  if (loaded.projector) loaded.encoder.useProjector(loaded.projector);
 }
 
 async function loadProjector({ projector, device, threads, lazy, onProgress, signal }: SettledOptions) {
@@ -92,12 +95,12 @@ async function loadLanguageModel({ llm, gpu, gpuLayers, threads, lazy, onProgres
   });
 }
 
-function encoderOptions(settled: SettledOptions, projector: Projector | undefined): VideoEncoderOptions {
+function encoderOptions(settled: SettledOptions): VideoEncoderOptions {
   const { vision, visionPrecision, device, threads, lazy, sampling, onProgress, signal } = settled;
   const { cache, ffmpeg, limits } = settled;
   return {
     ...{ ...sampling, vision, visionPrecision, device, threads, lazy },
-    ...{ cache, ffmpeg, limits, projector, onProgress, signal },
+    ...{ cache, ffmpeg, limits, onProgress, signal },
   };
 }
 
@@ -111,7 +114,18 @@ export function checkFit(
 ): void {
   const { encoder, projector, llm } = models;
   encoder.settle();
-  const { channels } = encoder.config;
+  const { config, projection } = encoder;
+  const { channels } = config;
+  if (projection && file !== undefined && path.resolve(file) !== path.resolve(vision))
+    throw new LongVLMError(
+      'ERR_LONGVLM_MISMATCH',
+      `The vision tower ${vision} has a projector of its own, which needs none from ${file}. Leave out the projector.`,
+    );
+  if (projection && llm && projection.width !== llm.width)
+    throw new LongVLMError(
+      'ERR_LONGVLM_MISMATCH',
+      `The vision tower ${vision} gives embeddings of ${projection.width} channels but the language model ${model} takes ${llm.width}. Use the two of the same model.`,
+    );
   if (projector && projector.inChannels !== channels)
     throw new LongVLMError(
       'ERR_LONGVLM_MISMATCH',

@@ -1,12 +1,12 @@
 import * as v from 'valibot';
 import { frozenCopy, optional } from '../base/frozenCopy.js';
 import { checkPlain } from '../base/plainData.js';
-import { integer, parse } from '../base/schema.js';
+import { integer, nonEmptyString, parse } from '../base/schema.js';
 import { checkFunction, checkString, checkStrings } from '../base/validate.js';
 import { checkGraph, checkLocations } from '../files/foreignModel.js';
 import { pixelRules } from './pixels.js';
 import { visionPrecisions } from './precision.js';
-import type { TowerFamily, TowerSource } from './source.js';
+import type { Projection, TowerFamily, TowerSource } from './source.js';
 
 const config = v.looseObject({
   ...pixelRules.entries,
@@ -20,6 +20,13 @@ const config = v.looseObject({
 const details = v.record(v.string(), v.union([v.string(), v.number()]));
 
 const precisions = v.array(v.picklist(visionPrecisions));
+
+const projection = v.object({
+  kind: nonEmptyString,
+  width: integer(1),
+  rows: v.optional(integer(1)),
+  ending: v.optional(v.unknown()),
+});
 
 const patchStates = v.object({ layers: v.array(integer(0)), depth: integer(0), keepsClassToken: v.boolean() });
 
@@ -41,10 +48,18 @@ export function foreignTower(given: TowerFamily): TowerFamily {
   };
 }
 
+function checkProjection(name: string, value: unknown): Projection {
+  const read = parse(projection, value, name, `${name}.`);
+  const [ending] = read.ending === undefined ? [] : checkLocations(`${name}.ending`, [read.ending]);
+  return { ...read, ...(ending && { ending }) } as Projection;
+}
+
 function checkSource(argument: string, given: TowerSource): TowerSource {
   const source = frozenCopy(argument, given, {
     config: (name, value) => parse(config, value, name, `${name}.`),
     patchStates: optional((name, value) => parse(patchStates, value, name, `${name}.`)),
+    projection: optional(checkProjection),
+    template: optional(checkString),
     details: (name, value) => parse(details, value, name, `${name}.`),
     description: checkPlain,
     tensors: checkLocations,

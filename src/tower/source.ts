@@ -51,9 +51,28 @@ export type PatchStates = {
   readonly keepsClassToken: boolean;
 };
 
+/**
+ * What the tokens of a tower are whose projector is part of its graph, because it needs whole frames or belongs to no other tower:
+ * embeddings of a language model.
+ */
+export type Projection = {
+  /** Name of the kind of projector, such as `pixel_shuffle_linear`. */
+  readonly kind: string;
+  /** Width of the language model: d. */
+  readonly width: number;
+  /** Rows of that width that a token is made of: the embedding, then those of DeepStack; `channels` of them together. Defaults to 1. */
+  readonly rows?: number;
+  /** An embedding [d] that stands once behind all tokens of a video. It is one of {@link TowerSource.tensors}. */
+  readonly ending?: TensorLocation;
+};
+
 /** A vision tower before it is started. */
 export interface TowerSource {
   readonly config: VisionConfig;
+  /** Undefined where the tokens still have to be projected. */
+  readonly projection?: Projection;
+  /** Name of the prompt layout that its model was trained with. Defaults to the language model's own. */
+  readonly template?: string;
   /** Undefined where it is not known, or there are no such states: then a projector cannot be checked to be trained on them. */
   readonly patchStates?: PatchStates;
   /** Further properties for people, by name, such as `layers`. */

@@ -38,6 +38,8 @@ export class Tower {
   readonly config: VisionConfig;
   readonly details: TowerSource['details'];
   readonly patchStates: TowerSource['patchStates'];
+  readonly projection: TowerSource['projection'];
+  readonly template: TowerSource['template'];
   readonly precision: VisionPrecision;
   /** A fingerprint: equal for the same weights, configuration and precision, different for others. */
   readonly identity: string;
@@ -58,6 +60,8 @@ export class Tower {
     this.config = source.config;
     this.details = source.details;
     this.patchStates = source.patchStates;
+    this.projection = source.projection;
+    this.template = source.template;
     this.precision = precision;
     this.identity = weights.key;
     this.#weights = weights;

@@ -7,6 +7,7 @@ import {
   GraphBuilder,
   LongVLM,
   openWeights,
+  projectFrames,
   type Reducer,
   readSegments,
   registerProjector,
@@ -60,6 +61,42 @@ registerTower({
         const mixed = graph.node('Gemm', [flat, graph.weight(weight)], { transB: 1 });
         const patches = graph.node('Reshape', [mixed, graph.integers([-1, rows * rows, channels])]);
         graph.output('patches', patches, ['frames', rows * rows, channels]);
+        return graph.build();
+      },
+    };
+  },
+});
+
+// A tower with its projector in the graph: the mean colour of a frame, repeated up to the language model's width.
+registerTower({
+  name: 'whole',
+  async open(path): Promise<TowerSource | undefined> {
+    if (path !== projector) return undefined;
+    const file = await openWeights(path);
+    const scale = requireTensor(file, 'repeat.scale', [1]);
+    return {
+      config: {
+        ...{ imageSize, patches: 1, grid: [1, 1], channels: 64, summaries: 0, heads: 1 },
+        ...{ mean: [0, 0, 0], std: [1, 1, 1], rescale: 1, resize: 'squash', shortestEdge: imageSize },
+      },
+      projection: { kind: 'repeat', width: 64 },
+      template: 'bare',
+      details: {},
+      description: 'whole 1',
+      tensors: [scale],
+      linear: [],
+      graph: ({ input }) => {
+        const graph = new GraphBuilder('whole');
+        const ofBytes = input === 'uint8';
+        const pixels = ofBytes
+          ? graph.node('Cast', [graph.input('pixels', ['frames', imageSize, imageSize, 3], 'uint8')], { to: 1 })
+          : graph.input('pixels', ['frames', 3, imageSize, imageSize]);
+        const axes = graph.integers(ofBytes ? [1, 2] : [2, 3]);
+        const means = graph.node('ReduceMean', [pixels, axes], { keepdims: 0 });
+        const scaled = graph.node('Mul', [means, graph.weight(scale)]);
+        const padded = graph.node('Pad', [scaled, graph.integers([0, 0, 0, 61])]);
+        const token = graph.node('Reshape', [padded, graph.integers([-1, 1, 64])]);
+        graph.output('patches', token, ['frames', 1, 64]);
         return graph.build();
       },
     };
@@ -142,6 +179,29 @@ async function wantedPatches(): Promise<Float32Array> {
     }
   return Float32Array.from(patches);
 }
+
+test('a tower whose graph ends with its projector needs no other one, before a reducer and before the language model', async () => {
+  const whole = await LongVLM.load({
+    ...{ vision: projector, llm: pico.llm, reduction: firstTokens(2, 'projector') },
+    ...sampling,
+    ...quick,
+  });
+  try {
+    expect(whole.template).toMatchObject({ name: 'bare' });
+    const features = await whole.encode(pico.video);
+    expect([features.local.dims, features.projector]).toEqual([[3, 2, 64], whole.tower]);
+    expect((await whole.project(features)).data).toEqual(features.local.data);
+    const pixels = { type: 'float32', data: new Float32Array(2 * 3 * 64).fill(2), dims: [2, 3, 8, 8] } as const;
+    const { tokens } = await projectFrames(pixels, { projector });
+    expect(tokens.dims).toEqual([2, 1, 64]);
+    expect([...tokens.data.subarray(60, 68)]).toEqual([0, 0, 0, 0, 0.5, 0.5, 0.5, 0]);
+    expect((await whole.ask(features, '?', { maxTokens: 2, temperature: 0 })).tokenIds.length).toBeLessThanOrEqual(2);
+  } finally {
+    await whole.dispose();
+  }
+  const other = LongVLM.load({ vision: projector, projector: pico.projector, llm: pico.llm, ...sampling, ...quick });
+  await expect(other).rejects.toMatchObject({ code: 'ERR_LONGVLM_MISMATCH' });
+});
 
 describe('a LongVLM of registered models', () => {
   test('encodes without a class token: E is 0, and every token is local', async () => {

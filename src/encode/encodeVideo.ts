@@ -1,0 +1,117 @@
+// Encodes a video: reads its frames segment by segment, encodes each, and gathers the features.
+import { type FileStates, fileStates, haveChanged } from '../base/fileState.js';
+import type { OnProgress } from '../base/progress.js';
+import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
+import { poolClsTokens } from '../kernels/index.js';
+import type { Projector } from '../projector/projector.js';
+import type { Reducer } from '../reduce/reducer.js';
+import { frameGeometry } from '../tower/pixels.js';
+import type { Tower } from '../tower/tower.js';
+import type { Video } from '../video/openVideo.js';
+import { selectFrames } from '../video/selection.js';
+import type { SettledSampling } from './sampling.js';
+import { copyLastLayers, encodeSegment } from './segment.js';
+import { VideoFeatures } from './videoFeatures.js';
+import { withoutFolders } from './withoutFolders.js';
+
+/** What encodes a video. */
+export type VideoModels = {
+  readonly tower: Tower;
+  /** Used by a reducer of stage `projector` alone. */
+  readonly projector: Projector | undefined;
+};
+
+/** Identity of what made embeddings of the tokens; undefined if they still have to be projected. */
+export function projectedBy({ tower, projector }: VideoModels, reducer: Reducer): string | undefined {
+  if (tower.projection) return tower.identity;
+  return reducer.stage === 'projector' ? projector?.identity : undefined;
+}
+
+/**
+ * @param video opened; it is not disposed
+ * @param before what its files were when they were opened
+ * @throws as {@link VideoEncoder.encode}
+ */
+export async function encodeVideo(
+  { tower, projector: given }: VideoModels,
+  video: Video,
+  before: FileStates,
+  { reducer, frames: asked, ...settled }: SettledSampling,
+  { onProgress, signal }: { readonly onProgress: OnProgress | undefined; readonly signal: AbortSignal | undefined },
+): Promise<VideoFeatures> {
+  const report = (stage: 'probe' | 'encode', done: number, total: number) =>
+    onProgress?.({ stage, done, total, unit: 'frames', name: video.name });
+  report('probe', 0, asked ?? 0);
+  const info = await video.probe(signal);
+  const { segmentFrames, tokensPerSegment, globalLayers, resize, start, end, fps } = settled;
+  const range = { ...(start !== undefined && { start }), ...(end !== undefined && { end }) };
+  const amount = asked !== undefined ? { frames: asked } : { fps: fps! };
+  const chosen = selectFrames(info, { ...amount, ...range, segmentFrames });
+  const { frames } = chosen;
+  const { config } = tower;
+  const projector = reducer.stage === 'projector' ? given : undefined;
+  const channels = projector?.outChannels ?? config.channels;
+  const segments = frames / segmentFrames;
+  // Global and local tokens are contiguous, in the order that the projector takes.
+  const tokens = new Float32Array((globalLayers + segments * tokensPerSegment) * channels);
+  const global = float32Tensor(tokens.subarray(0, globalLayers * channels), [globalLayers, channels]);
+  const local = tokens.subarray(globalLayers * channels);
+  const sizes = new Float32Array(segments * tokensPerSegment);
+  const clsValues = segmentFrames * globalLayers * config.channels;
+  const cls = new Float32Array(segments * clsValues);
+  const timestamps = new Float32Array(frames);
+  report('encode', 0, frames);
+  const encoder = { tower, reducer, projector };
+  const geometry = frameGeometry(config, resize);
+  const reading = { ...amount, ...range, segmentFrames, geometry, ...(signal && { signal }) };
+  for await (const segment of video.segments(reading)) {
+    const encoded = await encodeSegment(encoder, segment.frames, { move: true, signal });
+    local.set(encoded.local.data, segment.index * tokensPerSegment * channels);
+    sizes.set(encoded.sizes.data, segment.index * tokensPerSegment);
+    if (encoded.summaries && globalLayers > 0)
+      copyLastLayers(encoded.summaries, globalLayers, cls.subarray(segment.index * clsValues));
+    timestamps.set(segment.timestamps, segment.index * segmentFrames);
+    report('encode', (segment.index + 1) * segmentFrames, frames);
+  }
+  if (globalLayers > 0)
+    global.data.set(await pooled(float32Tensor(cls, [frames, globalLayers, config.channels]), projector, signal));
+  const changed = haveChanged(before, await fileStates(video.paths))
+    ? [`'${video.name}' was changed while it was read, and its frames may be of either version. Encode it again.`]
+    : [];
+  const turned = info.rotation % 180 !== 0;
+  const isRange = start !== undefined || end !== undefined;
+  const used = { start: chosen.startSeconds, end: chosen.endSeconds };
+  return new VideoFeatures({
+    local: float32Tensor(local, [segments, tokensPerSegment, channels]),
+    global,
+    sizes: float32Tensor(sizes, [segments, tokensPerSegment]),
+    timestamps,
+    sampling: {
+      frames,
+      ...settled,
+      ...(isRange && used),
+      // A picture lasts no time.
+      ...(fps !== undefined && { fps: used.end > used.start ? frames / (used.end - used.start) : fps }),
+    },
+    tower: tower.identity,
+    projector: projectedBy({ tower, projector: given }, reducer),
+    source: {
+      name: video.name,
+      durationSeconds: info.durationSeconds,
+      frameCount: info.frameCount,
+      width: turned ? info.height : info.width,
+      height: turned ? info.width : info.height,
+      warnings: [...info.warnings.map((warning) => withoutFolders(warning, video.paths)), ...changed],
+    },
+  });
+}
+
+/** The mean of each layer's class tokens over all frames: [E, C], or [E, d] if projected. */
+async function pooled(
+  summaries: Float32Tensor,
+  projector: Projector | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Float32Array> {
+  const global = (await poolClsTokens(summaries, { ...(signal && { signal }) })) as Float32Tensor;
+  return (projector ? await projector.project(global, { transfer: true, ...(signal && { signal }) }) : global).data;
+}
