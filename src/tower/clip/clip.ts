@@ -1,10 +1,12 @@
 // CLIP vision towers: in a Hugging Face folder, in the weight file of one, or in an mmproj file.
 import { withoutQuantization } from '../../cache/withoutQuantization.js';
 import { openWeights } from '../../files/openWeights.js';
+import { visionFiles } from '../huggingFace/files.js';
 import { visionPrecisions } from '../precision.js';
 import type { OpenTowerOptions, TowerFamily, TowerSource } from '../source.js';
-import { type ClipConfig, readVisionConfig, visionFiles } from './huggingFaceConfig.js';
-import { findTowerWeights, linearMatricesOf, tensorsOf } from './huggingFaceTower.js';
+import { linearMatrices } from '../transformer/weights.js';
+import { type ClipConfig, readVisionConfig } from './huggingFaceConfig.js';
+import { findTowerWeights, tensorsOf } from './huggingFaceTower.js';
 import { findMmprojTower, readMmprojConfig } from './mmprojTower.js';
 import { towerNames } from './tensorNames.js';
 import { buildTower, type ClipWeights } from './towerGraph.js';
@@ -59,7 +61,7 @@ function clipSource(config: ClipConfig, weights: ClipWeights): TowerSource {
     },
     description: describe(config),
     tensors: tensorsOf(weights),
-    linear: linearMatricesOf(weights),
+    linear: linearMatrices(weights.layers),
     precisions: visionPrecisions,
     graph: (options) => buildTower({ shape: config, pixels: config, weights }, options),
   };

@@ -1,40 +1,23 @@
 // What a Hugging Face folder says about its CLIP vision tower, and about which of its hidden states are the patches.
-import { stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
 import * as v from 'valibot';
-import { fileError } from '../../base/fileError.js';
-import { integer, jsonObject, positiveNumber } from '../../base/schema.js';
-import { activations } from '../../compute/activations.js';
+import { integer, jsonObject } from '../../base/schema.js';
 import {
   type ConfigPart,
-  damagedConfig,
   isObject,
   isSet,
   partOf,
   readConfigFile,
-  readConfigFileIfThere,
   readPart,
   unsupportedConfig,
 } from '../../files/configFile.js';
+import { readImageProcessor, type VisionFiles } from '../huggingFace/files.js';
+import { type ModelType, readPixels } from '../huggingFace/pixels.js';
+import { readVisionShape, type ShapeDefaults } from '../huggingFace/shape.js';
 import type { PixelRules } from '../source.js';
-import { type ModelType, readPixels } from './huggingFacePixels.js';
 import type { ClipShape } from './towerGraph.js';
 
 /** A CLIP tower as its files describe it. */
 export type ClipConfig = ClipShape & Omit<PixelRules, 'imageSize'> & { readonly note?: string };
-
-/** Where a tower's parts lie. */
-export type VisionFiles = {
-  readonly config: string;
-  readonly processor: string;
-  readonly preprocessor: string;
-  readonly weights: string;
-};
-
-const size = (fallback: number) => v.nullish(integer(1), fallback);
-
-/** An epsilon of a normalisation: a larger one would leave nothing of any value. */
-export const epsilon = v.pipe(positiveNumber, v.maxValue(1, 'positive number of at most 1'));
 
 // What a model of each type needs to have a CLIP vision tower.
 const whole = v.object({ vision_config: v.object({ model_type: v.literal('clip_vision_model') }) });
@@ -49,38 +32,11 @@ const modelTypes = {
 const modelType = v.object({ model_type: v.picklist(Object.keys(modelTypes) as ModelType[]) });
 
 // What is absent or null has the value of Hugging Face's CLIPVisionConfig.
-const shapeFields = v.object({
-  image_size: size(224),
-  patch_size: size(32),
-  num_hidden_layers: size(12),
-  hidden_size: size(768),
-  intermediate_size: size(3072),
-  num_attention_heads: size(12),
-  layer_norm_eps: v.nullish(epsilon, 1e-5),
-});
-const shapeChoices = v.object({
-  hidden_act: v.nullish(v.picklist(activations), 'quick_gelu'),
-  num_channels: v.nullish(v.literal(3), 3),
-});
+const ownShape: ShapeDefaults = {
+  ...{ image_size: 224, patch_size: 32, num_hidden_layers: 12, hidden_size: 768, intermediate_size: 3072 },
+  ...{ num_attention_heads: 12, layer_norm_eps: 1e-5, hidden_act: 'quick_gelu' },
+};
 const strategy = v.object({ vision_feature_select_strategy: v.nullish(v.picklist(['default', 'full']), 'default') });
-
-/**
- * The files of a CLIP folder, given the folder or the weights in it; `weights` may be the folder, where they have to be found.
- * @throws LongVLMError `ERR_LONGVLM_FILE` when `path` does not exist.
- */
-export async function visionFiles(path: string): Promise<VisionFiles> {
-  const isFolder = await stat(path).then(
-    (found) => found.isDirectory(),
-    (error: unknown) => Promise.reject(fileError(path, error)),
-  );
-  const folder = isFolder ? path : dirname(path);
-  return {
-    config: join(folder, 'config.json'),
-    processor: join(folder, 'processor_config.json'),
-    preprocessor: join(folder, 'preprocessor_config.json'),
-    weights: path,
-  };
-}
 
 /**
  * Reads a CLIP folder's config.json, and what it says about pixels: the image processor in processor_config.json, else
@@ -95,7 +51,7 @@ export async function readVisionConfig(files: VisionFiles): Promise<ClipConfig> 
   const { model_type } = readPart(modelType, root, noClip);
   readPart(modelTypes[model_type], root, noClip);
   const shape = readShape(root, model_type);
-  const pixels = readPixels(await imageProcessor(files), model_type, shape.imageSize);
+  const pixels = readPixels(await readImageProcessor(files), model_type, shape.imageSize);
   return { ...shape, ...pixels, ...(model_type === 'llava_next' && { note: wholeFrames }) };
 }
 
@@ -103,40 +59,10 @@ export async function readVisionConfig(files: VisionFiles): Promise<ClipConfig> 
 export const wholeFrames =
   'each frame is taken as one picture, without the tiles that LLaVA-NeXT cuts from single images';
 
-/** As transformers does: the nested one of its version 5 goes before the file of its own. */
-async function imageProcessor(files: VisionFiles): Promise<ConfigPart> {
-  const root = await readConfigFileIfThere(files.processor);
-  const nested = root && partOf(root, 'image_processor');
-  if (nested && isSet(nested)) {
-    readPart(jsonObject, nested);
-    return nested;
-  }
-  return (await readConfigFileIfThere(files.preprocessor)) ?? { file: files.preprocessor, name: '', value: {} };
-}
-
 function readShape(root: ConfigPart, type: ModelType): ClipShape {
   const nested = partOf(root, 'vision_config');
-  const tower = isObject(nested) ? nested : root;
-  const fields = readPart(shapeFields, tower);
-  const { hidden_act: activation } = readPart(shapeChoices, tower, unsupportedConfig);
-  const { num_hidden_layers: layers } = fields;
-  const { hidden_size: channels, num_attention_heads: heads, image_size: imageSize, patch_size: patchSize } = fields;
-  const named = (key: keyof typeof fields) => `${partOf(tower, key).name} ${fields[key]}`;
-  if (channels % heads !== 0)
-    throw damagedConfig(tower.file, `${named('hidden_size')} is no multiple of ${named('num_attention_heads')}`);
-  if (patchSize > imageSize) throw damagedConfig(tower.file, `${named('patch_size')} is above ${named('image_size')}`);
-  return {
-    channels,
-    intermediateSize: fields.intermediate_size,
-    layers,
-    heads,
-    imageSize,
-    patchSize,
-    patches: Math.floor(imageSize / patchSize) ** 2,
-    ...readFeatures(root, type, layers),
-    activation,
-    layerNormEpsilon: fields.layer_norm_eps,
-  };
+  const shape = readVisionShape(isObject(nested) ? nested : root, ownShape);
+  return { ...shape, ...readFeatures(root, type, shape.layers) };
 }
 
 /** Which hidden states the patches are, and whether the class token stays among them. */

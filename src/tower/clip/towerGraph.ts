@@ -1,9 +1,11 @@
-import type { EightBits } from '../../cache/eightBitMatrices.js';
-import { type Activation, activate } from '../../compute/activations.js';
-import { type Attribute, GraphBuilder, microsoft, type OnnxModel } from '../../compute/graphBuilder.js';
+import type { Activation } from '../../compute/activations.js';
+import { GraphBuilder, type OnnxModel } from '../../compute/graphBuilder.js';
 import type { TensorLocation } from '../../files/tensorFile.js';
 import { pixelPatches } from '../pixelPatches.js';
 import type { PixelNormalization, TowerGraphOptions } from '../source.js';
+import { type PatchKernels, patchMatrix } from '../transformer/patchEmbedding.js';
+import { type State, Transformer } from '../transformer/transformer.js';
+import type { Affine, LayerWeights } from '../transformer/weights.js';
 
 /** The sizes of a CLIP vision tower, and how it computes. */
 export type ClipShape = {
@@ -28,25 +30,9 @@ export type ClipShape = {
   readonly layerNormEpsilon: number;
 };
 
-/** A linear layer ([out, in] and [out]) or the scale and shift of a normalisation ([C] and [C]). */
-export type Affine = { readonly weight: TensorLocation; readonly bias: TensorLocation };
-
-export type LayerWeights = {
-  readonly norm1: Affine;
-  readonly query: Affine;
-  readonly key: Affine;
-  readonly value: Affine;
-  readonly out: Affine;
-  readonly norm2: Affine;
-  readonly up: Affine;
-  readonly down: Affine;
-};
-
 export type ClipWeights = {
   readonly classEmbedding: TensorLocation;
-  /** [C, 3, P, P], or [C, P, P, 3] if the channels come last. */
-  readonly patchEmbedding: TensorLocation;
-  readonly channelsLast: boolean;
+  readonly patchEmbedding: PatchKernels;
   readonly positionEmbedding: TensorLocation;
   readonly preNorm: Affine;
   readonly layers: readonly LayerWeights[];
@@ -78,8 +64,7 @@ export function buildTower({ shape, pixels, weights }: ClipTower, options: Tower
   for (let index = 0; index <= (isOne ? layers : highest); index++) {
     const firstOnly = index === layers && highest < layers;
     if (index > 0) {
-      const [layer, next] = [weights.layers[index - 1]!, weights.layers[index]];
-      state = firstOnly ? tower.layerOfFirstToken(state, layer) : tower.layer(state, layer, next);
+      state = firstOnly ? tower.layerOfFirstToken(state, index - 1) : tower.layer(state, index - 1);
     }
     if (patchLayers.includes(index)) kept.set(index, state.tokens);
     if (isOne) summaries.push(firstOnly ? state.tokens : tower.firstToken(state.tokens));
@@ -91,33 +76,20 @@ export function buildTower({ shape, pixels, weights }: ClipTower, options: Tower
   );
 }
 
-/** A hidden state, and the same state normalised for the next layer's attention (empty after the last layer). */
-type State = { readonly tokens: string; readonly normalized: string };
-
-/** Tokens, each divided by its largest magnitude, and those magnitudes, [n·(N+1), 1]. */
-type Scaled = { readonly scaled: string; readonly magnitudes: string };
-
-// Avoids a division by zero for a token of zeros.
-const smallestScale = 1e-30;
-
-/** Two values and the bias of the second's linear layer. */
-type Sum = readonly [string, string, Affine];
-
-// Values named `tokens` are [n·(N+1), C], the shape for Gemm; `batched` ones are [n, N+1, C].
+// Values named `tokens` are [n·(N+1), C].
 class TowerGraph {
   readonly #shape: ClipShape;
   readonly #weights: ClipWeights;
-  readonly #tokens: number;
-  readonly #eightBits: ReadonlyMap<string, EightBits> | undefined;
   readonly #graph: GraphBuilder;
-  readonly #scaled = new Map<string, Scaled>();
+  readonly #transformer: Transformer;
 
-  constructor(shape: ClipShape, weights: ClipWeights, { eightBits, precision }: TowerGraphOptions) {
+  constructor(shape: ClipShape, weights: ClipWeights, options: TowerGraphOptions) {
+    const { precision } = options;
     this.#graph = new GraphBuilder('clip_vision_tower', precision && { precision });
-    this.#eightBits = eightBits;
     this.#shape = shape;
     this.#weights = weights;
-    this.#tokens = shape.patches + 1;
+    const whole = { ...shape, tokens: shape.patches + 1, epsilon: shape.layerNormEpsilon };
+    this.#transformer = new Transformer(this.#graph, whole, options);
   }
 
   /**
@@ -126,53 +98,37 @@ class TowerGraph {
    */
   embed(normalization: PixelNormalization | undefined): State {
     const { channels, patches: count } = this.#shape;
-    const graph = this.#graph;
+    const { classEmbedding, patchEmbedding, positionEmbedding, preNorm, layers } = this.#weights;
+    const [graph, transformer] = [this.#graph, this.#transformer];
     const { pixels, patches: rows } = pixelPatches(graph, this.#shape, normalization);
-    const patches = this.#batched(graph.node('Gemm', [rows, this.#patchMatrix()], { transB: 1 }), count);
+    const embeddings = graph.node('Gemm', [rows, patchMatrix(graph, patchEmbedding)], { transB: 1 });
+    const patches = transformer.batched(embeddings, count);
     const frames = graph.node('Shape', [pixels], { start: 0, end: 1 });
     const repeated = graph.node('Concat', [frames, graph.integers([1, channels])], { axis: 0 });
-    const first = graph.node('Expand', [graph.weight(this.#weights.classEmbedding), repeated]);
+    const first = graph.node('Expand', [graph.weight(classEmbedding), repeated]);
     const embedded = graph.node('Concat', [first, patches], { axis: 1 });
-    const placed = graph.node('Add', [embedded, graph.weight(this.#weights.positionEmbedding)]);
-    const tokens = this.#normalize(this.#flat(placed), this.#weights.preNorm);
-    return { tokens, normalized: this.#normalize(tokens, this.#weights.layers[0]!.norm1) };
+    const placed = graph.node('Add', [embedded, graph.weight(positionEmbedding)]);
+    return transformer.begin(transformer.normalize(transformer.flat(placed), preNorm), layers[0]!.norm1);
   }
 
-  /** The kernels of the patch embedding as a matrix [C, P·P·3]. */
-  #patchMatrix(): string {
-    const { channels, patchSize } = this.#shape;
-    const { patchEmbedding, channelsLast } = this.#weights;
-    const pixels = patchSize * patchSize;
-    // The same bytes under other dims.
-    const stored = (shape: readonly number[]) => this.#graph.weight({ ...patchEmbedding, shape });
-    if (channelsLast) return stored([channels, pixels * 3]);
-    const turned = this.#graph.node('Transpose', [stored([channels, 3, pixels])], { perm: [0, 2, 1] });
-    return this.#graph.node('Reshape', [turned, this.#graph.integers([channels, pixels * 3])]);
+  /** Hidden state `index + 1`. */
+  layer(state: State, index: number): State {
+    const { layers } = this.#weights;
+    return this.#transformer.layer(state, layers[index]!, layers[index + 1]?.norm1);
   }
 
-  /** One transformer layer, for all tokens, and the normalisation that `next` begins with. */
-  layer({ tokens, normalized }: State, weights: LayerWeights, next: LayerWeights | undefined): State {
-    const query = this.#batched(this.#product(normalized, weights.query), this.#tokens);
-    const attended = this.#attend(query, normalized, weights);
-    return this.#addNormalized(this.#afterAttention(tokens, attended, weights), next?.norm1);
-  }
-
-  /** The same layer's output for the first token of each frame: [n, C]. */
-  layerOfFirstToken({ tokens, normalized }: State, weights: LayerWeights): State {
-    const query = this.#batched(this.#product(this.firstToken(normalized), weights.query), 1);
-    const attended = this.#attend(query, normalized, weights);
-    return this.#addNormalized(this.#afterAttention(this.firstToken(tokens), attended, weights), undefined);
+  /** The same for the first token of each frame: [n, C]. */
+  layerOfFirstToken(state: State, index: number): State {
+    return this.#transformer.layerOfFirstToken(state, this.#weights.layers[index]!);
   }
 
   firstToken(tokens: string): string {
-    return this.#graph.node('Gather', [this.#batched(tokens, this.#tokens), this.#graph.scalar(0)], { axis: 1 });
+    return this.#transformer.firstToken(tokens);
   }
 
   /** The tokens of each frame that are patches: [n, N, C]. */
   patches(tokens: string): string {
-    if (this.#shape.keepsClassToken) return this.#batched(tokens, this.#tokens);
-    const [from, to, axis] = [1, this.#tokens, 1].map((value) => this.#graph.integers([value]));
-    return this.#graph.node('Slice', [this.#batched(tokens, this.#tokens), from!, to!, axis!]);
+    return this.#shape.keepsClassToken ? this.#transformer.batched(tokens) : this.#transformer.withoutFirst(tokens);
   }
 
   /** Values with their channels next to each other. */
@@ -183,87 +139,10 @@ class TowerGraph {
   finish(patches: readonly string[], summaries: readonly string[]): Promise<OnnxModel> {
     const graph = this.#graph;
     const stacked = summaries.map((value) => graph.node('Unsqueeze', [value, graph.integers([1])]));
-    const { keepsClassToken } = this.#shape;
+    const { keepsClassToken, patches: count } = this.#shape;
     const channels = this.#shape.channels * patches.length;
-    graph.output('patches', this.beside(patches), ['frames', this.#tokens - (keepsClassToken ? 0 : 1), channels]);
+    graph.output('patches', this.beside(patches), ['frames', keepsClassToken ? count + 1 : count, channels]);
     graph.output('summaries', graph.node('Concat', stacked, { axis: 1 }), ['frames', summaries.length, channels]);
     return graph.build();
-  }
-
-  #attend(query: string, tokens: string, weights: LayerWeights): string {
-    const graph = this.#graph;
-    const keys = this.#batched(this.#product(tokens, weights.key), this.#tokens);
-    const values = this.#batched(this.#product(tokens, weights.value), this.#tokens);
-    const biases = [weights.query, weights.key, weights.value].map(({ bias }) => graph.weight(bias));
-    const inputs = [query, keys, values, graph.node('Concat', biases, { axis: 0 })];
-    return this.#flat(graph.node('MultiHeadAttention', inputs, { num_heads: this.#shape.heads }, microsoft));
-  }
-
-  /** The summands of the layer's output: two values and a bias. */
-  #afterAttention(tokens: string, attended: string, { out, norm2, up, down }: LayerWeights): Sum {
-    const { tokens: residual, normalized } = this.#addNormalized([tokens, this.#product(attended, out), out], norm2);
-    return [residual, this.#product(this.#activate(normalized, up), down), down];
-  }
-
-  #addNormalized([tokens, added, { bias }]: Sum, norm: Affine | undefined): State {
-    const graph = this.#graph;
-    if (!norm) {
-      const sum = graph.node('Add', [added, graph.weight(bias)]);
-      return { tokens: graph.node('Add', [tokens, sum]), normalized: '' };
-    }
-    const inputs = [tokens, added, ...[norm.weight, norm.bias, bias].map((weight) => graph.weight(weight))];
-    const epsilon = { float: this.#shape.layerNormEpsilon };
-    // Outputs: the normalised sum, its mean and deviation, which not every device fills, and the sum.
-    const [normalized, sum] = graph.nodes('SkipLayerNormalization', inputs, [0, 3], { epsilon }, microsoft);
-    return { tokens: sum!, normalized: normalized! };
-  }
-
-  #normalize(tokens: string, { weight, bias }: Affine): string {
-    const attributes: Record<string, Attribute> = { axis: -1, epsilon: { float: this.#shape.layerNormEpsilon } };
-    return this.#graph.node(
-      'LayerNormalization',
-      [tokens, this.#graph.weight(weight), this.#graph.weight(bias)],
-      attributes,
-    );
-  }
-
-  #activate(tokens: string, affine: Affine): string {
-    const graph = this.#graph;
-    const linear = graph.node('Add', [this.#product(tokens, affine), graph.weight(affine.bias)]);
-    return activate(graph, this.#shape.activation, linear);
-  }
-
-  // A linear layer without its bias, which the next operator adds: Gemm would write it into every row on a single thread.
-  // Weights are stored as [out, in] and used in that layout; they are packed once, when the session is created.
-  #product(tokens: string, { weight }: Affine): string {
-    const graph = this.#graph;
-    const quantized = this.#eightBits?.get(weight.name);
-    if (!quantized) return graph.node('Gemm', [tokens, graph.weight(weight)], { transB: 1 });
-    const { scaled, magnitudes } = this.#inScale(tokens);
-    const inputs = [scaled, graph.plainWeight(quantized.values), graph.plainWeight(quantized.scales)];
-    return graph.node('Mul', [graph.node('DynamicQuantizeMatMul', inputs, {}, microsoft), magnitudes]);
-  }
-
-  // DynamicQuantizeMatMul scales all tokens by their common largest magnitude. In a tower some tokens are many times as large as
-  // others, so the small ones would lose precision. Therefore each token is first divided by its own largest magnitude.
-  #inScale(tokens: string): Scaled {
-    const known = this.#scaled.get(tokens);
-    if (known) return known;
-    const graph = this.#graph;
-    const channels = graph.integers([1]);
-    const most = graph.node('ReduceMax', [tokens, channels]);
-    const least = graph.node('Neg', [graph.node('ReduceMin', [tokens, channels])]);
-    const magnitudes = graph.node('Max', [most, least, graph.number(smallestScale)]);
-    const scaled = { scaled: graph.node('Div', [tokens, magnitudes]), magnitudes };
-    this.#scaled.set(tokens, scaled);
-    return scaled;
-  }
-
-  #flat(batched: string): string {
-    return this.#graph.node('Reshape', [batched, this.#graph.integers([-1, this.#shape.channels])]);
-  }
-
-  #batched(tokens: string, length: number): string {
-    return this.#graph.node('Reshape', [tokens, this.#graph.integers([-1, length, this.#shape.channels])]);
   }
 }

@@ -1,8 +1,9 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { readVisionConfig, visionFiles } from '../../../dist/tower/clip/huggingFaceConfig.js';
+import { readVisionConfig } from '../../../dist/tower/clip/huggingFaceConfig.js';
 import { openTower } from '../../../dist/tower/families.js';
+import { visionFiles } from '../../../dist/tower/huggingFace/files.js';
 import { frameGeometry } from '../../../dist/tower/pixels.js';
 import { temporaryFolder } from '../../fixtures/vision/index.js';
 

@@ -1,6 +1,6 @@
 // What Hugging Face's image processors do with pixels, as far as it can be done here; anything else is refused.
 import * as v from 'valibot';
-import { finiteNumber, integer, positiveNumber } from '../../base/schema.js';
+import { integer, positiveNumber } from '../../base/schema.js';
 import {
   type ConfigPart,
   damagedConfig,
@@ -10,10 +10,8 @@ import {
   readPart,
   unsupportedConfig,
 } from '../../files/configFile.js';
+import { perChannel } from '../fields.js';
 import type { PixelRules } from '../source.js';
-
-/** A number for each colour channel. */
-export const perChannel = v.strictTuple([finiteNumber, finiteNumber, finiteNumber]);
 
 const isOn = v.nullish(v.boolean(), true);
 const isOff = v.nullish(v.boolean(), false);

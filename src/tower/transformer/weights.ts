@@ -1,0 +1,58 @@
+// The weights of a transformer encoder, where they lie in files.
+import type { TensorLocation } from '../../files/tensorFile.js';
+
+/** A linear layer ([out, in] and, unless it has none, [out]) or the scale and shift of a normalisation ([C] and [C] or none). */
+export type Affine = { readonly weight: TensorLocation; readonly bias?: TensorLocation | undefined };
+
+/** One layer. Its attention has three biases or none. */
+export type LayerWeights = {
+  readonly norm1: Affine;
+  readonly query: Affine;
+  readonly key: Affine;
+  readonly value: Affine;
+  /** Normalise queries and keys before attention, over all channels ([C]) or over those of each head ([C / heads]). */
+  readonly queryNorm?: Affine | undefined;
+  readonly keyNorm?: Affine | undefined;
+  readonly out: Affine;
+  /** Scales what attention adds: [C]. */
+  readonly scale1?: TensorLocation | undefined;
+  readonly norm2: Affine;
+  readonly up: Affine;
+  readonly down: Affine;
+  /** Scales what the MLP adds: [C]. */
+  readonly scale2?: TensorLocation | undefined;
+};
+
+/** Every tensor of `parts`, in their order. */
+export function tensorsIn(parts: readonly (TensorLocation | Affine | undefined)[]): TensorLocation[] {
+  return parts.flatMap((part) => {
+    if (part === undefined) return [];
+    if ('name' in part) return [part];
+    return part.bias ? [part.weight, part.bias] : [part.weight];
+  });
+}
+
+/** Every tensor of the layers, in the order of their graph. */
+export function layerTensors(layers: readonly LayerWeights[]): TensorLocation[] {
+  return tensorsIn(layers.flatMap((layer) => Object.values(layer)));
+}
+
+/** The matrices of the linear layers. */
+export function linearMatrices(layers: readonly LayerWeights[]): TensorLocation[] {
+  return layers.flatMap(({ query, key, value, out, up, down }) =>
+    [query, key, value, out, up, down].map(({ weight }) => weight),
+  );
+}
+
+/** Views of `count` equal parts of a tensor's rows, such as queries, keys and values [C, C] in a tensor [3·C, C]. */
+export function splitRows(tensor: TensorLocation, count: number): TensorLocation[] {
+  const [rows, ...rest] = tensor.shape as [number, ...number[]];
+  const byteLength = tensor.byteLength / count;
+  return Array.from({ length: count }, (_, index) => ({
+    ...tensor,
+    name: `${tensor.name}[${index}]`,
+    shape: [rows / count, ...rest],
+    offset: tensor.offset + index * byteLength,
+    byteLength,
+  }));
+}
