@@ -33,8 +33,8 @@ void ShutDownAtExit() {
 }  // namespace
 
 std::shared_ptr<SessionRunner> SessionRunner::Make(const Library& library,
-                                                   const std::string& provider) {
-  auto runner = std::make_shared<SessionRunner>(library, provider);
+                                                   const std::string& device) {
+  auto runner = std::make_shared<SessionRunner>(library, device);
   {
     Registry& registry = TheRegistry();
     const std::lock_guard<std::mutex> lock(registry.mutex);
@@ -91,7 +91,7 @@ void SessionRunner::Add(std::shared_ptr<Cancellation> cancellation,
         }
         {
           const std::lock_guard<std::mutex> lock(self->mutex_);
-          self->pending_.erase(cancellation);
+          self->pending_.erase(self->pending_.find(cancellation));
         }
         done(failure);
       });
@@ -132,7 +132,7 @@ void SessionRunner::Free() {
 }
 
 void SessionRunner::CancelAll() {
-  std::set<std::shared_ptr<Cancellation>> pending;
+  std::multiset<std::shared_ptr<Cancellation>> pending;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     pending = pending_;

@@ -20,9 +20,9 @@ class SessionRunner : public std::enable_shared_from_this<SessionRunner> {
   // Called on the thread with what a job threw, or null. Must not throw.
   using Done = std::function<void(std::exception_ptr)>;
 
-  // A runner for a session on `provider`. Release() has to be called in the end. Throws
-  // std::runtime_error when there can be no thread.
-  static std::shared_ptr<SessionRunner> Make(const Library& library, const std::string& provider);
+  // A runner for a session on `device`, as JobThread::Acquire takes it. Release() has to be called
+  // in the end. Throws std::runtime_error when there can be no thread.
+  static std::shared_ptr<SessionRunner> Make(const Library& library, const std::string& device);
 
   // Loads `model`. To be called once, before Run().
   void Load(std::vector<std::byte> model, SessionOptions options,
@@ -60,7 +60,7 @@ class SessionRunner : public std::enable_shared_from_this<SessionRunner> {
   bool released_ = false;
   bool freed_ = false;
   std::vector<Done> when_freed_;
-  std::set<std::shared_ptr<Cancellation>> pending_;  // of jobs that are not done
+  std::multiset<std::shared_ptr<Cancellation>> pending_;  // one for each job that is not done
 };
 
 }  // namespace longvlm::ort

@@ -208,6 +208,27 @@ void TestMiddle() {
   Setup::Release(runner);
 }
 
+// Jobs that share a cancellation: each is one that can be cancelled until it is done.
+void TestSharedCancellation() {
+  Setup setup;
+  Runner runner = setup.Loaded();
+  const auto memory = std::make_shared<std::vector<float>>(4);
+  const auto signal = std::make_shared<ort::Cancellation>();
+  const auto run = [&](const SessionRunner::Done& done) {
+    runner->Run({{}, {{"patches", ort::kFloat, {4}, memory->data(), 4, {}, memory}}, 4, 4}, signal,
+                done);
+  };
+  const size_t begun = setup.stub.begun();
+  Outcome first, second;
+  run(first.done([&] { setup.stub.SetSteps(OrtStub::kUntilEnded); }));
+  run(second.done());
+  CHECK_OUTCOME(first, "done");
+  setup.stub.WaitUntilBegun(begun + 2);
+  runner->CancelAll();
+  CHECK_OUTCOME(second, "cancelled");
+  Setup::Release(runner);
+}
+
 // Cancellations at moments that nobody chose.
 void TestAnyMoment() {
   Setup setup;
@@ -362,6 +383,7 @@ void TestShutdownWaits() {
 void TestOrtRunner() {
   TestQueue();
   TestMiddle();
+  TestSharedCancellation();
   TestAnyMoment();
   TestRelease();
   TestForgotten();
