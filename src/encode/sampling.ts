@@ -21,7 +21,7 @@ export type Sampling = {
   readonly resize: Resize;
   /** How a segment's patches were reduced. */
   readonly reduction: Reduction;
-  /** For `merge` only: groups of channels (attention heads). Tokens are compared by their mean over the groups. */
+  /** For `merge` and `pick`: groups of channels (attention heads). Tokens are compared by their mean over the groups. */
   readonly mergeHeads?: number;
   /** The range of the video that frames were taken from, in seconds from its start; undefined for the whole video. */
   readonly start?: number;
@@ -50,7 +50,7 @@ export type SamplingRequest = {
    */
   globalLayers?: number | undefined;
   /**
-   * For `merge` only: groups of channels, a divisor of the tower's channels. Tokens are compared by their mean over the groups.
+   * For `merge` and `pick`: groups of channels, a divisor of the tower's channels. Tokens are compared by their mean over the groups.
    * Defaults to the tower's attention heads.
    */
   mergeHeads?: number | undefined;
@@ -58,7 +58,8 @@ export type SamplingRequest = {
   resize?: Resize | undefined;
   /**
    * How a segment's K·N patch tokens are reduced to `tokensPerSegment`. `merge` merges the most similar tokens, as LongVLM
-   * does. Two are for comparison: `pool` averages groups of consecutive tokens in frame order; `subsample` keeps evenly spaced
+   * does. `pick` groups tokens in the same way, and keeps of each group the token that is most like the group's mean: for models
+   * that tell each token its place. Two are for comparison: `pool` averages groups of consecutive tokens in frame order; `subsample` keeps evenly spaced
    * tokens and drops the others. Also accepts the name of a registered reducer, or a {@link Reducer}. Defaults to `merge`.
    */
   reduction?: Reduction | Reducer | undefined;
@@ -168,7 +169,7 @@ export function settleSampling(
     resize,
     reduction: reducer.name,
     // Recorded for whoever reads the features; cache keys take it from the reducer's id.
-    ...(reducer.name === 'merge' && { mergeHeads }),
+    ...((reducer.name === 'merge' || reducer.name === 'pick') && { mergeHeads }),
     ...(start !== undefined && { start }),
     ...(end !== undefined && { end }),
     ...(fps !== undefined && { fps }),

@@ -1,8 +1,9 @@
 // Encodes one segment: runs its frames through the tower, selects its class tokens and reduces its patches.
+import { types } from 'node:util';
 import { LongVLMError } from '../base/errors.js';
 import { checkAllFinite } from '../base/largeTensor.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
-import { checkFloat32Tensor, checkObject } from '../base/validate.js';
+import { checkFloat32Tensor, checkObject, wrongType, wrongValue } from '../base/validate.js';
 import type { Projector } from '../projector/projector.js';
 import type { ReducedTokens, Reducer, SegmentShape } from '../reduce/reducer.js';
 import type { Tower } from '../tower/tower.js';
@@ -13,6 +14,8 @@ export type ReducedSegment = {
   readonly local: Float32Tensor;
   /** [M], the number of patches averaged into each token; 1 for a token that was selected unchanged. */
   readonly sizes: Float32Tensor;
+  /** [M], ascending: indices of the tokens, where they were picked and not averaged. */
+  readonly positions?: Int32Array;
   /** [K, summaries, C], oldest layer first; undefined where the tower has none. */
   readonly summaries: Float32Tensor | undefined;
 };
@@ -46,7 +49,8 @@ export async function encodeSegment(
   // A reducer may give views of what it was lent.
   const isShared = [reduced.tokens, reduced.sizes].some(({ data }) => data.buffer === patches.data.buffer);
   if (given.tokens === tokens && !isShared) tower.reuse(patches);
-  return { local: reduced.tokens, sizes: reduced.sizes, summaries };
+  const { positions } = reduced;
+  return { local: reduced.tokens, sizes: reduced.sizes, ...(positions && { positions }), summaries };
 }
 
 async function projected(projector: Projector, tokens: Float32Tensor, signal: AbortSignal | undefined) {
@@ -76,9 +80,26 @@ async function checkReduced(reducer: Reducer, given: ReducedTokens, segment: Seg
   const sizes = checkFloat32Tensor(`the sizes that ${name}`, given.sizes, ['tokens']);
   const count = reducer.count(segment);
   await checkAllFinite(`What ${name}`, tokens, 'Correct the reducer.');
-  if (tokens.data.length === count * segment.channels && sizes.data.length === count) return { tokens, sizes };
+  const { positions } = given;
+  if (tokens.data.length === count * segment.channels && sizes.data.length === count)
+    return {
+      tokens,
+      sizes,
+      ...(positions !== undefined && { positions: checkPositions(name, positions, count, segment) }),
+    };
   throw new LongVLMError(
     'ERR_LONGVLM_UNSUPPORTED',
     `The reducer ${reducer.id} gave ${tokens.data.length} values and ${sizes.data.length} sizes where ${count} tokens of ${segment.channels} channels are due. Correct the reducer.`,
   );
+}
+
+function checkPositions(name: string, value: unknown, count: number, { frames, patches }: SegmentShape): Int32Array {
+  const argument = `the positions that ${name}`;
+  if (!types.isInt32Array(value)) wrongType(argument, 'Int32Array', value);
+  const positions = value.slice();
+  const [first, last] = [positions[0] ?? 0, positions.at(-1) ?? 0];
+  const ascend = positions.every((position, index) => index === 0 || position > positions[index - 1]!);
+  if (positions.length !== count || !ascend || first < 0 || last >= frames * patches)
+    wrongValue(argument, `${count} ascending integers from 0 to ${frames * patches - 1}`, value);
+  return positions;
 }

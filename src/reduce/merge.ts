@@ -1,29 +1,57 @@
 import type { Float32Tensor } from '../base/tensor.js';
 import { checkInteger, wrongValue } from '../base/validate.js';
-import { mergeSchedule, mergeTokens } from '../kernels/index.js';
+import { type MergedTokens, mergeSchedule, mergeTokens } from '../kernels/index.js';
 import { checkSchedule } from '../kernels/mergeSchedule.js';
-import { type Reducer, type ReducerKind, reducerId } from './reducer.js';
+import { type ReducedTokens, type Reducer, type ReducerKind, reducerId } from './reducer.js';
+
+/** What comes of merging: the merged tokens themselves, or others that stand for them. */
+type Represent = (
+  merged: MergedTokens,
+  tokens: Float32Tensor,
+  signal: AbortSignal | undefined,
+) => ReducedTokens | Promise<ReducedTokens>;
+
+const means: Represent = ({ tokens, sizes }) => ({ tokens: tokens as Float32Tensor, sizes });
 
 /** LongVLM's reducer: merges the most similar tokens, level by level. */
-export const merge: ReducerKind = {
-  name: 'merge',
-  create: ({ tokensPerSegment, mergeHeads }) =>
-    mergeReducer(reducerId('merge', { tokensPerSegment, mergeHeads }), mergeHeads, (tokens) =>
-      mergeSchedule(tokens, tokensPerSegment),
-    ),
-};
+export const merge: ReducerKind = mergingKind('merge', means);
 
 /** Merging by a schedule of the caller: how many tokens each level merges away. */
 export function mergeBySchedule(schedule: readonly number[], heads: number): Reducer {
   const levels = checkSchedule(schedule);
   checkInteger('heads', heads, 1);
-  return mergeReducer(reducerId('merge', { schedule: levels.join(), heads }), heads, () => levels);
+  const id = reducerId('merge', { schedule: levels.join(), heads });
+  return mergeReducer({ name: 'merge', id, heads, scheduleFor: () => levels, represent: means });
 }
 
-function mergeReducer(id: string, heads: number, scheduleFor: (tokens: number) => readonly number[]): Reducer {
+/** A kind of reducer that groups tokens by merging them. */
+export function mergingKind(name: string, represent: Represent): ReducerKind {
+  return {
+    name,
+    create: ({ tokensPerSegment, mergeHeads: heads }) => {
+      const id = reducerId(name, { tokensPerSegment, mergeHeads: heads });
+      const scheduleFor = (tokens: number) => mergeSchedule(tokens, tokensPerSegment);
+      return mergeReducer({ name, id, heads, scheduleFor, represent });
+    },
+  };
+}
+
+function mergeReducer({
+  name,
+  id,
+  heads,
+  scheduleFor,
+  represent,
+}: {
+  readonly name: string;
+  readonly id: string;
+  readonly heads: number;
+  readonly scheduleFor: (tokens: number) => readonly number[];
+  readonly represent: Represent;
+}): Reducer {
   const steps = ({ frames, patches }: { frames: number; patches: number }) => scheduleFor(frames * patches);
   return {
-    name: 'merge',
+    name,
     id,
     // A level merges at most half of the remaining tokens.
     count: (segment) =>
@@ -35,7 +63,7 @@ function mergeReducer(id: string, heads: number, scheduleFor: (tokens: number) =
     },
     async reduce(tokens, segment, signal) {
       const merged = await mergeTokens(tokens, { heads, schedule: steps(segment), ...(signal && { signal }) });
-      return { tokens: merged.tokens as Float32Tensor, sizes: merged.sizes };
+      return represent(merged, tokens, signal);
     },
   };
 }

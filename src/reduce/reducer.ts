@@ -4,9 +4,9 @@ import { checkObject, checkString, wrongType } from '../base/validate.js';
 
 /** Shape of a reducer's input: all tokens of one segment, frame after frame. */
 export type SegmentShape = {
-  /** Frames of the segment: K. */
+  /** Frames of the segment: K. Where the tower takes several frames as one step, steps of the segment. */
   readonly frames: number;
-  /** Tokens of a frame: N. */
+  /** Tokens of a frame, or of a step: N. */
   readonly patches: number;
   /** Patches as rows and columns, row-major. */
   readonly grid: readonly [rows: number, columns: number];
@@ -20,6 +20,11 @@ export type ReducedTokens = {
   readonly tokens: Float32Tensor;
   /** [M], how many input tokens each token represents. */
   readonly sizes: Float32Tensor;
+  /**
+   * [M], ascending: the index of the input token that each token is. Given where tokens were picked and none was averaged, as
+   * models need it that tell each token its place.
+   */
+  readonly positions?: Int32Array;
 };
 
 /** A method to reduce a segment's tokens, with its options. */

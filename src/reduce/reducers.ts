@@ -2,14 +2,15 @@
 import { frozenCopy, optional } from '../base/frozenCopy.js';
 import { checkFunction, checkOneOf, checkString } from '../base/validate.js';
 import { merge } from './merge.js';
+import { pick } from './pick.js';
 import { pool } from './pool.js';
 import type { Reducer, ReducerKind, ReducerOptions } from './reducer.js';
 import { subsample } from './subsample.js';
 
 /** The name of a reducer: a built-in or a registered one. */
-export type Reduction = 'merge' | 'pool' | 'subsample' | (string & {});
+export type Reduction = 'merge' | 'pick' | 'pool' | 'subsample' | (string & {});
 
-const kinds: ReducerKind[] = [merge, pool, subsample];
+const kinds: ReducerKind[] = [merge, pick, pool, subsample];
 
 /**
  * Adds a kind of reducer, or replaces the one with the same name.

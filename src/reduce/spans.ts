@@ -29,7 +29,7 @@ export function spanReducer(name: string, span: Span): ReducerKind {
   };
 }
 
-/** @param tokens [P, C]. @returns tokens [keep, C], summed in float64, and sizes [keep] */
+/** @param tokens [P, C]. @returns tokens [keep, C], summed in float64, sizes [keep], and positions where no span has several */
 async function averageSpans(
   tokens: Float32Tensor,
   keep: number,
@@ -42,6 +42,7 @@ async function averageSpans(
   await checkAllFinite('tokens', tokens, 'Check the weights that they come from.');
   const reduced = new Float32Array(keep * channels);
   const sizes = new Float32Array(keep);
+  const positions = new Int32Array(keep);
   let sinceRest = 0;
   for (let i = 0; i < keep; i++) {
     const [from, to] = span(i, keep, count);
@@ -52,9 +53,14 @@ async function averageSpans(
       for (let channel = 0; channel < channels; channel++) sums[channel]! += values[channel]!;
     }
     sizes[i] = to - from;
+    positions[i] = from;
     for (let channel = 0; channel < channels; channel++) reduced[i * channels + channel] = sums[channel]! / (to - from);
   }
-  return { tokens: float32Tensor(reduced, [keep, channels]), sizes: float32Tensor(sizes, [keep]) };
+  return {
+    tokens: float32Tensor(reduced, [keep, channels]),
+    sizes: float32Tensor(sizes, [keep]),
+    ...(sizes.every((size) => size === 1) && { positions }),
+  };
 }
 
 async function pause(signal: AbortSignal | undefined): Promise<void> {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { type Float32Tensor, float32Tensor } from '../../../dist/base/tensor.js';
+import { mergeTokens } from '../../../dist/kernels/index.js';
 import { makeReducer } from '../../../dist/reduce/reducers.js';
 
 function reduce(tokens: Float32Tensor, keep: number, how: string) {
@@ -57,7 +58,53 @@ describe("a reducer by 'subsample'", () => {
     const reduced = await reduce(ramp(count), keep, 'subsample');
     expect(first(reduced.tokens)).toEqual(taken);
     expect([...reduced.sizes.data]).toEqual(taken.map(() => 1));
+    expect([...reduced.positions!]).toEqual(taken);
   });
+});
+
+describe("a reducer by 'pick'", () => {
+  const [count, channels, keep] = [61, 6, 9];
+  const spread = Float32Array.from({ length: count * channels }, (_, at) => Math.sin(at * at) + (at % 3) / 4);
+  const tokens = float32Tensor(spread, [count, channels]);
+  const row = (token: number) => [...spread.subarray(token * channels, (token + 1) * channels)];
+  const cosine = (a: readonly number[], b: readonly number[]) => {
+    const dot = (x: readonly number[], y: readonly number[]) => x.reduce((sum, value, at) => sum + value * y[at]!, 0);
+    return dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
+  };
+
+  test('keeps of each group that merging makes the token that is most like its mean, in the order of the input', async () => {
+    const { assignment } = await mergeTokens(tokens, { heads: 1, keep });
+    const groups = Array.from({ length: keep }, (_, group) =>
+      Array.from(assignment.keys()).filter((token) => assignment[token] === group),
+    );
+    const chosen = groups.map((members) => {
+      const mean = Array.from({ length: channels }, (_, channel) =>
+        members.reduce((sum, token) => sum + row(token)[channel]! / members.length, 0),
+      );
+      const scores = members.map((token) => cosine(row(token), mean));
+      return { token: members[scores.indexOf(Math.max(...scores))]!, size: members.length };
+    });
+    chosen.sort((a, b) => a.token - b.token);
+    const picked = await reduce(tokens, keep, 'pick');
+    expect([...picked.positions!]).toEqual(chosen.map(({ token }) => token));
+    expect([...picked.sizes.data]).toEqual(chosen.map(({ size }) => size));
+    expect([...picked.tokens.data]).toEqual(chosen.flatMap(({ token }) => row(token)));
+    expect(groups.some((members) => members.length > 2)).toBe(true);
+  });
+
+  test('keeps all tokens where none is to go, tokens of zeros among them', async () => {
+    const all = float32Tensor(Float32Array.of(0, 0, 1, 2, 0, 0), [3, 2]);
+    const picked = await reduce(all, 3, 'pick');
+    expect([...picked.positions!]).toEqual([0, 1, 2]);
+    expect([...picked.tokens.data]).toEqual([...all.data]);
+    const fewer = await reduce(all, 2, 'pick');
+    expect(fewer.positions).toHaveLength(2);
+  });
+});
+
+test('tokens that are means have no positions', async () => {
+  expect((await reduce(ramp(6), 3, 'pool')).positions).toBeUndefined();
+  expect((await reduce(ramp(6), 3, 'merge')).positions).toBeUndefined();
 });
 
 test.each(['pool', 'subsample'] as const)('a reducer by %s tells where NaN is', async (how) => {
@@ -69,15 +116,15 @@ test.each(['pool', 'subsample'] as const)('a reducer by %s tells where NaN is', 
   });
 });
 
-test.each(['merge', 'pool', 'subsample'])(
-  '%s refuses to keep more tokens than there are, and only merge minds heads',
+test.each(['merge', 'pick', 'pool', 'subsample'])(
+  '%s refuses to keep more tokens than there are, and only those that merge mind heads',
   (how) => {
     const segment = { frames: 2, patches: 3, grid: [1, 3] as const, channels: 4 };
     const make = (tokensPerSegment: number, mergeHeads: number) => makeReducer(how, { tokensPerSegment, mergeHeads });
     expect(() => make(6, 2).check(segment)).not.toThrow();
     expect(() => make(7, 2).check(segment)).toThrow(RangeError);
     const odd = () => make(6, 3).check(segment);
-    if (how === 'merge')
+    if (how === 'merge' || how === 'pick')
       expect(odd).toThrow("Expected divisor of the vision tower's 4 channels for mergeHeads but received 3");
     else expect(odd).not.toThrow();
     expect(make(5, 2).id).not.toBe(make(6, 2).id);
