@@ -38,6 +38,7 @@ static_assert(std::is_same_v<decltype(&llama_decode), int32_t (*)(llama_context*
 static_assert(std::is_same_v<decltype(&llama_synchronize), void (*)(llama_context*)>);
 static_assert(std::is_same_v<decltype(&llama_n_ctx), uint32_t (*)(const llama_context*)>);
 static_assert(std::is_same_v<decltype(&llama_n_batch), uint32_t (*)(const llama_context*)>);
+static_assert(std::is_same_v<decltype(&llama_n_ubatch), uint32_t (*)(const llama_context*)>);
 static_assert(
     std::is_same_v<decltype(&llama_get_model), const llama_model* (*)(const llama_context*)>);
 static_assert(std::is_same_v<decltype(&llama_model_n_embd_inp), int32_t (*)(const llama_model*)>);
@@ -49,3 +50,4 @@ static_assert(std::is_same_v<decltype(&llama_memory_seq_rm),
                              bool (*)(llama_memory_t, llama_seq_id, llama_pos, llama_pos)>);
 static_assert(std::is_same_v<decltype(&llama_set_abort_callback),
                              void (*)(llama_context*, ggml_abort_callback, void*)>);
+static_assert(std::is_same_v<decltype(&llama_set_causal_attn), void (*)(llama_context*, bool)>);

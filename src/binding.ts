@@ -123,6 +123,20 @@ export type NativeEvaluateEmbeddingsArgs = {
   readonly count: number;
   readonly width: number;
   readonly embeddings: Float32Array;
+  /** [count, 3] in time, height and width, from `first` on, for a model with 3 axes. Undefined: one after another. */
+  readonly positions: Int32Array | undefined;
+  /** Whether each embedding attends to those before it, else to all of them. */
+  readonly causal: boolean;
+};
+
+/** What the model of a context takes. */
+export type NativeEmbeddingsInput = {
+  /** Width of an embedding, together with the rows for later layers. */
+  readonly width: number;
+  /** Positions of a token: 1, or 3 (M-RoPE). */
+  readonly axes: number;
+  /** The most embeddings that are evaluated at once. */
+  readonly batchSize: number;
 };
 
 /** A session of ONNX Runtime on a thread of its own. */
@@ -187,6 +201,7 @@ export type NativeBinding = {
   freeDeviceBuffer(args: { readonly buffer: NativeDeviceBuffer }): void;
   uploadToDevice(args: { readonly buffer: NativeDeviceBuffer; readonly data: NativeArray }): NativeTask;
   downloadFromDevice(args: { readonly buffer: NativeDeviceBuffer; readonly out: NativeArray }): NativeTask;
+  embeddingsInput(args: { readonly context: object; readonly contextSize: number }): NativeEmbeddingsInput;
   evaluateEmbeddings(args: NativeEvaluateEmbeddingsArgs): NativeTask;
   /** Opens ONNX Runtime's library, once in the process. */
   ortLibrary(args: { readonly library: string }): NativeOrtLibrary;

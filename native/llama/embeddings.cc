@@ -54,6 +54,41 @@ class AbortScope {
   const Target& target_;
 };
 
+// Embeddings that attend to each other in both directions. The texts around them do not.
+class AttentionScope {
+ public:
+  AttentionScope(const Target& target, bool causal) : target_(target), causal_(causal) {
+    if (!causal_) target_.library.set_causal_attn(target_.context, false);
+  }
+  AttentionScope(const AttentionScope&) = delete;
+  AttentionScope& operator=(const AttentionScope&) = delete;
+  ~AttentionScope() {
+    if (!causal_) target_.library.set_causal_attn(target_.context, true);
+  }
+
+ private:
+  const Target& target_;
+  bool causal_;
+};
+
+// llama.cpp's planes of positions, one after another: time, height, width, and one that stays 0.
+constexpr size_t kPlanes = 4;
+constexpr size_t kAxes = 3;
+
+// Writes the positions of a batch, the rows from `row` on.
+void PlacePositions(const Embeddings& embeddings, Position first, size_t row, size_t count,
+                    std::vector<Position>& positions) {
+  const size_t planes = positions.size() / count;
+  for (size_t i = 0; i < count; ++i) {
+    const auto next = static_cast<Position>(row + i);
+    for (size_t axis = 0; axis < std::min(planes, kAxes); ++axis) {
+      const Position own =
+          embeddings.positions.empty() ? next : embeddings.positions[(row + i) * kAxes + axis];
+      positions[axis * count + i] = first + own;
+    }
+  }
+}
+
 }  // namespace
 
 #ifdef _WIN32
@@ -87,12 +122,14 @@ Library Library::Of(const void* addon_object) {
   find(library.synchronize, "llama_synchronize");
   find(library.n_ctx, "llama_n_ctx");
   find(library.n_batch, "llama_n_batch");
+  find(library.n_ubatch, "llama_n_ubatch");
   find(library.get_model, "llama_get_model");
   find(library.n_embd_inp, "llama_model_n_embd_inp");
   find(library.rope_type, "llama_model_rope_type");
   find(library.get_memory, "llama_get_memory");
   find(library.memory_seq_rm, "llama_memory_seq_rm");
   find(library.set_abort_callback, "llama_set_abort_callback");
+  find(library.set_causal_attn, "llama_set_causal_attn");
   dlclose(handle);  // RTLD_NOLOAD counted one more use; Node keeps the addon loaded.
   if (missing != nullptr)
     throw std::runtime_error(std::string("libllama has no function ") + missing);
@@ -112,32 +149,42 @@ Target Target::Of(void* addon_object, uint32_t expected_context_size) {
   return target;
 }
 
-Outcome EvaluateEmbeddings(const Target& target, SequenceId sequence, Position first,
-                           std::span<const float> embeddings, const std::atomic<bool>& cancelled) {
-  const Library& library = target.library;
-  const int rope = library.rope_type(library.get_model(target.context));
-  if (rope == kRopeTypeMrope || rope == kRopeTypeImrope || rope == kRopeTypeVision) {
-    throw std::runtime_error(
-        "the model places tokens by several positions each (M-RoPE), which is not supported");
+int32_t Target::Axes() const {
+  switch (library.rope_type(library.get_model(context))) {
+    case kRopeTypeMrope:
+    case kRopeTypeImrope:
+    case kRopeTypeVision:
+      return static_cast<int32_t>(kAxes);
+    default:
+      return 1;
   }
-  const auto width = static_cast<size_t>(target.Width());
-  const size_t rows = embeddings.size() / width;
-  const size_t batch_rows =
-      std::max<size_t>(1, std::min<size_t>(rows, library.n_batch(target.context)));
+}
 
-  std::vector<Position> positions(batch_rows);
+Outcome EvaluateEmbeddings(const Target& target, SequenceId sequence, Position first,
+                           const Embeddings& embeddings, const std::atomic<bool>& cancelled) {
+  const Library& library = target.library;
+  const auto width = static_cast<size_t>(target.Width());
+  const size_t planes = target.Axes() == 1 ? 1 : kPlanes;
+  const size_t rows = embeddings.values.size() / width;
+  const size_t batch_rows = std::max<size_t>(1, std::min<size_t>(rows, target.BatchSize()));
+  if (!embeddings.causal && batch_rows < rows)
+    throw std::runtime_error("embeddings that attend to each other do not fit into one batch");
+
+  std::vector<Position> positions;  // [planes, rows of the batch]
   std::vector<int32_t> sequence_counts(batch_rows, 1);
   std::vector<SequenceId*> sequence_ids(batch_rows, &sequence);
   std::vector<int8_t> logits(batch_rows, 0);
 
   Rollback rollback(target, sequence, first);
   AbortScope abort_scope(target, cancelled);
+  AttentionScope attention_scope(target, embeddings.causal);
   for (size_t row = 0; row < rows; row += batch_rows) {
     if (cancelled.load(std::memory_order_relaxed)) return Outcome::kCancelled;
     const size_t count = std::min(batch_rows, rows - row);
-    for (size_t i = 0; i < count; ++i) positions[i] = first + static_cast<Position>(row + i);
+    positions.assign(planes * count, 0);
+    PlacePositions(embeddings, first, row, count, positions);
     // llama_batch has no const pointer, yet llama_decode only reads the embeddings.
-    auto* values = const_cast<float*>(embeddings.data() + row * width);
+    auto* values = const_cast<float*>(embeddings.values.data() + row * width);
     const Batch batch{
         static_cast<int32_t>(count), nullptr,      values, positions.data(), sequence_counts.data(),
         sequence_ids.data(),         logits.data()};

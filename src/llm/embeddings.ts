@@ -8,9 +8,16 @@ import { checkDescriptors } from '../base/descriptors.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { checkAllFinite, widened } from '../base/largeTensor.js';
 import type { Tensor } from '../base/tensor.js';
-import { checkInteger, checkSignal, checkTensor, wrongType } from '../base/validate.js';
-import { binding, fromNative, type NativeTask } from '../binding.js';
+import { checkInteger, checkOneOf, checkSignal, checkTensor, wrongType } from '../base/validate.js';
+import {
+  binding,
+  fromNative,
+  type NativeEmbeddingsInput,
+  type NativeEvaluateEmbeddingsArgs,
+  type NativeTask,
+} from '../binding.js';
 import { cannotLoad } from './llama.js';
+import { noteRun, type Places, readPlaces, usedPlaces } from './places.js';
 
 /** The release of node-llama-cpp whose memory layout native/llama/llama_abi.h states. */
 const supportedRelease = '3.22.1';
@@ -69,6 +76,22 @@ export type EvaluateEmbeddingsOptions = {
    * evaluated. Defaults to the model's beginning-of-sequence token, else `0`.
    */
   placeholder?: number;
+  /**
+   * For a model that places each token in time, height and width (M-RoPE, such as Qwen-VL's): the places of the embeddings,
+   * [tokens, 3] (t, y, x) from where they begin, in ascending order. Defaults to one after another, as texts are placed.
+   */
+  positions?: Int32Array;
+  /**
+   * With `positions`: how many positions the embeddings take up; the next token's is that far from where they begin. The
+   * sequence counts positions (`sequence.nextTokenIndex`), not cells of the context. Defaults to the largest of `positions`
+   * and one, as in transformers; give that of the whole frame if tokens were left out.
+   */
+  span?: number;
+  /**
+   * `full` lets each embedding attend to all that are evaluated with it, as Gemma 3 does within an image; they must fit into
+   * one batch of the context. Defaults to `causal`.
+   */
+  attention?: 'causal' | 'full';
   /** Aborts the evaluation; the sequence is restored to its state before the call. */
   signal?: AbortSignal;
 };
@@ -79,11 +102,14 @@ export type EvaluateEmbeddingsOptions = {
  * embeddings: embeddings cannot be evaluated again from their placeholder tokens.
  *
  * @param sequence a sequence of a context of node-llama-cpp
- * @param embeddings [tokens, width] float32 or float16, where `width` is the model's embedding width. Float32 is read in place:
- *   do not write to it until the promise settles
- * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` for NaN or infinity, `ERR_LONGVLM_MISMATCH` if the width is not the model's,
- *   `ERR_LONGVLM_CONTEXT_FULL` if the embeddings do not fit into the sequence, `ERR_LONGVLM_UNSUPPORTED` if the installed
- *   node-llama-cpp is not the supported release
+ * llama.cpp cannot move the tokens of a model with several positions each: erase only the end of its sequences.
+ *
+ * @param embeddings [tokens, width] float32 or float16, where `width` is that of the model's input: its embedding width, and
+ *   as much again for each later layer that adds a row (DeepStack, as Qwen3-VL has it). Float32 is read in place: do not write
+ *   to it until the promise settles
+ * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` for NaN or infinity, `ERR_LONGVLM_MISMATCH` if the width is not the model's, or
+ *   it takes no `positions`, `ERR_LONGVLM_CONTEXT_FULL` if the embeddings do not fit into the sequence or into one batch,
+ *   `ERR_LONGVLM_UNSUPPORTED` if the installed node-llama-cpp is not the supported release
  * @example
  * ```ts
  * await evaluateEmbeddings(sequence, { type: 'float32', data, dims: [305, 4096] });
@@ -105,14 +131,9 @@ export async function evaluateEmbeddings(
   signal?.throwIfAborted();
 
   const [count, width] = embeddings.dims as [number, number];
+  const places = readPlaces(options, count);
+  const causal = checkOneOf('attention', options.attention ?? 'causal', ['causal', 'full']) === 'causal';
   if (count === 0) return;
-  const modelWidth = sequence.model.embeddingVectorSize;
-  if (width !== modelWidth)
-    throw new LongVLMError(
-      'ERR_LONGVLM_MISMATCH',
-      `The embeddings are ${width} wide but the language model takes ${modelWidth}. ` +
-        'Use the projector that was trained for this language model.',
-    );
   const { acquireLock } = await loadInside();
   await held._abortTokenPredictor(false, true);
   const values = await widened(embeddings);
@@ -124,22 +145,62 @@ export async function evaluateEmbeddings(
     locks.push(await acquireLock([held._lock, 'evaluate'], signal));
     locks.push(await acquireLock([held._context, 'context'], signal));
     locks.push(held._context._backendContextDisposeGuard.createPreventDisposalHandle());
+    checkInput(held, { count, width, places, causal });
     const first = held._nextTokenIndex;
-    const room = sequence.contextSize - 1 - first;
+    const room = sequence.contextSize - 1 - Math.max(usedPlaces(sequence), first + places.span - count);
     if (count > room) throw contextFull(count, room, sequence.contextSize);
-    await evaluate(held, { first, count, width, embeddings: values.data }, signal);
+    const { positions, span } = places;
+    await evaluate(held, { first, count, width, embeddings: values.data, positions, causal }, signal);
     const token = (placeholder ?? sequence.model.tokens.bos ?? 0) as Token;
-    held._contextTokens = held._contextTokens.concat(new Array<Token>(count).fill(token));
-    held._nextTokenIndex += count;
+    held._contextTokens = held._contextTokens.concat(new Array<Token>(span).fill(token));
+    held._nextTokenIndex += span;
+    noteRun(sequence, { start: first, span, count });
     sequence.tokenMeter.useTokens(count, 'input');
   } finally {
     for (const lock of locks.reverse()) lock.dispose();
   }
 }
 
+function inputOf(context: SequenceInside['_context']['_ctx']): NativeEmbeddingsInput {
+  try {
+    return binding().embeddingsInput({ context, contextSize: context.getContextSize() });
+  } catch (error) {
+    throw notTaken(error);
+  }
+}
+
+/** @throws LongVLMError if the model does not take such embeddings */
+function checkInput(
+  held: SequenceInside,
+  { count, width, places, causal }: { count: number; width: number; places: Places; causal: boolean },
+): void {
+  const { _ctx: context } = held._context;
+  const input = inputOf(context);
+  const own = held.model.embeddingVectorSize;
+  const rows = input.width / own - 1;
+  const and = rows > 0 ? ` (${own}, and ${rows} rows of as many for later layers)` : '';
+  if (width !== input.width)
+    throw new LongVLMError(
+      'ERR_LONGVLM_MISMATCH',
+      `The embeddings are ${width} wide but the language model takes ${input.width}${and}. ` +
+        'Use the projector that was trained for this language model.',
+    );
+  if (places.positions !== undefined && input.axes === 1)
+    throw new LongVLMError(
+      'ERR_LONGVLM_MISMATCH',
+      'Positions in time, height and width are given, but the language model has one position a token. Leave positions out.',
+    );
+  if (!causal && count > input.batchSize)
+    throw new LongVLMError(
+      'ERR_LONGVLM_CONTEXT_FULL',
+      `${count} embeddings that attend to each other do not fit into the context's batches of ${input.batchSize}. ` +
+        'Raise its batchSize, or evaluate them in several calls.',
+    );
+}
+
 async function evaluate(
   held: SequenceInside,
-  args: { first: number; count: number; width: number; embeddings: Float32Array },
+  args: Omit<NativeEvaluateEmbeddingsArgs, 'context' | 'contextSize' | 'sequence'>,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const { _ctx: context } = held._context;
@@ -157,14 +218,18 @@ async function evaluate(
     await task.promise;
   } catch (error) {
     signal?.throwIfAborted();
-    const known = fromNative(error);
-    if (known instanceof LongVLMError) throw known;
-    throw new LongVLMError('ERR_LONGVLM_LLM', `The language model did not take the embeddings: ${messageOf(error)}.`, {
-      cause: error,
-    });
+    throw notTaken(error);
   } finally {
     signal?.removeEventListener('abort', cancel);
   }
+}
+
+function notTaken(error: unknown): LongVLMError {
+  const known = fromNative(error);
+  if (known instanceof LongVLMError) return known;
+  return new LongVLMError('ERR_LONGVLM_LLM', `The language model did not take the embeddings: ${messageOf(error)}.`, {
+    cause: error,
+  });
 }
 
 function contextFull(count: number, room: number, contextSize: number): LongVLMError {
