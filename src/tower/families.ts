@@ -2,10 +2,14 @@
 import { LongVLMError } from '../base/errors.js';
 import { clip } from './clip/clip.js';
 import { foreignTower } from './foreignTower.js';
+import { llavaOnevision } from './siglip/llavaOnevision.js';
+import { siglip } from './siglip/siglip.js';
+import { smolvlm } from './siglip/smolvlm.js';
 import type { OpenTowerOptions, TowerFamily, TowerSource } from './source.js';
 
-// CLIP's comes last: it claims whatever no other family does, and says what is wrong with it.
-const families: TowerFamily[] = [clip];
+// Those whose projector belongs to them come before plain towers, which would find the tower of such a model, too. CLIP's comes
+// last: it claims whatever no other family does, and says what is wrong with it.
+const families: TowerFamily[] = [llavaOnevision, smolvlm, siglip, clip];
 
 /**
  * Adds a family of vision towers, which is tried before the existing ones, or replaces the family with the same name.

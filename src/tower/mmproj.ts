@@ -9,6 +9,12 @@ import type { TensorFinder } from './tensorFinder.js';
 import type { LayerWeights } from './transformer/weights.js';
 
 const isOn = v.optional(v.boolean(), false);
+const layer = v.pipe(v.number('integer'), v.safeInteger('integer'));
+const mostLayers = 1000;
+const oneOrMoreLayers = v.optional(
+  v.lazy((value) => (Array.isArray(value) && value.length <= mostLayers ? v.array(layer) : layer)),
+  [],
+);
 
 /** The sizes of a tower of square frames. */
 export type MmprojShape = {
@@ -79,6 +85,40 @@ export function countMmprojLayers(file: GgufFile): number {
   let layers = 0;
   while (file.tensors.has(`v.blk.${layers}.ln1.weight`)) layers++;
   return layers;
+}
+
+/**
+ * The hidden states that a LLaVA's projector takes, and what people should know of them. Files omit the layers above the one
+ * whose patches the projector was trained on. If the file does not name that layer, it is the last layer in the file, or the last
+ * but one where the file has all layers of a known tower.
+ * @param layers in the file
+ * @param depth layers of the whole tower, where it is a known one
+ */
+export function readFeatureLayers(
+  fields: MmprojFields,
+  layers: number,
+  depth: number | undefined,
+): { readonly patchLayers: readonly number[]; readonly note: string | undefined } {
+  const key = 'clip.vision.feature_layer';
+  const named = [fields.read(key, oneOrMoreLayers)].flat();
+  const outside = named.find((layer) => layer < 0 || layer > layers);
+  if (outside !== undefined)
+    throw fields.error(`there are ${layers} layers in it where ${key} asks for layer ${outside}`);
+  // llama.cpp puts them next to each other from the lowest to the highest, Hugging Face in the order that is named.
+  if (named.some((layer, index) => index > 0 && layer <= named[index - 1]!))
+    throw fields.unsupported(
+      `the layers of ${key}, ${named.join(', ')}, do not ascend`,
+      'Use a model whose layers do.',
+    );
+  const ends = `the file ends with the layer that patches come from: global layers are counted from hidden state ${layers}`;
+  const unnamed = 'it does not name that layer, and llama.cpp would take the one before';
+  if (named.length > 0) return { patchLayers: named, note: named.join() === `${layers}` ? ends : undefined };
+  if (layers === depth)
+    return {
+      patchLayers: [layers - 1],
+      note: 'the file has all layers and names none for the patches: they come from the last but one',
+    };
+  return { patchLayers: [layers], note: `${ends}; ${unnamed}` };
 }
 
 /** The weights of a layer. @throws as {@link requireTensor} */

@@ -1,7 +1,7 @@
 // Converts frames of any size to a tower's input.
 import * as v from 'valibot';
 import { LongVLMError } from '../base/errors.js';
-import { largestEdge, type Resize, resizes } from '../base/resize.js';
+import { largestEdge, type Resize, resizes, type SquashFilter, squashFilters } from '../base/resize.js';
 import { integer, number, parse } from '../base/schema.js';
 import { checkOneOf } from '../base/validate.js';
 import type { PixelNormalization, PixelRules } from './source.js';
@@ -17,7 +17,9 @@ export type TowerGeometry = {
   /** For `pad`: red, green and blue, 0 to 255. */
   readonly padColor: readonly [number, number, number];
   /** For `squash`: how. Defaults to `nearest`. */
-  readonly filter?: 'nearest' | 'bicubic';
+  readonly filter?: SquashFilter;
+  /** For `squash` with a filter: the longer edge of the picture in between. */
+  readonly longestEdge?: number;
 };
 
 const channels = v.tuple([v.number(), v.number(), v.number()]);
@@ -26,7 +28,8 @@ const channels = v.tuple([v.number(), v.number(), v.number()]);
 export const pixelRules = v.looseObject({
   imageSize: integer(1),
   resize: v.picklist(resizes),
-  filter: v.optional(v.picklist(['nearest', 'bicubic'])),
+  filter: v.optional(v.picklist(squashFilters)),
+  longestEdge: v.optional(integer(1, largestEdge)),
   shortestEdge: integer(1),
   mean: channels,
   std: channels,
@@ -54,6 +57,7 @@ export function frameGeometry(given: PixelRules, wanted?: TowerGeometry['resize'
     shortestEdge: rules.shortestEdge,
     padColor: [red!, green!, blue!],
     ...(resize === 'squash' && rules.filter !== undefined && { filter: rules.filter }),
+    ...(resize === 'squash' && rules.longestEdge !== undefined && { longestEdge: rules.longestEdge }),
   };
 }
 

@@ -1,6 +1,6 @@
 // The interface of vision towers and their families.
 import type { OnProgress } from '../base/progress.js';
-import type { Resize } from '../base/resize.js';
+import type { Resize, SquashFilter } from '../base/resize.js';
 import type { EightBits } from '../cache/eightBitMatrices.js';
 import type { OnnxModel } from '../compute/graphBuilder.js';
 import type { TensorLocation } from '../files/tensorFile.js';
@@ -19,8 +19,13 @@ export type PixelRules = PixelNormalization & {
   readonly imageSize: number;
   /** How the model makes frames square by default: crop the middle, squash, or pad. */
   readonly resize: Resize;
-  /** How frames are squashed: `bicubic` as image processors do, or `nearest` as LongVLM's loader does. Defaults to `nearest`. */
-  readonly filter?: 'nearest' | 'bicubic';
+  /** How frames are squashed: with a filter, as image processors do, or `nearest` as LongVLM's loader does. Defaults to `nearest`. */
+  readonly filter?: SquashFilter;
+  /**
+   * For frames that are squashed with a filter: they go through a picture whose longer edge has as many pixels, and whose
+   * shorter one an even number. Defaults to no such step.
+   */
+  readonly longestEdge?: number;
   /** Pixels of a frame's shorter edge before the middle is cropped. */
   readonly shortestEdge: number;
 };

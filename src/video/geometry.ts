@@ -1,4 +1,4 @@
-import { largestEdge, type Resize, resizes } from '../base/resize.js';
+import { largestEdge, type Resize, resizes, type SquashFilter, squashFilters } from '../base/resize.js';
 import { checkInteger, checkObject, checkOneOf, isArray, wrongType, wrongValue } from '../base/validate.js';
 import { type FoundTurn, isSideways, turnFilters } from './turn.js';
 
@@ -7,7 +7,7 @@ import { type FoundTurn, isSideways, turnFilters } from './turn.js';
  * - `crop`, as CLIP does: bicubic resize with antialiasing to a shortest edge of `shortestEdge`, then a centre crop.
  * - `pad`, as LLaVA does: padded with `padColor` to a square, then bicubic resize to `size`.
  * - `squash`, as LongVLM's loader does: nearest neighbour, `source = floor(target * in / out)`, ignoring the aspect ratio;
- *   with `filter: 'bicubic'` as the image processors of other models do.
+ *   with another `filter` as the image processors of other models do.
  *
  * The file's sample aspect ratio is ignored, as in the reference implementation: pixels count as square.
  */
@@ -22,7 +22,12 @@ export type FrameGeometry =
       /** For `pad`: red, green and blue from 0 to 255. Defaults to CLIP's mean colour, `[122, 116, 104]`. */
       readonly padColor?: readonly [number, number, number];
       /** For `squash`. Defaults to `nearest`. */
-      readonly filter?: 'nearest' | 'bicubic';
+      readonly filter?: SquashFilter;
+      /**
+       * For `squash` with another filter than `nearest`: pixels of the longer edge of a picture in between, which keeps the
+       * aspect ratio, its shorter edge rounded up to an even number. Defaults to none in between.
+       */
+      readonly longestEdge?: number;
     };
 
 /** How ffmpeg makes a picture, and the remaining work. Sizes in pixels. */
@@ -54,12 +59,13 @@ const CLIP_MEAN_COLOR = [122, 116, 104] as const;
 export function checkGeometry(value: unknown): FrameGeometry {
   if (value === 'source') return value;
   if (typeof value === 'string') wrongValue('geometry', "'source' or an object", value);
-  const { resize, size, shortestEdge, padColor, filter } = checkObject(
+  const { resize, size, shortestEdge, padColor, filter, longestEdge } = checkObject(
     'geometry',
     value as Exclude<FrameGeometry, string>,
   );
   checkOneOf('geometry.resize', resize, resizes);
-  if (filter !== undefined) checkOneOf('geometry.filter', filter, ['nearest', 'bicubic']);
+  if (filter !== undefined) checkOneOf('geometry.filter', filter, squashFilters);
+  if (longestEdge !== undefined) checkInteger('geometry.longestEdge', longestEdge, 1, largestEdge);
   checkInteger('geometry.size', size, 1, largestEdge);
   if (shortestEdge !== undefined) checkInteger('geometry.shortestEdge', shortestEdge, size, largestEdge);
   if (padColor !== undefined) {
@@ -88,7 +94,7 @@ export function framePipeline(geometry: FrameGeometry, stored: StoredPicture): F
   const width = turned ? stored.height : stored.width;
   const height = turned ? stored.width : stored.height;
   const rgb = [...(stored.turn.byFfmpeg ? [] : turnFilters(stored.turn)), ...TO_RGB];
-  if (geometry === 'source' || (geometry.resize === 'squash' && geometry.filter !== 'bicubic')) {
+  if (geometry === 'source' || (geometry.resize === 'squash' && (geometry.filter ?? 'nearest') === 'nearest')) {
     // If the frame size changes within a file, frames are scaled to the size of the first one.
     const filters = [...rgb, `scale=${width}:${height}:flags=neighbor`];
     const size = geometry === 'source' ? { width, height } : { width: geometry.size, height: geometry.size };
@@ -104,7 +110,17 @@ export function framePipeline(geometry: FrameGeometry, stored: StoredPicture): F
   const made = ([width, height]: readonly [number, number], ...filters: string[]): FramePipeline => {
     return { filters: [...rgb, ...filters], largest: { width, height }, piped: square, ...square };
   };
-  if (geometry.resize === 'squash') return made([width, height], ...bicubicSteps(width, height, size, size));
+  if (geometry.resize === 'squash') {
+    const { longestEdge } = geometry;
+    const filter = geometry.filter as Filter;
+    if (longestEdge === undefined) return made([width, height], ...steps(filter, width, height, size, size));
+    const aspect = width / height;
+    // As floating-point numbers, in which transformers computes it, too.
+    const shorter = Math.max(1, Math.floor(width < height ? longestEdge * aspect : longestEdge / aspect));
+    const between = turn(shorter + (shorter % 2), longestEdge);
+    const largest = [Math.max(width, between[0]), Math.max(height, between[1])] as const;
+    return made(largest, ...steps(filter, width, height, ...between), ...steps(filter, ...between, size, size));
+  }
   if (geometry.resize === 'pad') {
     const before = Math.floor((long - short) / 2);
     const color = padColor.map((channel) => channel.toString(16).padStart(2, '0')).join('');
@@ -145,13 +161,23 @@ export function framePipeline(geometry: FrameGeometry, stored: StoredPicture): F
 /** In one step, ffmpeg refuses to shrink a side by more than this, or gets its colours wrong. */
 const STEP = 40;
 
-function bicubicSteps(width: number, height: number, toWidth: number, toHeight: number): string[] {
+type Filter = Exclude<SquashFilter, 'nearest'>;
+
+function steps(filter: Filter, width: number, height: number, toWidth: number, toHeight: number): string[] {
   const [w, h] = [Math.max(toWidth, Math.ceil(width / STEP)), Math.max(toHeight, Math.ceil(height / STEP))];
   const last = w === toWidth && h === toHeight;
-  return [bicubic(w, h), ...(last ? [] : bicubicSteps(w, h, toWidth, toHeight))];
+  return [scaled(filter, w, h), ...(last ? [] : steps(filter, w, h, toWidth, toHeight))];
 }
 
-/** Closest to Pillow's antialiased bicubic filter, and only if applied to RGB: it differs by 0.35 of 255 on average. */
+function bicubicSteps(width: number, height: number, toWidth: number, toHeight: number): string[] {
+  return steps('bicubic', width, height, toWidth, toHeight);
+}
+
 function bicubic(width: number, height: number): string {
-  return `scale=${width}:${height}:flags=bicubic+accurate_rnd`;
+  return scaled('bicubic', width, height);
+}
+
+/** Closest to Pillow's antialiased filters, and only if applied to RGB: bicubic differs by 0.35 of 255 on average. */
+function scaled(filter: Filter, width: number, height: number): string {
+  return `scale=${width}:${height}:flags=${filter}+accurate_rnd`;
 }

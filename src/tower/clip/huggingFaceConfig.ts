@@ -1,17 +1,17 @@
 // What a Hugging Face folder says about its CLIP vision tower, and about which of its hidden states are the patches.
 import * as v from 'valibot';
-import { integer, jsonObject } from '../../base/schema.js';
+import { jsonObject } from '../../base/schema.js';
 import {
   type ConfigPart,
   isObject,
-  isSet,
   partOf,
   readConfigFile,
   readPart,
   unsupportedConfig,
 } from '../../files/configFile.js';
+import { readFeatures } from '../huggingFace/features.js';
 import { readImageProcessor, type VisionFiles } from '../huggingFace/files.js';
-import { type ModelType, readPixels } from '../huggingFace/pixels.js';
+import { type Processor, readPixels } from '../huggingFace/pixels.js';
 import { readVisionShape, type ShapeDefaults } from '../huggingFace/shape.js';
 import type { PixelRules } from '../source.js';
 import type { ClipShape } from './towerGraph.js';
@@ -27,7 +27,18 @@ const modelTypes = {
   llava: whole,
   llava_next: whole,
   vipllava: whole,
-} as const satisfies Record<ModelType, v.GenericSchema>;
+} as const;
+
+type ModelType = keyof typeof modelTypes;
+
+// The image processor that a model of each type has where its file names none.
+const processorOf: Readonly<Record<ModelType, Processor>> = {
+  clip_vision_model: 'CLIPImageProcessor',
+  clip: 'CLIPImageProcessor',
+  llava: 'LlavaImageProcessor',
+  llava_next: 'LlavaNextImageProcessor',
+  vipllava: 'CLIPImageProcessor',
+};
 
 const modelType = v.object({ model_type: v.picklist(Object.keys(modelTypes) as ModelType[]) });
 
@@ -36,7 +47,6 @@ const ownShape: ShapeDefaults = {
   ...{ image_size: 224, patch_size: 32, num_hidden_layers: 12, hidden_size: 768, intermediate_size: 3072 },
   ...{ num_attention_heads: 12, layer_norm_eps: 1e-5, hidden_act: 'quick_gelu' },
 };
-const strategy = v.object({ vision_feature_select_strategy: v.nullish(v.picklist(['default', 'full']), 'default') });
 
 /**
  * Reads a CLIP folder's config.json, and what it says about pixels: the image processor in processor_config.json, else
@@ -51,7 +61,7 @@ export async function readVisionConfig(files: VisionFiles): Promise<ClipConfig> 
   const { model_type } = readPart(modelType, root, noClip);
   readPart(modelTypes[model_type], root, noClip);
   const shape = readShape(root, model_type);
-  const pixels = readPixels(await readImageProcessor(files), model_type, shape.imageSize);
+  const pixels = readPixels(await readImageProcessor(files), processorOf[model_type], shape.imageSize);
   return { ...shape, ...pixels, ...(model_type === 'llava_next' && { note: wholeFrames }) };
 }
 
@@ -62,39 +72,12 @@ export const wholeFrames =
 function readShape(root: ConfigPart, type: ModelType): ClipShape {
   const nested = partOf(root, 'vision_config');
   const shape = readVisionShape(isObject(nested) ? nested : root, ownShape);
-  return { ...shape, ...readFeatures(root, type, shape.layers) };
-}
-
-/** Which hidden states the patches are, and whether the class token stays among them. */
-function readFeatures(
-  root: ConfigPart,
-  type: ModelType,
-  layers: number,
-): Pick<ClipShape, 'patchLayers' | 'keepsClassToken'> {
   // LongVLM, too, takes the patches of the last state but one.
-  if (type === 'clip' || type === 'clip_vision_model') return { patchLayers: [layers - 1], keepsClassToken: false };
-  if (partOf(root, 'image_aspect_ratio').value === 'pad')
-    throw unsupportedConfig(
-      root.file,
-      "image_aspect_ratio 'pad' is of LLaVA's own code, which transformers does not read",
-      'Remove it, and set do_pad in preprocessor_config.json if frames are to be padded.',
-    );
-  const name = type === 'vipllava' ? 'vision_feature_layers' : 'vision_feature_layer';
-  const place = integer(-layers - 1, layers);
-  const places = v.pipe(
-    v.array(place),
-    v.minLength(1, 'at least 1 layer'),
-    v.maxLength(layers + 1, `at most ${layers + 1} layers`),
-  );
-  const part = partOf(root, name);
-  const fallback = type === 'vipllava' ? [-2, -5, -8, -11, 6] : -2;
-  const given = isSet(part) ? part : { ...part, value: fallback };
-  const found = [readPart(Array.isArray(given.value) ? places : place, given)].flat();
-  return {
-    patchLayers: found.map((layer) => (layer < 0 ? layers + 1 + layer : layer)),
-    keepsClassToken:
-      type !== 'vipllava' && readPart(strategy, root, unsupportedConfig).vision_feature_select_strategy === 'full',
-  };
+  const features =
+    type === 'clip' || type === 'clip_vision_model'
+      ? { patchLayers: [shape.layers - 1], keepsFirst: false }
+      : readFeatures(root, type, shape.layers);
+  return { ...shape, patchLayers: features.patchLayers, keepsClassToken: features.keepsFirst };
 }
 
 function noClip(file: string, cause: string) {

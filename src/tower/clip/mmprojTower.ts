@@ -4,17 +4,11 @@ import type { GgufFile } from '../../files/gguf.js';
 import { MmprojFields } from '../../files/mmprojFields.js';
 import { tensorNames, type WeightFile } from '../../files/tensorFile.js';
 import { perChannel } from '../fields.js';
-import { countMmprojLayers, mmprojLayer, readMmprojActivation, readMmprojShape } from '../mmproj.js';
+import { countMmprojLayers, mmprojLayer, readFeatureLayers, readMmprojActivation, readMmprojShape } from '../mmproj.js';
 import { checkAllUsed, tensorFinder } from '../tensorFinder.js';
 import { type ClipConfig, wholeFrames } from './huggingFaceConfig.js';
 import type { ClipShape, ClipWeights } from './towerGraph.js';
 
-const layer = v.pipe(v.number('integer'), v.safeInteger('integer'));
-const mostLayers = 1000;
-const oneOrMoreLayers = v.optional(
-  v.lazy((value) => (Array.isArray(value) && value.length <= mostLayers ? v.array(layer) : layer)),
-  [],
-);
 const text = v.optional(v.string());
 
 // With other values than these the tower would be computed in another way.
@@ -47,7 +41,7 @@ export function readMmprojConfig(file: GgufFile): ClipConfig {
   const layers = countMmprojLayers(file);
   if (layers === 0) throw fields.error('tensor v.blk.0.ln1.weight is missing');
   const aspect = fields.read('clip.vision.image_aspect_ratio', text);
-  const { patchLayers, note } = readPatchLayers(fields, layers, depths[shape.channels]);
+  const { patchLayers, note } = readFeatureLayers(fields, layers, depths[shape.channels]);
   const notes = [note, aspect?.startsWith('anyres') ? wholeFrames : undefined].filter((part) => part !== undefined);
   return {
     ...shape,
@@ -62,29 +56,6 @@ export function readMmprojConfig(file: GgufFile): ClipConfig {
     shortestEdge: shape.imageSize,
     ...(notes.length > 0 && { note: notes.join('; ') }),
   };
-}
-
-function readPatchLayers(fields: MmprojFields, layers: number, depth: number | undefined) {
-  const key = 'clip.vision.feature_layer';
-  const named = [fields.read(key, oneOrMoreLayers)].flat();
-  const outside = named.find((layer) => layer < 0 || layer > layers);
-  if (outside !== undefined)
-    throw fields.error(`there are ${layers} layers in it where ${key} asks for layer ${outside}`);
-  // llama.cpp puts them next to each other from the lowest to the highest, Hugging Face in the order that is named.
-  if (named.some((layer, index) => index > 0 && layer <= named[index - 1]!))
-    throw fields.unsupported(
-      `the layers of ${key}, ${named.join(', ')}, do not ascend`,
-      'Use a model whose layers do.',
-    );
-  const ends = `the file ends with the layer that patches come from: global layers are counted from hidden state ${layers}`;
-  const unnamed = 'it does not name that layer, and llama.cpp would take the one before';
-  if (named.length > 0) return { patchLayers: named, note: named.join() === `${layers}` ? ends : undefined };
-  if (layers === depth)
-    return {
-      patchLayers: [layers - 1],
-      note: 'the file has all layers and names none for the patches: they come from the last but one',
-    };
-  return { patchLayers: [layers], note: `${ends}; ${unnamed}` };
 }
 
 /**

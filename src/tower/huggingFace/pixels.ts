@@ -11,7 +11,7 @@ import {
   unsupportedConfig,
 } from '../../files/configFile.js';
 import { perChannel } from '../fields.js';
-import type { PixelRules } from '../source.js';
+import type { PixelNormalization, PixelRules } from '../source.js';
 
 const isOn = v.nullish(v.boolean(), true);
 const isOff = v.nullish(v.boolean(), false);
@@ -21,59 +21,66 @@ const clipPixels = {
   std: [0.26862954, 0.26130258, 0.27577711],
   crops: true,
 } as const;
+const halves = { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5], crops: false } as const;
 
-// The processors of towers like CLIP, and what they do where their file does not say otherwise.
+// The processors of towers that see square frames, and what they do where their file does not say otherwise.
 const processors = {
   CLIPImageProcessor: clipPixels,
   LlavaImageProcessor: clipPixels,
   LlavaNextImageProcessor: clipPixels,
-  SiglipImageProcessor: { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5], crops: false },
+  SiglipImageProcessor: halves,
+  LlavaOnevisionImageProcessor: { ...clipPixels, crops: false },
+  LlavaOnevisionVideoProcessor: { ...clipPixels, crops: false },
+  SmolVLMImageProcessor: halves,
+  SmolVLMVideoProcessor: halves,
+  Idefics3ImageProcessor: halves,
 } as const;
 
-type Processor = keyof typeof processors;
+/** The name of an image or video processor. */
+export type Processor = keyof typeof processors;
 
-// The one that a model of each type with a CLIP tower has where its file names none.
-const processorOf = {
-  clip_vision_model: 'CLIPImageProcessor',
-  clip: 'CLIPImageProcessor',
-  llava: 'LlavaImageProcessor',
-  llava_next: 'LlavaNextImageProcessor',
-  vipllava: 'CLIPImageProcessor',
-} as const satisfies Record<string, Processor>;
+// Those that squash whole frames, whatever form their size has: LLaVA-NeXT puts one before its tiles.
+const squashing: ReadonlySet<Processor> = new Set([
+  ...(['LlavaNextImageProcessor', 'LlavaOnevisionImageProcessor', 'LlavaOnevisionVideoProcessor'] as const),
+]);
 
-/** A type of model that may have a CLIP tower. */
-export type ModelType = keyof typeof processorOf;
+/** What processors do with pixels in any case: `(value · rescale - mean) / std`, after resizing. */
+const normalizing = v.object({ do_normalize: isOn, do_rescale: isOn });
 
 const switches = v.object({
   do_resize: isOn,
-  do_normalize: isOn,
-  do_rescale: isOn,
   do_pad: isOff,
   default_to_square: isOff,
   use_square_size: isOff,
 });
-const filter = v.object({ resample: v.nullish(v.literal(3, '3 (bicubic)'), 3) });
+const bicubicOnly = v.object({ resample: v.nullish(v.literal(3, '3 (bicubic)')) });
+// As Pillow numbers them.
+const filters = ['nearest', 'lanczos', 'bilinear', 'bicubic'] as const;
+const words = '1 (Lanczos), 2 (bilinear) or 3 (bicubic)';
+const anyFilter = v.object({ resample: v.nullish(v.picklist([1, 2, 3], words)) });
 const rescaling = v.object({ rescale_factor: v.nullish(positiveNumber, 1 / 255) });
 const typeNames = v.object({
   image_processor_type: v.nullish(v.string()),
   feature_extractor_type: v.nullish(v.string()),
+  video_processor_type: v.nullish(v.string()),
 });
 const useAnother = 'Use a tower whose pictures are made as those of CLIP or LLaVA.';
 
 /**
- * How frames become a tower's pixels, by the settings of an image processor.
- * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for what is not done here; `ERR_LONGVLM_WEIGHTS` for damaged values
+ * The filter by which a processor resizes frames that it squashes.
+ * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED`
  */
-export function readPixels(root: ConfigPart, type: ModelType, imageSize: number): Omit<PixelRules, 'imageSize'> {
-  const processor = readProcessor(root, type);
-  const { do_resize, do_normalize, do_rescale, do_pad, ...squares } = readPart(switches, root);
-  const refuse = (cause: string) => unsupportedConfig(root.file, cause, useAnother);
-  if (!do_resize) throw refuse('do_resize false leaves frames in their own size');
-  if (squares.use_square_size) throw refuse('use_square_size is not supported');
-  for (const key of ['pad_size', 'max_size'] as const)
-    if (isSet(partOf(root, key))) throw refuse(`${partOf(root, key).name} is not supported`);
-  readPart(filter, root, unsupportedConfig);
-  const { mean: ownMean, std: ownStd, crops } = processors[processor];
+export function readFilter(root: ConfigPart, fallback: 1 | 2 | 3): 'lanczos' | 'bilinear' | 'bicubic' {
+  return filters[readPart(anyFilter, root, unsupportedConfig).resample ?? fallback] as 'lanczos';
+}
+
+/**
+ * How a processor normalises pixels.
+ * @throws LongVLMError `ERR_LONGVLM_WEIGHTS` for damaged values
+ */
+export function readNormalization(root: ConfigPart, processor: Processor): PixelNormalization {
+  const { do_normalize, do_rescale } = readPart(normalizing, root);
+  const { mean: ownMean, std: ownStd } = processors[processor];
   // What is switched off is not read.
   const normalization = v.object({
     image_mean: v.nullish(perChannel, ownMean),
@@ -83,24 +90,45 @@ export function readPixels(root: ConfigPart, type: ModelType, imageSize: number)
     ? readPart(normalization, root)
     : ({ image_mean: [0, 0, 0], image_std: [1, 1, 1] } as const);
   const { rescale_factor: rescale } = do_rescale ? readPart(rescaling, root) : { rescale_factor: 1 };
+  return { mean, std, rescale };
+}
+
+/**
+ * How frames become a tower's pixels, by the settings of an image processor.
+ * @param usual the processor that such a model has where its file names none
+ * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for what is not done here; `ERR_LONGVLM_WEIGHTS` for damaged values
+ */
+export function readPixels(root: ConfigPart, usual: Processor, imageSize: number): Omit<PixelRules, 'imageSize'> {
+  const processor = readProcessor(root, usual);
+  const { do_resize, do_pad, ...squares } = readPart(switches, root);
+  const refuse = (cause: string) => unsupportedConfig(root.file, cause, useAnother);
+  if (!do_resize) throw refuse('do_resize false leaves frames in their own size');
+  if (squares.use_square_size) throw refuse('use_square_size is not supported');
+  for (const key of ['pad_size', 'max_size'] as const)
+    if (isSet(partOf(root, key))) throw refuse(`${partOf(root, key).name} is not supported`);
+  const { mean, std, rescale } = readNormalization(root, processor);
   const pads = do_pad && processor === 'LlavaImageProcessor';
   // Padding takes the mean as a colour, of 255 parts.
-  if (pads && (!do_normalize || Math.abs(rescale * 255 - 1) > 1e-6))
+  if (pads && (!isOnOrAbsent(root, 'do_normalize') || Math.abs(rescale * 255 - 1) > 1e-6))
     throw refuse('do_pad without do_normalize, or with another rescale_factor than 1/255, is not supported');
+  const { crops } = processors[processor];
   const edges = readPart(v.object({ do_center_crop: v.nullish(v.boolean(), crops) }), root).do_center_crop
     ? { cropped: readEdges(partOf(root, 'crop_size'), imageSize, true).pixels }
     : {};
   const size = partOf(root, 'size');
   const isSquare = squares.default_to_square || (processor === 'SiglipImageProcessor' && !isSet(size));
   const resized = readEdges(size, imageSize, isSquare);
-  // The whole picture that LLaVA-NeXT puts before its tiles is squashed, whatever form its size has.
-  const squashes = resized.isSquare || processor === 'LlavaNextImageProcessor';
+  const squashes = resized.isSquare || squashing.has(processor);
   return {
     mean,
     std,
     rescale,
     ...readResize(root, imageSize, { ...edges, pixels: resized.pixels, squashes, pads }),
   };
+}
+
+function isOnOrAbsent(root: ConfigPart, key: string): boolean {
+  return partOf(root, key).value !== false;
 }
 
 type Edges = {
@@ -129,18 +157,22 @@ function readResize(root: ConfigPart, imageSize: number, { pixels, cropped, squa
     throw refuse(`${crop} ${cropped} is above ${resized} ${pixels}, which frames pictures in black`);
   if ((squashes || pads) && pixels !== imageSize)
     throw refuse(`${crop} ${side} of pictures that are made square with ${resized} ${pixels} is not supported`);
-  if (pads) return { resize: 'pad', shortestEdge: pixels } as const;
-  return squashes
-    ? ({ resize: 'squash', filter: 'bicubic', shortestEdge: pixels } as const)
-    : ({ resize: 'crop', shortestEdge: pixels } as const);
+  if (squashes && !pads) return { resize: 'squash', filter: readFilter(root, 3), shortestEdge: pixels } as const;
+  readPart(bicubicOnly, root, unsupportedConfig);
+  return { resize: pads ? 'pad' : 'crop', shortestEdge: pixels } as const;
 }
 
-/** The kind of image processor: the one that is named, in any of its versions, else the one of this type of model. */
-function readProcessor(root: ConfigPart, type: ModelType): Processor {
+/**
+ * The kind of image processor: the one that is named, in any of its versions, else the usual one of this type of model.
+ * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED`
+ */
+export function readProcessor(root: ConfigPart, usual: Processor): Processor {
   const names = readPart(typeNames, root);
   const named =
-    names.image_processor_type ?? names.feature_extractor_type?.replace('FeatureExtractor', 'ImageProcessor');
-  const plain = (named ?? processorOf[type]).replace(/(Fast|Pil)$/, '');
+    names.image_processor_type ??
+    names.video_processor_type ??
+    names.feature_extractor_type?.replace('FeatureExtractor', 'ImageProcessor');
+  const plain = (named ?? usual).replace(/(Fast|Pil)$/, '');
   if (Object.hasOwn(processors, plain)) return plain as Processor;
   throw unsupportedConfig(root.file, `an image processor of type '${named}' is not supported`, useAnother);
 }
