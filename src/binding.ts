@@ -102,6 +102,7 @@ export type NativeCudaDevice = {
   readonly computeCapability: string;
   readonly totalBytes: number;
   readonly freeBytes: number;
+  readonly emulated: boolean;
 };
 
 export type AllocateDeviceBufferArgs = {
@@ -110,6 +111,13 @@ export type AllocateDeviceBufferArgs = {
   readonly device: number;
   readonly type: 'float32' | 'float16' | 'bfloat16' | 'int32' | 'uint8';
   /** Values, not bytes. */
+  readonly count: number;
+};
+
+/** `from` and `count` in values. */
+export type ViewDeviceBufferArgs = {
+  readonly buffer: NativeDeviceBuffer;
+  readonly from: number;
   readonly count: number;
 };
 
@@ -157,6 +165,8 @@ export type NativeOpenOrtSessionArgs = {
   readonly provider: string;
   /** The number of the GPU for `cuda`. */
   readonly gpu: number;
+  /** The library of GPU kernels, where operands may be on that GPU. An emulation goes with provider `cpu`. */
+  readonly kernels?: string | undefined;
   /** Keys and values that take turns. */
   readonly providerOptions: readonly string[];
   /** Keys and values that take turns. */
@@ -172,6 +182,14 @@ export type NativeOperand = {
   readonly data: Float32Array | Uint16Array | Uint8Array | NativeDeviceBuffer;
 };
 
+/** A copy between a device buffer of the session's GPU and an array of its size. */
+export type NativeTransfer = { readonly buffer: NativeDeviceBuffer; readonly data: NativeArray };
+
+/** Work on the session's GPU, on the stream of the run. */
+export type NativeDeviceOperation =
+  | ({ readonly operation: 'mergeTokens' } & NativeMergeTokensArgs)
+  | ({ readonly operation: 'poolClsTokens' } & NativePoolClsTokensArgs);
+
 export type NativeRunOrtSessionArgs = {
   readonly session: NativeOrtSession;
   /** The first axis of each operand. */
@@ -180,6 +198,12 @@ export type NativeRunOrtSessionArgs = {
   readonly batch: number;
   readonly inputs: readonly NativeOperand[];
   readonly outputs: readonly NativeOperand[];
+  /** Before the run. The next three are for sessions with `kernels` only. */
+  readonly uploads: readonly NativeTransfer[];
+  /** Behind the run. */
+  readonly operations: readonly NativeDeviceOperation[];
+  /** In the end, when the GPU was waited for, once. */
+  readonly downloads: readonly NativeTransfer[];
 };
 
 /** The functions of the native addon. Each takes one struct, and repeats the checks that guard memory. */
@@ -197,11 +221,14 @@ export type NativeBinding = {
   /** The GPUs that the GPU kernel library in the file `library` finds. With `needsDriver`, it is opened only if a driver is installed. */
   cudaDevices(args: { readonly library: string; readonly needsDriver: boolean }): NativeCudaDevice[];
   allocateDeviceBuffer(args: AllocateDeviceBufferArgs): NativeDeviceBuffer;
+  /** Part of a buffer; the memory stays until both are freed. */
+  viewDeviceBuffer(args: ViewDeviceBufferArgs): NativeDeviceBuffer;
   /** Releases the buffer's memory once running work has finished. The buffer cannot be used afterwards. */
   freeDeviceBuffer(args: { readonly buffer: NativeDeviceBuffer }): void;
   uploadToDevice(args: { readonly buffer: NativeDeviceBuffer; readonly data: NativeArray }): NativeTask;
   downloadFromDevice(args: { readonly buffer: NativeDeviceBuffer; readonly out: NativeArray }): NativeTask;
   embeddingsInput(args: { readonly context: object; readonly contextSize: number }): NativeEmbeddingsInput;
+  downloadFromDeviceSync(args: { readonly buffer: NativeDeviceBuffer; readonly out: NativeArray }): void;
   evaluateEmbeddings(args: NativeEvaluateEmbeddingsArgs): NativeTask;
   /** Opens ONNX Runtime's library, once in the process. */
   ortLibrary(args: { readonly library: string }): NativeOrtLibrary;

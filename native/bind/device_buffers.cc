@@ -49,10 +49,19 @@ Napi::Value CudaDevices(const Napi::CallbackInfo& info) {
                  std::to_string(found.compute_major) + "." + std::to_string(found.compute_minor));
       device.Set("totalBytes", static_cast<double>(found.total_bytes));
       device.Set("freeBytes", static_cast<double>(found.free_bytes));
+      device.Set("emulated", found.host_memory != 0);
       list.Set(static_cast<uint32_t>(index), device);
     }
     return list;
   });
+}
+
+Napi::Value ToObject(Napi::Env env, ElementType type, std::shared_ptr<DeviceMemory> memory) {
+  const auto external =
+      Napi::External<DeviceBuffer>::New(env, new DeviceBuffer{type, std::move(memory)},
+                                        [](Napi::BasicEnv, DeviceBuffer* held) { delete held; });
+  napi_type_tag_object(env, external, &kBufferTag);
+  return external;
 }
 
 // allocateDeviceBuffer(args: AllocateDeviceBufferArgs): NativeDeviceBuffer
@@ -62,13 +71,26 @@ Napi::Value Allocate(const Napi::CallbackInfo& info) {
     const ElementType type = ReadType(arguments);
     const auto device =
         CudaDevice::Get(arguments.String("library"), arguments.SmallInteger("device", 0));
-    auto memory =
-        std::make_shared<DeviceMemory>(device, arguments.Integer("count", 1) * SizeOf(type));
-    const auto external =
-        Napi::External<DeviceBuffer>::New(info.Env(), new DeviceBuffer{type, std::move(memory)},
-                                          [](Napi::BasicEnv, DeviceBuffer* held) { delete held; });
-    napi_type_tag_object(info.Env(), external, &kBufferTag);
-    return external;
+    return ToObject(
+        info.Env(), type,
+        std::make_shared<DeviceMemory>(device, arguments.Integer("count", 1) * SizeOf(type)));
+  });
+}
+
+// viewDeviceBuffer(args: ViewDeviceBufferArgs): NativeDeviceBuffer
+Napi::Value View(const Napi::CallbackInfo& info) {
+  return Guard(info.Env(), "viewDeviceBuffer", [&]() -> Napi::Value {
+    const Arguments arguments(info);
+    const DeviceBuffer& whole = ToDeviceBuffer(info.Env(), "buffer", arguments.Get("buffer"));
+    const std::shared_ptr<DeviceMemory>& memory = whole.memory;
+    const size_t values = memory->bytes() / SizeOf(whole.type);
+    const size_t from = arguments.Integer("from", 0);
+    const size_t count = arguments.Integer("count", 1);
+    if (from > values || count > values - from) Invalid("count", std::to_string(count));
+    char* address = static_cast<char*>(memory->data()) + from * SizeOf(whole.type);
+    return ToObject(info.Env(), whole.type,
+                    std::make_shared<DeviceMemory>(memory->device().shared_from_this(), address,
+                                                   count * SizeOf(whole.type), memory));
   });
 }
 
@@ -116,6 +138,18 @@ Napi::Value Download(const Napi::CallbackInfo& info) {
   });
 }
 
+// downloadFromDeviceSync(args: { buffer: NativeDeviceBuffer, out: TypedArray }): void
+Napi::Value DownloadSync(const Napi::CallbackInfo& info) {
+  return Guard(info.Env(), "downloadFromDeviceSync", [&]() -> Napi::Value {
+    Arguments arguments(info);
+    const std::span<std::byte> out = arguments.Bytes("out");
+    const auto memory = ReadMemory(info.Env(), arguments, out.size());
+    const std::atomic<bool> cancelled{false};
+    memory->device().Download(out.data(), memory->data(), out.size(), cancelled);
+    return info.Env().Undefined();
+  });
+}
+
 }  // namespace
 
 DeviceBuffer& ToDeviceBuffer(Napi::Env env, const char* name, const Napi::Value& value) {
@@ -140,9 +174,11 @@ std::shared_ptr<DeviceMemory> MemoryOf(const DeviceBuffer& buffer, const char* n
 void InitDeviceBuffers(Napi::Env env, Napi::Object exports) {
   exports.Set("cudaDevices", Napi::Function::New(env, CudaDevices));
   exports.Set("allocateDeviceBuffer", Napi::Function::New(env, Allocate));
+  exports.Set("viewDeviceBuffer", Napi::Function::New(env, View));
   exports.Set("freeDeviceBuffer", Napi::Function::New(env, Free));
   exports.Set("uploadToDevice", Napi::Function::New(env, Upload));
   exports.Set("downloadFromDevice", Napi::Function::New(env, Download));
+  exports.Set("downloadFromDeviceSync", Napi::Function::New(env, DownloadSync));
 }
 
 }  // namespace longvlm

@@ -6,7 +6,7 @@
 #include "bind/addon_state.h"
 #include "bind/bindings.h"
 #include "bind/guard.h"
-#include "bind/operands.h"
+#include "bind/operations.h"
 #include "core/token_merger_cache.h"
 
 namespace longvlm {
@@ -32,24 +32,6 @@ Handle& ToHandle(Napi::Env env, const Napi::Value& value) {
 Handle Merger(Napi::Env env, const Arguments& arguments) {
   const Napi::Value value = arguments.Get("merger");
   return value.IsUndefined() ? AddonState::Mergers(env) : ToHandle(env, value);
-}
-
-MergeTokensArgs Read(Operands& operands) {
-  const Shape shape = operands.Shape3("dims");
-  const size_t heads = operands.Heads(shape);
-  std::vector<uint32_t> schedule = operands.Integers("schedule");
-  const size_t protected_tokens = operands.Protect(shape);
-  const size_t kept = KeptTokens(shape.rows, protected_tokens, schedule);
-  const ConstValues tokens = operands.Floats("tokens", shape.size());
-  return {.tokens = tokens,
-          .shape = shape,
-          .heads = heads,
-          .schedule = std::move(schedule),
-          .out = operands.FloatsLike("outTokens", tokens, shape.batch * kept * shape.width),
-          .out_sizes = operands.Float32s("outSizes", shape.batch * kept),
-          .out_assignment = operands.Int32s("outAssignment", shape.batch * shape.rows),
-          .protected_tokens = protected_tokens,
-          .sizes = operands.OptionalFloat32s("sizes", shape.batch * shape.rows)};
 }
 
 // A function that merges on the CPU in the merger's memory.
@@ -84,7 +66,8 @@ Napi::Value MergeTokensAsync(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
     Operands operands(info);
     Handle merger = Merger(info.Env(), operands);
-    return StartOperation(info.Env(), kCallee, operands, Read(operands), In(std::move(merger)));
+    return StartOperation(info.Env(), kCallee, operands, ReadMergeTokens(operands),
+                          In(std::move(merger)));
   });
 }
 
@@ -93,13 +76,31 @@ Napi::Value MergeTokensSync(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), "mergeTokensSync", [&]() -> Napi::Value {
     Operands operands(info);
     Handle merger = Merger(info.Env(), operands);
-    const MergeTokensArgs args = Read(operands);
+    const MergeTokensArgs args = ReadMergeTokens(operands);
     MakeOperation(info.Env(), operands, args, In(std::move(merger)))(nullptr);
     return info.Env().Undefined();
   });
 }
 
 }  // namespace
+
+MergeTokensArgs ReadMergeTokens(Operands& operands) {
+  const Shape shape = operands.Shape3("dims");
+  const size_t heads = operands.Heads(shape);
+  std::vector<uint32_t> schedule = operands.Integers("schedule");
+  const size_t protected_tokens = operands.Protect(shape);
+  const size_t kept = KeptTokens(shape.rows, protected_tokens, schedule);
+  const ConstValues tokens = operands.Floats("tokens", shape.size());
+  return {.tokens = tokens,
+          .shape = shape,
+          .heads = heads,
+          .schedule = std::move(schedule),
+          .out = operands.FloatsLike("outTokens", tokens, shape.batch * kept * shape.width),
+          .out_sizes = operands.Float32s("outSizes", shape.batch * kept),
+          .out_assignment = operands.Int32s("outAssignment", shape.batch * shape.rows),
+          .protected_tokens = protected_tokens,
+          .sizes = operands.OptionalFloat32s("sizes", shape.batch * shape.rows)};
+}
 
 void InitMergeTokens(Napi::Env env, Napi::Object exports) {
   exports.Set("createTokenMerger", Napi::Function::New(env, CreateTokenMerger));

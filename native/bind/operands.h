@@ -21,6 +21,7 @@ namespace longvlm {
 class Operands : public Arguments {
  public:
   explicit Operands(const Napi::CallbackInfo& info) : Arguments(info), env_(info.Env()) {}
+  Operands(Napi::Env env, const Arguments& fields) : Arguments(fields), env_(env) {}
 
   // `count` floats: a Float32Array, a Uint16Array (float16), or a buffer of a float type.
   Values Floats(const char* name, size_t count);

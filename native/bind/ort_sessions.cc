@@ -9,6 +9,7 @@
 #include "bind/bindings.h"
 #include "bind/device_buffers.h"
 #include "bind/guard.h"
+#include "bind/operations.h"
 #include "bind/session_environment.h"
 #include "ort/session_runner.h"
 
@@ -23,18 +24,19 @@ constexpr int kMostThreads = 1024;
 // Behind a session's JavaScript object. One that is forgotten there is freed, too.
 struct HeldSession {
   std::shared_ptr<ort::SessionRunner> runner;
+  std::shared_ptr<CudaDevice> device;  // null where the run has no part on a GPU of ours
   ~HeldSession() {
     runner->Release([](std::exception_ptr) {});
   }
 };
 
-ort::SessionRunner& ToSession(Napi::Env env, const Napi::Value& value) {
+HeldSession& ToSession(Napi::Env env, const Napi::Value& value) {
   bool tagged = false;
   if (!value.IsExternal() ||
       napi_check_object_type_tag(env, value, &kSessionTag, &tagged) != napi_ok || !tagged) {
     Invalid("session", "not a session");
   }
-  return *value.As<Napi::External<HeldSession>>().Data()->runner;
+  return *value.As<Napi::External<HeldSession>>().Data();
 }
 
 Napi::Object ToTask(Napi::Env env, const Napi::Promise& promise,
@@ -71,6 +73,18 @@ ort::Settings ReadSettings(const Arguments& arguments, const char* name) {
   return settings;
 }
 
+// The GPU, if the library of the kernels is given.
+std::shared_ptr<CudaDevice> ReadDevice(const Arguments& arguments, int gpu) {
+  if (arguments.Get("kernels").IsUndefined()) return nullptr;
+  return CudaDevice::Get(arguments.String("kernels"), gpu);
+}
+
+// The thread for a session, by JobThread's names.
+std::string ThreadOf(const ort::SessionOptions& options) {
+  const bool on_gpu = options.device != nullptr || options.provider == "cuda";
+  return on_gpu ? "cuda:" + std::to_string(options.gpu) : options.provider;
+}
+
 // openOrtSession(args: NativeOpenOrtSessionArgs): NativeOpening
 Napi::Value Open(const Napi::CallbackInfo& info) {
   constexpr const char* kCallee = "openOrtSession";
@@ -78,18 +92,22 @@ Napi::Value Open(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     Arguments arguments(info);
     const ort::Library& library = ort::Library::Open(arguments.String("library"));
-    ort::SessionOptions options{arguments.String("provider"), arguments.SmallInteger("gpu", 0),
+    const int gpu = arguments.SmallInteger("gpu", 0);
+    ort::SessionOptions options{arguments.String("provider"),
+                                gpu,
                                 ReadSettings(arguments, "providerOptions"),
                                 ReadSettings(arguments, "config"),
-                                arguments.SmallInteger("threads", 1)};
+                                arguments.SmallInteger("threads", 1),
+                                ReadDevice(arguments, gpu)};
     if (options.threads > kMostThreads) Invalid("threads", std::to_string(options.threads));
     const std::span<std::byte> bytes = arguments.Bytes("model");
     arguments.CheckUnchanged();
     SessionEnvironment& environment = AddonState::Sessions(env);
-    const auto runner = ort::SessionRunner::Make(library, options.provider);
+    const auto runner = ort::SessionRunner::Make(library, ThreadOf(options));
     environment.Add(runner);
-    const auto session = Napi::External<HeldSession>::New(
-        env, new HeldSession{runner}, [](Napi::BasicEnv, HeldSession* held) { delete held; });
+    const auto session =
+        Napi::External<HeldSession>::New(env, new HeldSession{runner, options.device},
+                                         [](Napi::BasicEnv, HeldSession* held) { delete held; });
     napi_type_tag_object(env, session, &kSessionTag);
     auto [promise, settle] = environment.settler().Expect(kCallee, {});
     const auto cancellation = std::make_shared<ort::Cancellation>();
@@ -164,6 +182,30 @@ std::vector<ort::Operand> ReadOperands(Napi::Env env, std::vector<Arguments>& fi
   return operands;
 }
 
+// A field that is an array of { buffer, data }.
+std::vector<ort::Transfer> ReadTransfers(Napi::Env env, std::vector<Arguments>& fields,
+                                         const CudaDevice* device) {
+  std::vector<ort::Transfer> transfers;
+  for (Arguments& each : fields) {
+    const std::span<std::byte> data = each.Bytes("data");
+    const DeviceBuffer& buffer = ToDeviceBuffer(env, "buffer", each.Get("buffer"));
+    transfers.push_back({MemoryOf(buffer, "buffer", data.size()), data.data(), data.size()});
+    if (&transfers.back().device->device() != device) Invalid("buffer", "on another device");
+  }
+  return transfers;
+}
+
+std::vector<CudaOperation> ReadOperations(Napi::Env env, const std::vector<Arguments>& fields,
+                                          const CudaDevice* device) {
+  std::vector<CudaOperation> operations;
+  for (const Arguments& each : fields) {
+    Operands operands(env, each);
+    operations.push_back(ReadCudaOperation(each.String("operation"), operands));
+    if (operands.device() != device) Invalid("operation", "on another device");
+  }
+  return operations;
+}
+
 // runOrtSession(args: NativeRunOrtSessionArgs): NativeTask
 Napi::Value Run(const Napi::CallbackInfo& info) {
   constexpr const char* kCallee = "runOrtSession";
@@ -171,15 +213,23 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     const Arguments arguments(info);
     const Napi::Value session = arguments.Get("session");
-    ort::SessionRunner& runner = ToSession(env, session);
+    const HeldSession& held = ToSession(env, session);
     const auto rows = static_cast<int64_t>(arguments.SmallInteger("rows", 0));
     const auto batch = static_cast<int64_t>(arguments.SmallInteger("batch", 1));
     std::vector<Arguments> inputs = arguments.Structs("inputs");
     std::vector<Arguments> outputs = arguments.Structs("outputs");
-    ort::RunCall call{ReadOperands(env, inputs, rows), ReadOperands(env, outputs, rows), rows,
-                      batch};
+    std::vector<Arguments> uploads = arguments.Structs("uploads");
+    std::vector<Arguments> downloads = arguments.Structs("downloads");
+    const CudaDevice* device = held.device.get();
+    ort::RunCall call{ReadOperands(env, inputs, rows),
+                      ReadOperands(env, outputs, rows),
+                      rows,
+                      batch,
+                      ReadTransfers(env, uploads, device),
+                      ReadOperations(env, arguments.Structs("operations"), device),
+                      ReadTransfers(env, downloads, device)};
     std::vector<Napi::Object> kept{session.As<Napi::Object>()};
-    for (const auto* each : {&inputs, &outputs}) {
+    for (const auto* each : {&inputs, &outputs, &uploads, &downloads}) {
       for (const Arguments& fields : *each) {
         fields.CheckUnchanged();
         kept.insert(kept.end(), fields.kept().begin(), fields.kept().end());
@@ -187,7 +237,7 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
     }
     auto [promise, settle] = AddonState::Sessions(env).settler().Expect(kCallee, kept);
     const auto cancellation = std::make_shared<ort::Cancellation>();
-    runner.Run(std::move(call), cancellation, settle);
+    held.runner->Run(std::move(call), cancellation, settle);
     return ToTask(env, promise, cancellation);
   });
 }
@@ -196,9 +246,9 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
 Napi::Value Release(const Napi::CallbackInfo& info) {
   constexpr const char* kCallee = "releaseOrtSession";
   return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
-    ort::SessionRunner& runner = ToSession(info.Env(), Arguments(info).Get("session"));
+    const auto runner = ToSession(info.Env(), Arguments(info).Get("session")).runner;
     auto [promise, settle] = AddonState::Sessions(info.Env()).settler().Expect(kCallee, {});
-    runner.Release(settle);
+    runner->Release(settle);
     // There is nothing to cancel.
     return ToTask(info.Env(), promise, std::make_shared<ort::Cancellation>());
   });

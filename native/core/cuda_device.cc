@@ -27,6 +27,7 @@ std::shared_ptr<CudaDevice> CudaDevice::Get(const std::string& path, int32_t ind
 CudaDevice::CudaDevice(const CudaFunctions& cuda, int32_t index) : cuda_(cuda), index_(index) {
   try {
     CheckCuda(cuda_, cuda_.stream_create(index_, &stream_));
+    CheckCuda(cuda_, cuda_.stream_create(index_, &shared_stream_));
     for (lv_stream& stream : copy_streams_) CheckCuda(cuda_, cuda_.stream_create(index_, &stream));
     for (void*& half : staging_) CheckCuda(cuda_, cuda_.host_alloc(index_, kStagingBytes, &half));
   } catch (...) {
@@ -38,12 +39,17 @@ CudaDevice::CudaDevice(const CudaFunctions& cuda, int32_t index) : cuda_(cuda), 
 CudaDevice::~CudaDevice() { FreeAll(); }
 
 bool CudaDevice::HasHostMemory() const {
-  lv_device_info info{};
-  return cuda_.get_device_info(index_, &info) == LV_OK && info.host_memory != 0;
+  // Drivers take a while to answer.
+  std::call_once(asked_, [this] {
+    lv_device_info info{};
+    has_host_memory_ = cuda_.get_device_info(index_, &info) == LV_OK && info.host_memory != 0;
+  });
+  return has_host_memory_;
 }
 
 void CudaDevice::FreeAll() {
   cuda_.stream_destroy(index_, stream_);
+  cuda_.stream_destroy(index_, shared_stream_);
   for (lv_stream stream : copy_streams_) cuda_.stream_destroy(index_, stream);
   for (void* half : staging_) cuda_.host_free(index_, half);
   for (auto& [stream, queue] : queues_) idle_.push_back(std::move(queue));
@@ -53,6 +59,7 @@ void CudaDevice::FreeAll() {
     cuda_.device_free(index_, queue->workspace);
     cuda_.device_free(index_, queue->report);
     for (void* reports : queue->reports) cuda_.host_free(index_, reports);
+    for (void* staging : queue->staging) cuda_.host_free(index_, staging);
   }
 }
 
@@ -151,6 +158,37 @@ lv_report* CudaDevice::ReportOfLast(Queue& queue) {
   return static_cast<lv_report*>(queue.reports[number / kReportsAtOnce]) + number % kReportsAtOnce;
 }
 
+// Copies at most kStagingBytes to where they stay until the stream is waited for.
+void* CudaDevice::Stage(Queue& queue, const void* from_host, size_t bytes) {
+  // Not across the end of a piece.
+  const size_t room = kStagingBytes - queue.staged % kStagingBytes;
+  const size_t begin = bytes > room ? queue.staged + room : queue.staged;
+  while (queue.staging.size() * kStagingBytes < begin + bytes) {
+    void* piece = nullptr;
+    CheckCuda(cuda_, cuda_.host_alloc(index_, kStagingBytes, &piece));
+    queue.staging.push_back(piece);
+  }
+  queue.staged = begin + bytes;
+  char* staged = static_cast<char*>(queue.staging[begin / kStagingBytes]) + begin % kStagingBytes;
+  std::memcpy(staged, from_host, bytes);
+  return staged;
+}
+
+void CudaDevice::EnqueueUpload(void* to, const void* from_host, size_t bytes, lv_stream stream) {
+  Queue& queue = QueueOf(stream);
+  for (size_t done = 0; done < bytes;) {
+    const size_t count = std::min(kStagingBytes, bytes - done);
+    if (queue.staged + count > kMostStaged) {
+      CheckCuda(cuda_, cuda_.stream_synchronize(index_, stream));
+      queue.staged = 0;
+    }
+    const void* staged = Stage(queue, static_cast<const char*>(from_host) + done, count);
+    CheckCuda(cuda_,
+              cuda_.copy_to_device(index_, static_cast<char*>(to) + done, staged, count, stream));
+    done += count;
+  }
+}
+
 void CudaDevice::Enqueue(CudaOperation operation, lv_stream stream) {
   Queue& queue = QueueOf(stream);
   Pending& pending = queue.pending.emplace_back(Pending{std::move(operation)});
@@ -194,6 +232,7 @@ void CudaDevice::Finish(lv_stream stream) {
   std::vector<Pending> done;
   if (queue != nullptr) {
     done = std::exchange(queue->pending, {});
+    queue->staged = 0;
     FreeOutgrown(*queue);
     const std::lock_guard<std::mutex> lock(queues_mutex_);
     idle_.push_back(std::move(queue));

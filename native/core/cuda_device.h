@@ -37,7 +37,7 @@ struct CudaOperation {
   std::vector<std::shared_ptr<DeviceMemory>> kept = {};
 };
 
-class CudaDevice {
+class CudaDevice : public std::enable_shared_from_this<CudaDevice> {
  public:
   // GPU number `index` of the library in the file `path`. All callers share one object as long as
   // any of them holds it. Throws Error ERR_LONGVLM_CUDA.
@@ -58,6 +58,14 @@ class CudaDevice {
   void Upload(void* to, const void* from_host, size_t bytes, const std::atomic<bool>& cancelled);
   void Download(void* to_host, const void* from, size_t bytes, const std::atomic<bool>& cancelled);
 
+  // The stream of work that other libraries share, such as ONNX Runtime's. Whoever uses it takes
+  // turns.
+  lv_stream shared_stream() const { return shared_stream_; }
+
+  // Adds a copy to a stream of the caller. `from_host` has been read when it returns. Waits for the
+  // stream only where more than kMostStaged bytes are on their way. The same holds as for Enqueue.
+  void EnqueueUpload(void* to, const void* from_host, size_t bytes, lv_stream stream);
+
   // Adds an operation to a stream of the caller, without waiting for it. Each stream with
   // operations needs a Finish, also after a failed Enqueue. Calls for the same stream must not
   // overlap; calls for different streams may. Throws Error when the operation cannot be started.
@@ -74,6 +82,7 @@ class CudaDevice {
 
  private:
   static constexpr size_t kStagingBytes = size_t{4} << 20;
+  static constexpr size_t kMostStaged = 4 * kStagingBytes;
   static constexpr size_t kReportsAtOnce = 64;
 
   // An operation on a stream, and its report; null if the operation could not be started.
@@ -89,6 +98,8 @@ class CudaDevice {
     void* workspace = nullptr;   // on the GPU
     size_t workspace_bytes = 0;
     std::vector<void*> outgrown;  // workspaces that operations before may still use
+    std::vector<void*> staging;   // page-locked, kStagingBytes each
+    size_t staged = 0;            // bytes of it that are in use
     std::vector<Pending> pending;
   };
 
@@ -97,11 +108,14 @@ class CudaDevice {
   Queue& QueueOf(lv_stream stream);
   void Grow(Queue& queue, size_t bytes);
   lv_report* ReportOfLast(Queue& queue);
+  void* Stage(Queue& queue, const void* from_host, size_t bytes);
   void FreeOutgrown(Queue& queue);
   static void CheckReports(const std::vector<Pending>& operations);
 
   const CudaFunctions& cuda_;
   const int32_t index_;
+  mutable std::once_flag asked_;
+  mutable bool has_host_memory_ = false;
 
   std::mutex copying_;  // guards both streams and both halves
   lv_stream copy_streams_[2] = {};
@@ -109,6 +123,7 @@ class CudaDevice {
 
   std::mutex running_;  // held by Run
   lv_stream stream_ = nullptr;
+  lv_stream shared_stream_ = nullptr;
 
   std::mutex queues_mutex_;  // guards which queue is whose
   std::map<lv_stream, std::unique_ptr<Queue>> queues_;

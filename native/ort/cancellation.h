@@ -1,6 +1,7 @@
 // Ends work that is under way on another thread.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <mutex>
 #include <utility>
@@ -19,10 +20,10 @@ class Cancellation {
     if (end_) end_();
   }
 
-  bool cancelled() const {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return cancelled_;
-  }
+  bool cancelled() const { return cancelled_; }
+
+  // The same, for work that looks at a flag.
+  const std::atomic<bool>& flag() const { return cancelled_; }
 
   // Calls body(), and `end` if Cancel() is called meanwhile. Throws Cancelled instead of whatever
   // body() throws after that.
@@ -51,8 +52,8 @@ class Cancellation {
     return cancelled_;
   }
 
-  mutable std::mutex mutex_;
-  bool cancelled_ = false;
+  std::mutex mutex_;
+  std::atomic<bool> cancelled_{false};
   std::function<void()> end_;
 };
 

@@ -17,13 +17,18 @@ struct Columns {
   std::vector<const char*> values;
 };
 
-void AppendCuda(const Library& library, OrtSessionOptions* options, const Columns& columns) {
+void AppendCuda(const Library& library, OrtSessionOptions* options, const Columns& columns,
+                const CudaDevice* device) {
   const Api& api = library.api();
   const auto cuda = Make<OrtCUDAProviderOptionsV2>(
       api.ReleaseCUDAProviderOptions,
       [&](auto** created) { library.Check(api.CreateCUDAProviderOptions(created)); });
   library.Check(api.UpdateCUDAProviderOptions(cuda.get(), columns.keys.data(),
                                               columns.values.data(), columns.keys.size()));
+  if (device != nullptr) {
+    library.Check(api.UpdateCUDAProviderOptionsWithValue(cuda.get(), "user_compute_stream",
+                                                         device->shared_stream()));
+  }
   library.Check(api.SessionOptionsAppendExecutionProvider_CUDA_V2(options, cuda.get()));
 }
 
@@ -45,7 +50,9 @@ void AppendProvider(const Library& library, OrtSessionOptions* options,
   if (wanted.provider == "cuda") settings.emplace_back("device_id", gpu);
   const Columns columns(settings);
   if (wanted.provider == "cpu") return;
-  if (wanted.provider == "cuda") return AppendCuda(library, options, columns);
+  if (wanted.provider == "cuda") {
+    return AppendCuda(library, options, columns, wanted.device.get());
+  }
   if (wanted.provider == "dml") return AppendDirectMl(library, options);
   library.Check(library.api().SessionOptionsAppendExecutionProvider(
       options, wanted.provider.c_str(), columns.keys.data(), columns.values.data(),
@@ -65,6 +72,25 @@ Handle<OrtSessionOptions> MakeOptions(const Library& library, const SessionOptio
   }
   AppendProvider(library, options.get(), wanted);
   return options;
+}
+
+// Whether that is why something failed, in the words of ONNX Runtime's arena, CUDA and cuBLAS.
+bool IsForWantOfMemory(const std::string& message) {
+  constexpr const char* kWords[] = {"Failed to allocate memory", "is smaller than requested bytes",
+                                    "out of memory", "ALLOC_FAILED"};
+  return std::ranges::any_of(
+      kWords, [&](const char* words) { return message.find(words) != std::string::npos; });
+}
+
+// Calls body(), with a code of its own for a lack of memory.
+template <typename Body>
+void OnGpu(bool is_gpu, Body&& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    if (!is_gpu || !IsForWantOfMemory(error.what())) throw;
+    throw Error("ERR_LONGVLM_CUDA_OOM", error.what());
+  }
 }
 
 Handle<OrtMemoryInfo> MakeMemory(const Library& library, const char* name, int index) {
@@ -98,6 +124,7 @@ std::vector<std::string> Names(const Library& library, const OrtSession* session
 Session::Session(const Library& library, std::span<const std::byte> model,
                  const SessionOptions& wanted, Cancellation& cancellation)
     : library_(library),
+      device_(wanted.device),
       session_(nullptr, library.api().ReleaseSession),
       gpu_(wanted.provider == "cuda" ? std::optional(wanted.gpu) : std::nullopt),
       host_memory_(MakeMemory(library, "Cpu", 0)),
@@ -110,8 +137,10 @@ Session::Session(const Library& library, std::span<const std::byte> model,
   };
   cancellation.During(end, [&] {
     OrtSession* session = nullptr;
-    library.Check(api.CreateSessionFromArray(library.environment(), model.data(), model.size(),
-                                             options.get(), &session));
+    OnGpu(gpu_.has_value(), [&] {
+      library.Check(api.CreateSessionFromArray(library.environment(), model.data(), model.size(),
+                                               options.get(), &session));
+    });
     session_.reset(session);
   });
   input_names_ = Names(library, session_.get(), api.SessionGetInputCount, api.SessionGetInputName);
@@ -148,12 +177,48 @@ Handle<OrtValue> Session::Rows(const Operand& operand, int64_t from, int64_t row
 }
 
 void Session::Run(const RunCall& call, Cancellation& cancellation) {
+  if (device_ == nullptr) return RunGraph(call, cancellation);
+  const lv_stream stream = device_->shared_stream();
+  const auto check = [&] {
+    if (cancellation.cancelled()) throw Cancelled();
+  };
+  try {
+    for (const Transfer& upload : call.uploads) {
+      check();
+      device_->EnqueueUpload(upload.device->data(), upload.host, upload.bytes, stream);
+    }
+    if (call.rows > 0) RunGraph(call, cancellation);
+    for (const CudaOperation& operation : call.operations) {
+      check();
+      device_->Enqueue(operation, stream);
+    }
+  } catch (...) {
+    try {
+      device_->Finish(stream);
+    } catch (...) {  // Why it could not go on says more.
+    }
+    throw;
+  }
+  device_->Finish(stream);
+  for (const Transfer& download : call.downloads) {
+    check();
+    device_->Download(download.host, download.device->data(), download.bytes, cancellation.flag());
+  }
+  check();
+}
+
+void Session::RunGraph(const RunCall& call, Cancellation& cancellation) {
   CheckOperands(call.inputs, "input", input_names_);
   CheckOperands(call.outputs, "output", output_names_);
   const Api& api = library_.api();
   const auto options = Make<OrtRunOptions>(api.ReleaseRunOptions, [&](auto** created) {
     library_.Check(api.CreateRunOptions(created));
   });
+  // Run() waits for the stream that is its own.
+  if (device_ != nullptr && gpu_) {
+    library_.Check(
+        api.AddRunConfigEntry(options.get(), "disable_synchronize_execution_providers", "1"));
+  }
   const auto binding = Make<OrtIoBinding>(api.ReleaseIoBinding, [&](auto** created) {
     library_.Check(api.CreateIoBinding(session_.get(), created));
   });
@@ -172,7 +237,9 @@ void Session::Run(const RunCall& call, Cancellation& cancellation) {
         library_.Check(
             api.BindOutput(binding.get(), output.name.c_str(), Rows(output, from, rows).get()));
       }
-      library_.Check(api.RunWithBinding(session_.get(), options.get(), binding.get()));
+      OnGpu(gpu_.has_value(), [&] {
+        library_.Check(api.RunWithBinding(session_.get(), options.get(), binding.get()));
+      });
     }
   });
 }

@@ -4,6 +4,8 @@ import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { binding } from '../binding.js';
+import { kernelsOn } from '../kernels/cuda.js';
+import { gpuMemoryBytes } from './gpuMemory.js';
 
 /** How ONNX Runtime runs a graph on a device: an execution provider. */
 export type Provider = {
@@ -16,6 +18,16 @@ export type Provider = {
   readonly config?: Readonly<Record<string, string>>;
   /** Part of the file name of its own library, a separate download. */
   readonly library?: string;
+};
+
+/** A provider to try. */
+export type Candidate = Provider & {
+  /** The name of the device, for people. */
+  readonly device: string;
+  /** The number of the GPU. */
+  readonly gpu: number;
+  /** The library of the GPU kernels that share its memory and its stream; undefined where there is none. */
+  readonly kernels?: string | undefined;
 };
 
 const providers: Readonly<Record<string, Provider>> = {
@@ -64,13 +76,29 @@ export function ortLibrary(): string {
   );
 }
 
+/** The number in `cuda:1`, and the name before it. */
+function readDevice(device: string): { readonly name: string; readonly gpu: number } {
+  const [, number] = /^cuda:(\d{1,3})$/.exec(device) ?? [];
+  return number === undefined ? { name: device, gpu: 0 } : { name: 'cuda', gpu: Number(number) };
+}
+
+/** What `cuda` is where LONGVLM_CUDA_LIBRARY names the emulation: the CPU, over the memory that stands for the GPU's. */
+function emulated(gpu: number): Candidate | undefined {
+  const kernels = process.env.LONGVLM_CUDA_LIBRARY ? kernelsOn(gpu) : undefined;
+  if (!kernels?.emulated) return undefined;
+  return { ...providers.cpu!, device: 'cuda (emulated on the CPU)', gpu, kernels: kernels.library };
+}
+
 /**
  * The providers to try for a device, best first.
- * @param device `auto` or one of the devices
+ * @param wanted `auto` or one of the devices; `cuda:1` for the second GPU
  * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a device that this build of ONNX Runtime lacks
  */
-export function providersFor(device: string): readonly (Provider & { readonly device: string })[] {
+export function providersFor(wanted: string): readonly Candidate[] {
   const library = ortLibrary();
+  const { name: device, gpu } = readDevice(wanted);
+  const stand = device === 'cuda' ? emulated(gpu) : undefined;
+  if (stand) return [stand];
   const listed = new Set(listedIn(library));
   const built = Object.keys(providers).filter((name) => listed.has(providers[name]!.listed));
   // Without this check ONNX Runtime prints errors on stderr.
@@ -84,7 +112,20 @@ export function providersFor(device: string): readonly (Provider & { readonly de
     );
   }
   const tried = device === 'auto' ? automatic.filter((name) => available.includes(name)) : [device];
-  return tried.map((device) => ({ device, ...providers[device]! }));
+  return tried.map((name) => (name === 'cuda' ? onCuda(wanted, gpu) : { device: name, gpu, ...providers[name]! }));
+}
+
+function onCuda(wanted: string, gpu: number): Candidate {
+  const { options, ...provider } = providers.cuda!;
+  const limit = { gpu_mem_limit: String(gpuMemoryBytes()) };
+  const kernels = kernelsOn(gpu);
+  return {
+    ...provider,
+    device: wanted === 'auto' ? 'cuda' : wanted,
+    gpu,
+    options: { ...options, ...limit },
+    kernels: kernels?.emulated ? undefined : kernels?.library,
+  };
 }
 
 function listedIn(library: string): readonly string[] {

@@ -4,15 +4,16 @@ import { raceAbort } from '../base/abort.js';
 import { checkDescriptors, descriptorCause } from '../base/descriptors.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { wrongValue } from '../base/validate.js';
-import { binding, type NativeOperand, type NativeOrtSession, type NativeTask } from '../binding.js';
+import { binding, fromNative, type NativeOperand, type NativeOrtSession, type NativeTask } from '../binding.js';
 import { DeviceBuffer } from '../kernels/deviceBuffer.js';
+import { isOutOfMemory, outOfMemory } from './gpuMemory.js';
 import type { OnnxModel } from './graphBuilder.js';
-import { ortLibrary, type Provider, providersFor } from './ortLibrary.js';
-import type { Outputs, Values } from './values.js';
+import { type Candidate, ortLibrary, providersFor } from './ortLibrary.js';
+import type { DeviceWork, Outputs, Transfer, Values } from './values.js';
 
 /** How a session runs. */
 export type SessionOptions = {
-  /** `cpu`, `auto` (a GPU that works, else the CPU) or one of ONNX Runtime's other devices. */
+  /** `cpu`, `auto` (a GPU that works, else the CPU) or one of ONNX Runtime's other devices; `cuda:1` is the second GPU. */
   readonly device: string;
   /** Threads on the CPU; undefined for the number of cores. */
   readonly threads: number | undefined;
@@ -24,17 +25,27 @@ export type RunCall = {
   readonly batch: number;
   readonly inputs: Values;
   readonly outputs: Outputs;
+  /** For a session with {@link OrtSession.gpu}. */
+  readonly work?: DeviceWork | undefined;
 };
 
 /** A graph that ONNX Runtime has loaded. */
 export class OrtSession {
   /** The device that it runs on. */
   readonly device: string;
+  /** The number of the GPU whose memory inputs and outputs can be in; undefined where they are on the host. */
+  readonly gpu: number | undefined;
   readonly #session: NativeOrtSession;
 
-  private constructor(session: NativeOrtSession, device: string) {
+  private constructor(session: NativeOrtSession, { device, gpu, kernels }: Candidate) {
     this.#session = session;
     this.device = device;
+    this.gpu = kernels === undefined ? undefined : gpu;
+  }
+
+  /** Whether it runs on an NVIDIA GPU, or on what stands for one. */
+  get isOnGpu(): boolean {
+    return this.gpu !== undefined || this.device.startsWith('cuda');
   }
 
   /**
@@ -46,9 +57,10 @@ export class OrtSession {
     const candidates = providersFor(device);
     for (const [index, candidate] of candidates.entries()) {
       try {
-        return new OrtSession(await loaded(model, candidate, threads, signal), candidate.device);
+        return new OrtSession(await loaded(model, candidate, threads, signal), candidate);
       } catch (error) {
         signal?.throwIfAborted();
+        if (device !== 'auto' && isOutOfMemory(error)) throw outOfMemory('The model', candidate.device, error);
         if (index === candidates.length - 1)
           throw new LongVLMError(
             'ERR_LONGVLM_INFERENCE',
@@ -65,12 +77,15 @@ export class OrtSession {
    * which after an abort is a little later than here.
    * @throws LongVLMError `ERR_LONGVLM_INFERENCE`; `signal.reason`
    */
-  async run({ rows, batch, inputs, outputs }: RunCall, signal?: AbortSignal): Promise<void> {
+  async run({ rows, batch, inputs, outputs, work = {} }: RunCall, signal?: AbortSignal): Promise<void> {
+    const { uploads = [], operations = [], downloads = [] } = work;
     const call = { session: this.#session, rows, batch, inputs: operands(inputs), outputs: operands(outputs) };
+    const around = { uploads: transfers(uploads), operations, downloads: transfers(downloads) };
     try {
-      await untilDone(binding().runOrtSession(call), signal);
+      await untilDone(binding().runOrtSession({ ...call, ...around }), signal);
     } catch (error) {
       signal?.throwIfAborted();
+      if (error instanceof LongVLMError) throw error;
       throw new LongVLMError(
         'ERR_LONGVLM_INFERENCE',
         `ONNX Runtime failed on ${this.device}: ${messageOf(error)}. If memory ran out, free some; else report it.`,
@@ -99,7 +114,7 @@ function checkRoom(): void {
 
 async function loaded(
   model: OnnxModel,
-  provider: Provider,
+  provider: Candidate,
   threads: number | undefined,
   signal: AbortSignal | undefined,
 ): Promise<NativeOrtSession> {
@@ -123,14 +138,16 @@ function endAtExit(): void {
   endsAtExit = true;
 }
 
-function open(model: OnnxModel, { name, options = {}, config = {} }: Provider, threads = availableParallelism()) {
+function open(model: OnnxModel, provider: Candidate, threads = availableParallelism()) {
+  const { name, gpu, kernels, options = {}, config = {} } = provider;
   const folder = model.weightsFolder;
   endAtExit();
   return binding().openOrtSession({
     library: ortLibrary(),
     model: model.bytes,
     provider: name,
-    gpu: 0,
+    gpu,
+    kernels,
     providerOptions: Object.entries(options).flat(),
     config: Object.entries({
       // Otherwise ONNX Runtime's threads spin after a run and take the cores from the work that follows.
@@ -148,6 +165,8 @@ async function untilDone({ promise, cancel }: NativeTask, signal: AbortSignal | 
   try {
     if (signal?.aborted) cancel();
     await raceAbort(promise, signal);
+  } catch (error) {
+    throw fromNative(error);
   } finally {
     signal?.removeEventListener('abort', cancel);
   }
@@ -159,4 +178,8 @@ function operands(values: Values): NativeOperand[] {
     if (type === 'bfloat16' || type === 'int32') wrongValue(`${name}.type`, 'one of float32, float16 or uint8', type);
     return { name, type, dims, data: tensor instanceof DeviceBuffer ? tensor.native() : tensor.data };
   });
+}
+
+function transfers(list: readonly Transfer[]) {
+  return list.map(({ buffer, data }) => ({ buffer: buffer.native(), data }));
 }

@@ -2,6 +2,7 @@
 import { elementCount, type Float32Tensor } from '../base/tensor.js';
 import { checkInteger, wrongValue } from '../base/validate.js';
 import { DeviceBuffer } from '../kernels/deviceBuffer.js';
+import type { DeviceOperation } from '../kernels/deviceOperation.js';
 
 /** A tensor of bytes: decoded pixels. */
 export type Uint8Tensor = { readonly type: 'uint8'; readonly data: Uint8Array; readonly dims: readonly number[] };
@@ -11,6 +12,19 @@ export type Values = Readonly<Record<string, Float32Tensor | Uint8Tensor | Devic
 
 /** Tensors by the names of a graph's outputs. */
 export type Outputs = Readonly<Record<string, Float32Tensor | DeviceBuffer>>;
+
+/** A copy between a device buffer and values of the same type and number. */
+export type Transfer = { readonly buffer: DeviceBuffer; readonly data: Float32Array | Uint16Array | Uint8Array };
+
+/** What a graph's GPU does besides in one run, which the host waits for once. */
+export type DeviceWork = {
+  /** Before the graph. The arrays are read until the run has ended in native code: nobody else may have them. */
+  readonly uploads?: readonly Transfer[];
+  /** Behind the graph. */
+  readonly operations?: readonly DeviceOperation[];
+  /** In the end. The arrays are the caller's once the promise has settled well. */
+  readonly downloads?: readonly Transfer[];
+};
 
 type HostTensor = Float32Tensor | Uint8Tensor;
 

@@ -17,6 +17,8 @@ export type CudaDevice = {
   readonly computeCapability: string;
   readonly totalBytes: number;
   readonly freeBytes: number;
+  /** Whether it is none, but the emulation on the CPU that tests use. */
+  readonly emulated: boolean;
 };
 
 /** The library of GPU kernels: `LONGVLM_CUDA_LIBRARY`, else the output of `npm run build:cuda`. */
@@ -63,10 +65,30 @@ export function chosenDevice(device: unknown): number | undefined {
   return cudaIndex('device', device);
 }
 
+/**
+ * @internal The kernels that work beside ONNX Runtime on GPU number `index`, and whether they are an emulation on the CPU, which
+ * only LONGVLM_CUDA_LIBRARY can name; undefined where there are none.
+ */
+export function kernelsOn(index: number): { readonly library: string; readonly emulated: boolean } | undefined {
+  try {
+    const found = cudaDevices()[index];
+    return found && { library: findLibrary().path, emulated: found.emulated };
+  } catch (error) {
+    // ONNX Runtime may do without.
+    if (process.env.LONGVLM_CUDA_LIBRARY) throw error;
+    return undefined;
+  }
+}
+
+// Paths of libraries, each with the GPUs that it found: drivers take a while to answer.
+const checked = new Map<string, number>();
+
 /** @internal The library of GPU kernels, after a check that GPU number `index` exists. */
 export function cudaLibrary(index: number): string {
-  const devices = cudaDevices();
   const { path } = findLibrary();
+  if (index < (checked.get(path) ?? 0)) return path;
+  const devices = cudaDevices();
+  checked.set(path, devices.length);
   if (devices.length === 0)
     throw new LongVLMError(
       'ERR_LONGVLM_CUDA',

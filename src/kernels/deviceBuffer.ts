@@ -186,6 +186,26 @@ export class DeviceBuffer {
     return new DeviceBuffer(this.native(), this.type, sizes, this.deviceIndex);
   }
 
+  /** Rows `[from, to)` of the first axis, in the same memory, which stays until both are disposed. @internal */
+  rows(from: number, to: number): DeviceBuffer {
+    const [count, ...row] = this.dims as [number, ...number[]];
+    checkInteger('to', to, checkInteger('from', from, 0, count - 1) + 1, count);
+    const values = elementCount(row);
+    const view = { buffer: this.native(), from: from * values, count: (to - from) * values };
+    return new DeviceBuffer(binding().viewDeviceBuffer(view), this.type, [to - from, ...row], this.deviceIndex);
+  }
+
+  /** As {@link download} does, while the calling thread waits. @internal */
+  downloadSync(): HostTensor {
+    const out = new arrayOf[this.type](elementCount(this.dims));
+    try {
+      binding().downloadFromDeviceSync({ buffer: this.native(), out });
+    } catch (error) {
+      throw fromNative(error);
+    }
+    return { type: this.type, data: out, dims: this.dims } as HostTensor;
+  }
+
   /** Releases the memory once running work has finished. Safe to call twice. */
   dispose(): void {
     if (this.#native === undefined) return;

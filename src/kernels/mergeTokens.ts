@@ -228,8 +228,8 @@ async function mergeWhereItLies(
   );
 }
 
-/** Checks the arguments, whose tensors are in `place`. */
-function checkMerge(place: Place, tokens: unknown, options: TokenMergerOptions, sizes: unknown) {
+/** @internal Checks the arguments, whose tensors are in `place`. */
+export function checkMerge(place: Place, tokens: unknown, options: TokenMergerOptions, sizes: unknown) {
   const read = place === hostPlace ? readTensor(tokens) : tokens;
   const tensor = place.checkFloats('tokens', read, axesOf(read, ['segments', 'tokens', 'channels']));
   const dims = nativeDims(tensor.dims);

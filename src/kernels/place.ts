@@ -94,6 +94,11 @@ class DevicePlace implements Place {
   }
 }
 
+/** @internal */
+export function devicePlace(index: number): Place {
+  return new DevicePlace(index);
+}
+
 function checkBuffer(name: string, value: unknown): DeviceBuffer {
   if (!(value instanceof DeviceBuffer)) wrongType(name, 'DeviceBuffer', value);
   return value;
