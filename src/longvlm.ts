@@ -3,6 +3,7 @@ import { LongVLMError } from './base/errors.js';
 import { readOptions } from './base/options.js';
 import type { Float32Tensor } from './base/tensor.js';
 import { checkFunction, checkSignal, checkString, wrongType } from './base/validate.js';
+import { projectTokens } from './encode/projectTokens.js';
 import type { SamplingRequest, SettledSampling } from './encode/sampling.js';
 import type { EncodeOptions, VideoEncoder } from './encode/videoEncoder.js';
 import { checkVideoPart, VideoFeatures, type VideoPart } from './encode/videoFeatures.js';
@@ -151,15 +152,15 @@ export class LongVLM {
     checkSignal(signal);
     this.#ensureNotDisposed();
     features.checkTower(this.tower);
-    const tokens = features.tokens(part);
+    features.checkPart(part);
     if (this.encoder.projection) {
       features.checkProjector(this.tower, this.encoder.config.channels);
-      return tokens;
+      return features.tokens(part);
     }
     const projector = this.#needed('projector');
-    if (features.projector === undefined) return projector.project(tokens, { ...(signal && { signal }) });
+    if (features.projector === undefined) return projectTokens(projector, features, part, signal);
     features.checkProjector(projector.identity, projector.outChannels);
-    return tokens;
+    return features.tokens(part);
   }
 
   /**

@@ -1,16 +1,15 @@
 // Encodes a video: reads its frames segment by segment, encodes each, and gathers the features.
 import { type FileStates, fileStates, haveChanged } from '../base/fileState.js';
 import type { OnProgress } from '../base/progress.js';
-import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
-import { poolClsTokens } from '../kernels/index.js';
 import type { Projector } from '../projector/projector.js';
 import type { Reducer } from '../reduce/reducer.js';
 import { frameGeometry } from '../tower/pixels.js';
 import type { Tower } from '../tower/tower.js';
 import type { Video } from '../video/openVideo.js';
 import { selectFrames } from '../video/selection.js';
+import { gatherOnDevice } from './deviceSegments.js';
+import { type Gathering, gatherOnHost, type VideoTokens } from './gatheredTokens.js';
 import type { SettledSampling } from './sampling.js';
-import { copyLastLayers, encodeSegment } from './segment.js';
 import { VideoFeatures } from './videoFeatures.js';
 import { withoutFolders } from './withoutFolders.js';
 
@@ -50,41 +49,31 @@ export async function encodeVideo(
   const { frames } = chosen;
   const { config } = tower;
   const projector = reducer.stage === 'projector' ? given : undefined;
-  const channels = projector?.outChannels ?? config.channels;
-  const segments = frames / segmentFrames;
-  // Global and local tokens are contiguous, in the order that the projector takes.
-  const tokens = new Float32Array((globalLayers + segments * tokensPerSegment) * channels);
-  const global = float32Tensor(tokens.subarray(0, globalLayers * channels), [globalLayers, channels]);
-  const local = tokens.subarray(globalLayers * channels);
-  const sizes = new Float32Array(segments * tokensPerSegment);
-  const clsValues = segmentFrames * globalLayers * config.channels;
-  const cls = new Float32Array(segments * clsValues);
   const timestamps = new Float32Array(frames);
   report('encode', 0, frames);
   const encoder = { tower, reducer, projector };
   const geometry = frameGeometry(config, resize);
+  const shape = { frames, segmentFrames, tokensPerSegment, globalLayers };
   const reading = { ...amount, ...range, segmentFrames, geometry, ...(signal && { signal }) };
-  for await (const segment of video.segments(reading)) {
-    const encoded = await encodeSegment(encoder, segment.frames, { move: true, signal });
-    local.set(encoded.local.data, segment.index * tokensPerSegment * channels);
-    sizes.set(encoded.sizes.data, segment.index * tokensPerSegment);
-    if (encoded.summaries && globalLayers > 0)
-      copyLastLayers(encoded.summaries, globalLayers, cls.subarray(segment.index * clsValues));
-    timestamps.set(segment.timestamps, segment.index * segmentFrames);
-    report('encode', (segment.index + 1) * segmentFrames, frames);
+  let gathering: Gathering | undefined;
+  let tokens: VideoTokens | undefined;
+  try {
+    for await (const segment of video.segments(reading)) {
+      gathering ??= (await gatherOnDevice(encoder, shape, signal)) ?? gatherOnHost(encoder, shape, signal);
+      timestamps.set(segment.timestamps, segment.index * segmentFrames);
+      report('encode', await gathering.add(segment.frames), frames);
+    }
+    tokens = await gathering!.finish();
+  } finally {
+    gathering?.dispose();
   }
-  if (globalLayers > 0)
-    global.data.set(await pooled(float32Tensor(cls, [frames, globalLayers, config.channels]), projector, signal));
   const changed = haveChanged(before, await fileStates(video.paths))
     ? [`'${video.name}' was changed while it was read, and its frames may be of either version. Encode it again.`]
     : [];
   const turned = info.rotation % 180 !== 0;
   const isRange = start !== undefined || end !== undefined;
   const used = { start: chosen.startSeconds, end: chosen.endSeconds };
-  return new VideoFeatures({
-    local: float32Tensor(local, [segments, tokensPerSegment, channels]),
-    global,
-    sizes: float32Tensor(sizes, [segments, tokensPerSegment]),
+  return VideoFeatures.of(tokens, {
     timestamps,
     sampling: {
       frames,
@@ -104,14 +93,4 @@ export async function encodeVideo(
       warnings: [...info.warnings.map((warning) => withoutFolders(warning, video.paths)), ...changed],
     },
   });
-}
-
-/** The mean of each layer's class tokens over all frames: [E, C], or [E, d] if projected. */
-async function pooled(
-  summaries: Float32Tensor,
-  projector: Projector | undefined,
-  signal: AbortSignal | undefined,
-): Promise<Float32Array> {
-  const global = (await poolClsTokens(summaries, { ...(signal && { signal }) })) as Float32Tensor;
-  return (projector ? await projector.project(global, { transfer: true, ...(signal && { signal }) }) : global).data;
 }

@@ -124,6 +124,7 @@ export class FeaturesCache {
       read: (file: string) => load(file, matches),
       make: async (file: string, aborted: AbortSignal, report: OnProgress) => {
         const features = await encode(aborted, report);
+        await features.bringDown();
         if (!(await isSame())) throw new Exchanged(features);
         await writeFeatures(file, features).catch(() => {});
         return features;

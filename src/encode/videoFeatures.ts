@@ -3,6 +3,8 @@ import { LongVLMError } from '../base/errors.js';
 import { readOptions } from '../base/options.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import { checkObject, checkOneOf, checkString } from '../base/validate.js';
+import type { DeviceBuffer } from '../kernels/index.js';
+import type { DeviceTokens } from './deviceTokens.js';
 import {
   checkFeatures,
   type FeaturesType,
@@ -11,6 +13,7 @@ import {
   type VideoFeaturesInit,
   type VideoSource,
 } from './featuresFile.js';
+import type { VideoTokens } from './gatheredTokens.js';
 import type { Sampling } from './sampling.js';
 
 export type { VideoFeaturesInit, VideoSource } from './featuresFile.js';
@@ -49,6 +52,8 @@ export class VideoFeatures {
   /** Identity of the projector whose output the tokens are; undefined if they are the tower's and still have to be projected. */
   readonly projector: string | undefined;
   readonly source: VideoSource;
+  /** Where the tokens are until somebody looks at them. */
+  #onDevice: DeviceTokens | undefined;
   readonly #isChecked = true;
 
   /** No proxy, and no object that only has the prototype. @internal */
@@ -67,6 +72,17 @@ export class VideoFeatures {
     this.tower = read.tower;
     this.projector = read.projector;
     this.source = read.source;
+  }
+
+  /** Features of tokens that may be on a GPU still: they come down when they are read. @internal */
+  static of(
+    { onDevice, ...tokens }: VideoTokens,
+    rest: Omit<VideoFeaturesInit, 'local' | 'global' | 'sizes'>,
+  ): VideoFeatures {
+    const features = new VideoFeatures({ ...tokens, ...rest });
+    features.#onDevice = onDevice;
+    for (const tensor of [features.local, features.global, features.sizes]) onDevice?.fillWhenRead(tensor);
+    return features;
   }
 
   get segments(): number {
@@ -94,11 +110,7 @@ export class VideoFeatures {
    * @throws RangeError if there are none of that kind
    */
   tokens(part: VideoPart = 'both'): Float32Tensor {
-    const count = this.tokenCountOf(part);
-    if (count === 0)
-      throw new RangeError(
-        `Expected both or local for part but received '${part}': the features of ${this.source.name} have no global tokens (globalLayers 0)`,
-      );
+    const count = this.checkPart(part);
     const dims = [count, this.channels];
     const [global, local] = [this.global.data, this.local.data];
     if (part !== 'both') return float32Tensor(part === 'local' ? local : global, dims);
@@ -108,6 +120,28 @@ export class VideoFeatures {
     data.set(global);
     data.set(local, global.length);
     return float32Tensor(data, dims);
+  }
+
+  /** The number of tokens of a part. @throws RangeError if there are none. @internal */
+  checkPart(part: VideoPart): number {
+    const count = this.tokenCountOf(part);
+    if (count > 0) return count;
+    throw new RangeError(
+      `Expected both or local for part but received '${part}': the features of ${this.source.name} have no global tokens (globalLayers 0)`,
+    );
+  }
+
+  /** What {@link tokens} gives, in the memory of the GPU if nobody has looked at it; to be disposed. @internal */
+  tokensOnDevice(part: VideoPart): DeviceBuffer | undefined {
+    const global = this.tokenCountOf('global');
+    const all = this.tokenCountOf('both');
+    const [from, to] = { both: [0, all], local: [global, all], global: [0, global] }[part] as [number, number];
+    return to > from ? this.#onDevice?.rows(from, to) : undefined;
+  }
+
+  /** Makes sure that the tokens are on the host, where reading them takes no time. @internal */
+  async bringDown(): Promise<void> {
+    await this.#onDevice?.bringDown();
   }
 
   /**
@@ -122,6 +156,7 @@ export class VideoFeatures {
   async save(file: string, options: { type?: FeaturesType } = {}): Promise<void> {
     checkString('file', file);
     checkObject('options', options);
+    await this.bringDown();
     await saveFeatures(file, this, checkOneOf('type', options.type ?? 'float32', ['float32', 'float16']));
   }
 

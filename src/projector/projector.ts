@@ -13,6 +13,7 @@ import {
 } from '../base/validate.js';
 import { type GuardedFingerprint, guardedFingerprint } from '../cache/fingerprint.js';
 import { type GraphSession, ortRuntime } from '../compute/runtime.js';
+import { DeviceBuffer } from '../kernels/index.js';
 import type { ProjectorSource } from './family.js';
 import { openProjector } from './registry.js';
 
@@ -138,11 +139,7 @@ export class Projector {
     const { transfer = false } = checkObject('options', options);
     if (typeof transfer !== 'boolean') wrongType('transfer', 'boolean', transfer);
     const signal = checkSignal(options.signal);
-    if (channels !== this.inChannels)
-      throw new LongVLMError(
-        'ERR_LONGVLM_MISMATCH',
-        `${this.#path} takes features of ${this.inChannels} channels but received ${channels}. Use the projector that was trained for this vision tower.`,
-      );
+    this.#checkChannels(channels!);
     // At once, so that the call is one of those that release() and dispose() wait for.
     const floats = toFloat32(features);
     const outputs = {
@@ -158,6 +155,32 @@ export class Projector {
     return embeddings!;
   }
 
+  /**
+   * As {@link project}, of features in the memory of a GPU, where they are read if the projector runs there: the embeddings alone
+   * come down.
+   * @param features [tokens, inChannels] float32
+   * @internal
+   */
+  async projectOnDevice(features: DeviceBuffer, signal: AbortSignal | undefined): Promise<Float32Tensor> {
+    this.#checkChannels(features.dims[1]!);
+    const starts = this.device === undefined;
+    const gpu = await this.#graph.gpu(signal);
+    await this.#weights.checkUsed(starts);
+    if (gpu !== features.deviceIndex)
+      return this.project((await features.download()) as Tensor, { transfer: true, ...(signal && { signal }) });
+    const dims = [features.dims[0]!, this.outChannels] as const;
+    const on = DeviceBuffer.allocate('float32', dims, { device: `cuda:${gpu}` });
+    try {
+      const data = new Float32Array(dims[0] * dims[1]);
+      const work = { downloads: [{ buffer: on, data }] };
+      await this.#graph.run({ features }, { embeddings: on }, { work, signal });
+      await this.#weights.checkUsed(false);
+      return float32Tensor(data, dims);
+    } finally {
+      on.dispose();
+    }
+  }
+
   /** ONNX Runtime's execution provider that the projector runs on: `cpu`, `cuda` and so on; undefined before it is started. */
   get device(): string | undefined {
     return this.#graph.device;
@@ -165,6 +188,14 @@ export class Projector {
 
   get disposed(): boolean {
     return this.#graph.disposed;
+  }
+
+  #checkChannels(channels: number): void {
+    if (channels !== this.inChannels)
+      throw new LongVLMError(
+        'ERR_LONGVLM_MISMATCH',
+        `${this.#path} takes features of ${this.inChannels} channels but received ${channels}. Use the projector that was trained for this vision tower.`,
+      );
   }
 
   /** Frees the projector once running calls are done; the next call starts it again. */

@@ -2,7 +2,7 @@ import type { Float32Tensor } from '../base/tensor.js';
 import { checkInteger, wrongValue } from '../base/validate.js';
 import { type MergedTokens, mergeSchedule, mergeTokens } from '../kernels/index.js';
 import { checkSchedule } from '../kernels/mergeSchedule.js';
-import { type ReducedTokens, type Reducer, type ReducerKind, reducerId } from './reducer.js';
+import { type ReducedTokens, type Reducer, type ReducerKind, reducerId, type SegmentShape } from './reducer.js';
 
 /** What comes of merging: the merged tokens themselves, or others that stand for them. */
 type Represent = (
@@ -22,6 +22,24 @@ export function mergeBySchedule(schedule: readonly number[], heads: number): Red
   checkInteger('heads', heads, 1);
   const id = reducerId('merge', { schedule: levels.join(), heads });
   return mergeReducer({ name: 'merge', id, heads, scheduleFor: () => levels, represent: means });
+}
+
+/** Options of mergeTokens() for a segment. */
+export type Merging = (segment: SegmentShape) => { readonly heads: number; readonly schedule: readonly number[] };
+
+// What is in here does nothing but merge, and so can do it where the tokens are.
+const mergings = new WeakMap<Reducer, Merging>();
+
+/** How a reducer merges, if that is all that it does: a built-in one, not one that somebody made of it. */
+export function mergingOf(reducer: Reducer): Merging | undefined {
+  return mergings.get(reducer);
+}
+
+/** Tells that a reducer is a copy of another one. */
+export function mergesLike<R extends Reducer>(copy: R, reducer: Reducer): R {
+  const merging = mergings.get(reducer);
+  if (merging) mergings.set(copy, merging);
+  return copy;
 }
 
 /** A kind of reducer that groups tokens by merging them. */
@@ -50,7 +68,7 @@ function mergeReducer({
   readonly represent: Represent;
 }): Reducer {
   const steps = ({ frames, patches }: { frames: number; patches: number }) => scheduleFor(frames * patches);
-  return {
+  const reducer: Reducer = {
     name,
     id,
     // A level merges at most half of the remaining tokens.
@@ -66,4 +84,6 @@ function mergeReducer({
       return represent(merged, tokens, signal);
     },
   };
+  if (represent === means) mergings.set(reducer, (segment) => ({ heads, schedule: steps(segment) }));
+  return reducer;
 }

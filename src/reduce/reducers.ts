@@ -1,7 +1,7 @@
 // The registry of reducers by name.
 import { frozenCopy, optional } from '../base/frozenCopy.js';
 import { checkFunction, checkOneOf, checkString } from '../base/validate.js';
-import { merge } from './merge.js';
+import { merge, mergesLike } from './merge.js';
 import { pick } from './pick.js';
 import { pool } from './pool.js';
 import type { Reducer, ReducerKind, ReducerOptions } from './reducer.js';
@@ -51,5 +51,5 @@ export function makeReducer(reduction: Reduction | Reducer, options: ReducerOpti
   const checked = checkReduction(reduction);
   if (typeof checked === 'object') return checked;
   const created = kinds.find(({ name }) => name === checked)!.create(options);
-  return checkReducer(`what the reducer kind ${checked} created`, created);
+  return mergesLike(checkReducer(`what the reducer kind ${checked} created`, created), created);
 }

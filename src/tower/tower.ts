@@ -4,7 +4,9 @@ import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import { toEightBits } from '../cache/eightBitMatrices.js';
 import { type GuardedFingerprint, guardedFingerprint } from '../cache/fingerprint.js';
 import { checkHalfRange } from '../cache/halfRange.js';
-import { type GraphSession, ortRuntime, type Runtime } from '../compute/runtime.js';
+import { type DeviceWork, type GraphSession, ortRuntime, type Runtime } from '../compute/runtime.js';
+import type { DeviceBuffer } from '../kernels/index.js';
+import { cpuBatch, gpuBatch } from './batch.js';
 import { openTower } from './families.js';
 import { checkPixelRules } from './pixels.js';
 import type { VisionPrecision } from './precision.js';
@@ -29,9 +31,14 @@ export type TowerOutput = {
   readonly summaries: Float32Tensor | undefined;
 };
 
-// Tokens of a micro-batch. With ViT-L, two frames at a time are as fast as ten: products of some hundred rows already use all
-// cores. Larger batches only take more memory, and delay aborts.
-const batchTokens = 512;
+/** Frames and what a tower makes of them, in the memory of its GPU. */
+export type TowerBuffers = {
+  /** RGB [n, S, S, 3], bytes. */
+  readonly pixels: DeviceBuffer;
+  /** As in {@link TowerOutput}. */
+  readonly patches: DeviceBuffer;
+  readonly summaries?: DeviceBuffer;
+};
 
 /** A vision tower of any family, and the graphs that it runs. */
 export class Tower {
@@ -85,11 +92,11 @@ export class Tower {
     const rounded = precision === 'int8' ? await toEightBits(source.linear, path, { signal, onProgress }) : undefined;
     const identified = { ...(description as object), precision, ...(rounded && { roundedBy: 'token' }) };
     const runtime: Runtime = ortRuntime({ device, ...(threads !== undefined && { threads }) });
-    const batch = Math.max(1, Math.floor(batchTokens / config.patches));
     const open = async (input: 'float32' | 'uint8', lazy: boolean, signal?: AbortSignal) =>
       runtime.open(await source.graph({ input, eightBits: rounded, ...(isHalf && { precision }) }), {
         name: 'The vision tower',
-        batch,
+        batch: cpuBatch(config),
+        gpuBatch: gpuBatch(config),
         lazy,
         ...(signal && { signal }),
       });
@@ -129,6 +136,32 @@ export class Tower {
     const { imageSize } = this.config;
     const dims = [frames.length / (imageSize * imageSize * 3), imageSize, imageSize, 3];
     return this.#run(this.#frames, { type: 'uint8', data: frames, dims }, options);
+  }
+
+  /**
+   * The number of the GPU that {@link encodeOnGpu} works on, once the tower is started; undefined where it runs elsewhere.
+   * @throws as {@link encodeFrames}
+   */
+  async gpu(signal: AbortSignal | undefined): Promise<number | undefined> {
+    const starts = this.#frames.device === undefined;
+    const gpu = await this.#frames.gpu(signal);
+    await this.#weights.checkUsed(starts);
+    return gpu;
+  }
+
+  /**
+   * Runs frames in the memory of its GPU, where the outputs stay.
+   * @param work before and after
+   * @throws as {@link encodeFrames}; LongVLMError `ERR_LONGVLM_CUDA_OOM`, `ERR_LONGVLM_NOT_FINITE`
+   */
+  async encodeOnGpu(
+    { pixels, ...outputs }: TowerBuffers,
+    work: DeviceWork,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const starts = this.#frames.device === undefined;
+    await this.#frames.run({ pixels }, outputs, { work, signal });
+    await this.#weights.checkUsed(starts);
   }
 
   /** @param pixels normalised [n, 3, S, S], n at least 1. Throws as {@link encodeFrames}. */
@@ -185,7 +218,7 @@ export class Tower {
 /** @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a device that cannot run a graph of this precision by itself */
 function deviceFor(precision: VisionPrecision, device: string): string {
   if (precision !== 'int8') return device;
-  if (device === 'cuda')
+  if (device.startsWith('cuda'))
     throw new LongVLMError(
       'ERR_LONGVLM_UNSUPPORTED',
       'Precision int8 does not run on cuda: its products would go back to the CPU. Use float16 there, or device cpu.',

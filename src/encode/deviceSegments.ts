@@ -1,0 +1,162 @@
+// Encodes a video in the memory of a GPU: frames go up once, and everything up to the tokens stays there.
+import { DeviceBuffer } from '../kernels/deviceBuffer.js';
+import { type DeviceOperation, mergingTokens, poolingClsTokens } from '../kernels/deviceOperation.js';
+import { type Merging, mergingOf } from '../reduce/merge.js';
+import { gpuBatch } from '../tower/batch.js';
+import { DeviceTokens } from './deviceTokens.js';
+import { emptyTokens, type Gathering, type VideoShape, type VideoTokens } from './gatheredTokens.js';
+import type { SegmentEncoder } from './segment.js';
+
+/**
+ * Gathers on the GPU that the tower runs on. Starts the tower.
+ * @returns undefined where the tower runs elsewhere, or the reducer knows the host alone
+ * @throws what a run of the tower does
+ */
+export async function gatherOnDevice(
+  encoder: SegmentEncoder,
+  shape: VideoShape,
+  signal: AbortSignal | undefined,
+): Promise<Gathering | undefined> {
+  const merging = mergingOf(encoder.reducer);
+  const gpu = merging && (await encoder.tower.gpu(signal));
+  return gpu === undefined ? undefined : new DeviceSegments(encoder, shape, merging!, `cuda:${gpu}`, signal);
+}
+
+class DeviceSegments implements Gathering {
+  readonly #encoder: SegmentEncoder;
+  readonly #shape: VideoShape;
+  readonly #merging: Merging;
+  readonly #device: `cuda:${number}`;
+  readonly #signal: AbortSignal | undefined;
+  /** Segments that are encoded at once. */
+  readonly #atOnce: number;
+  /** Layers whose class tokens are pooled: all of them or none. */
+  readonly #layers: number;
+  /** Everything that is freed in the end, and views, each freed when it is no longer needed. */
+  readonly #kept: DeviceBuffer[] = [];
+  readonly #pixels: DeviceBuffer;
+  readonly #patches: DeviceBuffer;
+  readonly #assignment: DeviceBuffer;
+  readonly #summaries: DeviceBuffer | undefined;
+  /** The pooled class tokens of all layers, then the merged tokens: the last layers are next to those. */
+  readonly #tokens: DeviceBuffer;
+  readonly #sizes: DeviceBuffer;
+  readonly #waiting: Uint8Array[] = [];
+  #encoded = 0;
+
+  constructor(
+    encoder: SegmentEncoder,
+    shape: VideoShape,
+    merging: Merging,
+    device: `cuda:${number}`,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#encoder = encoder;
+    this.#shape = shape;
+    this.#merging = merging;
+    this.#device = device;
+    this.#signal = signal;
+    const { config } = encoder.tower;
+    const { frames, segmentFrames, tokensPerSegment, globalLayers } = shape;
+    const { imageSize, patches, channels, summaries } = config;
+    const segments = frames / segmentFrames;
+    this.#layers = globalLayers > 0 ? summaries : 0;
+    this.#atOnce = Math.min(segments, Math.max(1, Math.floor(gpuBatch(config) / segmentFrames)));
+    const most = this.#atOnce * segmentFrames;
+    const tokens = segments * tokensPerSegment;
+    try {
+      this.#pixels = this.#allocate('uint8', [most, imageSize, imageSize, 3]);
+      this.#patches = this.#allocate('float32', [most, patches, channels]);
+      this.#assignment = this.#allocate('int32', [this.#atOnce, segmentFrames * patches]);
+      this.#summaries = this.#layers > 0 ? this.#allocate('float32', [frames, summaries, channels]) : undefined;
+      this.#tokens = this.#allocate('float32', [this.#layers + tokens, channels]);
+      this.#sizes = this.#allocate('float32', [tokens]);
+    } catch (error) {
+      this.dispose();
+      throw error;
+    }
+  }
+
+  async add(frames: Uint8Array): Promise<number> {
+    const { segmentFrames } = this.#shape;
+    this.#waiting.push(frames);
+    if (this.#waiting.length === this.#atOnce || this.#encoded + this.#waiting.length === this.#segments)
+      await this.#encode(this.#waiting.splice(0));
+    return this.#encoded * segmentFrames;
+  }
+
+  async finish(): Promise<VideoTokens> {
+    const { globalLayers } = this.#shape;
+    const { channels } = this.#encoder.tower.config;
+    const { tokens: data, ...tensors } = emptyTokens(this.#shape, channels);
+    const tokens = this.#tokens.rows(this.#layers - globalLayers, this.#tokens.dims[0]!);
+    const sizes = this.#sizes.rows(0, this.#sizes.dims[0]!);
+    const onDevice = new DeviceTokens({ buffer: tokens, data }, { buffer: sizes, data: tensors.sizes.data });
+    await onDevice.stay();
+    return { ...tensors, onDevice };
+  }
+
+  dispose(): void {
+    for (const buffer of this.#kept.splice(0)) buffer.dispose();
+  }
+
+  get #segments(): number {
+    return this.#shape.frames / this.#shape.segmentFrames;
+  }
+
+  /** One run: the frames go up, through the tower, and their patches are merged, which is waited for once. */
+  async #encode(segments: readonly Uint8Array[]): Promise<void> {
+    const { segmentFrames, tokensPerSegment } = this.#shape;
+    const { tower } = this.#encoder;
+    const { patches, channels, grid } = tower.config;
+    const count = segments.length;
+    const frames = count * segmentFrames;
+    const first = this.#encoded;
+    const last = first + count;
+    const views: DeviceBuffer[] = [];
+    const rows = (buffer: DeviceBuffer, from: number, to: number) => {
+      const view = buffer.rows(from, to);
+      views.push(view);
+      return view;
+    };
+    try {
+      const uploads = segments.map((data, index) => ({
+        buffer: rows(this.#pixels, index * segmentFrames, (index + 1) * segmentFrames),
+        data,
+      }));
+      const encoded = rows(this.#patches, 0, frames);
+      const summaries = this.#summaries && rows(this.#summaries, first * segmentFrames, last * segmentFrames);
+      const merged = [first, last].map((segment) => this.#layers + segment * tokensPerSegment) as [number, number];
+      const operations: DeviceOperation[] = [
+        mergingTokens(
+          encoded.reshape([count, segmentFrames * patches, channels]),
+          this.#merging({ frames: segmentFrames, patches, grid, channels }),
+          {
+            tokens: rows(this.#tokens, ...merged).reshape([count, tokensPerSegment, channels]),
+            sizes: rows(this.#sizes, first * tokensPerSegment, last * tokensPerSegment).reshape([
+              count,
+              tokensPerSegment,
+            ]),
+            assignment: rows(this.#assignment, 0, count),
+          },
+        ),
+      ];
+      if (this.#summaries && last === this.#segments)
+        operations.push(poolingClsTokens(this.#summaries, rows(this.#tokens, 0, this.#layers)));
+      await tower.encodeOnGpu(
+        { pixels: rows(this.#pixels, 0, frames), patches: encoded, ...(summaries && { summaries }) },
+        { uploads, operations },
+        this.#signal,
+      );
+      this.#encoded = last;
+    } finally {
+      for (const view of views) view.dispose();
+    }
+  }
+
+  #allocate(type: DeviceBuffer['type'], dims: readonly number[]): DeviceBuffer {
+    const buffer = DeviceBuffer.allocate(type, dims, { device: this.#device });
+    this.#kept.push(buffer);
+    return buffer;
+  }
+}

@@ -1,0 +1,71 @@
+// A video's tokens in the memory of a GPU, where the projector reads them. They come down when somebody wants to see them.
+import type { Float32Tensor } from '../base/tensor.js';
+import type { DeviceBuffer } from '../kernels/index.js';
+
+/** Tensors of one video, and the values that they are going to have. */
+type Filling = { readonly buffer: DeviceBuffer; readonly data: Float32Array };
+
+// The last video's. Nobody disposes features: what is not used is freed with them, some time later. So that GPUs do not fill up
+// until then, those of one video stay there, and come down when the next one is encoded.
+let latest: WeakRef<DeviceTokens> | undefined;
+
+export class DeviceTokens {
+  readonly #tokens: Filling;
+  readonly #sizes: Filling;
+  #isDown = false;
+
+  /**
+   * @param tokens [tokens, C] on the GPU, and as many values on the host that hold nothing yet
+   * @param sizes the same for the local tokens' sizes
+   */
+  constructor(tokens: Filling, sizes: Filling) {
+    this.#tokens = tokens;
+    this.#sizes = sizes;
+  }
+
+  /** Brings down those that were told before. */
+  async stay(): Promise<void> {
+    const before = latest?.deref();
+    latest = new WeakRef(this);
+    await before?.bringDown();
+  }
+
+  /** Rows [from, to) on the GPU, to be disposed; undefined when they have come down. */
+  rows(from: number, to: number): DeviceBuffer | undefined {
+    return this.#isDown ? undefined : this.#tokens.buffer.rows(from, to);
+  }
+
+  /** Copies everything to the host, and frees it on the GPU. */
+  async bringDown(): Promise<void> {
+    if (this.#isDown) return;
+    const both = [this.#tokens, this.#sizes];
+    const found = await Promise.all(both.map(({ buffer }) => buffer.download()));
+    this.#fill(found.map(({ data }) => data as Float32Array));
+  }
+
+  /**
+   * Lets the values of a tensor, which are part of those on the host, come down when they are read. That takes less than a
+   * millisecond for a video of a hundred frames.
+   */
+  fillWhenRead(tensor: Float32Tensor): void {
+    const { data } = tensor;
+    Object.defineProperty(tensor, 'data', {
+      enumerable: true,
+      get: () => {
+        if (!this.#isDown) this.#fill([this.#tokens, this.#sizes].map(({ buffer }) => valuesIn(buffer)));
+        return data;
+      },
+    });
+  }
+
+  /** Free to be called by two that came down at the same time: then the first one's values may be written to already. */
+  #fill([tokens, sizes]: readonly Float32Array[]): void {
+    if (this.#isDown) return;
+    this.#isDown = true;
+    this.#tokens.data.set(tokens!);
+    this.#sizes.data.set(sizes!);
+    for (const { buffer } of [this.#tokens, this.#sizes]) buffer.dispose();
+  }
+}
+
+const valuesIn = (buffer: DeviceBuffer) => buffer.downloadSync().data as Float32Array;
