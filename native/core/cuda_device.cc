@@ -66,42 +66,41 @@ void CudaDevice::FreeAll() {
 void CudaDevice::Copy(size_t bytes, const std::atomic<bool>& cancelled, bool up, char* device,
                       char* host) {
   const std::lock_guard<std::mutex> lock(copying_);
-  const auto wait = [&](size_t half) {
-    CheckCuda(cuda_, cuda_.stream_synchronize(index_, copy_streams_[half]));
-  };
   // For each half of the staging memory: the chunk that is being copied to the host.
   struct Pending {
     char* to = nullptr;
     size_t bytes = 0;
   } pending[2];
   const auto finish = [&](size_t half) {
-    wait(half);
+    CheckCuda(cuda_, cuda_.stream_synchronize(index_, copy_streams_[half]));
     if (pending[half].to != nullptr) {
       std::memcpy(pending[half].to, staging_[half], pending[half].bytes);
     }
     pending[half] = {};
   };
-  size_t half = 0;
-  for (size_t done = 0; done < bytes; half ^= 1) {
-    const size_t count = std::min(kStagingBytes, bytes - done);
-    finish(half);
-    if (cancelled.load(std::memory_order_relaxed)) {
-      wait(half ^ 1);
-      throw Cancelled();
-    }
-    if (up) {
-      std::memcpy(staging_[half], host + done, count);
-      CheckCuda(cuda_, cuda_.copy_to_device(index_, device + done, staging_[half], count,
+  try {
+    size_t half = 0;
+    for (size_t done = 0; done < bytes; half ^= 1) {
+      const size_t count = std::min(kStagingBytes, bytes - done);
+      finish(half);
+      if (cancelled.load(std::memory_order_relaxed)) throw Cancelled();
+      if (up) {
+        std::memcpy(staging_[half], host + done, count);
+        CheckCuda(cuda_, cuda_.copy_to_device(index_, device + done, staging_[half], count,
+                                              copy_streams_[half]));
+      } else {
+        CheckCuda(cuda_, cuda_.copy_to_host(index_, staging_[half], device + done, count,
                                             copy_streams_[half]));
-    } else {
-      CheckCuda(cuda_, cuda_.copy_to_host(index_, staging_[half], device + done, count,
-                                          copy_streams_[half]));
-      pending[half] = {host + done, count};
+        pending[half] = {host + done, count};
+      }
+      done += count;
     }
-    done += count;
+    finish(half);
+    finish(half ^ 1);
+  } catch (...) {
+    for (lv_stream stream : copy_streams_) cuda_.stream_synchronize(index_, stream);
+    throw;
   }
-  finish(half);
-  finish(half ^ 1);
 }
 
 void CudaDevice::Upload(void* to, const void* from_host, size_t bytes,

@@ -121,6 +121,43 @@ void TestOrder() {
   CHECK(order.size() == 2, "something ran again");
 }
 
+// Copies up are on their way while the caller goes on with its memory.
+void TestUploads() {
+  Setup setup;
+  FakeGpu& gpu = setup.gpu;
+  constexpr size_t kPiece = size_t{4} << 20;
+  // Pieces that share memory, one of several, and more than is ever on its way at once.
+  const std::vector<size_t> sizes{100, kPiece - 50, kPiece + 7, 3 * kPiece, 1};
+  std::vector<std::shared_ptr<DeviceMemory>> memory;
+  size_t waits = 0;
+  gpu.Watch([&](const std::string& event) {
+    waits += event.starts_with("wait") ? 1 : 0;
+    return LV_OK;
+  });
+  for (int round = 0; round < 2; ++round) {
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      std::vector<unsigned char> host(sizes[i]);
+      for (size_t at = 0; at < host.size(); ++at) {
+        host[at] = static_cast<unsigned char>((at * 31 + i) % 251);
+      }
+      memory.push_back(std::make_shared<DeviceMemory>(setup.device, host.size()));
+      setup.device->EnqueueUpload(memory.back()->data(), host.data(), host.size(), setup.stream);
+      if (i < 2) CHECK(waits == 0 && gpu.waiting() > i, "a small copy waits");
+      std::memset(host.data(), 0, host.size());
+    }
+    setup.device->Finish(setup.stream);
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      const auto* found = static_cast<const unsigned char*>(memory[i]->data());
+      for (size_t at = 0; at < sizes[i]; ++at) {
+        CHECK(found[at] == (at * 31 + i) % 251, "copy %zu is wrong at %zu", i, at);
+      }
+    }
+    memory.clear();
+    CHECK(waits == 2, "%zu waits", waits);
+    waits = 0;
+  }
+}
+
 void TestWorkspaces() {
   Setup setup;
   FakeGpu& gpu = setup.gpu;
@@ -234,6 +271,7 @@ void TestThreadsOnOneDevice() {
 void TestCudaDevice() {
   TestMemory();
   TestOrder();
+  TestUploads();
   TestWorkspaces();
   TestErrors();
   TestThreadsOnOneDevice();

@@ -45,12 +45,26 @@ CudaFunctions FakeGpu::Functions() {
   cuda.device_free = [](int32_t, void* pointer) { return gpu->Free(pointer); };
   cuda.host_alloc = cuda.device_alloc;
   cuda.host_free = cuda.device_free;
-  cuda.copy_to_host = [](int32_t, void* to, const void* from, size_t bytes,
-                         lv_stream stream) -> lv_status {
-    gpu->Put(stream, [=] { std::memcpy(to, from, bytes); });
-    return LV_OK;
+  cuda.copy_to_host = [](int32_t, void* to, const void* from, size_t bytes, lv_stream stream) {
+    return gpu->Copy("down", to, from, bytes, stream);
+  };
+  cuda.copy_to_device = [](int32_t, void* to, const void* from, size_t bytes, lv_stream stream) {
+    return gpu->Copy("up", to, from, bytes, stream);
   };
   return cuda;
+}
+
+lv_status FakeGpu::Tell(const std::string& event, lv_stream stream) {
+  if (!watcher_) return LV_OK;
+  return watcher_(event + " stream " + std::to_string(reinterpret_cast<uintptr_t>(stream)));
+}
+
+lv_status FakeGpu::Copy(const char* way, void* to, const void* from, size_t bytes,
+                        lv_stream stream) {
+  const lv_status told = Tell(way + std::string(" ") + std::to_string(bytes) + " on", stream);
+  if (told != LV_OK) return told;
+  Put(stream, [=] { std::memcpy(to, from, bytes); });
+  return LV_OK;
 }
 
 void FakeGpu::Put(lv_stream stream, std::function<void()> work) {
@@ -60,13 +74,15 @@ void FakeGpu::Put(lv_stream stream, std::function<void()> work) {
 }
 
 lv_status FakeGpu::Synchronize(lv_stream stream) {
+  // One that fails has waited all the same.
+  const lv_status told = Tell("wait for", stream);
   std::vector<std::function<void()>> todo;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     todo = std::exchange(streams_[stream], {});
   }
   for (const std::function<void()>& work : todo) work();
-  return synchronize_status_;
+  return told != LV_OK ? told : synchronize_status_;
 }
 
 lv_status FakeGpu::Allocate(size_t bytes, void** pointer) {

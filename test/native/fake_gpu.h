@@ -7,6 +7,8 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "core/cuda_device.h"
@@ -31,16 +33,24 @@ class FakeGpu {
   size_t allocations() const;  // that are not freed
   size_t allocated_ever() const;
 
+  // What is told of each copy and each wait before it is asked for, "wait for stream 2" say;
+  // anything but LV_OK makes it fail.
+  using Watcher = std::function<lv_status(const std::string& event)>;
+  void Watch(Watcher watcher) { watcher_ = std::move(watcher); }
+
   // What waiting for a stream gives from now on.
   void FailAtSynchronize(lv_status status) { synchronize_status_ = status; }
 
  private:
   static CudaFunctions Functions();
+  lv_status Tell(const std::string& event, lv_stream stream);
+  lv_status Copy(const char* way, void* to, const void* from, size_t bytes, lv_stream stream);
   lv_status Allocate(size_t bytes, void** pointer);
   lv_status Free(void* pointer);
   lv_status Synchronize(lv_stream stream);
 
   const CudaFunctions cuda_ = Functions();
+  Watcher watcher_;
   mutable std::mutex mutex_;
   std::map<lv_stream, std::vector<std::function<void()>>> streams_;
   std::set<void*> memory_;

@@ -20,6 +20,7 @@ int main(int argc, char** argv) {
   try {
     longvlm::TestCudaDevice();
     longvlm::TestOrtSession();
+    longvlm::TestOrtDevice();
     longvlm::TestOrtRunner();
     for (const std::string& name : longvlm::KnownInstructionSets()) {
       longvlm::LimitInstructionSet(name);

@@ -141,6 +141,10 @@ struct OrtStubFunctions {
     api.UpdateCUDAProviderOptions = [](auto*, const auto* keys, const auto* values, size_t count) {
       return Call(Join("UpdateCUDAProviderOptions", keys, values, count));
     };
+    api.UpdateCUDAProviderOptionsWithValue = [](auto*, const char* key, void* value) {
+      return Call("UpdateCUDAProviderOptionsWithValue " + std::string(key) + "=" +
+                  std::to_string(reinterpret_cast<uintptr_t>(value)));
+    };
     api.SessionOptionsAppendExecutionProvider_CUDA_V2 = [](auto*, const auto*) {
       return Call("SessionOptionsAppendExecutionProvider_CUDA_V2");
     };
@@ -206,6 +210,9 @@ struct OrtStubFunctions {
     api.ReleaseValue = [](auto* value) { Release("Value", value); };
     api.CreateRunOptions = [](auto** made) {
       return Create("RunOptions", "CreateRunOptions", made);
+    };
+    api.AddRunConfigEntry = [](auto*, const char* key, const char* value) {
+      return Call(Join("AddRunConfigEntry", &key, &value, 1));
     };
     api.ReleaseRunOptions = [](auto* options) { Release("RunOptions", options); };
     api.RunOptionsSetTerminate = [](auto* options) -> OrtStatus* {
@@ -312,7 +319,7 @@ OrtStatus* OrtStub::Call(const std::string& text) {
     if (acts_after_-- == 0) action = std::move(action_);
   }
   if (action) action();
-  return fails ? OrtStubFunctions::Fail(kFailure) : nullptr;
+  return fails ? OrtStubFunctions::Fail(failure_) : nullptr;
 }
 
 bool OrtStub::Work(const std::atomic<bool>& cancelled) {
@@ -342,6 +349,11 @@ std::vector<std::string> OrtStub::calls() const {
   return calls_;
 }
 
+void OrtStub::Note(const std::string& text) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  calls_.push_back(text);
+}
+
 void OrtStub::ForgetCalls() {
   const std::lock_guard<std::mutex> lock(mutex_);
   calls_.clear();
@@ -356,8 +368,9 @@ std::string OrtStub::live() const {
   return text;
 }
 
-void OrtStub::FailAfter(size_t count) {
+void OrtStub::FailAfter(size_t count, const std::string& text) {
   const std::lock_guard<std::mutex> lock(mutex_);
+  failure_ = text;
   fails_after_ = static_cast<std::ptrdiff_t>(count);
 }
 

@@ -28,14 +28,16 @@ class OrtStub {
 
   // The calls so far, with what matters of their arguments. Releases are not among them.
   std::vector<std::string> calls() const;
+  // Adds what another library was asked.
+  void Note(const std::string& text);
   void ForgetCalls();
 
   // "Session 1" for each kind of object that is not released; empty if there is none.
   std::string live() const;
 
-  // The call after `count` more ones fails, with this text.
-  void FailAfter(size_t count);
   static constexpr const char* kFailure = "the stub failed";
+  // The call after `count` more ones fails, with this text.
+  void FailAfter(size_t count, const std::string& text = kFailure);
 
   // What the call after `count` more ones does before anything else.
   void DoAfter(size_t count, std::function<void()> action);
@@ -67,6 +69,7 @@ class OrtStub {
   std::map<std::string, int> live_;
   // Calls that are to come first; -1 for never.
   std::ptrdiff_t fails_after_ = -1;
+  std::string failure_;
   std::ptrdiff_t acts_after_ = -1;
   std::function<void()> action_;
 

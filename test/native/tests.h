@@ -20,6 +20,9 @@ void TestCudaDevice();
 // Sessions of ONNX Runtime, over a library that is made up: what they call, and what they release.
 void TestOrtSession();
 
+// The same where they share a GPU's stream: the order of everything on it, and one wait for all.
+void TestOrtDevice();
+
 // Their threads: jobs in order, cancellation, release and shutdown.
 void TestOrtRunner();
 
