@@ -30,8 +30,8 @@ export type OnnxModel = { readonly bytes: Uint8Array; readonly weightsFolder: st
 /** A size, or the name of a size that is known only when the graph runs. */
 export type Dimension = number | string;
 
-/** An integer, a list of integers, or a floating-point number (`{ float: 1 }`, as 1 alone would be an integer). */
-export type Attribute = number | readonly number[] | { readonly float: number };
+/** An integer, a list of integers, a word, or a floating-point number (`{ float: 1 }`, as 1 alone would be an integer). */
+export type Attribute = number | readonly number[] | string | { readonly float: number };
 
 // LayerNormalization came with 17, Gelu with 20; IR version 9 is opset 20's.
 const opset = 20;
@@ -259,8 +259,9 @@ function attributeProto(name: string, value: Attribute): AttributeProto {
     checkSizes(`attributes.${name}`, value);
     return { name, type: attributeTypes.ints, ints: [...value] };
   }
+  if (typeof value === 'string') return { name, type: attributeTypes.string, s: Buffer.from(value) };
   if (typeof value !== 'object' || value === null || !('float' in value))
-    wrongType(`attributes.${name}`, 'number, integers or { float }', value);
+    wrongType(`attributes.${name}`, 'number, integers, string or { float }', value);
   return {
     name,
     type: attributeTypes.float,

@@ -41,6 +41,7 @@ const root = protobuf.Root.fromJSON({
         type: one(20, 'int32'),
         f: one(2, 'float'),
         i: one(3, 'int64'),
+        s: one(4, 'bytes'),
         ints: many(8, 'int64'),
       },
     },
@@ -70,7 +71,7 @@ const root = protobuf.Root.fromJSON({
 export const dataTypes = { F32: 1, U8: 2, I8: 3, I32: 6, I64: 7, F16: 10, BF16: 16 } as const;
 
 /** AttributeProto.AttributeType. */
-export const attributeTypes = { float: 1, int: 2, ints: 7 } as const;
+export const attributeTypes = { float: 1, int: 2, string: 3, ints: 7 } as const;
 
 /** TensorProto.DataLocation: the bytes are in another file. */
 export const externalLocation = 1;
@@ -96,7 +97,14 @@ export type NodeProto = {
   output: string[];
   attribute: AttributeProto[];
 };
-export type AttributeProto = { name: string; type: number; f?: number; i?: number; ints?: number[] };
+export type AttributeProto = {
+  name: string;
+  type: number;
+  f?: number;
+  i?: number;
+  s?: Uint8Array;
+  ints?: number[];
+};
 export type TensorProto = {
   name: string;
   dataType: number;

@@ -28,6 +28,8 @@ class DeviceSegments implements Gathering {
   readonly #merging: Merging;
   readonly #device: `cuda:${number}`;
   readonly #signal: AbortSignal | undefined;
+  /** Steps of a segment: its frames, or groups of them. */
+  readonly #steps: number;
   /** Segments that are encoded at once. */
   readonly #atOnce: number;
   /** Layers whose class tokens are pooled: all of them or none. */
@@ -56,19 +58,23 @@ class DeviceSegments implements Gathering {
     this.#merging = merging;
     this.#device = device;
     this.#signal = signal;
-    const { config } = encoder.tower;
+    const { config, framesPerStep } = encoder.tower;
     const { frames, segmentFrames, tokensPerSegment, globalLayers } = shape;
-    const { imageSize, patches, channels, summaries } = config;
+    const { channels, summaries } = config;
+    const { patches, width, height } = encoder.shape;
+    this.#steps = segmentFrames / framesPerStep;
     const segments = frames / segmentFrames;
     this.#layers = globalLayers > 0 ? summaries : 0;
-    this.#atOnce = Math.min(segments, Math.max(1, Math.floor(gpuBatch(config) / segmentFrames)));
-    const most = this.#atOnce * segmentFrames;
+    this.#atOnce = Math.min(segments, Math.max(1, Math.floor(gpuBatch(encoder.shape) / this.#steps)));
+    const most = this.#atOnce * this.#steps;
+    const step = framesPerStep > 1 ? [framesPerStep, height, width, 3] : [height, width, 3];
     const tokens = segments * tokensPerSegment;
     try {
-      this.#pixels = this.#allocate('uint8', [most, imageSize, imageSize, 3]);
+      this.#pixels = this.#allocate('uint8', [most, ...step]);
       this.#patches = this.#allocate('float32', [most, patches, channels]);
-      this.#assignment = this.#allocate('int32', [this.#atOnce, segmentFrames * patches]);
-      this.#summaries = this.#layers > 0 ? this.#allocate('float32', [frames, summaries, channels]) : undefined;
+      this.#assignment = this.#allocate('int32', [this.#atOnce, this.#steps * patches]);
+      this.#summaries =
+        this.#layers > 0 ? this.#allocate('float32', [segments * this.#steps, summaries, channels]) : undefined;
       this.#tokens = this.#allocate('float32', [this.#layers + tokens, channels]);
       this.#sizes = this.#allocate('float32', [tokens]);
     } catch (error) {
@@ -106,11 +112,12 @@ class DeviceSegments implements Gathering {
 
   /** One run: the frames go up, through the tower, and their patches are merged, which is waited for once. */
   async #encode(segments: readonly Uint8Array[]): Promise<void> {
-    const { segmentFrames, tokensPerSegment } = this.#shape;
-    const { tower } = this.#encoder;
-    const { patches, channels, grid } = tower.config;
+    const { tokensPerSegment } = this.#shape;
+    const { tower, shape } = this.#encoder;
+    const { channels } = tower.config;
+    const { patches, grid } = shape;
+    const steps = this.#steps;
     const count = segments.length;
-    const frames = count * segmentFrames;
     const first = this.#encoded;
     const last = first + count;
     const views: DeviceBuffer[] = [];
@@ -121,16 +128,16 @@ class DeviceSegments implements Gathering {
     };
     try {
       const uploads = segments.map((data, index) => ({
-        buffer: rows(this.#pixels, index * segmentFrames, (index + 1) * segmentFrames),
+        buffer: rows(this.#pixels, index * steps, (index + 1) * steps),
         data,
       }));
-      const encoded = rows(this.#patches, 0, frames);
-      const summaries = this.#summaries && rows(this.#summaries, first * segmentFrames, last * segmentFrames);
+      const encoded = rows(this.#patches, 0, count * steps);
+      const summaries = this.#summaries && rows(this.#summaries, first * steps, last * steps);
       const merged = [first, last].map((segment) => this.#layers + segment * tokensPerSegment) as [number, number];
       const operations: DeviceOperation[] = [
         mergingTokens(
-          encoded.reshape([count, segmentFrames * patches, channels]),
-          this.#merging({ frames: segmentFrames, patches, grid, channels }),
+          encoded.reshape([count, steps * patches, channels]),
+          this.#merging({ frames: steps, patches, grid, channels }),
           {
             tokens: rows(this.#tokens, ...merged).reshape([count, tokensPerSegment, channels]),
             sizes: rows(this.#sizes, first * tokensPerSegment, last * tokensPerSegment).reshape([
@@ -144,7 +151,7 @@ class DeviceSegments implements Gathering {
       if (this.#summaries && last === this.#segments)
         operations.push(poolingClsTokens(this.#summaries, rows(this.#tokens, 0, this.#layers)));
       await tower.encodeOnGpu(
-        { pixels: rows(this.#pixels, 0, frames), patches: encoded, ...(summaries && { summaries }) },
+        { pixels: rows(this.#pixels, 0, count * steps), patches: encoded, ...(summaries && { summaries }) },
         { uploads, operations },
         this.#signal,
       );

@@ -1,9 +1,12 @@
 // Encodes a video: reads its frames segment by segment, encodes each, and gathers the features.
+import { LongVLMError, messageOf } from '../base/errors.js';
 import { type FileStates, fileStates, haveChanged } from '../base/fileState.js';
 import type { OnProgress } from '../base/progress.js';
+import { checkInteger } from '../base/validate.js';
 import type { Projector } from '../projector/projector.js';
-import type { Reducer } from '../reduce/reducer.js';
+import type { Reducer, SegmentShape } from '../reduce/reducer.js';
 import { frameGeometry } from '../tower/pixels.js';
+import type { FrameShape } from '../tower/source.js';
 import type { Tower } from '../tower/tower.js';
 import type { Video } from '../video/openVideo.js';
 import { selectFrames } from '../video/selection.js';
@@ -42,17 +45,24 @@ export async function encodeVideo(
     onProgress?.({ stage, done, total, unit: 'frames', name: video.name });
   report('probe', 0, asked ?? 0);
   const info = await video.probe(signal);
-  const { segmentFrames, tokensPerSegment, globalLayers, resize, start, end, fps } = settled;
+  const { segmentFrames, globalLayers, resize, start, end, fps } = settled;
   const range = { ...(start !== undefined && { start }), ...(end !== undefined && { end }) };
   const amount = asked !== undefined ? { frames: asked } : { fps: fps! };
   const chosen = selectFrames(info, { ...amount, ...range, segmentFrames });
   const { frames } = chosen;
-  const { config } = tower;
+  const { config, framesPerStep } = tower;
   const projector = reducer.stage === 'projector' ? given : undefined;
+  const channels = projector?.outChannels ?? config.channels;
+  const turned = info.rotation % 180 !== 0;
+  const shown = { width: turned ? info.height : info.width, height: turned ? info.width : info.height };
+  const frameShape = tower.shapeOf({ ...shown, frames });
+  const { patches, grid } = frameShape;
+  const steps = segmentFrames / framesPerStep;
+  const tokensPerSegment = countOf(reducer, { frames: steps, patches, grid, channels }, frameShape);
   const timestamps = new Float32Array(frames);
   report('encode', 0, frames);
-  const encoder = { tower, reducer, projector };
-  const geometry = frameGeometry(config, resize);
+  const encoder = { tower, shape: frameShape, reducer, projector };
+  const geometry = frameGeometry(config, resize, frameShape);
   const shape = { frames, segmentFrames, tokensPerSegment, globalLayers };
   const reading = { ...amount, ...range, segmentFrames, geometry, ...(signal && { signal }) };
   let gathering: Gathering | undefined;
@@ -70,7 +80,6 @@ export async function encodeVideo(
   const changed = haveChanged(before, await fileStates(video.paths))
     ? [`'${video.name}' was changed while it was read, and its frames may be of either version. Encode it again.`]
     : [];
-  const turned = info.rotation % 180 !== 0;
   const isRange = start !== undefined || end !== undefined;
   const used = { start: chosen.startSeconds, end: chosen.endSeconds };
   return VideoFeatures.of(tokens, {
@@ -78,6 +87,7 @@ export async function encodeVideo(
     sampling: {
       frames,
       ...settled,
+      tokensPerSegment,
       ...(isRange && used),
       // A picture lasts no time.
       ...(fps !== undefined && { fps: used.end > used.start ? frames / (used.end - used.start) : fps }),
@@ -88,9 +98,25 @@ export async function encodeVideo(
       name: video.name,
       durationSeconds: info.durationSeconds,
       frameCount: info.frameCount,
-      width: turned ? info.height : info.width,
-      height: turned ? info.width : info.height,
+      ...shown,
       warnings: [...info.warnings.map((warning) => withoutFolders(warning, video.paths)), ...changed],
     },
   });
+}
+
+/**
+ * Tokens of a segment, where the size of frames, and so the number of their tokens, is known only now.
+ * @throws LongVLMError `ERR_LONGVLM_VIDEO` where they cannot be reduced as was asked
+ */
+function countOf(reducer: Reducer, segment: SegmentShape, { width, height }: FrameShape): number {
+  try {
+    reducer.check(segment);
+    return checkInteger(`tokens of the reducer ${reducer.id}`, reducer.count(segment), 1);
+  } catch (error) {
+    throw new LongVLMError(
+      'ERR_LONGVLM_VIDEO',
+      `The vision tower takes this video's frames as ${width}x${height} pixels, which are ${segment.frames * segment.patches} tokens in each segment: ${messageOf(error)}. Ask for fewer tokens, or for longer segments.`,
+      { cause: error },
+    );
+  }
 }

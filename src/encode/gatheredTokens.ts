@@ -27,7 +27,7 @@ export type VideoTokens = {
 /** Takes the segments of one video in order. */
 export type Gathering = {
   /**
-   * @param frames RGB [K, S, S, 3], whose buffer it may detach
+   * @param frames RGB [K, height, width, 3], whose buffer it may detach
    * @returns how many frames are encoded, which may be fewer than it has got
    */
   add(frames: Uint8Array): Promise<number>;
@@ -53,10 +53,10 @@ export function emptyTokens({ frames, segmentFrames, tokensPerSegment, globalLay
 /** Gathers on the host. */
 export function gatherOnHost(encoder: SegmentEncoder, shape: VideoShape, signal: AbortSignal | undefined): Gathering {
   const { segmentFrames, tokensPerSegment, globalLayers, frames } = shape;
-  const { config } = encoder.tower;
+  const { config, framesPerStep } = encoder.tower;
   const channels = encoder.projector?.outChannels ?? config.channels;
   const { global, local, sizes } = emptyTokens(shape, channels);
-  const clsValues = segmentFrames * globalLayers * config.channels;
+  const clsValues = (segmentFrames / framesPerStep) * globalLayers * config.channels;
   const cls = new Float32Array((frames / segmentFrames) * clsValues);
   let index = 0;
   return {
@@ -70,7 +70,7 @@ export function gatherOnHost(encoder: SegmentEncoder, shape: VideoShape, signal:
       return index * segmentFrames;
     },
     async finish() {
-      const summaries = float32Tensor(cls, [frames, globalLayers, config.channels]);
+      const summaries = float32Tensor(cls, [frames / framesPerStep, globalLayers, config.channels]);
       if (globalLayers > 0) global.data.set(await pooled(summaries, encoder.projector, signal));
       return { local, global, sizes };
     },

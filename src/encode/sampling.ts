@@ -149,12 +149,19 @@ export function settleSampling(
   checkSampling(request);
   const given = withDefaults(request);
   const { frames, fps, start, end, segmentFrames } = given;
+  const { framesPerStep = 1 } = tower;
+  if (segmentFrames % framesPerStep !== 0)
+    wrongValue(
+      'segmentFrames',
+      `multiple of ${framesPerStep}, the frames that the vision tower takes as one step,`,
+      segmentFrames,
+    );
   const globalLayers = request.globalLayers ?? Math.min(defaultSampling.globalLayers, tower.summaries);
   checkInteger('globalLayers', globalLayers, 0, tower.summaries);
   const mergeHeads = given.mergeHeads ?? tower.heads;
   const reducer = makeReducer(given.reduction!, { tokensPerSegment: given.tokensPerSegment!, mergeHeads });
   const shape: SegmentShape = {
-    frames: segmentFrames,
+    frames: segmentFrames / framesPerStep,
     patches: tower.patches,
     grid: tower.grid,
     channels: reducer.stage === 'projector' ? (width ?? tower.channels) : tower.channels,
@@ -182,9 +189,15 @@ export function samplingIdentity({ reducer, ...sampling }: SettledSampling): obj
   return { ...sampling, reducer: reducer.id };
 }
 
-/** Whether features match a request, as far as this can be known without opening the video. */
-export function isSampledAs(features: Sampling, { reducer: _, frames, ...wanted }: SettledSampling): boolean {
-  const same = ['segmentFrames', 'tokensPerSegment', 'globalLayers', 'resize', 'reduction', 'mergeHeads'] as const;
+/** Whether features match a request for a tower, as far as this can be known without opening the video. */
+export function isSampledAs(
+  features: Sampling,
+  { reducer: _, frames, ...wanted }: SettledSampling,
+  { cell }: VisionConfig,
+): boolean {
+  // How many tokens a reducer leaves may depend on the video's size.
+  const counted = cell ? [] : (['tokensPerSegment'] as const);
+  const same = ['segmentFrames', ...counted, 'globalLayers', 'resize', 'reduction', 'mergeHeads'] as const;
   if (frames !== undefined && features.frames !== frames) return false;
   return same.every((key) => features[key] === wanted[key]);
 }

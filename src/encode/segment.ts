@@ -6,6 +6,7 @@ import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import { checkFloat32Tensor, checkObject, wrongType, wrongValue } from '../base/validate.js';
 import type { Projector } from '../projector/projector.js';
 import type { ReducedTokens, Reducer, SegmentShape } from '../reduce/reducer.js';
+import type { FrameShape } from '../tower/source.js';
 import type { Tower } from '../tower/tower.js';
 
 /** A segment of K frames, its patches merged or otherwise reduced. */
@@ -23,28 +24,30 @@ export type ReducedSegment = {
 /** The models and settings that encode a segment. */
 export type SegmentEncoder = {
   readonly tower: Tower;
+  /** Of the frames. */
+  readonly shape: FrameShape;
   readonly reducer: Reducer;
   /** Needed by a reducer of stage `projector`, unless the tower's tokens are projected already. */
   readonly projector: Projector | undefined;
 };
 
 /**
- * @param frames RGB [K, S, S, 3]
+ * @param frames RGB [K, height, width, 3]
  * @param options `move`: transfers the frames' buffer (detaching it) instead of copying it
  */
 export async function encodeSegment(
-  { tower, reducer, projector }: SegmentEncoder,
+  { tower, shape, reducer, projector }: SegmentEncoder,
   frames: Uint8Array,
   options: { readonly move?: boolean; readonly signal?: AbortSignal | undefined },
 ): Promise<ReducedSegment> {
-  const { patches, summaries } = await tower.encodeFrames(frames, options);
+  const { patches, summaries } = await tower.encodeFrames(frames, { ...options, shape });
   const [count, perFrame, channels] = patches.dims as [number, number, number];
   const tokens = float32Tensor(patches.data, [count * perFrame, channels]);
   const given =
     reducer.stage === 'projector' && projector
       ? await projected(projector, tokens, options.signal)
       : { tokens, channels };
-  const segment: SegmentShape = { frames: count, patches: perFrame, grid: tower.config.grid, channels: given.channels };
+  const segment: SegmentShape = { frames: count, patches: perFrame, grid: shape.grid, channels: given.channels };
   const reduced = await checkReduced(reducer, await reducer.reduce(given.tokens, segment, options.signal), segment);
   // A reducer may give views of what it was lent.
   const isShared = [reduced.tokens, reduced.sizes].some(({ data }) => data.buffer === patches.data.buffer);

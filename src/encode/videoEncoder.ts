@@ -319,7 +319,7 @@ export class VideoEncoder {
         matches: (features) =>
           features.tower === this.identity &&
           features.projector === projector &&
-          isSampledAs(features.sampling, sampling),
+          isSampledAs(features.sampling, sampling, this.config),
         isSame: async () => areSame(before, await fileStates(video.paths)),
       },
       encode,

@@ -18,8 +18,9 @@ import {
 import { mergeBySchedule } from '../reduce/merge.js';
 import type { Reducer } from '../reduce/reducer.js';
 import { checkReduction, makeReducer, type Reduction } from '../reduce/reducers.js';
+import { shapeOfCells, squareShape } from '../tower/frameShape.js';
 import { type VisionPrecision, visionPrecisions } from '../tower/precision.js';
-import type { TowerSource, VisionConfig } from '../tower/source.js';
+import type { FrameShape, FrameSize, TowerSource, VisionConfig } from '../tower/source.js';
 import { Tower } from '../tower/tower.js';
 import { defaultSampling } from './sampling.js';
 import { copyLastLayers, encodeSegment } from './segment.js';
@@ -58,6 +59,8 @@ export type EncodeSegmentOptions = {
   readonly heads?: number;
   /** How many of the last hidden states' class tokens are returned (E). Defaults to the encoder's `globalLayers`. */
   readonly globalLayers?: number;
+  /** For a tower of any size: width and height of the frames in pixels, whole cells. */
+  readonly size?: FrameSize;
   /** Transfers the frames' buffer instead of copying it, which detaches it. Defaults to `false`. */
   readonly transfer?: boolean;
   readonly signal?: AbortSignal;
@@ -166,39 +169,49 @@ export class VisionEncoder {
    *
    * @param pixels normalised, float32 [n, 3, S, S], n at least 1.
    * @returns patches [n, N, C]; cls [n, E, C], the class token of the last E hidden states, earliest layer first.
-   * @throws TypeError or RangeError for wrong pixels; LongVLMError `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`;
-   * `signal.reason`.
+   * @throws TypeError or RangeError for wrong pixels; LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a tower of any size,
+   * `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`.
    */
   async forward(
     pixels: Float32Tensor,
     options: { readonly signal?: AbortSignal } = {},
   ): Promise<{ patches: Float32Tensor; cls: Float32Tensor }> {
-    const { imageSize } = this.config;
+    const { imageSize, cell } = this.config;
+    if (cell)
+      throw new LongVLMError(
+        'ERR_LONGVLM_UNSUPPORTED',
+        'forward() takes square frames, and this vision tower takes frames of any size. Use projectFrames() with a grid.',
+      );
     const given = checkFloat32Tensor('pixels', pixels, ['frames', 3, imageSize, imageSize]);
     checkInteger('pixels.dims[0]', given.dims[0], 1);
     const signal = checkSignal(checkObject('options', options).signal);
     this.#checkUsable();
-    const { patches, summaries } = await this.#tower.encodePixels(given, signal);
+    const { patches, summaries } = await this.#tower.encodePixels(given, { signal });
     return { patches, cls: this.#lastLayers(summaries, this.globalLayers, patches.dims[0]!) };
   }
 
   /**
    * Encodes the frames of one segment and reduces their K·N patches.
    *
-   * @param frames RGB [K, S, S, 3], K at least 1.
+   * @param frames RGB [K, S, S, 3], K at least 1; for a tower of any size [K, height, width, 3]. Where the tower takes several
+   * frames as one step, whole steps.
    * @throws TypeError or RangeError for a wrong argument; LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tower outputs NaN
    * or infinity, `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`.
    */
   async encodeSegment(frames: Uint8Array, options: EncodeSegmentOptions): Promise<EncodedSegment> {
-    const { imageSize, patches, channels, grid, summaries: most } = this.config;
-    const frameBytes = imageSize * imageSize * 3;
+    const { channels, summaries: most } = this.config;
+    const { framesPerStep } = this.#tower;
     if (!types.isUint8Array(frames)) wrongType('frames', 'Uint8Array', frames);
-    if (frames.length === 0 || frames.length % frameBytes !== 0)
-      wrongValue('frames.length', `positive multiple of ${frameBytes} (${imageSize}x${imageSize} RGB)`, frames.length);
     checkObject('options', options);
+    const shape = this.#shapeOf(options.size);
+    const { patches, grid } = shape;
+    const stepBytes = framesPerStep * shape.width * shape.height * 3;
+    const step = `${framesPerStep > 1 ? `${framesPerStep} frames of ` : ''}${shape.width}x${shape.height} RGB`;
+    if (frames.length === 0 || frames.length % stepBytes !== 0)
+      wrongValue('frames.length', `positive multiple of ${stepBytes} (${step})`, frames.length);
     const heads = checkInteger('heads', options.heads ?? this.config.heads, 1);
     if (channels % heads !== 0) wrongValue('heads', `divisor of the ${channels} channels`, heads);
-    const count = frames.length / frameBytes;
+    const count = frames.length / stepBytes;
     const reducer = reducerOf(options, heads, count * patches);
     if (reducer.stage === 'projector')
       throw new TypeError(
@@ -209,7 +222,7 @@ export class VisionEncoder {
     const signal = checkSignal(options.signal);
     this.#checkUsable();
     const { local, sizes, summaries } = await encodeSegment(
-      { tower: this.#tower, reducer, projector: undefined },
+      { tower: this.#tower, shape, reducer, projector: undefined },
       frames,
       { move: options.transfer ?? false, signal },
     );
@@ -239,6 +252,13 @@ export class VisionEncoder {
     const cls = float32Tensor(new Float32Array(frames * layers * channels), [frames, layers, channels]);
     if (summaries && layers > 0) copyLastLayers(summaries, layers, cls.data);
     return cls;
+  }
+
+  #shapeOf(size: FrameSize | undefined): FrameShape {
+    if (this.config.cell)
+      return shapeOfCells(this.config, size ?? wrongType('size', 'object, as the vision tower takes any size,', size));
+    if (size !== undefined) wrongType('size', 'nothing, as the vision tower takes frames of one size,', size);
+    return squareShape(this.config);
   }
 
   #checkUsable(): void {

@@ -9,8 +9,12 @@ import {
   checkOneOf,
   checkSignal,
   checkString,
+  isArray,
+  wrongType,
+  wrongValue,
 } from '../base/validate.js';
 import { Projector } from '../projector/projector.js';
+import { shapeOfCells, squareShape } from '../tower/frameShape.js';
 import { type VisionPrecision, visionPrecisions } from '../tower/precision.js';
 import { Tower, type TowerOutput } from '../tower/tower.js';
 
@@ -20,6 +24,8 @@ export type ProjectFramesOptions = {
   readonly projector: string;
   /** The vision tower. Defaults to that in `projector`. */
   readonly vision?: string;
+  /** For a tower of any size, such as Qwen3-VL's: steps, and rows and columns of patches. */
+  readonly grid?: readonly [steps: number, rows: number, columns: number];
   /** Precision of the tower. Defaults to `float32`. */
   readonly precision?: VisionPrecision;
   /** `cpu`, `auto` (a GPU that works, else the CPU) or an execution provider of ONNX Runtime. Defaults to `cpu`. */
@@ -33,7 +39,7 @@ export type ProjectFramesOptions = {
 
 /** What {@link projectFrames} gives. */
 export type ProjectedFrames = {
-  /** [frames, N, d], the embeddings of each frame's N tokens. */
+  /** [frames, N, d], the embeddings of each frame's N tokens; of each step's where the tower takes several frames as one. */
   readonly tokens: Float32Tensor;
   /** For models with DeepStack, [frames, N, d] for each of the language model's first layers that get rows of their own. */
   readonly deepstack?: readonly Float32Tensor[];
@@ -41,7 +47,8 @@ export type ProjectedFrames = {
 
 /**
  * Runs a vision tower and its projector on pixels that you normalised. All of a frame's tokens are projected.
- * @param pixels [frames, 3, S, S] as the tower takes them
+ * @param pixels [frames, 3, S, S] as the tower takes them; for a tower of any size [steps · rows · columns, values], the patches
+ *   as its model's own processor gives them
  * @throws TypeError or RangeError for a wrong argument; LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`,
  *   `ERR_LONGVLM_UNSUPPORTED`, `ERR_LONGVLM_MISMATCH` when tower and projector do not fit, `ERR_LONGVLM_INFERENCE`; `signal.reason`
  * @example
@@ -58,15 +65,37 @@ export async function projectFrames(pixels: Float32Tensor, options: ProjectFrame
   const signal = checkSignal(options.signal);
   const tower = await Tower.open({ path, precision, device, threads, lazy: true, onProgress, signal });
   try {
-    const { imageSize } = tower.config;
-    const given = checkFloat32Tensor('pixels', pixels, ['frames', 3, imageSize, imageSize]);
-    checkInteger('pixels.dims[0]', given.dims[0], 1);
-    const { patches } = await tower.encodePixels(given, signal);
+    const { given, shape } = readPixels(tower, pixels, options.grid);
+    const { patches } = await tower.encodePixels(given, { shape, signal });
     if (tower.projection) return unstacked(patches, tower.projection);
     return { tokens: await throughProjector(patches, tower, options) };
   } finally {
     await tower.dispose();
   }
+}
+
+/** The pixels as the tower's graph takes them. */
+function readPixels({ config, framesPerStep }: Tower, pixels: Float32Tensor, grid: ProjectFramesOptions['grid']) {
+  const { cell, imageSize } = config;
+  if (!cell) {
+    if (grid !== undefined) wrongType('grid', 'nothing, as the vision tower takes frames of one size,', grid);
+    const given = checkFloat32Tensor('pixels', pixels, ['frames', 3, imageSize, imageSize]);
+    checkInteger('pixels.dims[0]', given.dims[0], 1);
+    return { given, shape: squareShape(config) };
+  }
+  if (!isArray(grid)) wrongType('grid', 'array of 3 integers', grid);
+  if (grid.length !== 3) wrongValue('grid', 'array of 3 integers', grid);
+  const [steps, rows, columns] = grid.map((size, axis) => {
+    const least = axis === 0 ? 1 : cell.patches;
+    if (checkInteger(`grid[${axis}]`, size, least) % least !== 0)
+      wrongValue(`grid[${axis}]`, `multiple of ${least}`, size);
+    return size;
+  }) as [number, number, number];
+  const patch = cell.pixels / cell.patches;
+  const values = framesPerStep * patch * patch * 3;
+  const { data } = checkFloat32Tensor('pixels', pixels, [steps * rows * columns, values]);
+  const shape = shapeOfCells(config, { width: columns * patch, height: rows * patch });
+  return { given: float32Tensor(data, [steps, rows, columns, values]), shape };
 }
 
 /** Separates the rows of width d that each token is made of: the embedding, then those of DeepStack. */

@@ -12,4 +12,5 @@ const gpuTokens = 12_800;
 export const cpuBatch = ({ patches }: TowerShape): number => Math.max(1, Math.floor(cpuTokens / patches));
 
 /** Frames at once on a GPU, if they fit into its memory. */
-export const gpuBatch = ({ patches }: TowerShape): number => Math.max(1, Math.floor(gpuTokens / patches));
+export const gpuBatch = ({ patches }: Pick<TowerShape, 'patches'>): number =>
+  Math.max(1, Math.floor(gpuTokens / patches));

@@ -10,6 +10,7 @@ import type { Projection, TowerFamily, TowerSource } from './source.js';
 
 const config = v.looseObject({
   ...pixelRules.entries,
+  framesPerStep: v.optional(integer(1)),
   patches: integer(1),
   grid: v.tuple([integer(1), integer(1)]),
   channels: integer(1),
@@ -57,6 +58,7 @@ function checkProjection(name: string, value: unknown): Projection {
 function checkSource(argument: string, given: TowerSource): TowerSource {
   const source = frozenCopy(argument, given, {
     config: (name, value) => parse(config, value, name, `${name}.`),
+    sizeOf: optional(checkFunction),
     patchStates: optional((name, value) => parse(patchStates, value, name, `${name}.`)),
     projection: optional(checkProjection),
     template: optional(checkString),
@@ -67,6 +69,8 @@ function checkSource(argument: string, given: TowerSource): TowerSource {
     precisions: optional((name, value) => parse(precisions, value, name, `${name}.`)),
     graph: checkFunction,
   });
+  if ((source.sizeOf === undefined) !== (source.config.cell === undefined))
+    throw new TypeError(`Expected both or neither of ${argument}.sizeOf and ${argument}.config.cell but received one`);
   return {
     ...source,
     graph: async (options) => checkGraph(`${argument}.graph()`, await source.graph(options)),

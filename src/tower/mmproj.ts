@@ -6,7 +6,7 @@ import type { MmprojFields } from '../files/mmprojFields.js';
 import type { WeightFile } from '../files/tensorFile.js';
 import { epsilon } from './fields.js';
 import type { TensorFinder } from './tensorFinder.js';
-import type { LayerWeights } from './transformer/weights.js';
+import { type LayerWeights, splitAttention } from './transformer/weights.js';
 
 const isOn = v.optional(v.boolean(), false);
 const layer = v.pipe(v.number('integer'), v.safeInteger('integer'));
@@ -134,9 +134,13 @@ export function mmprojLayer(
   const [up, down] = swapped ? ['ffn_down', 'ffn_up'] : ['ffn_up', 'ffn_down'];
   return {
     norm1: affine(`${name}.ln1`, [channels]),
-    query: affine(`${name}.attn_q`, [channels, channels]),
-    key: affine(`${name}.attn_k`, [channels, channels]),
-    value: affine(`${name}.attn_v`, [channels, channels]),
+    ...(file.tensors.has(`${name}.attn_qkv.weight`)
+      ? splitAttention(affine(`${name}.attn_qkv`, [3 * channels, channels]))
+      : {
+          query: affine(`${name}.attn_q`, [channels, channels]),
+          key: affine(`${name}.attn_k`, [channels, channels]),
+          value: affine(`${name}.attn_v`, [channels, channels]),
+        }),
     out: affine(`${name}.attn_out`, [channels, channels]),
     norm2: affine(`${name}.ln2`, [channels]),
     up: affine(`${name}.${up}`, [intermediateSize, channels]),

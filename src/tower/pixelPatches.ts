@@ -53,7 +53,12 @@ function patchesOf(
 }
 
 /** Bytes [n·N, P·P·3], normalised by a table of all 256 values of each channel, so that results equal rounded float64 arithmetic. */
-function normalized(graph: GraphBuilder, bytes: string, count: number, normalization: PixelNormalization): string {
+export function normalized(
+  graph: GraphBuilder,
+  bytes: string,
+  count: number,
+  normalization: PixelNormalization,
+): string {
   // Start of each value's section of the table; whole rows of them are added faster than threes.
   const starts = graph.integers(Array.from({ length: count }, (_, index) => 256 * (index % 3)));
   const [values, sections] = [bytes, starts].map((each) => graph.node('Cast', [each], { to: dataTypes.I32 }));

@@ -3,15 +3,18 @@ import * as v from 'valibot';
 import { LongVLMError } from '../base/errors.js';
 import { largestEdge, type Resize, resizes, type SquashFilter, squashFilters } from '../base/resize.js';
 import { integer, number, parse } from '../base/schema.js';
-import { checkOneOf } from '../base/validate.js';
-import type { PixelNormalization, PixelRules } from './source.js';
+import { checkOneOf, wrongValue } from '../base/validate.js';
+import type { FrameSize, PixelNormalization, PixelRules } from './source.js';
 
-/** How frames of any size are made square for a tower. */
+/** How frames of any size are made those that a tower takes. */
 export type TowerGeometry = {
   /** Crop the middle, squash to a square, or pad to a square. */
   readonly resize: Resize;
-  /** Width and height of a finished frame in pixels: S. */
+  /** Width and height of a finished frame in pixels: S. For a tower of any size, of the largest square. */
   readonly size: number;
+  /** Width and height where a tower of any size takes a finished frame that is no square. */
+  readonly width?: number;
+  readonly height?: number;
   /** For `crop`: pixels of the shorter edge before the middle is cropped. */
   readonly shortestEdge: number;
   /** For `pad`: red, green and blue, 0 to 255. */
@@ -34,15 +37,20 @@ export const pixelRules = v.looseObject({
   mean: channels,
   std: channels,
   rescale: number(0),
+  cell: v.optional(v.object({ pixels: integer(1), patches: integer(1) })),
 });
 
 /**
  * The geometry of a tower's pixels, with the model's own way of resizing by default.
- * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for `pad` with a mean that is no colour
+ * @param frame the size of finished frames, for a tower of any size
+ * @throws RangeError for another resize than `squash` with a tower of any size; LongVLMError `ERR_LONGVLM_UNSUPPORTED` for
+ *   `pad` with a mean that is no colour
  */
-export function frameGeometry(given: PixelRules, wanted?: TowerGeometry['resize']): TowerGeometry {
+export function frameGeometry(given: PixelRules, wanted?: TowerGeometry['resize'], frame?: FrameSize): TowerGeometry {
   const rules = parse(pixelRules, given, 'rules', 'rules.');
   const resize = wanted === undefined ? rules.resize : checkOneOf('resize', wanted, resizes);
+  if (rules.cell && resize !== 'squash')
+    wrongValue('resize', "'squash', as the vision tower takes frames of any size,", resize);
   // LLaVA pads with the mean colour, truncated to integers.
   const color = rules.mean.map((mean) => Math.trunc(mean / rules.rescale));
   if (resize === 'pad' && color.some((value) => value < 0 || value > 255))
@@ -54,6 +62,7 @@ export function frameGeometry(given: PixelRules, wanted?: TowerGeometry['resize'
   return {
     resize,
     size: rules.imageSize,
+    ...(rules.cell && frame && { width: frame.width, height: frame.height }),
     shortestEdge: rules.shortestEdge,
     padColor: [red!, green!, blue!],
     ...(resize === 'squash' && rules.filter !== undefined && { filter: rules.filter }),

@@ -15,7 +15,7 @@ export type PixelNormalization = {
 
 /** How frames are converted to a tower's input. */
 export type PixelRules = PixelNormalization & {
-  /** Width and height of a frame in pixels: S. */
+  /** Width and height of a frame in pixels: S. For a tower of any size, of the largest square. */
   readonly imageSize: number;
   /** How the model makes frames square by default: crop the middle, squash, or pad. */
   readonly resize: Resize;
@@ -28,10 +28,20 @@ export type PixelRules = PixelNormalization & {
   readonly longestEdge?: number;
   /** Pixels of a frame's shorter edge before the middle is cropped. */
   readonly shortestEdge: number;
+  /**
+   * For a tower of any size: the square that becomes one token of a step, its width in pixels and in patches. Frames are
+   * squashed to whole cells. Undefined where all frames are squares of `imageSize`.
+   */
+  readonly cell?: { readonly pixels: number; readonly patches: number };
 };
 
-/** Output sizes of a tower. */
+/** Output sizes of a tower; for one of any size, those of the largest square. */
 export type TowerShape = {
+  /**
+   * Frames that the tower takes as one step, whose tokens belong to all of them; the first axis of its graph is steps. Where
+   * it is above 1, read `step` for `frame` in this type. Defaults to 1.
+   */
+  readonly framesPerStep?: number;
   /** Patches of a frame, and the class token where it stays before them: N. */
   readonly patches: number;
   /** Patches as rows and columns, row-major; one row where the class token stays before them. */
@@ -42,6 +52,20 @@ export type TowerShape = {
   readonly summaries: number;
   /** Default for merging: groups of channels over whose mean tokens are compared. */
   readonly heads: number;
+};
+
+/** Width and height of frames in pixels. */
+export type FrameSize = { readonly width: number; readonly height: number };
+
+/** A video as it is shown, and how many frames of it are taken. */
+export type ShownVideo = FrameSize & { readonly frames: number };
+
+/** Frames of one size, and the tokens that come of them: what {@link VisionConfig} says for towers of one size. */
+export type FrameShape = FrameSize & {
+  /** Tokens of a step: N. */
+  readonly patches: number;
+  /** These as rows and columns, row-major. */
+  readonly grid: readonly [rows: number, columns: number];
 };
 
 /** A vision tower's shape and its pixels. */
@@ -74,6 +98,11 @@ export type Projection = {
 /** A vision tower before it is started. */
 export interface TowerSource {
   readonly config: VisionConfig;
+  /**
+   * For a tower of any size: the size that the frames of a video are squashed to, in whole cells.
+   * @throws LongVLMError `ERR_LONGVLM_VIDEO` for a video that has none
+   */
+  sizeOf?(video: ShownVideo): FrameSize;
   /** Undefined where the tokens still have to be projected. */
   readonly projection?: Projection;
   /** Name of the prompt layout that its model was trained with. Defaults to the language model's own. */
@@ -92,8 +121,9 @@ export interface TowerSource {
   readonly precisions?: readonly VisionPrecision[];
   /**
    * Builds the tower as a graph over weights in place. Input `pixels`: `float32` [n, 3, S, S], normalised, or `uint8`
-   * [n, S, S, 3], raw RGB. Outputs: `patches` [n, N, C] and, unless `config.summaries` is 0, `summaries`
-   * [n, summaries, C], earliest layer first.
+   * [n, S, S, 3], raw RGB; with `framesPerStep` F above 1 [n, F, S, S, 3]. A tower of any size takes any height and width in
+   * place of S, and as `float32` [n, rows, columns, values], the patches of each step as its model's own processor gives them.
+   * Outputs: `patches` [n, N, C] and, unless `config.summaries` is 0, `summaries` [n, summaries, C], earliest layer first.
    */
   graph(options: TowerGraphOptions): Promise<OnnxModel>;
 }

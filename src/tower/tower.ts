@@ -8,9 +8,10 @@ import { type DeviceWork, type GraphSession, ortRuntime, type Runtime } from '..
 import type { DeviceBuffer } from '../kernels/index.js';
 import { cpuBatch, gpuBatch } from './batch.js';
 import { openTower } from './families.js';
+import { shapeOfCells, squareShape } from './frameShape.js';
 import { checkPixelRules } from './pixels.js';
 import type { VisionPrecision } from './precision.js';
-import type { TowerSource, VisionConfig } from './source.js';
+import type { FrameShape, ShownVideo, TowerSource, VisionConfig } from './source.js';
 
 /** Options of {@link Tower.open}. */
 export type TowerOptions = {
@@ -23,7 +24,7 @@ export type TowerOptions = {
   readonly signal?: AbortSignal | undefined;
 };
 
-/** The outputs of a tower for n frames. */
+/** The outputs of a tower for n frames, or n steps where it takes several frames as one. */
 export type TowerOutput = {
   /** [n, N, C]. */
   readonly patches: Float32Tensor;
@@ -33,11 +34,17 @@ export type TowerOutput = {
 
 /** Frames and what a tower makes of them, in the memory of its GPU. */
 export type TowerBuffers = {
-  /** RGB [n, S, S, 3], bytes. */
+  /** RGB, bytes: [n, height, width, 3], or [n, frames of a step, height, width, 3]. */
   readonly pixels: DeviceBuffer;
   /** As in {@link TowerOutput}. */
   readonly patches: DeviceBuffer;
   readonly summaries?: DeviceBuffer;
+};
+
+type RunOptions = {
+  readonly move?: boolean;
+  readonly shape?: FrameShape;
+  readonly signal?: AbortSignal | undefined;
 };
 
 /** A vision tower of any family, and the graphs that it runs. */
@@ -50,6 +57,7 @@ export class Tower {
   readonly precision: VisionPrecision;
   /** A fingerprint: equal for the same weights, configuration and precision, different for others. */
   readonly identity: string;
+  readonly #sizeOf: TowerSource['sizeOf'];
   readonly #open: (input: 'float32' | 'uint8', lazy: boolean, signal?: AbortSignal) => Promise<GraphSession>;
   readonly #frames: GraphSession;
   readonly #weights: GuardedFingerprint;
@@ -69,6 +77,7 @@ export class Tower {
     this.patchStates = source.patchStates;
     this.projection = source.projection;
     this.template = source.template;
+    this.#sizeOf = source.sizeOf?.bind(source);
     this.precision = precision;
     this.identity = weights.key;
     this.#weights = weights;
@@ -124,17 +133,30 @@ export class Tower {
     return this.#frames.disposed;
   }
 
+  /** Frames that are one step, whose tokens belong to all of them. */
+  get framesPerStep(): number {
+    return this.config.framesPerStep ?? 1;
+  }
+
   /**
-   * @param frames RGB [n, S, S, 3], n at least 1
-   * @param options `move`: transfers the frames' buffer (detaching it) instead of copying it
+   * The shape that a video's frames get, and the tokens that come of a step of them.
+   * @throws LongVLMError `ERR_LONGVLM_VIDEO` for a video that a tower of any size has no size for
+   */
+  shapeOf(video: ShownVideo): FrameShape {
+    return this.#sizeOf ? shapeOfCells(this.config, this.#sizeOf(video)) : squareShape(this.config);
+  }
+
+  /**
+   * @param frames RGB [frames, height, width, 3], whole steps, at least one
+   * @param options `move`: transfers the frames' buffer (detaching it) instead of copying it. `shape`: of the frames, for a
+   *   tower of any size
    * @throws LongVLMError `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`
    */
-  async encodeFrames(
-    frames: Uint8Array,
-    options: { readonly move?: boolean; readonly signal?: AbortSignal | undefined } = {},
-  ): Promise<TowerOutput> {
-    const { imageSize } = this.config;
-    const dims = [frames.length / (imageSize * imageSize * 3), imageSize, imageSize, 3];
+  async encodeFrames(frames: Uint8Array, options: RunOptions = {}): Promise<TowerOutput> {
+    const { framesPerStep } = this;
+    const { width, height } = options.shape ?? squareShape(this.config);
+    const step = framesPerStep > 1 ? [framesPerStep, height, width, 3] : [height, width, 3];
+    const dims = [frames.length / step.reduce((product, size) => product * size), ...step];
     return this.#run(this.#frames, { type: 'uint8', data: frames, dims }, options);
   }
 
@@ -164,14 +186,18 @@ export class Tower {
     await this.#weights.checkUsed(starts);
   }
 
-  /** @param pixels normalised [n, 3, S, S], n at least 1. Throws as {@link encodeFrames}. */
-  async encodePixels(pixels: Float32Tensor, signal: AbortSignal | undefined): Promise<TowerOutput> {
+  /**
+   * @param pixels normalised [n, 3, S, S], or what {@link TowerSource.graph} takes as `float32` for a tower of any size; n at
+   *   least 1
+   * @param options `shape`: as for {@link encodeFrames}, and it throws as that
+   */
+  async encodePixels(pixels: Float32Tensor, options: Omit<RunOptions, 'move'>): Promise<TowerOutput> {
     this.#pixels ??= this.#open('float32', true).catch((error: unknown) => {
       // The next call retries.
       this.#pixels = undefined;
       throw error;
     });
-    return this.#run(await this.#pixels, pixels, { signal });
+    return this.#run(await this.#pixels, pixels, options);
   }
 
   /** Reuses the memory of patches that are no longer needed for the next ones. */
@@ -195,9 +221,10 @@ export class Tower {
   async #run(
     session: GraphSession,
     pixels: Parameters<GraphSession['run']>[0][string],
-    options: { readonly move?: boolean; readonly signal?: AbortSignal | undefined },
+    { shape = squareShape(this.config), ...options }: RunOptions,
   ): Promise<TowerOutput> {
-    const { patches: count, channels, summaries: layers } = this.config;
+    const { channels, summaries: layers } = this.config;
+    const { patches: count } = shape;
     const frames = pixels.dims[0]!;
     const values = frames * count * channels;
     const spare = this.#spare.length === values ? this.#spare : new Float32Array(values);

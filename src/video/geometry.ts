@@ -3,7 +3,8 @@ import { checkInteger, checkObject, checkOneOf, isArray, wrongType, wrongValue }
 import { type FoundTurn, isSideways, turnFilters } from './turn.js';
 
 /**
- * Size and shape of the resulting pictures. `'source'` is the full size as displayed; otherwise a square of `size` pixels:
+ * Size and shape of the resulting pictures. `'source'` is the full size as displayed; otherwise a square of `size` pixels, or
+ * for `squash` any `width` and `height`:
  * - `crop`, as CLIP does: bicubic resize with antialiasing to a shortest edge of `shortestEdge`, then a centre crop.
  * - `pad`, as LLaVA does: padded with `padColor` to a square, then bicubic resize to `size`.
  * - `squash`, as LongVLM's loader does: nearest neighbour, `source = floor(target * in / out)`, ignoring the aspect ratio;
@@ -17,6 +18,9 @@ export type FrameGeometry =
       readonly resize: Resize;
       /** Height and width of the result, in pixels. */
       readonly size: number;
+      /** For `squash`: width and height of the result, in pixels, where it is no square. Default to `size`. */
+      readonly width?: number;
+      readonly height?: number;
       /** For `crop`: the smaller of height and width before cropping, in pixels. Defaults to `size`. */
       readonly shortestEdge?: number;
       /** For `pad`: red, green and blue from 0 to 255. Defaults to CLIP's mean colour, `[122, 116, 104]`. */
@@ -59,7 +63,7 @@ const CLIP_MEAN_COLOR = [122, 116, 104] as const;
 export function checkGeometry(value: unknown): FrameGeometry {
   if (value === 'source') return value;
   if (typeof value === 'string') wrongValue('geometry', "'source' or an object", value);
-  const { resize, size, shortestEdge, padColor, filter, longestEdge } = checkObject(
+  const { resize, size, width, height, shortestEdge, padColor, filter, longestEdge } = checkObject(
     'geometry',
     value as Exclude<FrameGeometry, string>,
   );
@@ -67,6 +71,11 @@ export function checkGeometry(value: unknown): FrameGeometry {
   if (filter !== undefined) checkOneOf('geometry.filter', filter, squashFilters);
   if (longestEdge !== undefined) checkInteger('geometry.longestEdge', longestEdge, 1, largestEdge);
   checkInteger('geometry.size', size, 1, largestEdge);
+  for (const [name, edge] of Object.entries({ width, height })) {
+    if (edge === undefined) continue;
+    if (resize !== 'squash') wrongValue(`geometry.resize, as ${name} is given,`, "'squash'", resize);
+    checkInteger(`geometry.${name}`, edge, 1, largestEdge);
+  }
   if (shortestEdge !== undefined) checkInteger('geometry.shortestEdge', shortestEdge, size, largestEdge);
   if (padColor !== undefined) {
     if (!isArray(padColor)) wrongType('geometry.padColor', 'array of 3 integers', padColor);
@@ -97,7 +106,7 @@ export function framePipeline(geometry: FrameGeometry, stored: StoredPicture): F
   if (geometry === 'source' || (geometry.resize === 'squash' && (geometry.filter ?? 'nearest') === 'nearest')) {
     // If the frame size changes within a file, frames are scaled to the size of the first one.
     const filters = [...rgb, `scale=${width}:${height}:flags=neighbor`];
-    const size = geometry === 'source' ? { width, height } : { width: geometry.size, height: geometry.size };
+    const size = geometry === 'source' ? { width, height } : squashedSize(geometry);
     return { filters, largest: { width, height }, piped: { width, height }, ...size };
   }
 
@@ -111,15 +120,20 @@ export function framePipeline(geometry: FrameGeometry, stored: StoredPicture): F
     return { filters: [...rgb, ...filters], largest: { width, height }, piped: square, ...square };
   };
   if (geometry.resize === 'squash') {
+    const squashed = squashedSize(geometry);
     const { longestEdge } = geometry;
     const filter = geometry.filter as Filter;
-    if (longestEdge === undefined) return made([width, height], ...steps(filter, width, height, size, size));
+    const end = [squashed.width, squashed.height] as const;
+    const whole = (largest: readonly [number, number], ...filters: string[]) => {
+      return { ...made(largest, ...filters), piped: squashed, ...squashed };
+    };
+    if (longestEdge === undefined) return whole([width, height], ...steps(filter, width, height, ...end));
     const aspect = width / height;
     // As floating-point numbers, in which transformers computes it, too.
     const shorter = Math.max(1, Math.floor(width < height ? longestEdge * aspect : longestEdge / aspect));
     const between = turn(shorter + (shorter % 2), longestEdge);
     const largest = [Math.max(width, between[0]), Math.max(height, between[1])] as const;
-    return made(largest, ...steps(filter, width, height, ...between), ...steps(filter, ...between, size, size));
+    return whole(largest, ...steps(filter, width, height, ...between), ...steps(filter, ...between, ...end));
   }
   if (geometry.resize === 'pad') {
     const before = Math.floor((long - short) / 2);
@@ -156,6 +170,10 @@ export function framePipeline(geometry: FrameGeometry, stored: StoredPicture): F
     bicubic(...part),
     crop(offset - squares * shortestEdge),
   );
+}
+
+function squashedSize({ size, width = size, height = size }: Exclude<FrameGeometry, string>) {
+  return { width, height };
 }
 
 /** In one step, ffmpeg refuses to shrink a side by more than this, or gets its colours wrong. */

@@ -180,7 +180,12 @@ describe('longvlm eval', () => {
     ['an output that is no JSON', ['questions.jsonl', '-o', 'video.mp4'], 2, /name that ends in \.json for --output/],
     ['a folder that is not there', ['questions.jsonl', '-o', '/no/where.json'], 1, /Cannot write into \/no: /],
     ['a score that is none', ['questions.jsonl', '--min-score', '2'], 2, /Give a number from 0 to 1/],
-    ['another reduction', ['questions.jsonl', '--reduction', 'drop'], 2, /Allowed choices are merge, pick, pool, subsample/],
+    [
+      'another reduction',
+      ['questions.jsonl', '--reduction', 'drop'],
+      2,
+      /Allowed choices are merge, pick, pool, subsample/,
+    ],
   ])('refuses %s', async (_, [file, ...more], code, message) => {
     const result = await evaluated(file!, ...more);
     expect(result).toMatchObject({ code, stdout: '', stderr: expect.stringMatching(message) });

@@ -10,8 +10,11 @@ export type TransformerShape = {
   /** Channels of a token: C. */
   readonly channels: number;
   readonly heads: number;
-  /** Tokens of one frame: N. Each attends to those of its own frame only. */
-  readonly tokens: number;
+  /**
+   * Tokens of one frame: N, or the name of a value [1] with their number where that depends on the input. Each attends to those
+   * of its own frame only.
+   */
+  readonly tokens: number | string;
   readonly activation: Activation;
   /** Of every normalisation. */
   readonly epsilon: number;
@@ -22,13 +25,20 @@ export type TransformerShape = {
 };
 
 /**
- * Rotary positions: cosine and sine for each token and each pair of a head's channels, [N, C / heads / 2]. Channel i is paired
- * with channel i + C / heads / 2.
+ * Rotary positions, as names of values: cosine and sine for each token and each pair of a head's channels, [N, C / heads / 2].
+ * Channel i is paired with channel i + C / heads / 2.
  */
-export type Rotary = { readonly cos: Float32Array; readonly sin: Float32Array };
+export type Rotary = { readonly cos: string; readonly sin: string };
 
 /** A hidden state [n·N, C], and the same state normalised for what comes next; empty where nothing does. */
 export type State = { readonly tokens: string; readonly normalized: string };
+
+/** A value with a list of sizes, some of which are values [1] by their names. */
+export function sizes(graph: GraphBuilder, list: readonly (number | string)[]): string {
+  if (list.every((size) => typeof size === 'number')) return graph.integers(list);
+  const parts = list.map((size) => (typeof size === 'number' ? graph.integers([size]) : size));
+  return parts.length === 1 ? parts[0]! : graph.node('Concat', parts, { axis: 0 });
+}
 
 /** Two values and the bias that belongs to the second: a state that is not added up yet. */
 type Sum = { readonly tokens: string; readonly added: string; readonly bias: Affine['bias'] };
@@ -75,8 +85,8 @@ export class Transformer {
 
   /** The tokens of each frame but the first `count`: [n, N - count, C]. */
   withoutFirst(tokens: string, count = 1): string {
-    const [from, to, axis] = [count, this.#shape.tokens, 1].map((value) => this.#graph.integers([value]));
-    return this.#graph.node('Slice', [this.batched(tokens), from!, to!, axis!]);
+    const [from, axis] = [count, 1].map((value) => this.#graph.integers([value]));
+    return this.#graph.node('Slice', [this.batched(tokens), from!, sizes(this.#graph, [this.#shape.tokens]), axis!]);
   }
 
   normalize(tokens: string, { weight, bias }: Affine): string {
@@ -93,7 +103,7 @@ export class Transformer {
   }
 
   batched(tokens: string, length = this.#shape.tokens): string {
-    return this.#graph.node('Reshape', [tokens, this.#graph.integers([-1, length, this.#shape.channels])]);
+    return this.#graph.node('Reshape', [tokens, sizes(this.#graph, [-1, length, this.#shape.channels])]);
   }
 
   #attend(query: string, tokens: string, weights: LayerWeights): string {
@@ -131,13 +141,9 @@ export class Transformer {
   }
 
   #turn(batched: string, { cos, sin }: Rotary): string {
-    const graph = this.#graph;
-    const { channels, heads, tokens } = this.#shape;
-    const dims = [tokens, channels / heads / 2];
     // Of the first token of each frame: those of the others follow.
-    const start = graph.integers([0]);
-    const inputs = [batched, start, graph.floats(cos, dims), graph.floats(sin, dims)];
-    return graph.node('RotaryEmbedding', inputs, {}, microsoft);
+    const start = this.#graph.integers([0]);
+    return this.#graph.node('RotaryEmbedding', [batched, start, cos, sin], {}, microsoft);
   }
 
   /** The layer's output. */

@@ -56,3 +56,11 @@ export function splitRows(tensor: TensorLocation, count: number): TensorLocation
     byteLength,
   }));
 }
+
+/** Queries, keys and values of a layer where one linear layer [3·C, C] makes all of them. */
+export function splitAttention({ weight, bias }: Affine): Pick<LayerWeights, 'query' | 'key' | 'value'> {
+  const weights = splitRows(weight, 3);
+  const biases = bias && splitRows(bias, 3);
+  const [query, key, value] = weights.map((part, index) => ({ weight: part, bias: biases?.[index] }));
+  return { query: query!, key: key!, value: value! };
+}
