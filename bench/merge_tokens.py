@@ -2,7 +2,7 @@
 
 Needs only torch. It first checks its results against the golden data in --golden. With --shape it then times two
 calling modes, all segments at once and segment by segment, and prints a line of JSON for each; without --shape it
-prints one line about the installed PyTorch. --rows sets how rows are moved: by gather and scatter_add over the batch,
+prints one line about the installed PyTorch. --device cuda does all of it on a GPU. --rows sets how rows are moved: by gather and scatter_add over the batch,
 as the method's authors do, or by index_select and index_add_ over the batch as one list, which is faster. Exits with 3
 without PyTorch.
 """
@@ -117,7 +117,8 @@ def read_safetensors(path):
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
         raw = bytearray(content[8 + length + begin : 8 + length + end])
-        tensors[name] = torch.frombuffer(raw, dtype=dtypes[entry["dtype"]]).reshape(entry["shape"])
+        values = torch.frombuffer(raw, dtype=dtypes[entry["dtype"]])
+        tensors[name] = values.reshape(entry["shape"]).to(torch.get_default_device())
     return tensors, metadata
 
 
@@ -145,7 +146,9 @@ def check(folder):
 
 def measure(work, inputs, seconds):
     """Milliseconds of each call after a warm-up: at least three calls, but fewer if they take ten times as long."""
+    finish = torch.cuda.synchronize if inputs[-1].is_cuda else lambda: None
     work(inputs[-1])
+    finish()
     times = []
     begin = time.perf_counter()
     elapsed = 0
@@ -153,6 +156,7 @@ def measure(work, inputs, seconds):
         tokens = inputs[len(times) % len(inputs)]
         start = time.perf_counter()
         work(tokens)
+        finish()
         times.append((time.perf_counter() - start) * 1000)
         elapsed = time.perf_counter() - begin
     return times
@@ -167,9 +171,11 @@ def main():
     parser.add_argument("--heads", type=int, default=16)
     parser.add_argument("--keep", type=int, default=30)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--seconds", type=float, default=1, help="of each way to call it")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    torch.set_default_device(options.device)
     with torch.inference_mode():
         checked = check(options.golden)
         if options.shape is None:

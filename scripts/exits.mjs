@@ -1,7 +1,7 @@
 // Ends processes and worker threads at random moments while graphs are loaded, run and aborted: none may end by a signal that
 // nobody sent, or hang.
 //
-//   node scripts/exits.mjs [--rounds 200] [--jobs 2]
+//   node scripts/exits.mjs [--rounds 200] [--jobs 2] [--device cpu]
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,7 +9,11 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
 const { values } = parseArgs({
-  options: { rounds: { type: 'string', default: '200' }, jobs: { type: 'string', default: '2' } },
+  options: {
+    rounds: { type: 'string', default: '200' },
+    jobs: { type: 'string', default: '2' },
+    device: { type: 'string', default: 'cpu' },
+  },
 });
 const patienceMs = 60_000;
 const module = (path) => JSON.stringify(new URL(`../dist/${path}`, import.meta.url).href);
@@ -23,7 +27,7 @@ for (let i = 0; i < 200; i++) x = builder.node('MatMul', [x, x]);
 builder.output('y', x, ['n', size, size]);
 const model = await builder.build();
 const tensor = () => ({ type: 'float32', data: new Float32Array(8 * size * size), dims: [8, size, size] });
-const runtime = ortRuntime({ threads: 2 });
+const runtime = ortRuntime({ device: ${JSON.stringify(values.device)}, threads: 2 });
 async function encode() {
   for (;;) {
     const graph = await runtime.open(model, { name: 'The graph', batch: 4 });

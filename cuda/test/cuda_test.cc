@@ -1,11 +1,14 @@
 // Compares liblongvlm_cuda with the definition in plain loops (reference.h), with the CPU's
 // implementation, and with what the reference implementation computed.
 //
-//   cuda_test [--quick] [--golden DIR] [--device N]
+//   cuda_test [--quick] [--golden DIR] [--only TEST] [--repeat N] [--poison] [--device N]
 //
-// One line a group of cases; exit code 1 on any mismatch, 2 without a device.
+// One line a group of cases; exit code 1 on any mismatch, 2 without a device. --only runs one of
+// the tests that main() lists; --repeat merges each case N times, which must give the same bytes;
+// --poison fills device memory with NaN before it is used.
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <string>
 #include <thread>
 
@@ -20,6 +23,8 @@ namespace {
 using checks::Group;
 using lv::Buffer;
 using lv::Stream;
+
+int repeats = 1;
 
 constexpr lv_type kTypes[] = {LV_FLOAT32, LV_FLOAT16, LV_BFLOAT16};
 
@@ -66,7 +71,7 @@ struct MergeResult {
   lv_report report;
 };
 
-MergeResult RunMerge(const MergeCase& test, const Stream& stream) {
+MergeResult RunMergeOnce(const MergeCase& test, const Stream& stream) {
   const std::vector<uint8_t> bytes = lv::Encode(test.type, test.values);
   const size_t shift = test.offset * lv::TypeBytes(test.type);
   const size_t kept =
@@ -109,6 +114,17 @@ MergeResult RunMerge(const MergeCase& test, const Stream& stream) {
   return result;
 }
 
+MergeResult RunMerge(Group& group, const MergeCase& test, const Stream& stream) {
+  MergeResult first = RunMergeOnce(test, stream);
+  for (int i = 1; i < repeats; ++i) {
+    const MergeResult next = RunMergeOnce(test, stream);
+    group.Same("bytes of a repeat", View(next.bytes), View(first.bytes));
+    group.Same("assignment of a repeat", View(next.assignment), View(first.assignment));
+    group.Same("sizes of a repeat", View(next.sizes), View(first.sizes));
+  }
+  return first;
+}
+
 // The CPU's implementation knows no bfloat16; what is rounded to it is float32 all the same.
 void CompareWithCpu(Group& group, const MergeCase& test, const std::vector<float>& rounded,
                     const MergeResult& got) {
@@ -130,7 +146,7 @@ void CompareWithCpu(Group& group, const MergeCase& test, const std::vector<float
 
 void CheckMerge(Group& group, const MergeCase& test, const Stream& stream) {
   group.Begin(test.Name());
-  const MergeResult got = RunMerge(test, stream);
+  const MergeResult got = RunMerge(group, test, stream);
   group.Expect(got.report.not_finite == LV_NOTHING_FOUND, "reports value %llu",
                static_cast<unsigned long long>(got.report.not_finite));
   const std::vector<float> rounded = lv::Decode(test.type, lv::Encode(test.type, test.values));
@@ -230,7 +246,7 @@ void TestGolden(const std::string& folder, const Stream& stream) {
     read(sizes);
     read(assignment);
     if (!group.Expect(static_cast<bool>(file), "is too short")) continue;
-    const MergeResult got = RunMerge(test, stream);
+    const MergeResult got = RunMerge(group, test, stream);
     group.Same("assignment", View(got.assignment), View(assignment));
     group.Same("sizes", View(got.sizes), View(sizes));
     // The reference rounds to float32 at every level.
@@ -592,7 +608,7 @@ void TestReports(const Stream& stream) {
             lowest = std::min(lowest, at);
           }
           group.Begin(test.Name());
-          const MergeResult got = RunMerge(test, stream);
+          const MergeResult got = RunMerge(group, test, stream);
           group.Expect(got.report.not_finite == lowest, "value %llu is reported, not %zu",
                        static_cast<unsigned long long>(got.report.not_finite), lowest);
         }
@@ -702,13 +718,13 @@ void TestThreads() {
   for (size_t i = 0; i < kThreads; ++i) {
     tests.push_back(MakeMerge("video", kTypes[i % 3], 2, 300 + i, 32, 2, {150, 75, 37}, i));
     const Stream stream;
-    alone[i] = RunMerge(tests[i], stream);
+    alone[i] = RunMergeOnce(tests[i], stream);
   }
   std::vector<std::thread> threads;
   for (size_t i = 0; i < kThreads; ++i) {
     threads.emplace_back([&, i] {
       const Stream stream;
-      for (int round = 0; round < 3; ++round) together[i] = RunMerge(tests[i], stream);
+      for (int round = 0; round < 3; ++round) together[i] = RunMergeOnce(tests[i], stream);
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -723,17 +739,25 @@ void TestThreads() {
 
 int main(int count, char** arguments) {
   bool quick = false;
-  std::string golden;
+  std::string golden, only;
   for (int i = 1; i < count; ++i) {
     const std::string argument = arguments[i];
     if (argument == "--quick") {
       quick = true;
     } else if (argument == "--golden" && i + 1 < count) {
       golden = arguments[++i];
+    } else if (argument == "--only" && i + 1 < count) {
+      only = arguments[++i];
+    } else if (argument == "--repeat" && i + 1 < count) {
+      repeats = std::max(1, std::atoi(arguments[++i]));
+    } else if (argument == "--poison") {
+      lv::poison = true;
     } else if (argument == "--device" && i + 1 < count) {
       lv::device = std::atoi(arguments[++i]);
     } else {
-      std::fprintf(stderr, "usage: cuda_test [--quick] [--golden DIR] [--device N]\n");
+      std::fprintf(stderr,
+                   "usage: cuda_test [--quick] [--golden DIR] [--only TEST] [--repeat N] "
+                   "[--poison] [--device N]\n");
       return 2;
     }
   }
@@ -752,19 +776,34 @@ int main(int count, char** arguments) {
               info.name, info.compute_major, info.compute_minor, info.multiprocessors);
   {
     const Stream stream;
-    if (!golden.empty()) TestGolden(golden, stream);
-    TestKinds(quick, stream);
-    TestTokenCounts(quick, stream);
-    TestShapes(stream);
-    TestProtectAndSizes(stream);
-    TestSchedules(stream);
-    TestMatching(stream);
-    TestMergeByAssignment(stream);
-    TestSpread(stream);
-    TestPoolAndMetric(stream);
-    TestReports(stream);
-    TestErrors(stream);
-    TestThreads();
+    const std::pair<const char*, std::function<void()>> tests[] = {
+        {"golden",
+         [&] {
+           if (!golden.empty()) TestGolden(golden, stream);
+         }},
+        {"kinds", [&] { TestKinds(quick, stream); }},
+        {"counts", [&] { TestTokenCounts(quick, stream); }},
+        {"shapes", [&] { TestShapes(stream); }},
+        {"protect", [&] { TestProtectAndSizes(stream); }},
+        {"schedules", [&] { TestSchedules(stream); }},
+        {"matching", [&] { TestMatching(stream); }},
+        {"assignment", [&] { TestMergeByAssignment(stream); }},
+        {"spread", [&] { TestSpread(stream); }},
+        {"pool", [&] { TestPoolAndMetric(stream); }},
+        {"reports", [&] { TestReports(stream); }},
+        {"errors", [&] { TestErrors(stream); }},
+        {"threads", [&] { TestThreads(); }},
+    };
+    for (const auto& [name, test] : tests) {
+      if (only.empty() || only == name) test();
+    }
+  }
+  if (Group::total_cases == 0) {
+    std::fprintf(stderr,
+                 "No case was run: --only %s needs one of the names in main(), and golden "
+                 "needs --golden\n",
+                 only.c_str());
+    return 1;
   }
   std::printf("%d passed, %d failed\n", Group::total_cases - Group::total_failed,
               Group::total_failed);

@@ -16,6 +16,8 @@
 namespace lv {
 
 inline int32_t device = 0;
+// Whether memory holds NaN until something is written to it.
+inline bool poison = false;
 
 // Ends the program: what is tested goes through its own checks.
 inline void Need(lv_status status, const char* what) {
@@ -40,7 +42,12 @@ class Stream {
 
 class Buffer {
  public:
-  explicit Buffer(size_t bytes) : bytes_(bytes) { LV_NEED(lv_device_alloc(device, bytes, &at_)); }
+  explicit Buffer(size_t bytes) : bytes_(bytes) {
+    LV_NEED(lv_device_alloc(device, bytes, &at_));
+    if (!poison || bytes == 0) return;
+    LV_NEED(lv_memset(device, at_, 0xff, bytes, nullptr));
+    LV_NEED(lv_stream_synchronize(device, nullptr));
+  }
   ~Buffer() { LV_NEED(lv_device_free(device, at_)); }
   Buffer(Buffer&& other) noexcept
       : at_(std::exchange(other.at_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}

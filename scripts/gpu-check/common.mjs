@@ -1,0 +1,93 @@
+// What the steps of the check share.
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** Thrown by a step that cannot be done on this machine. */
+export class Skipped extends Error {}
+
+/** @throws Error unless what a step found is as it must be */
+export function need(condition, message) {
+  if (!condition) throw new Error(message);
+}
+
+const shownCharacters = 2000;
+
+/**
+ * Runs a program to its end, or kills it and all that it started after `seconds`.
+ * @returns its exit code, signal and output, whether it was killed, and `problem`: what went wrong, in words
+ */
+export function program(command, args, { seconds = 600, env = {} } = {}) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, {
+      cwd: root,
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    });
+    let [stdout, stderr, late] = ['', '', false];
+    child.stdout.on('data', (data) => (stdout += data));
+    child.stderr.on('data', (data) => (stderr += data));
+    const timer = setTimeout(() => {
+      late = true;
+      process.kill(-child.pid, 'SIGKILL');
+    }, seconds * 1000);
+    const end = (code, signal, error) => {
+      clearTimeout(timer);
+      const how =
+        error?.message ?? (late ? `did not end within ${seconds} s` : `ended with ${signal ?? `code ${code}`}`);
+      const printed = `${stdout}\n${stderr}`.trim().slice(-shownCharacters);
+      resolve({ code, signal, late, stdout, stderr, problem: `${[command, ...args].join(' ')} ${how}\n${printed}` });
+    };
+    child.once('error', (error) => end(undefined, undefined, error));
+    child.once('close', (code, signal) => end(code, signal));
+  });
+}
+
+/** As {@link program}, for one that must succeed; resolves to what it wrote to stdout. */
+export async function output(command, args, options) {
+  const { code, stdout, problem } = await program(command, args, options);
+  need(code === 0, problem);
+  return stdout;
+}
+
+/** The lines of JSON in a text. */
+export const jsonLines = (text) =>
+  text
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line));
+
+export const python = process.env.LONGVLM_PYTHON ?? 'python3';
+
+export const median = (numbers) => numbers.toSorted((a, b) => a - b)[numbers.length >> 1];
+
+/** The difference of two arrays relative to the largest value of the second: at most, and in the root of the mean square. */
+export function difference(found, wanted) {
+  let [most, largest, squares, sum] = [0, 0, 0, 0];
+  for (let i = 0; i < wanted.length; i++) {
+    const distance = Math.abs(found[i] - wanted[i]);
+    // NaN is above everything.
+    if (!(distance <= most)) most = distance;
+    largest = Math.max(largest, Math.abs(wanted[i]));
+    squares += distance ** 2;
+    sum += wanted[i] ** 2;
+  }
+  return { most: most / largest, rootMeanSquare: Math.sqrt(squares / sum) };
+}
+
+/** Folders with the CUDA libraries that ONNX Runtime needs: the toolkit's, and those that Python packages bring. */
+export function cudaFolders(sitePackages) {
+  const inPackages = sitePackages.map((folder) => join(folder, 'nvidia')).filter(existsSync);
+  const folders = [
+    ...inPackages.flatMap((folder) => readdirSync(folder).map((name) => join(folder, name, 'lib'))),
+    ...(existsSync('/usr/local') ? readdirSync('/usr/local') : [])
+      .filter((name) => name.startsWith('cuda'))
+      .map((name) => join('/usr/local', name, 'lib64')),
+  ];
+  const known = (process.env.LD_LIBRARY_PATH ?? '').split(delimiter).filter(Boolean);
+  return [...known, ...folders.filter(existsSync)];
+}

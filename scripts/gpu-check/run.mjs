@@ -1,0 +1,221 @@
+// Checks everything that runs on a GPU, step by step, and measures it; `--emulated` shows on the CPU that this script works.
+// Each step is a process of its own within a time limit: one that fails, crashes or hangs is noted, and the next begins.
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { delimiter, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { cudaFolders, output, python, root, Skipped } from './common.mjs';
+import { steps } from './steps.mjs';
+import { asTable } from './table.mjs';
+
+const names = Object.keys(steps);
+const usage = `usage: node scripts/gpu-check/run.mjs [options]
+
+Runs these steps: ${names.join(', ')}.
+Prints a line for each, and after each writes what was found to <card>.json and a short table to <card>.md.
+
+  --emulated      on the CPU: the kernels by emulation, ONNX Runtime's CPU provider. Says nothing about a GPU; no times
+  --only NAMES    only these steps, by commas (machine always runs)
+  --again         also steps that passed before, by the <card>.json in the first --out
+  --minutes N     for all steps together. Defaults to 8
+  --out DIR       where results are written; may be repeated. Defaults to bench/results, emulated to build/gpu-check-emulated
+
+Environment: LONGVLM_ONNXRUNTIME (a library with the CUDA provider beside it), LONGVLM_PYTHON (with torch and transformers; python3).
+Exit code 0 if all steps passed or could not be done for want of a program, 1 if one failed, 2 without a GPU.
+scripts/gpu-check/pack.mjs makes a folder that runs this on a machine without Node, network or compiler.`;
+
+function readOptions() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        emulated: { type: 'boolean', default: false },
+        only: { type: 'string', default: names.join() },
+        again: { type: 'boolean', default: false },
+        minutes: { type: 'string', default: '8' },
+        out: { type: 'string', multiple: true },
+        help: { type: 'boolean', default: false },
+      },
+    });
+    if (values.help) {
+      console.log(usage);
+      process.exit(0);
+    }
+    const only = values.only.split(',');
+    const unknown = only.find((name) => !names.includes(name));
+    if (unknown !== undefined) throw new Error(`There is no step ${unknown}`);
+    const minutes = Number(values.minutes);
+    if (!(minutes > 0)) throw new Error('--minutes needs a number above 0');
+    const out = values.out ?? [values.emulated ? 'build/gpu-check-emulated' : join(root, 'bench/results')];
+    return {
+      ...values,
+      minutes,
+      out: out.map((folder) => resolve(folder)),
+      only: names.filter((name) => only.includes(name)),
+    };
+  } catch (error) {
+    console.error(`${error.message}\n${usage}`);
+    return process.exit(1);
+  }
+}
+
+/** What a step is told, and the environment that it runs in. */
+async function prepare({ emulated }) {
+  const counter = join(root, 'build/gpu-check-tools/libcount_copies.so');
+  const folder = join(root, 'build/gpu-check-work', emulated ? 'emulated' : 'gpu');
+  mkdirSync(folder, { recursive: true });
+  const context = { emulated, device: emulated ? 'cpu' : 'cuda', folder, countsCopies: existsSync(counter) };
+  if (emulated) {
+    for (const [script, ...args] of [['export-golden'], ['build-cuda', '--emulated']])
+      await output(process.execPath, [join(root, `scripts/${script}.mjs`), ...args]);
+    return { context, env: { LONGVLM_CUDA_LIBRARY: join(root, 'build/cuda/liblongvlm_cuda_emulated.so') } };
+  }
+  const packages = await output(python, ['-c', 'import site; print("\\n".join(site.getsitepackages()))']).catch(
+    () => '',
+  );
+  const env = { LD_LIBRARY_PATH: cudaFolders(packages.trim().split('\n').filter(Boolean)).join(delimiter) };
+  return { context, env, counter };
+}
+
+const shownCharacters = 1500;
+
+/** Runs a step in a process; resolves to its status and what it found, and calls `found` with each part of that. */
+function runStep(name, seconds, { context, env, counter }, found) {
+  const started = performance.now();
+  const child = spawn(process.execPath, [fileURLToPath(import.meta.url), `--step=${name}`], {
+    cwd: root,
+    env: {
+      ...process.env,
+      ...env,
+      ...(name === 'copies' && context.countsCopies && { LD_PRELOAD: counter }),
+      GPU_CHECK: JSON.stringify({ ...context, seconds }),
+    },
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    detached: true,
+  });
+  return new Promise((resolve) => {
+    let [printed, late, ending] = ['', false];
+    for (const stream of [child.stdout, child.stderr])
+      stream.on('data', (data) => (printed = (printed + data).slice(-shownCharacters)));
+    child.on('message', (message) => {
+      if (message.found) found(message.found);
+      else ending = message;
+    });
+    const end = () => {
+      try {
+        // What the step started, too.
+        process.kill(-child.pid, 'SIGKILL');
+      } catch {
+        // All have ended.
+      }
+    };
+    const timer = setTimeout(() => {
+      late = true;
+      end();
+    }, seconds * 1000);
+    child.once('exit', (code, signal) => {
+      clearTimeout(timer);
+      end();
+      const took = { seconds: Math.round((performance.now() - started) / 100) / 10 };
+      if (late)
+        resolve({ status: 'failed', reason: `did not end within ${Math.round(seconds)} s\n${printed}`, ...took });
+      else if (code === 0 && ending) resolve({ ...ending, ...took });
+      else resolve({ status: 'failed', reason: `crashed: ${signal ?? `exit code ${code}`}\n${printed}`, ...took });
+    });
+  });
+}
+
+/** In the process of a step. */
+async function step(name) {
+  const context = JSON.parse(process.env.GPU_CHECK);
+  const send = (message) => new Promise((resolve) => process.send(message, resolve));
+  try {
+    for await (const found of steps[name].run(context)) await send({ found });
+    await send({ status: 'passed' });
+  } catch (error) {
+    if (error instanceof Skipped) await send({ status: 'skipped', reason: error.message });
+    else await send({ status: 'failed', reason: error instanceof Error ? error.stack : String(error) });
+  }
+  process.disconnect();
+}
+
+const fileName = (card) => card.toLowerCase().replace(/[^a-z0-9]+/g, '-');
+
+function write(results, folders) {
+  for (const folder of folders) {
+    mkdirSync(folder, { recursive: true });
+    for (const [ending, text] of [
+      ['json', `${JSON.stringify(results, undefined, 2)}\n`],
+      ['md', asTable(results)],
+    ]) {
+      const path = join(folder, `${fileName(results.card)}.${ending}`);
+      writeFileSync(`${path}.new`, text);
+      renameSync(`${path}.new`, path);
+    }
+  }
+}
+
+function earlier(card, { again, out }) {
+  const path = join(out[0], `${fileName(card)}.json`);
+  return again || !existsSync(path) ? {} : JSON.parse(readFileSync(path, 'utf8')).steps;
+}
+
+const line = (name, { status, reason, seconds }) =>
+  `${status.padEnd(8)} ${name.padEnd(10)} ${seconds === undefined ? '' : `${seconds} s  `}${(reason ?? '').split('\n').slice(0, 12).join('\n         ')}`;
+
+async function main() {
+  const options = readOptions();
+  const end = performance.now() + options.minutes * 60_000;
+  const prepared = await prepare(options);
+  if (options.emulated)
+    console.log(
+      'EMULATED ON THE CPU: this shows that the script works. It says nothing about any GPU, and gives no times.',
+    );
+  const machine = {};
+  const first = await runStep('machine', steps.machine.seconds, prepared, (found) => Object.assign(machine, found));
+  console.log(line('machine', first));
+  console.log(
+    Object.entries(machine)
+      .map(([key, value]) => `         ${key}: ${value}`)
+      .join('\n'),
+  );
+  const card = machine.gpu;
+  if (card === undefined) {
+    const reason =
+      first.status === 'passed' ? 'no GPU that the kernels can use, or no driver' : 'the machine cannot be described';
+    for (const name of options.only.slice(1)) console.log(line(name, { status: 'no GPU', reason }));
+    process.exitCode = 2;
+    return;
+  }
+  const results = { card, emulated: options.emulated, date: new Date().toISOString(), machine, steps: {} };
+  const before = earlier(card, options);
+  for (const name of names.slice(1)) {
+    const passed = before[name]?.status === 'passed' && !options.emulated;
+    if (passed || !options.only.includes(name)) {
+      if (before[name]) results.steps[name] = before[name];
+      continue;
+    }
+    const seconds = Math.min(steps[name].seconds, (end - performance.now()) / 1000);
+    const found = {};
+    const save = (entry) => {
+      results.steps[name] = { ...entry, found };
+      write(results, options.out);
+    };
+    if (seconds < 2) save({ status: 'skipped', reason: 'no time left' });
+    else
+      save(
+        await runStep(name, seconds, prepared, (part) => {
+          Object.assign(found, part);
+          save({ status: 'failed', reason: 'cut off' });
+        }),
+      );
+    console.log(line(name, results.steps[name]));
+  }
+  console.log(`\n${asTable(results)}`);
+  if (options.emulated) console.log('EMULATED ON THE CPU: no result of a GPU, no times.');
+  process.exitCode = Object.values(results.steps).some(({ status }) => status === 'failed') ? 1 : 0;
+}
+
+const asked = /^--step=(.*)$/.exec(process.argv[2] ?? '');
+if (asked) await step(asked[1]);
+else await main();
