@@ -1,13 +1,31 @@
 // What the steps of the check share.
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { providersFor } from '../../dist/compute/ortLibrary.js';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** Thrown by a step that cannot be done on this machine. */
 export class Skipped extends Error {}
+
+/** @throws Skipped where ONNX Runtime has no provider for the GPU; on the CPU there is always one */
+export function needProvider({ device, emulated }) {
+  try {
+    providersFor(device);
+  } catch (error) {
+    if (emulated) throw error;
+    throw new Skipped(error.message);
+  }
+}
+
+/** Compiles the library that counts copies. */
+export function compileCounter(path) {
+  mkdirSync(dirname(path), { recursive: true });
+  const flags = ['-std=c++20', '-O2', '-shared', '-fPIC', '-fvisibility=hidden', '-fno-exceptions'];
+  return output(process.env.CXX ?? 'c++', [...flags, '-o', path, join(root, 'scripts/gpu-check/count_copies.cc')]);
+}
 
 /** @throws Error unless what a step found is as it must be */
 export function need(condition, message) {

@@ -6,12 +6,14 @@ import { cudaDevices } from '../../dist/kernels/index.js';
 import { program, python } from './common.mjs';
 
 const describeTorch = `
-import torch, transformers
-print(torch.__version__, "with CUDA" if torch.cuda.is_available() else "without CUDA", "transformers", transformers.__version__)`;
+import importlib.metadata, torch
+there = "with CUDA" if torch.cuda.is_available() else "without CUDA"
+print(torch.__version__, there, "- transformers", importlib.metadata.version("transformers"))`;
 
 /** What a program prints, or that it is not there. */
 async function says(command, ...args) {
-  const { code, stdout, stderr } = await program(command, args, { seconds: 30 });
+  const { code, late, stdout, stderr } = await program(command, args, { seconds: 30 });
+  if (late) return 'no answer within 30 s';
   const last = `${stdout}${stderr}`.trim().split('\n').at(-1);
   return code === 0 ? last : `not there (${last || 'no such program'})`;
 }

@@ -1,10 +1,13 @@
 // Whole processes: one that ends in the middle of its work, and a question about a video from file to answer.
 import { join } from 'node:path';
 import { LongVLM } from '../../dist/index.js';
-import { difference, jsonLines, need, output, root } from './common.mjs';
+import { findFfmpeg } from '../../dist/video/ffmpeg.js';
+import { difference, jsonLines, need, needProvider, output, root, Skipped } from './common.mjs';
 
 /** Processes and worker threads that end in the middle of encoding. */
-export async function* exits({ device, emulated }) {
+export async function* exits(context) {
+  needProvider(context);
+  const { device, emulated } = context;
   const rounds = ['--rounds', emulated ? '5' : '20', '--jobs', emulated ? '2' : '4'];
   const [found] = jsonLines(
     await output(process.execPath, [join(root, 'scripts/exits.mjs'), ...rounds, '--device', device]),
@@ -16,6 +19,10 @@ const question = 'What comes right after the red hearts?';
 
 /** Nano, from a video file to the answer, on the device and on the CPU. */
 export async function* whole(context) {
+  needProvider(context);
+  await findFfmpeg().catch((error) => {
+    throw new Skipped(error.message);
+  });
   const found = {};
   for (const device of new Set([context.device, 'cpu'])) {
     const vlm = await LongVLM.load({ device, gpu: 'off' });

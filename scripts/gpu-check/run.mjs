@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from '
 import { delimiter, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { cudaFolders, output, python, root, Skipped } from './common.mjs';
+import { compileCounter, cudaFolders, output, python, root, Skipped } from './common.mjs';
 import { steps } from './steps.mjs';
 import { asTable } from './table.mjs';
 
@@ -22,7 +22,8 @@ Prints a line for each, and after each writes what was found to <card>.json and 
   --out DIR       where results are written; may be repeated. Defaults to bench/results, emulated to build/gpu-check-emulated
 
 Environment: LONGVLM_ONNXRUNTIME (a library with the CUDA provider beside it), LONGVLM_PYTHON (with torch and transformers; python3).
-Exit code 0 if all steps passed or could not be done for want of a program, 1 if one failed, 2 without a GPU.
+Exit code 0 if all steps passed or could not be done for want of a program, 1 if one failed or had no time, 2 without a GPU.
+In a checkout, first: npm run build:cuda && node scripts/export-golden.mjs
 scripts/gpu-check/pack.mjs makes a folder that runs this on a machine without Node, network or compiler.`;
 
 function readOptions() {
@@ -46,7 +47,7 @@ function readOptions() {
     if (unknown !== undefined) throw new Error(`There is no step ${unknown}`);
     const minutes = Number(values.minutes);
     if (!(minutes > 0)) throw new Error('--minutes needs a number above 0');
-    const out = values.out ?? [values.emulated ? 'build/gpu-check-emulated' : join(root, 'bench/results')];
+    const out = values.out ?? [join(root, values.emulated ? 'build/gpu-check-emulated' : 'bench/results')];
     return {
       ...values,
       minutes,
@@ -62,6 +63,8 @@ function readOptions() {
 /** What a step is told, and the environment that it runs in. */
 async function prepare({ emulated }) {
   const counter = join(root, 'build/gpu-check-tools/libcount_copies.so');
+  // Without a compiler the step says so.
+  if (!emulated && !existsSync(counter)) await compileCounter(counter).catch(() => {});
   const folder = join(root, 'build/gpu-check-work', emulated ? 'emulated' : 'gpu');
   mkdirSync(folder, { recursive: true });
   const context = { emulated, device: emulated ? 'cpu' : 'cuda', folder, countsCopies: existsSync(counter) };
@@ -201,7 +204,7 @@ async function main() {
       results.steps[name] = { ...entry, found };
       write(results, options.out);
     };
-    if (seconds < 2) save({ status: 'skipped', reason: 'no time left' });
+    if (seconds < 2) save({ status: 'not run', reason: 'no time left' });
     else
       save(
         await runStep(name, seconds, prepared, (part) => {
@@ -213,7 +216,9 @@ async function main() {
   }
   console.log(`\n${asTable(results)}`);
   if (options.emulated) console.log('EMULATED ON THE CPU: no result of a GPU, no times.');
-  process.exitCode = Object.values(results.steps).some(({ status }) => status === 'failed') ? 1 : 0;
+  process.exitCode = Object.values(results.steps).some(({ status }) => status === 'failed' || status === 'not run')
+    ? 1
+    : 0;
 }
 
 const asked = /^--step=(.*)$/.exec(process.argv[2] ?? '');

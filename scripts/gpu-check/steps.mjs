@@ -15,7 +15,7 @@ export const steps = {
   weights: { run: weights, seconds: 40 },
   bound: { run: bound, seconds: 40 },
   towers: { run: towers, seconds: 90 },
-  timings: { run: timings, seconds: 50 },
+  timings: { run: timings, seconds: 70 },
   float16: { run: float16, seconds: 30 },
   copies: { run: copies, seconds: 30 },
   whole: { run: whole, seconds: 40 },

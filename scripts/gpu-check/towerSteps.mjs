@@ -7,7 +7,7 @@ import { OrtSession } from '../../dist/compute/ortSession.js';
 import { openSafetensors, readTensor } from '../../dist/files/safetensors.js';
 import { DeviceBuffer, mergeTokens, poolClsTokens } from '../../dist/kernels/index.js';
 import { openProjector } from '../../dist/projector/registry.js';
-import { difference, jsonLines, median, need, program, python, root, Skipped } from './common.mjs';
+import { difference, jsonLines, median, need, needProvider, program, python, root, Skipped } from './common.mjs';
 import {
   dispose,
   encode,
@@ -28,6 +28,7 @@ const towerIn = ({ folder }) => join(folder, 'tower');
 
 /** What a caller of the steps below needs: the tower, open, and its frames. */
 async function prepare(context, precision, frames = scaleOf(context).frames) {
+  needProvider(context);
   const scale = scaleOf(context);
   await makeTower(towerIn(context), scale);
   return {
@@ -111,7 +112,7 @@ async function* picoAgainstReference(context) {
   await session.run({ rows, batch: rows, inputs: { features }, outputs: { embeddings } });
   const { most } = difference((await embeddings.download()).data, video.data);
   yield { "pico's embeddings: largest difference from the reference": most };
-  need(most <= 1e-5, `pico's embeddings differ from the reference by ${most} of the largest`);
+  need(most <= 1e-5, `pico's embeddings differ from the reference by ${most} of the largest; about 1e-3 would be TF32`);
   await session.release();
   dispose(features, embeddings);
 }
@@ -163,7 +164,7 @@ async function* besidePytorch(context, outputs) {
       new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4),
     );
     yield { [`${precision}: patches against PyTorch's float32`]: { most, rootMeanSquare } };
-    const allowed = precision === 'float32' ? 5e-3 : 5e-2;
+    const allowed = precision === 'float32' ? 1e-3 : 5e-2;
     need(
       rootMeanSquare <= allowed,
       `${precision}: patches differ from PyTorch's by ${rootMeanSquare} in the root mean square`,

@@ -1,0 +1,81 @@
+// scripts/gpu-check, as far as it can run without a GPU.
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+import { temporaryFolder } from '../fixtures/vision/index.js';
+import { repository, runNode } from '../kernels/childProcess.js';
+
+type Results = { emulated: boolean; steps: Record<string, { status: string; reason?: string; found: object }> };
+
+async function check(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+  const out = await temporaryFolder();
+  const ended = await runNode(['scripts/gpu-check/run.mjs', ...args, '--out', out], env);
+  const read = async (): Promise<Results> => JSON.parse(await readFile(join(out, 'emulated-on-the-cpu.json'), 'utf8'));
+  return { ...ended, read };
+}
+
+const statuses = ({ steps }: Results) =>
+  Object.fromEntries(Object.entries(steps).map(([name, { status }]) => [name, status]));
+
+test('every step runs by emulation, and says neither a time nor that a GPU was there', async () => {
+  const { code, stdout, read } = await check(['--emulated']);
+  expect({ code, stdout }).toMatchObject({ code: 0, stdout: expect.stringContaining('EMULATED ON THE CPU') });
+  const results = await read();
+  const passed = ['golden', 'weights', 'bound', 'towers', 'timings', 'float16', 'copies', 'whole', 'repeats', 'exits'];
+  expect(statuses(results)).toEqual({
+    ...Object.fromEntries(passed.map((name) => [name, 'passed'])),
+    kernels: 'skipped',
+    sanitizer: 'skipped',
+  });
+  expect(results.emulated).toBe(true);
+  expect(JSON.stringify(Object.values(results.steps).map(({ found }) => found))).not.toMatch(/milliseconds|medianUs/i);
+  const counted = { counted: { across: 0, other: 0 }, frameBytes: 188160 };
+  expect(results.steps.copies?.found).toMatchObject(counted);
+}, 900_000);
+
+test('what fails is noted, and the next step begins', async () => {
+  const { code, read } = await check(['--emulated', '--only', 'golden,bound'], { LONGVLM_ONNXRUNTIME: '/nowhere' });
+  expect(code).toBe(1);
+  const results = await read();
+  expect(statuses(results)).toEqual({ golden: 'passed', bound: 'failed' });
+  expect(results.steps.bound?.reason).toContain('there is no file /nowhere');
+}, 900_000);
+
+test('steps for which no time is left are not run, which is no success', async () => {
+  const { code, read } = await check(['--emulated', '--only', 'golden,kernels', '--minutes', '0.02']);
+  expect(code).toBe(1);
+  const { steps } = await read();
+  expect(steps.kernels).toMatchObject({ status: 'not run', reason: 'no time left' });
+}, 900_000);
+
+test('without a GPU each step says so', async () => {
+  const { code, stdout } = await check([], { CUDA_VISIBLE_DEVICES: '' });
+  expect(code).toBe(2);
+  expect(stdout.match(/^no GPU +\w+/gm)).toHaveLength(12);
+}, 900_000);
+
+test('copies are counted wherever a library has the addresses of the driver from', async () => {
+  const folder = await temporaryFolder();
+  const compile = (source: string, output: string, ...flags: string[]) =>
+    promisify(execFile)('c++', ['-std=c++20', ...flags, '-o', join(folder, output), join(repository, source)]);
+  const shared = ['-shared', '-fPIC'];
+  await compile('scripts/gpu-check/count_copies.cc', 'count.so', '-O2', '-fvisibility=hidden', ...shared);
+  await compile('test/gpu/copyingProgram.cc', 'libcuda.so.1', '-DDRIVER', ...shared);
+  await compile('test/gpu/copyingProgram.cc', 'program');
+  const log = join(folder, 'copies');
+  const env = { LD_LIBRARY_PATH: folder, LD_PRELOAD: join(folder, 'count.so'), LONGVLM_COPIES: log };
+  await promisify(execFile)(join(folder, 'program'), { env });
+  expect((await readFile(log, 'utf8')).trim().split('\n')).toEqual([
+    'up 100 cuMemcpyHtoDAsync',
+    'up 101 cuMemcpyHtoDAsync',
+    'down 102 cuMemcpyDtoH',
+    'up 103 cuMemcpyAsync',
+    'down 104 cuMemcpyAsync',
+    'across 105 cuMemcpyAsync',
+    'host 106 cuMemcpyAsync',
+    'other 0 cuMemcpy2DAsync',
+    'across 107 cuMemcpyDtoD',
+  ]);
+});
