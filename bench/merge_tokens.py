@@ -2,9 +2,9 @@
 
 Needs only torch. It first checks its results against the golden data in --golden. With --shape it then times two
 calling modes, all segments at once and segment by segment, and prints a line of JSON for each; without --shape it
-prints one line about the installed PyTorch. --device cuda does all of it on a GPU. --rows sets how rows are moved: by gather and scatter_add over the batch,
-as the method's authors do, or by index_select and index_add_ over the batch as one list, which is faster. Exits with 3
-without PyTorch.
+prints one line about the installed PyTorch. --rows sets how rows are moved: by gather and scatter_add over the batch,
+as the method's authors do, or by index_select and index_add_ over the batch as one list, which is faster. --device cuda
+does all of it on a GPU. Exits with 3 without PyTorch.
 """
 
 import argparse

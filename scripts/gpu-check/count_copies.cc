@@ -56,29 +56,28 @@ const char* WayOf(Device to, Device from) {
 }
 
 // name, way, bytes, parameters, arguments
-#define COPIES(X)                                                                            \
-  X(cuMemcpy, WayOf(to, from), n, (Device to, Device from, size_t n), (to, from, n))         \
-  X(cuMemcpyAsync, WayOf(to, from), n, (Device to, Device from, size_t n, Stream s),         \
-    (to, from, n, s))                                                                        \
-  X(cuMemcpyHtoD, "up", n, (Device to, const void* from, size_t n), (to, from, n))           \
-  X(cuMemcpyHtoDAsync, "up", n, (Device to, const void* from, size_t n, Stream s),           \
-    (to, from, n, s))                                                                        \
-  X(cuMemcpyDtoH, "down", n, (void* to, Device from, size_t n), (to, from, n))               \
-  X(cuMemcpyDtoHAsync, "down", n, (void* to, Device from, size_t n, Stream s),               \
-    (to, from, n, s))                                                                        \
-  X(cuMemcpyDtoD, "across", n, (Device to, Device from, size_t n), (to, from, n))            \
-  X(cuMemcpyDtoDAsync, "across", n, (Device to, Device from, size_t n, Stream s),            \
-    (to, from, n, s))                                                                        \
-  X(cuMemcpyPeer, "across", n, (Device to, Context c, Device from, Context d, size_t n),     \
-    (to, c, from, d, n))                                                                     \
-  X(cuMemcpyPeerAsync, "across", n,                                                          \
-    (Device to, Context c, Device from, Context d, size_t n, Stream s), (to, c, from, d, n, s)) \
-  X(cuMemcpy2D, "other", 0, (const void* copy), (copy))                                      \
-  X(cuMemcpy2DUnaligned, "other", 0, (const void* copy), (copy))                             \
-  X(cuMemcpy2DAsync, "other", 0, (const void* copy, Stream s), (copy, s))                    \
-  X(cuMemcpy3D, "other", 0, (const void* copy), (copy))                                      \
-  X(cuMemcpy3DAsync, "other", 0, (const void* copy, Stream s), (copy, s))                    \
-  X(cuMemcpy3DPeer, "other", 0, (const void* copy), (copy))                                  \
+#define COPIES(X)                                                                                \
+  X(cuMemcpy, WayOf(to, from), n, (Device to, Device from, size_t n), (to, from, n))             \
+  X(cuMemcpyAsync, WayOf(to, from), n, (Device to, Device from, size_t n, Stream s),             \
+    (to, from, n, s))                                                                            \
+  X(cuMemcpyHtoD, "up", n, (Device to, const void* from, size_t n), (to, from, n))               \
+  X(cuMemcpyHtoDAsync, "up", n, (Device to, const void* from, size_t n, Stream s),               \
+    (to, from, n, s))                                                                            \
+  X(cuMemcpyDtoH, "down", n, (void* to, Device from, size_t n), (to, from, n))                   \
+  X(cuMemcpyDtoHAsync, "down", n, (void* to, Device from, size_t n, Stream s), (to, from, n, s)) \
+  X(cuMemcpyDtoD, "across", n, (Device to, Device from, size_t n), (to, from, n))                \
+  X(cuMemcpyDtoDAsync, "across", n, (Device to, Device from, size_t n, Stream s),                \
+    (to, from, n, s))                                                                            \
+  X(cuMemcpyPeer, "across", n, (Device to, Context c, Device from, Context d, size_t n),         \
+    (to, c, from, d, n))                                                                         \
+  X(cuMemcpyPeerAsync, "across", n,                                                              \
+    (Device to, Context c, Device from, Context d, size_t n, Stream s), (to, c, from, d, n, s))  \
+  X(cuMemcpy2D, "other", 0, (const void* copy), (copy))                                          \
+  X(cuMemcpy2DUnaligned, "other", 0, (const void* copy), (copy))                                 \
+  X(cuMemcpy2DAsync, "other", 0, (const void* copy, Stream s), (copy, s))                        \
+  X(cuMemcpy3D, "other", 0, (const void* copy), (copy))                                          \
+  X(cuMemcpy3DAsync, "other", 0, (const void* copy, Stream s), (copy, s))                        \
+  X(cuMemcpy3DPeer, "other", 0, (const void* copy), (copy))                                      \
   X(cuMemcpy3DPeerAsync, "other", 0, (const void* copy, Stream s), (copy, s))
 
 // Each function of the driver exists twice: [0] is over the default stream of the process, [1] over

@@ -1,5 +1,6 @@
-// With DRIVER defined, a CUDA driver that only copies; else a program that finds its functions as CUDA's runtime does, and
-// copies. Exit code 0 if each call reached the function that was asked for.
+// With DRIVER defined, a CUDA driver that only copies; else a program that finds its functions as
+// CUDA's runtime does, and copies. Exit code 0 if each call reached the function that was asked
+// for.
 #include <dlfcn.h>
 
 #include <cstdint>
