@@ -35,7 +35,7 @@ export function need(condition, message) {
 const shownCharacters = 2000;
 
 /**
- * Runs a program to its end, or kills it and all that it started after `seconds`.
+ * Runs a program to its end, or kills it after `seconds`. What it has started ends with the step at the latest.
  * @returns its exit code, signal and output, whether it was killed, and `problem`: what went wrong, in words
  */
 export function program(command, args, { seconds = 600, env = {} } = {}) {
@@ -44,17 +44,17 @@ export function program(command, args, { seconds = 600, env = {} } = {}) {
       cwd: root,
       env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true,
     });
     let [stdout, stderr, late] = ['', '', false];
     child.stdout.on('data', (data) => (stdout += data));
     child.stderr.on('data', (data) => (stderr += data));
     const timer = setTimeout(() => {
       late = true;
-      process.kill(-child.pid, 'SIGKILL');
+      child.kill('SIGKILL');
     }, seconds * 1000);
     const end = (code, signal, error) => {
       clearTimeout(timer);
+      for (const stream of [child.stdout, child.stderr]) stream.destroy();
       const how =
         error?.message ?? (late ? `did not end within ${seconds} s` : `ended with ${signal ?? `code ${code}`}`);
       const printed = `${stdout}\n${stderr}`.trim().slice(-shownCharacters);
@@ -62,6 +62,8 @@ export function program(command, args, { seconds = 600, env = {} } = {}) {
     };
     child.once('error', (error) => end(undefined, undefined, error));
     child.once('close', (code, signal) => end(code, signal));
+    // Its output may stay open in what it has started.
+    child.once('exit', (code, signal) => late && end(code, signal));
   });
 }
 

@@ -1,6 +1,7 @@
 // Checks everything that runs on a GPU, step by step, and measures it; `--emulated` shows on the CPU that this script works.
 // Each step is a process of its own within a time limit: one that fails, crashes or hangs is noted, and the next begins.
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -82,8 +83,16 @@ async function prepare({ emulated }) {
 
 const shownCharacters = 1500;
 
-/** Runs a step in a process; resolves to its status and what it found, and calls `found` with each part of that. */
-function runStep(name, seconds, { context, env, counter }, found) {
+/** Ends the processes of the step that runs. */
+let endStep = () => {};
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
+  process.once(signal, () => {
+    endStep();
+    process.kill(process.pid, signal);
+  });
+
+/** Runs a step in a process of its own; resolves to how it ended, and calls `found` with each part of what it found. */
+async function runStep(name, seconds, { context, env, counter }, found) {
   const started = performance.now();
   const child = spawn(process.execPath, [fileURLToPath(import.meta.url), `--step=${name}`], {
     cwd: root,
@@ -96,42 +105,44 @@ function runStep(name, seconds, { context, env, counter }, found) {
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     detached: true,
   });
-  return new Promise((resolve) => {
-    let [printed, late, ending] = ['', false];
-    for (const stream of [child.stdout, child.stderr])
-      stream.on('data', (data) => (printed = (printed + data).slice(-shownCharacters)));
-    child.on('message', (message) => {
-      if (message.found) found(message.found);
-      else ending = message;
-    });
-    const end = () => {
-      try {
-        // What the step started, too.
-        process.kill(-child.pid, 'SIGKILL');
-      } catch {
-        // All have ended.
-      }
-    };
-    const timer = setTimeout(() => {
-      late = true;
-      end();
-    }, seconds * 1000);
-    child.once('exit', (code, signal) => {
-      clearTimeout(timer);
-      end();
-      const took = { seconds: Math.round((performance.now() - started) / 100) / 10 };
-      if (late)
-        resolve({ status: 'failed', reason: `did not end within ${Math.round(seconds)} s\n${printed}`, ...took });
-      else if (code === 0 && ending) resolve({ ...ending, ...took });
-      else resolve({ status: 'failed', reason: `crashed: ${signal ?? `exit code ${code}`}\n${printed}`, ...took });
-    });
+  let [printed, late, ending] = ['', false];
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (data) => (printed = (printed + data).slice(-shownCharacters)));
+  child.on('message', (message) => {
+    if (message.found) found(message.found);
+    else ending = message;
   });
+  // What the step has started, too.
+  endStep = () => {
+    try {
+      process.kill(-child.pid, 'SIGKILL');
+    } catch {
+      // All have ended.
+    }
+  };
+  const timer = setTimeout(() => {
+    late = true;
+    endStep();
+  }, seconds * 1000);
+  const disconnected = once(child, 'disconnect');
+  const [code, signal] = await once(child, 'exit');
+  clearTimeout(timer);
+  endStep();
+  // After its last message.
+  await disconnected;
+  const took = { seconds: Math.round((performance.now() - started) / 100) / 10 };
+  if (code === 0 && ending) return { ...ending, ...took };
+  const how = late ? `did not end within ${Math.round(seconds)} s` : `crashed: ${signal ?? `exit code ${code}`}`;
+  return { status: 'failed', reason: `${how}\n${printed}`, ...took };
 }
 
 /** In the process of a step. */
 async function step(name) {
   const context = JSON.parse(process.env.GPU_CHECK);
   const send = (message) => new Promise((resolve) => process.send(message, resolve));
+  // Nobody waits for it any more.
+  const end = () => process.kill(-process.pid, 'SIGKILL');
+  process.once('disconnect', end);
   try {
     for await (const found of steps[name].run(context)) await send({ found });
     await send({ status: 'passed' });
@@ -139,6 +150,7 @@ async function step(name) {
     if (error instanceof Skipped) await send({ status: 'skipped', reason: error.message });
     else await send({ status: 'failed', reason: error instanceof Error ? error.stack : String(error) });
   }
+  process.off('disconnect', end);
   process.disconnect();
 }
 
@@ -190,7 +202,13 @@ async function main() {
     process.exitCode = 2;
     return;
   }
-  const results = { card, emulated: options.emulated, date: new Date().toISOString(), machine, steps: {} };
+  const results = {
+    card,
+    emulated: options.emulated,
+    date: new Date().toISOString(),
+    machine,
+    steps: { machine: first },
+  };
   const before = earlier(card, options);
   for (const name of names.slice(1)) {
     const passed = before[name]?.status === 'passed' && !options.emulated;
