@@ -1,7 +1,7 @@
 import { withCallbacks } from './base/callbacks.js';
 import { LongVLMError } from './base/errors.js';
 import { readOptions } from './base/options.js';
-import type { Float32Tensor } from './base/tensor.js';
+import { type Float32Tensor, float32Tensor } from './base/tensor.js';
 import { checkFunction, checkSignal, checkString, wrongType } from './base/validate.js';
 import { projectTokens } from './encode/projectTokens.js';
 import type { SamplingRequest, SettledSampling } from './encode/sampling.js';
@@ -142,7 +142,8 @@ export class LongVLM {
   }
 
   /**
-   * The embeddings of a video that the language model sees, [tokens, width], for your own pipeline.
+   * The embeddings of a video that the language model sees, [tokens, width], for your own pipeline: with the one that ends a
+   * video, where its model has one.
    * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when the features belong to another tower or projector
    */
   async project(features: VideoFeatures, options: ProjectOptions = {}): Promise<Float32Tensor> {
@@ -155,7 +156,7 @@ export class LongVLM {
     features.checkPart(part);
     if (this.encoder.projection) {
       features.checkProjector(this.tower, this.encoder.config.channels);
-      return features.tokens(part);
+      return this.#ended(features.tokens(part));
     }
     const projector = this.#needed('projector');
     if (features.projector === undefined) return projectTokens(projector, features, part, signal);
@@ -251,21 +252,21 @@ export class LongVLM {
     checkString('question', question);
     if (!(features instanceof VideoFeatures)) wrongType('features', 'VideoFeatures', features);
     const given = readOptions(options, ['part', 'template', 'system', 'maxTokens']);
-    const videoTokens = features.tokenCountOf(given.part ?? 'both');
+    const videoTokens = this.#withEnding(features.tokenCountOf(given.part ?? 'both'));
     return VideoChat.requiredContextSize(this.#needed('llm'), videoTokens, question, {
       ...given,
       template: given.template ?? this.template,
     });
   }
 
-  /** Number of tokens of a video that the language model sees: global and local together. */
+  /** Number of tokens of a video that the language model sees: global and local together, and the one that may end a video. */
   get tokenCount(): number {
     return this.tokenCountOf('both');
   }
 
   /** Number of global tokens, local tokens, or both of a video with that sampling; with `fps`, for a single segment. */
   tokenCountOf(part: VideoPart, sampling?: SamplingRequest): number {
-    return this.encoder.tokenCountOf(part, sampling);
+    return this.#withEnding(this.encoder.tokenCountOf(part, sampling));
   }
 
   /** Frees the vision tower, whose weights are float32 in memory (1.2 GB for ViT-L/14). The next video starts it again. */
@@ -288,6 +289,20 @@ export class LongVLM {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+
+  #withEnding(tokens: number): number {
+    return tokens > 0 && this.encoder.ending ? tokens + 1 : tokens;
+  }
+
+  /** Embeddings [tokens, width] with the one that ends a video behind them. */
+  #ended(tokens: Float32Tensor): Float32Tensor {
+    const { ending } = this.encoder;
+    if (!ending) return tokens;
+    const data = new Float32Array(tokens.data.length + ending.length);
+    data.set(tokens.data);
+    data.set(ending, tokens.data.length);
+    return float32Tensor(data, [tokens.dims[0]! + 1, ending.length]);
   }
 
   /** Encodes; with `fps`, finds out as soon as the number of frames is known whether the question fits. */

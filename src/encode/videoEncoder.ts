@@ -175,6 +175,11 @@ export class VideoEncoder {
     return this.#tower.projection;
   }
 
+  /** The embedding that stands once behind all tokens of a video, where its model has one. @internal */
+  get ending(): Float32Array | undefined {
+    return this.#tower.ending;
+  }
+
   /** The prompt layout that its model was trained with, if it has one of its own. @internal */
   get template(): TowerSource['template'] {
     return this.#tower.template;

@@ -43,6 +43,8 @@ export type ProjectedFrames = {
   readonly tokens: Float32Tensor;
   /** For models with DeepStack, [frames, N, d] for each of the language model's first layers that get rows of their own. */
   readonly deepstack?: readonly Float32Tensor[];
+  /** For models whose videos end with an embedding of its own, [d]: it stands once behind all tokens. */
+  readonly ending?: Float32Tensor;
 };
 
 /**
@@ -67,7 +69,11 @@ export async function projectFrames(pixels: Float32Tensor, options: ProjectFrame
   try {
     const { given, shape } = readPixels(tower, pixels, options.grid);
     const { patches } = await tower.encodePixels(given, { shape, signal });
-    if (tower.projection) return unstacked(patches, tower.projection);
+    if (tower.projection)
+      return {
+        ...unstacked(patches, tower.projection),
+        ...(tower.ending && { ending: float32Tensor(tower.ending, [tower.ending.length]) }),
+      };
     return { tokens: await throughProjector(patches, tower, options) };
   } finally {
     await tower.dispose();

@@ -1,10 +1,11 @@
 import { LongVLMError } from '../base/errors.js';
 import type { OnProgress } from '../base/progress.js';
-import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
+import { type Float32Tensor, float32Tensor, toFloat32 } from '../base/tensor.js';
 import { toEightBits } from '../cache/eightBitMatrices.js';
 import { type GuardedFingerprint, guardedFingerprint } from '../cache/fingerprint.js';
 import { checkHalfRange } from '../cache/halfRange.js';
 import { type DeviceWork, type GraphSession, ortRuntime, type Runtime } from '../compute/runtime.js';
+import { readFloatTensor } from '../files/tensorFile.js';
 import type { DeviceBuffer } from '../kernels/index.js';
 import { cpuBatch, gpuBatch } from './batch.js';
 import { openTower } from './families.js';
@@ -54,6 +55,8 @@ export class Tower {
   readonly patchStates: TowerSource['patchStates'];
   readonly projection: TowerSource['projection'];
   readonly template: TowerSource['template'];
+  /** The embedding [d] that stands once behind all tokens of a video, where there is one. */
+  readonly ending: Float32Array | undefined;
   readonly precision: VisionPrecision;
   /** A fingerprint: equal for the same weights, configuration and precision, different for others. */
   readonly identity: string;
@@ -71,6 +74,7 @@ export class Tower {
     weights: GuardedFingerprint,
     open: (input: 'float32' | 'uint8', lazy: boolean) => Promise<GraphSession>,
     frames: GraphSession,
+    ending: Float32Array | undefined,
   ) {
     this.config = source.config;
     this.details = source.details;
@@ -78,6 +82,7 @@ export class Tower {
     this.projection = source.projection;
     this.template = source.template;
     this.#sizeOf = source.sizeOf?.bind(source);
+    this.ending = ending;
     this.precision = precision;
     this.identity = weights.key;
     this.#weights = weights;
@@ -116,8 +121,10 @@ export class Tower {
     try {
       const weights = await identity;
       if (isHalf) await checkHalfRange(tensors, weights, signal);
+      const ending = source.projection?.ending && toFloat32(await readFloatTensor(source.projection.ending)).data;
+      if (ending) await weights.check();
       if (!lazy) await weights.checkUsed(true);
-      return new Tower(source, precision, weights, open, frames);
+      return new Tower(source, precision, weights, open, frames, ending);
     } catch (error) {
       await frames.dispose();
       throw error;

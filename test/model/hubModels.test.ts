@@ -49,6 +49,7 @@ beforeAll(async () => {
     'some/clip': clip,
     'some/shards': await shards(),
     'some/transformers5': { ...clip, 'processor_config.json': Buffer.from('{"image_processor":{"do_resize":false}}') },
+    'some/videos': { ...clip, 'video_preprocessor_config.json': Buffer.from('{}') },
     'some/projector': { 'mm_projector.safetensors': projector },
     // As LLaVA's own models are published.
     'some/llava': { ...clip, 'mm_projector.bin': await read(join(pico.clip, '../mm_projector.bin')) },
@@ -129,6 +130,7 @@ describe('hf: references', () => {
   test.each([
     ['hf:some/transformers5', 'vision', 'processor_config.json'],
     ['hf:some/transformers5/model.safetensors', 'vision', 'processor_config.json'],
+    ['hf:some/videos', 'vision', 'video_preprocessor_config.json'],
     ['hf:some/llava', 'projector', 'config.json'],
     ['hf:some/llava/mm_projector.bin', 'projector', 'config.json'],
   ] as const)('with %s as %s comes what says how it is computed', async (text, role, name) => {

@@ -89,6 +89,9 @@ const wholeModels = [
   'pytorch_model.bin.index.json',
 ];
 
+// Of pictures and of videos; the first holds both since version 5 of transformers.
+const processors = ['processor_config.json', 'preprocessor_config.json', 'video_preprocessor_config.json'];
+
 /** Downloads what says how a folder's tower and projector are computed, as far as it is there; returns its config.json. */
 async function fetchConfigs(
   repo: Repo,
@@ -97,7 +100,7 @@ async function fetchConfigs(
   folder = '.',
 ): Promise<string | undefined> {
   let path: string | undefined;
-  for (const name of ['processor_config.json', 'preprocessor_config.json', 'config.json']) {
+  for (const name of [...processors, 'config.json']) {
     const file = posix.join(folder, name);
     path = files.includes(file) ? await fetchFile(repo, file, options) : undefined;
   }
