@@ -18,11 +18,16 @@ export type TransformerShape = {
   readonly activation: Activation;
   /** Of every normalisation. */
   readonly epsilon: number;
-  /** Normalisation by mean and deviation, or by the root of the mean square alone. Defaults to `layer`. */
-  readonly normalization?: 'layer' | 'rms';
+  /** Of a layer's tokens. Defaults to `layer`. */
+  readonly normalization?: Normalization['kind'];
+  /** How queries and keys are normalised, where they are. Defaults to {@link normalization} and {@link epsilon}. */
+  readonly headNormalization?: Normalization;
   /** Turns queries and keys by their position. Defaults to no such turn. */
   readonly rotary?: Rotary;
 };
+
+/** By mean and deviation, or by the root of the mean square alone. */
+export type Normalization = { readonly kind: 'layer' | 'rms'; readonly epsilon: number };
 
 /**
  * Rotary positions, as names of values: cosine and sine for each token and each pair of a head's channels, [N, C / heads / 2].
@@ -42,6 +47,20 @@ export function sizes(graph: GraphBuilder, list: readonly (number | string)[]): 
 
 /** Two values and the bias that belongs to the second: a state that is not added up yet. */
 type Sum = { readonly tokens: string; readonly added: string; readonly bias: Affine['bias'] };
+
+/** Normalises the last axis of a value. */
+export function normalize(
+  graph: GraphBuilder,
+  value: string,
+  affine: Affine,
+  { kind, epsilon }: Normalization,
+): string {
+  const { weight, bias } = affine;
+  const inputs = [value, graph.weight(weight), ...(bias ? [graph.weight(bias)] : [])];
+  // The latter is ONNX Runtime's own, though not in its domain.
+  const type = kind === 'layer' ? 'LayerNormalization' : 'SimplifiedLayerNormalization';
+  return graph.node(type, inputs, { axis: -1, epsilon: { float: epsilon } });
+}
 
 /** Values named `tokens` are [n·N, C], the shape for Gemm; `batched` ones are [n, N, C]. */
 export class Transformer {
@@ -89,13 +108,12 @@ export class Transformer {
     return this.#graph.node('Slice', [this.batched(tokens), from!, sizes(this.#graph, [this.#shape.tokens]), axis!]);
   }
 
-  normalize(tokens: string, { weight, bias }: Affine): string {
-    const graph = this.#graph;
-    const attributes = { axis: -1, epsilon: { float: this.#shape.epsilon } };
-    const inputs = [tokens, graph.weight(weight), ...(bias ? [graph.weight(bias)] : [])];
-    // The latter is ONNX Runtime's own, though not in its domain.
-    const isLayer = this.#shape.normalization !== 'rms';
-    return graph.node(isLayer ? 'LayerNormalization' : 'SimplifiedLayerNormalization', inputs, attributes);
+  normalize(tokens: string, affine: Affine): string {
+    return normalize(this.#graph, tokens, affine, this.#normalization);
+  }
+
+  get #normalization(): Normalization {
+    return { kind: this.#shape.normalization ?? 'layer', epsilon: this.#shape.epsilon };
   }
 
   flat(batched: string): string {
@@ -133,11 +151,11 @@ export class Transformer {
 
   /** Normalises queries or keys, all channels of a token together or each head's by themselves. */
   #normalizeHeads(batched: string, norm: Affine): string {
-    const { channels, heads } = this.#shape;
-    if (norm.weight.shape[0] === channels) return this.normalize(batched, norm);
+    const { channels, heads, headNormalization: how = this.#normalization } = this.#shape;
     const graph = this.#graph;
+    if (norm.weight.shape[0] === channels) return normalize(graph, batched, norm, how);
     const split = graph.node('Reshape', [batched, graph.integers([-1, channels / heads])]);
-    return this.batched(this.normalize(split, norm));
+    return this.batched(normalize(graph, split, norm, how));
   }
 
   #turn(batched: string, { cos, sin }: Rotary): string {
