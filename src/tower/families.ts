@@ -2,6 +2,7 @@
 import { LongVLMError } from '../base/errors.js';
 import { clip } from './clip/clip.js';
 import { foreignTower } from './foreignTower.js';
+import { internvl } from './internvl/internvl.js';
 import { qwen3vl } from './qwen3vl/qwen3vl.js';
 import { llavaOnevision } from './siglip/llavaOnevision.js';
 import { siglip } from './siglip/siglip.js';
@@ -10,7 +11,7 @@ import type { OpenTowerOptions, TowerFamily, TowerSource } from './source.js';
 
 // Those whose projector belongs to them come before plain towers, which would find the tower of such a model, too. CLIP's comes
 // last: it claims whatever no other family does, and says what is wrong with it.
-const families: TowerFamily[] = [llavaOnevision, smolvlm, qwen3vl, siglip, clip];
+const families: TowerFamily[] = [llavaOnevision, smolvlm, internvl, qwen3vl, siglip, clip];
 
 /**
  * Adds a family of vision towers, which is tried before the existing ones, or replaces the family with the same name.

@@ -34,6 +34,8 @@ const processors = {
   SmolVLMImageProcessor: halves,
   SmolVLMVideoProcessor: halves,
   Idefics3ImageProcessor: halves,
+  GotOcr2ImageProcessor: { ...clipPixels, crops: false },
+  InternVLVideoProcessor: { ...clipPixels, crops: false },
 } as const;
 
 /** The name of an image or video processor. */
@@ -42,6 +44,7 @@ export type Processor = keyof typeof processors;
 // Those that squash whole frames, whatever form their size has: LLaVA-NeXT puts one before its tiles.
 const squashing: ReadonlySet<Processor> = new Set([
   ...(['LlavaNextImageProcessor', 'LlavaOnevisionImageProcessor', 'LlavaOnevisionVideoProcessor'] as const),
+  ...(['GotOcr2ImageProcessor', 'InternVLVideoProcessor'] as const),
 ]);
 
 /** What processors do with pixels in any case: `(value · rescale - mean) / std`, after resizing. */

@@ -2,6 +2,7 @@
 import { type Activation, activate } from '../../compute/activations.js';
 import type { GraphBuilder } from '../../compute/graphBuilder.js';
 import type { TensorLocation } from '../../files/tensorFile.js';
+import { pixelShuffle } from '../pixelShuffle.js';
 import { LinearProducts } from '../transformer/linearProducts.js';
 import { type Affine, tensorsIn } from '../transformer/weights.js';
 import type { Connector } from './towerGraph.js';
@@ -20,10 +21,7 @@ export function shuffleLinear(side: number, scale: number, weight: TensorLocatio
     width,
     tensors: [weight],
     add(graph, tokens) {
-      const channels = inputs / scale / scale;
-      const split = graph.integers([-1, squares, scale, squares, scale, channels]);
-      const turned = graph.node('Transpose', [graph.node('Reshape', [tokens, split])], { perm: [0, 1, 3, 2, 4, 5] });
-      const joined = graph.node('Reshape', [turned, graph.integers([-1, inputs])]);
+      const joined = pixelShuffle(graph, tokens, { side, channels: inputs / scale / scale, factor: scale });
       const embeddings = new LinearProducts(graph, undefined).linear(joined, { weight });
       return graph.node('Reshape', [embeddings, graph.integers([-1, squares * squares, width])]);
     },
