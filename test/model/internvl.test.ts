@@ -201,7 +201,7 @@ describe("a picture's pixels", () => {
   const reference = async (name: string) =>
     (await readTensor((await openSafetensors(internvl.expected)).tensors.get(name)!)) as Uint8Array;
 
-  test.each(['tall', 'small'])('are those of the image and the video processor: %s', async (name) => {
+  test.each(['wide', 'tall', 'small'])('are those of the image and the video processor: %s', async (name) => {
     const found = await pixelsOf(name, internvl.hub);
     for (const due of [await reference(`image ${name}`), await reference(`video ${name}`)]) {
       const off = found.reduce((sum, value, index) => sum + Math.abs(value - due[index]!), 0) / due.length;
