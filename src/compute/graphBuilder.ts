@@ -25,7 +25,12 @@ import {
 } from './onnxProto.js';
 
 /** An ONNX model in memory, and the folder of its external weights. */
-export type OnnxModel = { readonly bytes: Uint8Array; readonly weightsFolder: string | undefined };
+export type OnnxModel = {
+  readonly bytes: Uint8Array;
+  readonly weightsFolder: string | undefined;
+  /** The same model with float16 outputs, if it computes in float16: for what reads them on a GPU. */
+  readonly halfOutputs?: OnnxModel;
+};
 
 /** A size, or the name of a size that is known only when the graph runs. */
 export type Dimension = number | string;
@@ -41,7 +46,8 @@ const maxOutputs = 1 << 16;
 /** Options of {@link GraphBuilder}. */
 export type GraphBuilderOptions = {
   /**
-   * The type of weights, constants and values between nodes. Inputs and outputs of the graph are float32 or bytes in any case.
+   * The type of weights, constants and values between nodes. Inputs and outputs of the graph are float32 or bytes in any case,
+   * but for inputs that are told to be float16, and for {@link OnnxModel.halfOutputs}.
    * Defaults to `float32`.
    */
   readonly precision?: TensorType;
@@ -70,13 +76,13 @@ export class GraphBuilder {
   }
 
   /**
-   * Adds an input of float32 values or of bytes. Few operators take bytes: `Cast` them to {@link dataTypes} `I32` to use them as
+   * Adds an input of float32 values, of float16 ones or of bytes. Few operators take bytes: `Cast` them to {@link dataTypes} `I32` to use them as
    * indices. Returns the values as the graph computes with them.
    */
-  input(name: string, dims: readonly Dimension[], type: 'float32' | 'uint8' = 'float32'): string {
-    this.#graph.input.push(valueInfo(name, dims, type === 'uint8' ? dataTypes.U8 : dataTypes.F32));
-    if (type === 'uint8' || this.#precision === 'float32') return name;
-    return this.node('Cast', [name], { to: dataTypes.F16 });
+  input(name: string, dims: readonly Dimension[], type: 'float32' | 'float16' | 'uint8' = 'float32'): string {
+    this.#graph.input.push(valueInfo(name, dims, inputTypes[type]));
+    if (type === 'uint8' || type === this.#precision) return name;
+    return this.node('Cast', [name], { to: this.#precision === 'float32' ? dataTypes.F32 : dataTypes.F16 });
   }
 
   /** Makes `value` a float32 output under `name`. */
@@ -194,16 +200,20 @@ export class GraphBuilder {
         { key: 'length', value: String(location.byteLength) },
       ],
     }));
-    const bytes = encodeModel({
-      irVersion,
-      producerName: 'longvlm',
-      opsetImport: [
-        { domain: '', version: opset },
-        { domain: microsoft, version: 1 },
-      ],
-      graph: { ...this.#graph, initializer: [...this.#graph.initializer, ...external] },
+    const encoded = (graph: GraphProto): OnnxModel => ({
+      bytes: encodeModel({
+        irVersion,
+        producerName: 'longvlm',
+        opsetImport: [
+          { domain: '', version: opset },
+          { domain: microsoft, version: 1 },
+        ],
+        graph: { ...graph, initializer: [...graph.initializer, ...external] },
+      }),
+      weightsFolder: folder,
     });
-    return { bytes, weightsFolder: folder };
+    const model = encoded(this.#graph);
+    return this.#precision === 'float32' ? model : { ...model, halfOutputs: encoded(withHalfOutputs(this.#graph)) };
   }
 
   #newValue(opType: string): string {
@@ -230,6 +240,23 @@ export class GraphBuilder {
     };
     this.#graph.node.push(node);
   }
+}
+
+const inputTypes = { float32: dataTypes.F32, float16: dataTypes.F16, uint8: dataTypes.U8 } as const;
+
+/** A graph that computes in float16, without the casts that its outputs come from. */
+function withHalfOutputs(graph: GraphProto): GraphProto {
+  const outputs = new Set(graph.output.map(({ name }) => name));
+  return {
+    ...graph,
+    node: graph.node.map((node) =>
+      outputs.has(node.output[0]!) ? { ...node, opType: 'Identity', attribute: [] } : node,
+    ),
+    output: graph.output.map(({ name, type }) => ({
+      name,
+      type: { tensorType: { ...type.tensorType, elemType: dataTypes.F16 } },
+    })),
+  };
 }
 
 /** The places of outputs, checked to ascend. */

@@ -38,6 +38,8 @@ const providers: Readonly<Record<string, Provider>> = {
     options: {
       // llama.cpp shares the card: take what is needed, not the next power of two.
       arena_extend_strategy: 'kSameAsRequested',
+      // Otherwise products of float32 are rounded to 10 bits, as little as float16, which can be had by its name.
+      use_tf32: '0',
       // The variance in float32, also where values are float16.
       enable_skip_layer_norm_strict_mode: '1',
     },

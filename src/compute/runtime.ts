@@ -75,7 +75,7 @@ export interface Runtime {
 
 /** Options of {@link ortRuntime}. */
 export type OrtRuntimeOptions = {
-  /** `cpu`, `auto` (a GPU that works, else the CPU) or an execution provider of ONNX Runtime. Defaults to `cpu`. */
+  /** `cpu`, `auto` (a GPU that works, else the CPU) or an execution provider of ONNX Runtime: `cuda`, `cuda:1` for the second GPU. Defaults to `cpu`. */
   readonly device?: string;
   /** Threads on the CPU. Defaults to the number of cores. */
   readonly threads?: number;

@@ -1,5 +1,5 @@
 // Inputs and outputs of graphs, and whose memory they are in.
-import { elementCount, type Float32Tensor } from '../base/tensor.js';
+import { elementCount, type Tensor } from '../base/tensor.js';
 import { checkInteger, wrongValue } from '../base/validate.js';
 import { DeviceBuffer } from '../kernels/deviceBuffer.js';
 import type { DeviceOperation } from '../kernels/deviceOperation.js';
@@ -8,10 +8,10 @@ import type { DeviceOperation } from '../kernels/deviceOperation.js';
 export type Uint8Tensor = { readonly type: 'uint8'; readonly data: Uint8Array; readonly dims: readonly number[] };
 
 /** Tensors by the names of a graph's inputs or outputs. */
-export type Values = Readonly<Record<string, Float32Tensor | Uint8Tensor | DeviceBuffer>>;
+export type Values = Readonly<Record<string, Tensor | Uint8Tensor | DeviceBuffer>>;
 
 /** Tensors by the names of a graph's outputs. */
-export type Outputs = Readonly<Record<string, Float32Tensor | DeviceBuffer>>;
+export type Outputs = Readonly<Record<string, Tensor | DeviceBuffer>>;
 
 /** A copy between a device buffer and values of the same type and number. */
 export type Transfer = { readonly buffer: DeviceBuffer; readonly data: Float32Array | Uint16Array | Uint8Array };
@@ -26,7 +26,7 @@ export type DeviceWork = {
   readonly downloads?: readonly Transfer[];
 };
 
-type HostTensor = Float32Tensor | Uint8Tensor;
+type HostTensor = Tensor | Uint8Tensor;
 
 /** The size of all tensors' first axis. @throws RangeError where they do not fit together */
 export function commonRows(...values: readonly Values[]): number {

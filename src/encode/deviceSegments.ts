@@ -9,6 +9,7 @@ import type { SegmentEncoder } from './segment.js';
 
 /**
  * Gathers on the GPU that the tower runs on. Starts the tower.
+ * @param stepsAtOnce steps of the tower that are encoded in one run, in whole segments. Defaults to as many as the GPU needs
  * @returns undefined where the tower runs elsewhere, or the reducer knows the host alone
  * @throws what a run of the tower does
  */
@@ -16,11 +17,15 @@ export async function gatherOnDevice(
   encoder: SegmentEncoder,
   shape: VideoShape,
   signal: AbortSignal | undefined,
+  stepsAtOnce = gpuBatch(encoder.shape),
 ): Promise<Gathering | undefined> {
   const merging = mergingOf(encoder.reducer);
   const gpu = merging && (await encoder.tower.gpu(signal));
-  return gpu === undefined ? undefined : new DeviceSegments(encoder, shape, merging!, `cuda:${gpu}`, signal);
+  if (gpu === undefined) return undefined;
+  return new DeviceSegments(encoder, shape, merging!, { device: `cuda:${gpu}`, stepsAtOnce }, signal);
 }
+
+type Place = { readonly device: `cuda:${number}`; readonly stepsAtOnce: number };
 
 class DeviceSegments implements Gathering {
   readonly #encoder: SegmentEncoder;
@@ -50,7 +55,7 @@ class DeviceSegments implements Gathering {
     encoder: SegmentEncoder,
     shape: VideoShape,
     merging: Merging,
-    device: `cuda:${number}`,
+    { device, stepsAtOnce }: Place,
     signal: AbortSignal | undefined,
   ) {
     this.#encoder = encoder;
@@ -58,24 +63,24 @@ class DeviceSegments implements Gathering {
     this.#merging = merging;
     this.#device = device;
     this.#signal = signal;
-    const { config, framesPerStep } = encoder.tower;
+    const { config, framesPerStep, outputType } = encoder.tower;
     const { frames, segmentFrames, tokensPerSegment, globalLayers } = shape;
     const { channels, summaries } = config;
     const { patches, width, height } = encoder.shape;
     this.#steps = segmentFrames / framesPerStep;
     const segments = frames / segmentFrames;
     this.#layers = globalLayers > 0 ? summaries : 0;
-    this.#atOnce = Math.min(segments, Math.max(1, Math.floor(gpuBatch(encoder.shape) / this.#steps)));
+    this.#atOnce = Math.min(segments, Math.max(1, Math.floor(stepsAtOnce / this.#steps)));
     const most = this.#atOnce * this.#steps;
     const step = framesPerStep > 1 ? [framesPerStep, height, width, 3] : [height, width, 3];
     const tokens = segments * tokensPerSegment;
     try {
       this.#pixels = this.#allocate('uint8', [most, ...step]);
-      this.#patches = this.#allocate('float32', [most, patches, channels]);
+      this.#patches = this.#allocate(outputType, [most, patches, channels]);
       this.#assignment = this.#allocate('int32', [this.#atOnce, this.#steps * patches]);
       this.#summaries =
-        this.#layers > 0 ? this.#allocate('float32', [segments * this.#steps, summaries, channels]) : undefined;
-      this.#tokens = this.#allocate('float32', [this.#layers + tokens, channels]);
+        this.#layers > 0 ? this.#allocate(outputType, [segments * this.#steps, summaries, channels]) : undefined;
+      this.#tokens = this.#allocate(outputType, [this.#layers + tokens, channels]);
       this.#sizes = this.#allocate('float32', [tokens]);
     } catch (error) {
       this.dispose();
@@ -95,7 +100,8 @@ class DeviceSegments implements Gathering {
     const { globalLayers } = this.#shape;
     const { channels } = this.#encoder.tower.config;
     const { tokens: data, ...tensors } = emptyTokens(this.#shape, channels);
-    const tokens = this.#tokens.rows(this.#layers - globalLayers, this.#tokens.dims[0]!);
+    const rows = this.#tokens.rows(this.#layers - globalLayers, this.#tokens.dims[0]!);
+    const tokens = rows.type === 'float32' ? rows : await this.#widened(rows);
     const sizes = this.#sizes.rows(0, this.#sizes.dims[0]!);
     const onDevice = new DeviceTokens({ buffer: tokens, data }, { buffer: sizes, data: tensors.sizes.data });
     await onDevice.stay();
@@ -158,6 +164,20 @@ class DeviceSegments implements Gathering {
       this.#encoded = last;
     } finally {
       for (const view of views) view.dispose();
+    }
+  }
+
+  /** As the projector takes them; disposes the halves. */
+  async #widened(halves: DeviceBuffer): Promise<DeviceBuffer> {
+    const values = DeviceBuffer.allocate('float32', halves.dims, { device: this.#device });
+    try {
+      await this.#encoder.tower.widenOnGpu(halves, values, this.#signal);
+      return values;
+    } catch (error) {
+      values.dispose();
+      throw error;
+    } finally {
+      halves.dispose();
     }
   }
 

@@ -45,7 +45,7 @@ export type VideoEncoderOptions = SamplingRequest & {
    * docs/models.md). Defaults to `float32`.
    */
   visionPrecision?: VisionPrecision | undefined;
-  /** `cpu`, `auto` (a GPU that works, else the CPU), or an execution provider of ONNX Runtime. Defaults to `auto`. */
+  /** `cpu`, `auto` (a GPU that works, else the CPU), or an execution provider of ONNX Runtime: `cuda`, `cuda:1` for the second GPU. Defaults to `auto`. */
   device?: string | undefined;
   /** Threads on the CPU. Defaults to the number of cores. */
   threads?: number | undefined;

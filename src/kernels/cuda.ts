@@ -68,15 +68,20 @@ export function chosenDevice(device: unknown): number | undefined {
 /**
  * @internal The kernels that work beside ONNX Runtime on GPU number `index`, and whether they are an emulation on the CPU, which
  * only LONGVLM_CUDA_LIBRARY can name; undefined where there are none.
+ * @throws LongVLMError `ERR_LONGVLM_CUDA` when there are other GPUs, or LONGVLM_CUDA_LIBRARY names no library
  */
 export function kernelsOn(index: number): { readonly library: string; readonly emulated: boolean } | undefined {
+  const devices = findLibrary().overridden ? cudaDevices() : devicesIfAny();
+  if (devices.length === 0) return undefined;
+  return { library: cudaLibrary(index), emulated: devices[index]!.emulated };
+}
+
+/** ONNX Runtime may do without kernels that do not work. */
+function devicesIfAny(): CudaDevice[] {
   try {
-    const found = cudaDevices()[index];
-    return found && { library: findLibrary().path, emulated: found.emulated };
-  } catch (error) {
-    // ONNX Runtime may do without.
-    if (process.env.LONGVLM_CUDA_LIBRARY) throw error;
-    return undefined;
+    return cudaDevices();
+  } catch {
+    return [];
   }
 }
 

@@ -1,16 +1,19 @@
 // How many frames go through a tower's graph at once.
-import type { TowerShape } from './source.js';
+import type { FrameShape, TowerShape } from './source.js';
 
 // With ViT-L, two frames at a time are as fast as ten on a CPU: products of some hundred rows already use all cores. Larger
 // batches only take more memory, and delay aborts.
 const cpuTokens = 512;
 
-// A GPU needs many more rows: 50 frames of ViT-L/14 at 224 px, 22 at 336 px.
+// A GPU needs many more rows: 50 frames of ViT-L/14 at 224 px, 22 at 336 px. Towers that give fewer tokens than they compute
+// with are taken to have patches of that size.
 const gpuTokens = 12_800;
+const usualPatch = 14;
 
 /** Frames at once on a CPU. */
 export const cpuBatch = ({ patches }: TowerShape): number => Math.max(1, Math.floor(cpuTokens / patches));
 
 /** Frames at once on a GPU, if they fit into its memory. */
-export const gpuBatch = ({ patches }: Pick<TowerShape, 'patches'>): number =>
-  Math.max(1, Math.floor(gpuTokens / patches));
+export function gpuBatch({ patches, width, height }: Pick<FrameShape, 'patches' | 'width' | 'height'>): number {
+  return Math.max(1, Math.floor(gpuTokens / Math.max(patches, (width / usualPatch) * (height / usualPatch))));
+}

@@ -1,10 +1,12 @@
 import { LongVLMError } from '../base/errors.js';
+import { widened } from '../base/largeTensor.js';
 import type { OnProgress } from '../base/progress.js';
-import { type Float32Tensor, float32Tensor, toFloat32 } from '../base/tensor.js';
+import { type Float32Tensor, float32Tensor, type Tensor, type TensorType, toFloat32 } from '../base/tensor.js';
 import { toEightBits } from '../cache/eightBitMatrices.js';
 import { type GuardedFingerprint, guardedFingerprint } from '../cache/fingerprint.js';
 import { checkHalfRange } from '../cache/halfRange.js';
 import { type DeviceWork, type GraphSession, ortRuntime, type Runtime } from '../compute/runtime.js';
+import { wideningGraph } from '../compute/widening.js';
 import { readFloatTensor } from '../files/tensorFile.js';
 import type { DeviceBuffer } from '../kernels/index.js';
 import { cpuBatch, gpuBatch } from './batch.js';
@@ -33,6 +35,15 @@ export type TowerOutput = {
   readonly summaries: Float32Tensor | undefined;
 };
 
+/** Opens graphs beside that for frames. */
+type OpenGraphs = {
+  /** For normalised pixels. */
+  readonly pixels: () => Promise<GraphSession>;
+  readonly widening: () => Promise<GraphSession>;
+};
+
+type FramesGraph = { readonly session: GraphSession; readonly outputType: TensorType };
+
 /** Frames and what a tower makes of them, in the memory of its GPU. */
 export type TowerBuffers = {
   /** RGB, bytes: [n, height, width, 3], or [n, frames of a step, height, width, 3]. */
@@ -60,8 +71,10 @@ export class Tower {
   readonly precision: VisionPrecision;
   /** A fingerprint: equal for the same weights, configuration and precision, different for others. */
   readonly identity: string;
+  /** The type of what {@link encodeOnGpu} gives. */
+  readonly outputType: TensorType;
   readonly #sizeOf: TowerSource['sizeOf'];
-  readonly #open: (input: 'float32' | 'uint8', lazy: boolean, signal?: AbortSignal) => Promise<GraphSession>;
+  readonly #open: OpenGraphs;
   readonly #frames: GraphSession;
   readonly #weights: GuardedFingerprint;
   /** The graph for normalised pixels, created on first use. */
@@ -72,8 +85,8 @@ export class Tower {
     source: TowerSource,
     precision: VisionPrecision,
     weights: GuardedFingerprint,
-    open: (input: 'float32' | 'uint8', lazy: boolean) => Promise<GraphSession>,
-    frames: GraphSession,
+    open: OpenGraphs,
+    { session, outputType }: FramesGraph,
     ending: Float32Array | undefined,
   ) {
     this.config = source.config;
@@ -87,7 +100,8 @@ export class Tower {
     this.identity = weights.key;
     this.#weights = weights;
     this.#open = open;
-    this.#frames = frames;
+    this.#frames = session;
+    this.outputType = outputType;
   }
 
   /**
@@ -106,18 +120,21 @@ export class Tower {
     const rounded = precision === 'int8' ? await toEightBits(source.linear, path, { signal, onProgress }) : undefined;
     const identified = { ...(description as object), precision, ...(rounded && { roundedBy: 'token' }) };
     const runtime: Runtime = ortRuntime({ device, ...(threads !== undefined && { threads }) });
-    const open = async (input: 'float32' | 'uint8', lazy: boolean, signal?: AbortSignal) =>
-      runtime.open(await source.graph({ input, eightBits: rounded, ...(isHalf && { precision }) }), {
-        name: 'The vision tower',
-        batch: cpuBatch(config),
-        gpuBatch: gpuBatch(config),
-        lazy,
-        ...(signal && { signal }),
-      });
+    const opening = { name: 'The vision tower', batch: cpuBatch(config), gpuBatch: gpuBatch(squareShape(config)) };
+    const graphOf = (input: 'float32' | 'uint8') =>
+      source.graph({ input, eightBits: rounded, ...(isHalf && { precision }) });
+    const open: OpenGraphs = {
+      pixels: async () => runtime.open(await graphOf('float32'), { ...opening, lazy: true }),
+      widening: async () => runtime.open(await wideningGraph(config.channels), { name: 'Widening', lazy: true }),
+    };
     // Both read all of the weights: one of the two is free.
     const identity = guardedFingerprint(precision === 'float32' ? description : identified, tensors, signal);
     identity.catch(() => {});
-    const frames = await open('uint8', lazy, signal);
+    const model = await graphOf('uint8');
+    // What reads them there takes half the time. On the host they would have to be widened.
+    const half = device.startsWith('cuda') ? model.halfOutputs : undefined;
+    const session = await runtime.open(half ?? model, { ...opening, lazy, ...(signal && { signal }) });
+    const frames: FramesGraph = { session, outputType: half ? 'float16' : 'float32' };
     try {
       const weights = await identity;
       if (isHalf) await checkHalfRange(tensors, weights, signal);
@@ -126,7 +143,7 @@ export class Tower {
       if (!lazy) await weights.checkUsed(true);
       return new Tower(source, precision, weights, open, frames, ending);
     } catch (error) {
-      await frames.dispose();
+      await session.dispose();
       throw error;
     }
   }
@@ -193,13 +210,23 @@ export class Tower {
     await this.#weights.checkUsed(starts);
   }
 
+  /** Makes float32 [rows, C] of float16 ones on the GPU. Throws as {@link encodeOnGpu}. */
+  async widenOnGpu(halves: DeviceBuffer, values: DeviceBuffer, signal: AbortSignal | undefined): Promise<void> {
+    const session = await this.#open.widening();
+    try {
+      await session.run({ halves }, { values }, { signal });
+    } finally {
+      await session.dispose();
+    }
+  }
+
   /**
    * @param pixels normalised [n, 3, S, S], or what {@link TowerSource.graph} takes as `float32` for a tower of any size; n at
    *   least 1
    * @param options `shape`: as for {@link encodeFrames}, and it throws as that
    */
   async encodePixels(pixels: Float32Tensor, options: Omit<RunOptions, 'move'>): Promise<TowerOutput> {
-    this.#pixels ??= this.#open('float32', true).catch((error: unknown) => {
+    this.#pixels ??= this.#open.pixels().catch((error: unknown) => {
       // The next call retries.
       this.#pixels = undefined;
       throw error;
@@ -233,19 +260,22 @@ export class Tower {
     const { channels, summaries: layers } = this.config;
     const { patches: count } = shape;
     const frames = pixels.dims[0]!;
-    const values = frames * count * channels;
-    const spare = this.#spare.length === values ? this.#spare : new Float32Array(values);
-    this.#spare = new Float32Array(0);
-    const outputs = {
-      patches: float32Tensor(spare, [frames, count, channels]),
-      ...(layers > 0 && {
-        summaries: float32Tensor(new Float32Array(frames * layers * channels), [frames, layers, channels]),
-      }),
+    const type = session === this.#frames ? this.outputType : 'float32';
+    const outputs: { patches: Tensor; summaries?: Tensor } = {
+      patches: this.#empty(type, [frames, count, channels], this.#spare),
+      ...(layers > 0 && { summaries: this.#empty(type, [frames, layers, channels]) }),
     };
+    this.#spare = new Float32Array(0);
     const starts = session.device === undefined;
     const { patches, summaries } = await session.run({ pixels }, outputs, options);
     await this.#weights.checkUsed(starts);
-    return { patches: patches!, summaries };
+    return { patches: await widened(patches), summaries: summaries && (await widened(summaries)) };
+  }
+
+  #empty(type: TensorType, dims: readonly number[], spare?: Float32Array): Tensor {
+    const values = dims.reduce((product, size) => product * size, 1);
+    if (type === 'float16') return { type, data: new Uint16Array(values), dims };
+    return float32Tensor(spare?.length === values ? spare : new Float32Array(values), dims);
   }
 }
 
