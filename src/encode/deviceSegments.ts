@@ -1,4 +1,6 @@
 // Encodes a video in the memory of a GPU: frames go up once, and everything up to the tokens stays there.
+import { LongVLMError } from '../base/errors.js';
+import { isOutOfMemory } from '../compute/gpuMemory.js';
 import { DeviceBuffer } from '../kernels/deviceBuffer.js';
 import { type DeviceOperation, mergingTokens, poolingClsTokens } from '../kernels/deviceOperation.js';
 import { type Merging, mergingOf } from '../reduce/merge.js';
@@ -11,7 +13,7 @@ import type { SegmentEncoder } from './segment.js';
  * Gathers on the GPU that the tower runs on. Starts the tower.
  * @param stepsAtOnce steps of the tower that are encoded in one run, in whole segments. Defaults to as many as the GPU needs
  * @returns undefined where the tower runs elsewhere, or the reducer knows the host alone
- * @throws what a run of the tower does
+ * @throws what a run of the tower does; LongVLMError `ERR_LONGVLM_CUDA_OOM` when a segment does not fit into the GPU's memory
  */
 export async function gatherOnDevice(
   encoder: SegmentEncoder,
@@ -22,7 +24,21 @@ export async function gatherOnDevice(
   const merging = mergingOf(encoder.reducer);
   const gpu = merging && (await encoder.tower.gpu(signal));
   if (gpu === undefined) return undefined;
-  return new DeviceSegments(encoder, shape, merging!, { device: `cuda:${gpu}`, stepsAtOnce }, signal);
+  for (let atOnce = stepsAtOnce; ; atOnce = Math.floor(atOnce / 2))
+    try {
+      return new DeviceSegments(encoder, shape, merging!, { device: `cuda:${gpu}`, stepsAtOnce: atOnce }, signal);
+    } catch (error) {
+      if (!isOutOfMemory(error)) throw error;
+      if (atOnce < 2) throw tooLarge(shape, error);
+    }
+}
+
+function tooLarge({ segmentFrames }: VideoShape, error: Error): LongVLMError {
+  return new LongVLMError(
+    'ERR_LONGVLM_CUDA_OOM',
+    `A segment of ${segmentFrames} frames does not fit into the GPU's memory: ${error.message} Or take fewer frames in a segment or fewer of the language model's gpuLayers, or device cpu.`,
+    { cause: error },
+  );
 }
 
 type Place = { readonly device: `cuda:${number}`; readonly stepsAtOnce: number };

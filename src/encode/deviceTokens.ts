@@ -27,7 +27,8 @@ export class DeviceTokens {
   async stay(): Promise<void> {
     const before = latest?.deref();
     latest = new WeakRef(this);
-    await before?.bringDown();
+    // What cannot come down stays where it is, and says why when it is read.
+    await before?.bringDown().catch(() => {});
   }
 
   /** Rows [from, to) on the GPU, to be disposed; undefined when they have come down. */

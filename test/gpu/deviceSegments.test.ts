@@ -1,9 +1,10 @@
 // Segments that are encoded on a GPU give what they give on the host, however many go there at once. Over the emulated device.
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { LongVLMError } from '../../dist/base/errors.js';
 import { gatherOnDevice } from '../../dist/encode/deviceSegments.js';
 import { type Gathering, gatherOnHost, type VideoShape } from '../../dist/encode/gatheredTokens.js';
 import type { SegmentEncoder } from '../../dist/encode/segment.js';
-import { VideoFeatures } from '../../dist/index.js';
+import { DeviceBuffer, VideoFeatures } from '../../dist/index.js';
 import { makeReducer } from '../../dist/reduce/reducers.js';
 import { squareShape } from '../../dist/tower/frameShape.js';
 import type { VisionPrecision } from '../../dist/tower/precision.js';
@@ -106,6 +107,30 @@ describe('segments on a GPU', () => {
     expect(await gatherOnDevice(encoderOf(onCpu, shape), shape, undefined)).toBeUndefined();
     const reducer = { ...encoder.reducer, reduce: () => Promise.reject(new Error('mine')) };
     expect(await gatherOnDevice({ ...encoder, reducer }, shape, undefined)).toBeUndefined();
+  });
+
+  test('take less memory at once where there is not enough, and say so when a segment is too large', async () => {
+    const wanted = await gather(gatherOnHost(encoderOf(onCpu, shape), shape, undefined), shape);
+    const allocate = DeviceBuffer.allocate.bind(DeviceBuffer);
+    let room = 4;
+    const full = new LongVLMError('ERR_LONGVLM_CUDA_OOM', 'The GPU has not enough memory. Dispose what is not needed.');
+    const spied = vi.spyOn(DeviceBuffer, 'allocate').mockImplementation((type, dims, options) => {
+      if (type === 'uint8' && dims[0]! > room) throw full;
+      return allocate(type, dims, options);
+    });
+    try {
+      const gathering = (await gatherOnDevice(encoderOf(onGpu, shape), shape, undefined, 12))!;
+      expect(await gather(gathering, shape)).toEqual({ encoded: [3, 6, 9, 12, 15], tokens: wanted.tokens });
+      room = 2;
+      await expect(gatherOnDevice(encoderOf(onGpu, shape), shape, undefined, 12)).rejects.toMatchObject({
+        code: 'ERR_LONGVLM_CUDA_OOM',
+        message: expect.stringMatching(
+          /^A segment of 3 frames does not fit .* fewer frames in a segment .* device cpu\.$/,
+        ),
+      });
+    } finally {
+      spied.mockRestore();
+    }
   });
 
   test('an abort is the reason of the run, and what is disposed meanwhile does no harm', async () => {
