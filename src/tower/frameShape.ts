@@ -4,7 +4,7 @@ import { largestEdge } from '../base/resize.js';
 import { checkInteger, checkObject, wrongValue } from '../base/validate.js';
 import type { FrameShape, FrameSize, VisionConfig } from './source.js';
 
-/** The shape of squares, or of the largest for a tower of any size. */
+/** The shape of frames, for a tower of one size. */
 export function squareShape({ imageSize, patches, grid }: VisionConfig): FrameShape {
   return { width: imageSize, height: imageSize, patches, grid };
 }

@@ -35,16 +35,16 @@ export type PixelRules = PixelNormalization & {
   readonly cell?: { readonly pixels: number; readonly patches: number };
 };
 
-/** Output sizes of a tower; for one of any size, those of the largest square. */
+/** Output sizes of a tower. */
 export type TowerShape = {
   /**
    * Frames that the tower takes as one step, whose tokens belong to all of them; the first axis of its graph is steps. Where
    * it is above 1, read `step` for `frame` in this type. Defaults to 1.
    */
   readonly framesPerStep?: number;
-  /** Patches of a frame, and the class token where it stays before them: N. */
+  /** Patches of a frame, and the class token where it stays before them: N. For a tower of any size, the most that there can be. */
   readonly patches: number;
-  /** Patches as rows and columns, row-major; one row where the class token stays before them. */
+  /** Patches as rows and columns, row-major; one row where the class token stays before them, or for a tower of any size. */
   readonly grid: readonly [rows: number, columns: number];
   /** Channels of a token: C. */
   readonly channels: number;

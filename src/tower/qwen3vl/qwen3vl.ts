@@ -48,15 +48,15 @@ function sourceOf({ shape, pixels, weights }: Parts): TowerSource {
   const cell = patchSize * mergeSize;
   const rows = 1 + deepstack.length;
   const bounds = { ...pixelCounts, cell, framesPerStep };
-  // The largest square of a video of a single step.
-  const most = Math.floor(Math.min(largestEdge, Math.sqrt(pixels.maxPixels / framesPerStep)) / cell);
-  const side = Math.max(1, most);
+  // Of a video of a single step.
+  const patches = Math.max(1, Math.floor(pixels.maxPixels / framesPerStep / cell ** 2));
+  const side = Math.max(1, Math.floor(Math.min(largestEdge / cell, Math.sqrt(patches)))) * cell;
   const { merger, deepstack: mergers } = weights;
-  const heads_ = [merger, ...mergers];
+  const all = [merger, ...mergers];
   return {
     config: {
-      ...{ framesPerStep, patches: side * side, grid: [side, side], channels: width * rows, summaries: 0, heads: 1 },
-      ...{ imageSize: side * cell, mean, std, rescale, resize: 'squash', filter: 'bicubic', shortestEdge: side * cell },
+      ...{ framesPerStep, patches, grid: [1, patches], channels: width * rows, summaries: 0, heads: 1 },
+      ...{ imageSize: side, mean, std, rescale, resize: 'squash', filter: 'bicubic', shortestEdge: side },
       cell: { pixels: cell, patches: mergeSize },
     },
     sizeOf: (video) => videoSize(video, bounds),
@@ -72,12 +72,9 @@ function sourceOf({ shape, pixels, weights }: Parts): TowerSource {
     tensors: [
       ...tensorsIn([...weights.patchEmbedding, weights.patchBias, weights.positionEmbedding]),
       ...layerTensors(weights.layers),
-      ...tensorsIn(heads_.flatMap(({ norm, first, second }) => [norm, first, second])),
+      ...tensorsIn(all.flatMap(({ norm, first, second }) => [norm, first, second])),
     ],
-    linear: [
-      ...linearMatrices(weights.layers),
-      ...heads_.flatMap(({ first, second }) => [first.weight, second.weight]),
-    ],
+    linear: [...linearMatrices(weights.layers), ...all.flatMap(({ first, second }) => [first.weight, second.weight])],
     precisions: visionPrecisions,
     graph: (options) => buildQwenTower({ shape, pixels, weights }, options),
   };
