@@ -7,10 +7,10 @@ config.json, model.safetensors, preprocessor_config.json, video_preprocessor_con
                        patches of 4 px, positions learned on a grid of 6 x 6, DeepStack after layers 0 and 1, embeddings
                        of 12 values.
 mmproj.gguf            the same by llama.cpp's converter, in float32.
-expected.safetensors   for grids "2 6 8", "1 2 10" and "1 6 6" of steps, rows and columns: "pixels <grid>", "tokens <grid>",
-                       "deepstack0 <grid>" and "deepstack1 <grid>" as get_video_features() gives them; for the
-                       pictures: "resized <name>" [height, width, 3], and "tokens <name>" and "deepstack... <name>"
-                       of two such frames, through Qwen3VLVideoProcessor.
+expected.safetensors   for grids "2 6 8", "1 2 10" and "1 6 6" of steps, rows and columns: "pixels <grid>",
+                       "tokens <grid>", "deepstack0 <grid>" and "deepstack1 <grid>" as get_video_features() gives
+                       them; for the pictures: "resized <name>" [height, width, 3], and "tokens <name>" and
+                       "deepstack... <name>" of two such frames, through Qwen3VLVideoProcessor.
 landscape.png, portrait.png    101 x 67 and 67 x 101 pixels.
 sizes.json             sizes of frames by Qwen3VLVideoProcessor.
 """
@@ -19,6 +19,7 @@ import json
 import os
 import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import Qwen3VLConfig, Qwen3VLModel
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
+from transformers.video_processing_utils import BaseVideoProcessor
 
 OUT = "test/fixtures/towers/qwen3_vl"
 PATCH, MERGE, STEP = 4, 2, 2
@@ -128,32 +130,32 @@ for name, shown in {"landscape": picture, "portrait": picture.transpose(1, 0, 2)
     expected |= outputs(made["pixel_values_videos"], grid, name)
 save_file(expected, f"{OUT}/expected.safetensors")
 
+
+class Measured(Qwen3VLVideoProcessor):
+    """Tells the size that it would give, and resizes nothing."""
+
+    def size_of(self, frames, width, height, cap):
+        # `expand` takes no memory.
+        video = torch.zeros(1, 1, 1, 1, 1, dtype=torch.uint8).expand(1, frames, 1, height, width)
+        seen = []
+        with mock.patch.object(BaseVideoProcessor, "resize", lambda self, image, size, resample: seen.append(size)):
+            self.resize(video, self.size, None, 32, 2, cap_pixels_per_frame=cap is not None)
+        return [seen[0].width, seen[0].height]
+
+
 # Of edges down to a pixel, of bounds that grow, keep and shrink, and of halves that Python rounds to even.
 sizes = []
 edges = [1, 15, 17, 31, 32, 33, 47, 48, 80, 101, 176, 240, 333, 480, 720, 1080, 1280, 1919, 1920, 3840]
 bounds = [(4096, 25_165_824, None), (131_072, 786_432, None), (4096, 25_165_824, 768)]
 generator = np.random.default_rng(5)
 for shortest, longest, cap in bounds:
+    measured = Measured(size={"shortest_edge": shortest, "longest_edge": longest})
     for _ in range(100):
         width, height = (int(generator.choice(edges)) for _ in range(2))
         frames = int(generator.choice([2, 4, 10, 64, 100, 768]))
-        if max(width, height) / min(width, height) > 100:
-            continue
-        released = Qwen3VLVideoProcessor(size={"shortest_edge": shortest, "longest_edge": longest})
-        if cap is not None:
-            released.max_video_tokens = cap
-        # Of as many frames in the arithmetic, but of one pixel: `expand` takes no memory.
-        video = torch.zeros(1, 1, 1, 1, 1, dtype=torch.uint8).expand(1, frames, 1, height, width)
-        made = []
-        released_resize = type(released).__mro__[1].resize
-        try:
-            type(released).__mro__[1].resize = lambda self, image, size, resample: made.append(
-                (size.width, size.height)
-            )
-            released.resize(video, released.size, None, 32, 2, cap_pixels_per_frame=cap is not None)
-        finally:
-            type(released).__mro__[1].resize = released_resize
-        sizes.append([shortest, longest, cap, frames, width, height, *made[0]])
+        if max(width, height) / min(width, height) <= 100:
+            size = measured.size_of(frames, width, height, cap)
+            sizes.append([shortest, longest, cap, frames, width, height, *size])
 with open(f"{OUT}/sizes.json", "w") as file:
     columns = (
         "shortest_edge, longest_edge, max_video_tokens, frames, width, height, and the width and height that they get"

@@ -14,7 +14,7 @@ import {
 import { perChannel } from '../fields.js';
 import { readVideoProcessor, type VisionFiles } from '../huggingFace/files.js';
 import type { PixelNormalization } from '../source.js';
-import type { QwenShape } from './towerGraph.js';
+import type { QwenShape } from './shape.js';
 import type { SizeBounds } from './videoSize.js';
 
 /** Pixels as a video processor makes them. */

@@ -3,7 +3,8 @@ import { LongVLMError } from '../../base/errors.js';
 import { tensorNames, type WeightFile } from '../../files/tensorFile.js';
 import { checkAllUsed, checkDepth, type TensorFinder, tensorFinder } from '../tensorFinder.js';
 import { type LayerWeights, splitAttention } from '../transformer/weights.js';
-import type { MergerWeights, QwenShape, QwenWeights } from './towerGraph.js';
+import type { QwenShape } from './shape.js';
+import type { MergerWeights, QwenWeights } from './towerGraph.js';
 
 const firstName = 'patch_embed.proj.weight';
 const ownNames = [firstName, 'pos_embed.weight', 'merger.linear_fc1.weight'];

@@ -8,7 +8,8 @@ import { perChannel } from '../fields.js';
 import { countMmprojLayers, mmprojLayer, readMmprojShape } from '../mmproj.js';
 import { checkAllUsed, tensorFinder } from '../tensorFinder.js';
 import { type QwenPixels, releasedPixels } from './huggingFaceConfig.js';
-import type { MergerWeights, QwenShape, QwenWeights } from './towerGraph.js';
+import type { QwenShape } from './shape.js';
+import type { MergerWeights, QwenWeights } from './towerGraph.js';
 
 // With other values than these the tower would be computed in another way.
 const fixed = {

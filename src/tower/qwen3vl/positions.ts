@@ -4,8 +4,8 @@ import { largestEdge } from '../../base/resize.js';
 import type { GraphBuilder } from '../../compute/graphBuilder.js';
 import type { TensorLocation } from '../../files/tensorFile.js';
 import { type Rotary, sizes } from '../transformer/transformer.js';
+import type { QwenShape } from './shape.js';
 import type { StepPatches } from './stepPatches.js';
-import type { QwenShape } from './towerGraph.js';
 
 type Grid = Pick<StepPatches, 'rows' | 'columns'>;
 

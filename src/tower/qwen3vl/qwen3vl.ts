@@ -12,7 +12,8 @@ import { layerTensors, linearMatrices, tensorsIn } from '../transformer/weights.
 import { isQwenFolder, type QwenPixels, readQwenPixels, readQwenShape } from './huggingFaceConfig.js';
 import { findQwenTower, qwenNames } from './huggingFaceTower.js';
 import { findQwenMmproj, isQwenMmproj, readQwenMmproj } from './mmprojTower.js';
-import { buildQwenTower, type QwenShape, type QwenWeights } from './towerGraph.js';
+import type { QwenShape } from './shape.js';
+import { buildQwenTower, type QwenWeights } from './towerGraph.js';
 import { videoSize } from './videoSize.js';
 
 /** The family of Qwen3-VL. */

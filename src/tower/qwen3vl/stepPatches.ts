@@ -3,7 +3,7 @@ import type { GraphBuilder } from '../../compute/graphBuilder.js';
 import { normalized } from '../pixelPatches.js';
 import type { PixelNormalization } from '../source.js';
 import { sizes } from '../transformer/transformer.js';
-import type { QwenShape } from './towerGraph.js';
+import type { QwenShape } from './shape.js';
 
 /** Patches as names of a graph's values. */
 export type StepPatches = {

@@ -1,5 +1,5 @@
 // The vision tower of Qwen3-VL as a graph, with its merger and those of DeepStack.
-import { type Activation, activate } from '../../compute/activations.js';
+import { activate } from '../../compute/activations.js';
 import { GraphBuilder, type OnnxModel } from '../../compute/graphBuilder.js';
 import type { TensorLocation } from '../../files/tensorFile.js';
 import type { PixelNormalization, TowerGraphOptions } from '../source.js';
@@ -7,32 +7,8 @@ import { LinearProducts } from '../transformer/linearProducts.js';
 import { sizes, Transformer } from '../transformer/transformer.js';
 import type { Affine, LayerWeights } from '../transformer/weights.js';
 import { interpolatedPositions, rotaryPositions } from './positions.js';
+import type { QwenShape } from './shape.js';
 import { cutSteps, givenPatches, type StepPatches } from './stepPatches.js';
-
-/** The sizes of a Qwen3-VL tower, and how it computes. */
-export type QwenShape = {
-  /** Channels of a patch: C. */
-  readonly channels: number;
-  readonly intermediateSize: number;
-  readonly layers: number;
-  readonly heads: number;
-  /** Width and height of a patch in pixels: P. */
-  readonly patchSize: number;
-  /** Frames of a step: F. */
-  readonly framesPerStep: number;
-  /** Width and height, in patches, of the square that becomes one token. */
-  readonly mergeSize: number;
-  /** Rows and columns of the learned grid of position embeddings. */
-  readonly positions: number;
-  /** The base of rotary frequencies. */
-  readonly theta: number;
-  /** Layers whose states DeepStack adds to the language model, ascending from 0. */
-  readonly deepstack: readonly number[];
-  /** Width of the language model: d. */
-  readonly width: number;
-  readonly activation: Activation;
-  readonly epsilon: number;
-};
 
 /** What makes a token [d] of the patches of a square: a normalisation, and two linear layers with GELU between. */
 export type MergerWeights = { readonly norm: Affine; readonly first: Affine; readonly second: Affine };
