@@ -18,6 +18,7 @@ import {
 } from './contextSize.js';
 import { evaluateEmbeddings } from './embeddings.js';
 import { checkModel, type LanguageModel } from './model.js';
+import { usedPlaces } from './places.js';
 import { tokensOfFirstTurn, tokensOfNextTurn, tokensOfPastTurn } from './prompt.js';
 import type { PromptLayout } from './promptLayout.js';
 import { defaultTemperature, toEvaluateOptions } from './sampling.js';
@@ -108,10 +109,10 @@ export class VideoChat {
     signal?.throwIfAborted();
     model.checkUsable();
     const [videoTokens, width] = video.dims as [number, number];
-    if (width !== model.width)
+    if (width !== model.inputWidth)
       throw new LongVLMError(
         'ERR_LONGVLM_MISMATCH',
-        `The video's embeddings are ${width} wide but ${model.path} takes ${model.width}. ` +
+        `The video's embeddings are ${width} wide but ${model.path} takes ${model.inputWidth}. ` +
           'Use the projector that was trained for this language model.',
       );
 
@@ -138,7 +139,7 @@ export class VideoChat {
         ...(placeholder !== undefined && { placeholder }),
         ...(signal && { signal }),
       });
-      chat.#questionsFrom = chat.usedTokens;
+      chat.#questionsFrom = chat.#sequence.nextTokenIndex;
     } catch (error) {
       // An abort rejects at once; the context is disposed later, when the current step has finished.
       const disposed = chat.dispose();
@@ -188,7 +189,7 @@ export class VideoChat {
 
   /** Number of used tokens of the context. */
   get usedTokens(): number {
-    return this.#sequence.nextTokenIndex;
+    return usedPlaces(this.#sequence);
   }
 
   /** The last answer that was not aborted. */
@@ -279,7 +280,7 @@ export class VideoChat {
       checkLengths(this.#model, sequence.contextSize, question);
       const tokens = this.#questionTokens(question);
       promptTokens = tokens.length;
-      const room = sequence.contextSize - 1 - before.index;
+      const room = sequence.contextSize - 1 - this.usedTokens;
       if (promptTokens > room) throw contextFull(sequence.contextSize, promptTokens, room);
       const sampling = { ...options, temperature: options.temperature ?? this.#temperature };
       evaluating = sequence.evaluate(
@@ -295,7 +296,7 @@ export class VideoChat {
         if (done) stopReason = 'endOfAnswer';
         else if (answer.stopped) stopReason = 'stop';
         else if (answer.tokens.length >= maxTokens) stopReason = 'maxTokens';
-        else if (sequence.nextTokenIndex + 1 >= sequence.contextSize) stopReason = 'contextFull';
+        else if (this.usedTokens + 1 >= sequence.contextSize) stopReason = 'contextFull';
         if (stopReason !== undefined) text += answer.end();
         if (text === '') continue;
         const ended: StopReason | undefined = stopReason;

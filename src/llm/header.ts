@@ -2,7 +2,7 @@
 // with GGML_ASSERT, where it is not so.
 import { LongVLMError } from '../base/errors.js';
 import type { GgufFile, GgufValue } from '../files/gguf.js';
-import { wordIn } from '../files/metadataValues.js';
+import { numberIn, wordIn } from '../files/metadataValues.js';
 import { weightsError } from '../files/tensorFile.js';
 import { checkVocabulary } from './vocabulary.js';
 
@@ -29,15 +29,35 @@ const others: Readonly<Record<string, string>> = {
   dflash: 'is a draft for another model',
   eagle3: 'is a draft for another model',
 };
-/** Architectures whose positions are always several (M-RoPE). Others have them where their header has sections. */
-const multiPosition: ReadonlySet<string> = new Set([
-  ...['qwen2vl', 'qwen3vl', 'qwen3vlmoe', 'qwen35', 'qwen35moe', 'qwen4exp', 'paddleocr'],
-]);
+/** Architectures that place tokens in time, height and width (M-RoPE) as {@link evaluateEmbeddings} does. */
+const threeAxes: ReadonlySet<string> = new Set(['qwen2vl', 'qwen3vl', 'qwen3vlmoe']);
+/** Others whose positions are always several. More have them where their header has sections. */
+const otherAxes: ReadonlySet<string> = new Set(['qwen35', 'qwen35moe', 'qwen4exp', 'qwen3tts', 'paddleocr']);
 /** Plain transformers, whose tensors have the sizes that follow from their header. */
 const plain: ReadonlySet<string> = new Set([
   ...['llama', 'qwen2', 'qwen3', 'gemma', 'gemma2', 'gemma3', 'phi3', 'internlm2', 'mistral3', 'smollm3', 'olmo2'],
-  ...['granite', 'minicpm', 'starcoder2', 'command-r', 'exaone', 'baichuan'],
+  ...['qwen2vl', 'qwen3vl', 'granite', 'minicpm', 'starcoder2', 'command-r', 'exaone', 'baichuan'],
 ]);
+
+/** What a language model takes instead of the embedding of a token. */
+export type ModelInput = {
+  /** Width of an embedding. */
+  readonly width: number;
+  /** Rows of that width which later layers add to an embedding; they follow it (DeepStack). */
+  readonly rows: number;
+  /** Positions of a token: 1, or 3 for time, height and width. */
+  readonly axes: 1 | 3;
+};
+
+/** The input of a model whose header {@link checkLanguageModel} has checked. */
+export function modelInput({ metadata }: Pick<GgufFile, 'metadata'>): ModelInput {
+  const architecture = wordIn(metadata, 'general.architecture');
+  return {
+    width: numberIn(metadata, `${architecture}.embedding_length`, 0),
+    rows: architecture.startsWith('qwen3vl') ? numberIn(metadata, `${architecture}.n_deepstack_layers`, 0) : 0,
+    axes: threeAxes.has(architecture) ? 3 : 1,
+  };
+}
 
 /**
  * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a file that holds no language model, or one that cannot take videos;
@@ -66,10 +86,10 @@ function checkKind({ path, metadata }: GgufFile): void {
     );
   const sections = metadata.get(`${architecture}.rope.dimension_sections`);
   const hasSections = Array.isArray(sections) && Number(sections[0]) > 0 && Number(sections[1]) > 0;
-  if (multiPosition.has(architecture) || hasSections)
+  if (otherAxes.has(architecture) || (hasSections && !threeAxes.has(architecture)))
     throw unsupported(
-      `is a language model of architecture '${architecture}', which places tokens by several positions each (M-RoPE), which is not supported`,
-      'Give a model of another architecture, such as llama or qwen2.',
+      `is a language model of architecture '${architecture}', whose way to place tokens by several positions each (M-RoPE) is not supported`,
+      'Give a model of another architecture, such as llama, qwen2 or qwen3vl.',
     );
   const other = Object.hasOwn(others, architecture) ? others[architecture] : undefined;
   const isEncoder = metadata.get(`${architecture}.attention.causal`) === false;
@@ -163,6 +183,19 @@ function checkSizes(header: Header): void {
     header.wrong('rope.scaling.type', 'none, linear, yarn or longrope');
   checkExperts(header, layers);
   checkLayers(header, layers, width);
+  if (threeAxes.has(header.architecture)) checkAxes(header, layers, width);
+}
+
+/** How heads are turned by three positions, and which layers add rows. */
+function checkAxes(header: Header, layers: number, width: number): void {
+  header.integer('n_deepstack_layers', 0, layers, 0);
+  const sections = header.value('rope.dimension_sections');
+  const isRight = (size: unknown) => Number.isInteger(size) && (size as number) >= 0 && (size as number) <= width;
+  if (!Array.isArray(sections) || sections.length !== 4 || !sections.every(isRight) || !Number(sections[0]))
+    header.wrong('rope.dimension_sections', 'a list of 4 sizes');
+  const usual = Math.floor(width / Math.max(...header.perLayer('attention.head_count', layers)));
+  const key = header.integer('attention.key_length', 1, maxInteger, usual);
+  for (const name of ['attention.value_length', 'rope.dimension_count']) header.integer(name, key, key, key);
 }
 
 function checkExperts(header: Header, layers: number): void {

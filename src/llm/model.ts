@@ -15,7 +15,7 @@ import {
 } from '../base/validate.js';
 import { type GgufFile, openGguf } from '../files/gguf.js';
 import { numberIn, wordIn } from '../files/metadataValues.js';
-import { checkLanguageModel } from './header.js';
+import { checkLanguageModel, modelInput } from './header.js';
 import { type ChatTemplate, compileTemplateOf } from './jinja/chatTemplate.js';
 import { SpecialTexts } from './jinja/specialTexts.js';
 import { type LanguageModelDevice, languageModelDevices, startLlama, withErrorLog } from './llama.js';
@@ -42,8 +42,15 @@ export type LanguageModelOptions = {
 export class LanguageModel {
   /** Path of the GGUF file. */
   readonly path: string;
-  /** Width of an input embedding. */
+  /** Width of an embedding. */
   readonly width: number;
+  /**
+   * Width of a row that {@link evaluateEmbeddings} takes: {@link width}, and as much again for each later layer that adds a row
+   * of its own to it (DeepStack).
+   */
+  readonly inputWidth: number;
+  /** Positions of a token: 1, or 3 for a model that places it in time, height and width (M-RoPE). */
+  readonly axes: 1 | 3;
   /** The longest context that the model was trained for, in tokens. */
   readonly trainContextSize: number;
   /** Default layout of conversations: the chat template in the file if it has one, else `long_vlm_v1`. */
@@ -69,7 +76,7 @@ export class LanguageModel {
   }
 
   private constructor(
-    { path: file, metadata }: GgufFile,
+    gguf: GgufFile,
     chatTemplate: ChatTemplate | undefined,
     specialTexts: SpecialTexts,
     llama: Llama,
@@ -78,15 +85,17 @@ export class LanguageModel {
     checkFile: () => Promise<void>,
     loadWhole: (signal: AbortSignal) => Promise<LlamaModel>,
   ) {
-    const architecture = wordIn(metadata, 'general.architecture');
-    const ofArchitecture = (key: string) => numberIn(metadata, `${architecture}.${key}`, 0);
-    this.path = file;
+    const architecture = wordIn(gguf.metadata, 'general.architecture');
+    const { width, rows, axes } = modelInput(gguf);
+    this.path = gguf.path;
     this.chatTemplate = chatTemplate;
     this.specialTexts = specialTexts;
     this.threads = threads ?? llama.cpuMathCores;
     this.llama = llama;
-    this.width = ofArchitecture('embedding_length');
-    this.trainContextSize = ofArchitecture('context_length');
+    this.width = width;
+    this.inputWidth = width * (1 + rows);
+    this.axes = axes;
+    this.trainContextSize = numberIn(gguf.metadata, `${architecture}.context_length`, 0);
     this.defaultTemplate = chatTemplate ? 'chat_template' : 'long_vlm_v1';
     this.#model = model;
     this.#checkFile = checkFile;

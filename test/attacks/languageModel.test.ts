@@ -115,7 +115,7 @@ describe('a header that cannot be right is refused before llama.cpp sees it', ()
 
 describe('a model that cannot see a video is refused when it is loaded', () => {
   test.each<[string, Change, RegExp]>([
-    ['qwen2vl', asArchitecture('qwen2vl'), /several positions each \(M-RoPE\)/],
+    ['qwen35', asArchitecture('qwen35'), /several positions each \(M-RoPE\)/],
     [
       'glm4 with sections',
       (model) => {
@@ -145,7 +145,7 @@ describe('a model that cannot see a video is refused when it is loaded', () => {
   });
 
   test('`longvlm info` says it as well', async () => {
-    const llm = await changed(asArchitecture('qwen2vl'));
+    const llm = await changed(asArchitecture('qwen35'));
     await expect(describeModels({ ...picoOptions, llm })).rejects.toThrow(/M-RoPE/);
   });
 
