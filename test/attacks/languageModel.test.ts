@@ -37,6 +37,15 @@ const asArchitecture =
     metadata.set('general.architecture', name);
   };
 
+/** As Qwen3-VL's text model, with something else in its header. */
+const axes =
+  (values: Record<string, GgufValue>): Change =>
+  (model) => {
+    asArchitecture('qwen3vl')(model);
+    const header = { 'rope.dimension_sections': [4, 2, 2, 0], ...values };
+    set(Object.fromEntries(Object.entries(header).map(([key, value]) => [`qwen3vl.${key}`, value])))(model);
+  };
+
 describe('a header that cannot be right is refused before llama.cpp sees it', () => {
   test.each<[string, Change, RegExp]>([
     ...(
@@ -48,6 +57,12 @@ describe('a header that cannot be right is refused before llama.cpp sees it', ()
     ]),
     ['too many layers', set({ 'llama.block_count': 0x7fffffff }), /block_count is 2147483647 where/],
     ['another width', set({ 'llama.embedding_length': 63 }), /64, the width of token_embd\.weight/],
+    ['no sections of axes', asArchitecture('qwen3vl'), /no qwen3vl\.rope\.dimension_sections/],
+    ['sections of nothing', axes({ 'rope.dimension_sections': [0, 0, 0, 0] }), /dimension_sections is a list of 4 where/],
+    ['three sections', axes({ 'rope.dimension_sections': [4, 2, 2] }), /dimension_sections is a list of 3 where/],
+    ['rows for more layers than there are', axes({ n_deepstack_layers: 100 }), /n_deepstack_layers is 100 where/],
+    ['values of another length', axes({ 'attention.value_length': 8 }), /attention\.(value_length|head_count) is/],
+    ['heads that are turned in part', axes({ 'rope.dimension_count': 8 }), /rope\.dimension_count is 8 where/],
     ['no heads for keys', set({ 'llama.attention.head_count_kv': 0 }), /head_count_kv is 0 where at least 1/],
     ['heads that share unevenly', set({ 'llama.attention.head_count_kv': 3 }), /a part of 4 heads/],
     ['heads of a layer', set({ 'llama.attention.head_count': [4, 0] }), /head_count is a list of 2 where at least 1/],
