@@ -8,7 +8,8 @@ namespace {
 constexpr void (*kInitFunctions[])(Napi::Env, Napi::Object) = {
     longvlm::InitInstructionSet,        longvlm::InitMergeTokens,   longvlm::InitTokenMetric,
     longvlm::InitBipartiteSoftMatching, longvlm::InitPoolClsTokens, longvlm::InitDeviceBuffers,
-    longvlm::InitEvaluateEmbeddings,    longvlm::InitOrtSessions,
+    longvlm::InitEvaluateEmbeddings,    longvlm::InitOrtSessions,   longvlm::InitReducers,
+    longvlm::InitReducerParts,
 };
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {

@@ -6,6 +6,18 @@ import { fileURLToPath } from 'node:url';
 import { types } from 'node:util';
 import { descriptorCause } from './base/descriptors.js';
 import { LongVLMError, type LongVLMErrorCode, messageOf } from './base/errors.js';
+import type {
+  NativeAssignToAnchorsArgs,
+  NativeDensityPeaksArgs,
+  NativeFastVidArgs,
+  NativeFlashVidArgs,
+  NativeGatherTokensArgs,
+  NativeSegmentFramesArgs,
+  NativeSelectDiverseArgs,
+  NativeSelectTopKArgs,
+  NativeTemporalSimilarityArgs,
+  NativeVCastArgs,
+} from './bindingReducers.js';
 
 /** An array that is copied to or from a GPU. */
 export type NativeArray = Float32Array | Uint16Array | Int32Array | Uint8Array;
@@ -218,6 +230,16 @@ export type NativeBinding = {
   mergeByAssignment(args: NativeMergeByAssignmentArgs): NativeTask;
   spreadByAssignment(args: NativeSpreadByAssignmentArgs): NativeTask;
   poolClsTokens(args: NativePoolClsTokensArgs): NativeTask;
+  vCast(args: NativeVCastArgs): NativeTask;
+  fastVid(args: NativeFastVidArgs): NativeTask;
+  flashVid(args: NativeFlashVidArgs): NativeTask;
+  segmentFrames(args: NativeSegmentFramesArgs): NativeTask;
+  temporalSimilarity(args: NativeTemporalSimilarityArgs): NativeTask;
+  selectTopK(args: NativeSelectTopKArgs): NativeTask;
+  gatherTokens(args: NativeGatherTokensArgs): NativeTask;
+  assignToAnchors(args: NativeAssignToAnchorsArgs): NativeTask;
+  densityPeaks(args: NativeDensityPeaksArgs): NativeTask;
+  selectDiverse(args: NativeSelectDiverseArgs): NativeTask;
   /** The GPUs that the GPU kernel library in the file `library` finds. With `needsDriver`, it is opened only if a driver is installed. */
   cudaDevices(args: { readonly library: string; readonly needsDriver: boolean }): NativeCudaDevice[];
   allocateDeviceBuffer(args: AllocateDeviceBufferArgs): NativeDeviceBuffer;

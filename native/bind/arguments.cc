@@ -65,6 +65,14 @@ int32_t Arguments::SmallInteger(const char* name, size_t min) const {
   return static_cast<int32_t>(number);
 }
 
+double Arguments::Number(const char* name) const {
+  const Napi::Value value = Get(name);
+  if (!value.IsNumber()) Invalid(name, "not a number");
+  const double number = value.As<Napi::Number>().DoubleValue();
+  if (!std::isfinite(number)) Invalid(name, "not finite");
+  return number;
+}
+
 std::vector<uint32_t> Arguments::Integers(const char* name) const {
   std::vector<uint32_t> numbers;
   for (const Napi::Value& value : Elements(name, Get(name), kMostElements)) {

@@ -25,6 +25,8 @@ class Arguments {
   // One that fits into int32, too.
   int32_t SmallInteger(const char* name, size_t min) const;
   std::vector<uint32_t> Integers(const char* name) const;
+  // A finite number.
+  double Number(const char* name) const;
   bool Boolean(const char* name) const;
   std::string String(const char* name) const;
   std::vector<std::string> Strings(const char* name) const;

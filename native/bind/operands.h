@@ -78,4 +78,18 @@ Napi::Value StartOperation(Napi::Env env, const char* callee, const Operands& op
                        const std::atomic<bool>& cancelled) { run(&cancelled); });
 }
 
+// The same for an operation that has no GPU kernel. Throws std::invalid_argument if the operands
+// are on a GPU.
+template <typename Args, typename Compute>
+Napi::Value StartHostOperation(Napi::Env env, const char* callee, const Operands& operands,
+                               const Args& args, Compute compute) {
+  operands.CheckUnchanged();
+  if (operands.device() != nullptr) Invalid("tokens", "on a GPU");
+  return StartTask(
+      env, callee, operands.kept(),
+      [args, compute, threads = AddonState::Threads(env)](const std::atomic<bool>& cancelled) {
+        compute(args, Workers{threads.get(), &cancelled});
+      });
+}
+
 }  // namespace longvlm

@@ -1,12 +1,12 @@
 #include "core/matching.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
 
 #include "core/bytes_of.h"
+#include "core/falling_key.h"
 
 namespace longvlm {
 namespace {
@@ -20,13 +20,6 @@ constexpr size_t kMostColumns = 32;
 constexpr size_t kMaxPairs = kPairsPerPanel * (kScreenMaxPanels + kMostColumns);
 
 size_t CeilDiv(size_t value, size_t by) { return (value + by - 1) / by; }
-
-// Maps floats to unsigned integers in descending order.
-uint32_t FallingKey(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value + 0.0f);  // -0 equals 0
-  const uint32_t rising = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-  return ~rising;
-}
 
 // How far the 16-bit product of the most similar row can be below the highest 16-bit product.
 //
@@ -219,7 +212,7 @@ void Matching::MatchAll(std::span<Matching> segments, const Workers& workers) {
 void Matching::SetKeys() {
   keys_.resize(num_a());
   for (size_t row = 0; row < keys_.size(); ++row) {
-    keys_[row] = static_cast<uint64_t>(FallingKey(matches_[row].similarity)) << 32 | row;
+    keys_[row] = FallingKey(matches_[row].similarity, row);
   }
 }
 
@@ -228,7 +221,7 @@ std::span<const uint32_t> Matching::SortedRows() {
   std::ranges::sort(keys_);
   order_.resize(keys_.size());
   std::ranges::transform(keys_, order_.begin(),
-                         [](uint64_t key) { return static_cast<uint32_t>(key); });
+                         [](uint64_t key) { return static_cast<uint32_t>(IndexOfKey(key)); });
   return order_;
 }
 
@@ -253,7 +246,7 @@ void Matching::Select(size_t r, bool more) {
     std::nth_element(keys_.begin(), first_staying, keys_.end());
     std::sort(first_staying, keys_.end());
     for (size_t i = 0; i < stay; ++i) {
-      const size_t row = static_cast<uint32_t>(keys_[r + i]);
+      const size_t row = IndexOfKey(keys_[r + i]);
       slot_of_[first_a() + 2 * row] = static_cast<int32_t>(protected_ + i);
     }
   }

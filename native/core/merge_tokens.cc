@@ -1,24 +1,13 @@
 #include "core/merge_tokens.h"
 
 #include <algorithm>
-#include <atomic>
 #include <span>
 
 #include "core/bytes_of.h"
+#include "core/lanes.h"
 #include "core/metric.h"
 
 namespace longvlm {
-namespace {
-
-// Whether all threads are busy most of the time if each takes whole segments. Then a segment's
-// second read comes from cache.
-bool SegmentsFillThreads(size_t segments, size_t threads) {
-  const size_t rounds = (segments + threads - 1) / threads;
-  return segments * 10 >= rounds * threads * 9;
-}
-
-}  // namespace
-
 size_t KeptTokens(size_t tokens, size_t protected_tokens, const std::vector<uint32_t>& schedule) {
   for (const uint32_t r : schedule) tokens -= std::min<size_t>(r, (tokens - protected_tokens) / 2);
   return tokens;
@@ -68,18 +57,13 @@ void TokenMerger::MergeSegments(const MergeTokensArgs& args, size_t first, size_
 void TokenMerger::Merge(const MergeTokensArgs& args, const Workers& workers) {
   LocateNotFinite(args.tokens, args.shape, MergeTokensArgs::kNames, [&] {
     const size_t segments = args.shape.batch;
-    const size_t threads = std::min(workers.threads(), segments);
-    if (lanes_.size() < threads) lanes_.resize(threads);
-    if (!SegmentsFillThreads(segments, workers.threads())) {
+    if (!ItemsFillThreads(segments, workers.threads())) {
+      if (lanes_.empty()) lanes_.resize(1);
       MergeSegments(args, 0, segments, workers, lanes_.front());
       return;
     }
-    const Workers alone{nullptr, workers.cancelled};
-    std::atomic<size_t> next{0};
-    workers.For(threads, [&](size_t thread) {
-      for (size_t i; (i = next.fetch_add(1)) < segments;) {
-        MergeSegments(args, i, 1, alone, lanes_[thread]);
-      }
+    ForItems(segments, workers, lanes_, [&](size_t i, Lane& lane, const Workers& alone) {
+      MergeSegments(args, i, 1, alone, lane);
     });
   });
 }

@@ -8,9 +8,10 @@ namespace {
 
 constexpr size_t kTokensPerBlock = 64;
 
-// The metric of `count` tokens from token `first` on.
-void ReadRows(const TokenMetricArgs& args, const Kernels& kernels, size_t first, size_t count,
-              float* metric) {
+}  // namespace
+
+void ReadMetricRows(const TokenMetricArgs& args, const Kernels& kernels, size_t first, size_t count,
+                    float* metric) {
   const size_t dims = args.shape.width / args.heads;
   Visit(args.tokens, [&](const auto* tokens) {
     const auto* from = tokens + first * args.shape.width;
@@ -23,8 +24,6 @@ void ReadRows(const TokenMetricArgs& args, const Kernels& kernels, size_t first,
   CheckFinite(metric, count * dims);
 }
 
-}  // namespace
-
 void ReadMetric(ConstValues tokens, const Shape& shape, size_t heads, const Kernels& kernels,
                 const Workers& workers, std::span<Matching> segments) {
   const TokenMetricArgs args{tokens, shape, heads, nullptr};
@@ -33,7 +32,8 @@ void ReadMetric(ConstValues tokens, const Shape& shape, size_t heads, const Kern
     Matching& segment = segments[i / blocks];
     const size_t first = i % blocks * kTokensPerBlock;
     const size_t last = std::min(first + kTokensPerBlock, shape.rows);
-    ReadRows(args, kernels, i / blocks * shape.rows + first, last - first, segment.metric(first));
+    ReadMetricRows(args, kernels, i / blocks * shape.rows + first, last - first,
+                   segment.metric(first));
     segment.Prepare(first, last);
   });
 }
@@ -45,8 +45,8 @@ void TokenMetric(const TokenMetricArgs& args, const Workers& workers) {
   LocateNotFinite(args.tokens, args.shape, TokenMetricArgs::kNames, [&] {
     workers.For((rows + kTokensPerBlock - 1) / kTokensPerBlock, [&](size_t block) {
       const size_t first = block * kTokensPerBlock;
-      ReadRows(args, kernels, first, std::min(kTokensPerBlock, rows - first),
-               args.out + first * dims);
+      ReadMetricRows(args, kernels, first, std::min(kTokensPerBlock, rows - first),
+                     args.out + first * dims);
     });
   });
 }

@@ -23,6 +23,11 @@ struct TokenMetricArgs {
   float* out;          // [batch, rows, width / heads]
 };
 
+// The metric of `count` tokens from token `first` on, `metric` [count, width / heads]; `out` of
+// `args` is not used. Throws NotFinite.
+void ReadMetricRows(const TokenMetricArgs& args, const Kernels& kernels, size_t first, size_t count,
+                    float* metric);
+
 // Computes only the metric. Throws Error ERR_LONGVLM_NOT_FINITE, and Cancelled.
 void TokenMetric(const TokenMetricArgs& args, const Workers& workers);
 

@@ -25,22 +25,25 @@ namespace {
 constexpr Kernels kTable[] = {
     {"portable", kPanelWidthAPortable, kPanelWidthBPortable, TokenMetricF32_portable,
      TokenMetricF16_portable, NormalizeRow_portable, ScreenMatches_portable, Similarities_portable,
-     BestMatch_portable, SumRowsF32_portable, SumRowsF16_portable, SumRowsF64_portable,
-     StoreMeansF32_portable, StoreMeansF16_portable},
+     BestMatch_portable, Products_portable, DotProduct_portable, SumRowsF32_portable,
+     SumRowsF16_portable, SumRowsF64_portable, StoreMeansF32_portable, StoreMeansF16_portable},
 #if defined(LONGVLM_X86)
     {"avx2", kPanelWidthAAvx2, kPanelWidthBAvx2, TokenMetricF32_avx2, TokenMetricF16_avx2,
-     NormalizeRow_avx2, ScreenMatches_avx2, Similarities_avx2, BestMatch_avx2, SumRowsF32_avx2,
-     SumRowsF16_avx2, SumRowsF64_avx2, StoreMeansF32_avx2, StoreMeansF16_avx2},
+     NormalizeRow_avx2, ScreenMatches_avx2, Similarities_avx2, BestMatch_avx2, Products_avx2,
+     DotProduct_avx2, SumRowsF32_avx2, SumRowsF16_avx2, SumRowsF64_avx2, StoreMeansF32_avx2,
+     StoreMeansF16_avx2},
     // Memory-bound kernels are no faster with wider registers.
     {"avx512", kPanelWidthAAvx512, kPanelWidthBAvx512, TokenMetricF32_avx2, TokenMetricF16_avx2,
-     NormalizeRow_avx2, ScreenMatches_avx512, Similarities_avx2, BestMatch_avx512, SumRowsF32_avx2,
-     SumRowsF16_avx2, SumRowsF64_avx2, StoreMeansF32_avx2, StoreMeansF16_avx2},
+     NormalizeRow_avx2, ScreenMatches_avx512, Similarities_avx2, BestMatch_avx512, Products_avx512,
+     DotProduct_avx2, SumRowsF32_avx2, SumRowsF16_avx2, SumRowsF64_avx2, StoreMeansF32_avx2,
+     StoreMeansF16_avx2},
 #elif defined(LONGVLM_ARM64)
     // 16-bit products are no faster than float32 ones, so there is no screening. Here the compiler
     // makes fused multiply-adds of the portable code.
     {"neon", kPanelWidthANeon, kPanelWidthBNeon, TokenMetricF32_neon, TokenMetricF16_neon,
-     NormalizeRow_neon, nullptr, Similarities_portable, BestMatch_neon, SumRowsF32_neon,
-     SumRowsF16_neon, SumRowsF64_neon, StoreMeansF32_neon, StoreMeansF16_neon},
+     NormalizeRow_neon, nullptr, Similarities_portable, BestMatch_neon, Products_neon,
+     DotProduct_neon, SumRowsF32_neon, SumRowsF16_neon, SumRowsF64_neon, StoreMeansF32_neon,
+     StoreMeansF16_neon},
 #endif
 };
 

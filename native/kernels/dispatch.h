@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "kernels/best_match.h"
+#include "kernels/dot_product.h"
 #include "kernels/normalize_row.h"
+#include "kernels/products.h"
 #include "kernels/row_sums.h"
 #include "kernels/screen_matches.h"
 #include "kernels/similarities.h"
@@ -46,6 +48,8 @@ struct Kernels {
   decltype(&ScreenMatches_portable) screen_matches;
   decltype(&Similarities_portable) similarities;
   decltype(&BestMatch_portable) best_match;
+  decltype(&Products_portable) products;
+  decltype(&DotProduct_portable) dot_product;
   decltype(&SumRowsF32_portable) sum_rows_f32;
   decltype(&SumRowsF16_portable) sum_rows_f16;
   decltype(&SumRowsF64_portable) sum_rows_f64;

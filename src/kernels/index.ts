@@ -14,6 +14,8 @@ export {
   type HostTensor,
   type TransferOptions,
 } from './deviceBuffer.js';
+export { type FastVidOptions, fastVid } from './fastVid.js';
+export { type FlashVidOptions, flashVid } from './flashVid.js';
 export {
   DeviceMatching,
   type DeviceMergeOptions,
@@ -35,6 +37,8 @@ export {
   type TokenMergerOptions,
 } from './mergeTokens.js';
 export { type PoolClsTokensOptions, poolClsTokens } from './poolClsTokens.js';
+export type { ReducedVideo, ReducerCallOptions, ReductionReport } from './reduction.js';
 export { TokenMerger, type TokenMergerCallOptions } from './tokenMerger.js';
 export { type TokenMetricOptions, tokenMetric } from './tokenMetric.js';
 export { unmergeTokens } from './unmergeTokens.js';
+export { type VCastOptions, vCast } from './vCast.js';

@@ -126,7 +126,7 @@ const mostCopiedBytes = 2 ** 18;
  * Arguments whose inputs other threads can read: resizable memory is refused, and small arrays are copied. Node-API cannot
  * hold on to the memory of a large array that the caller transfers away.
  */
-function ownInputs<Args>(args: Args): Args {
+export function ownInputs<Args>(args: Args): Args {
   const own = Object.entries(args as object).map(([name, value]: [string, unknown]) => {
     if (!types.isTypedArray(value)) return [name, value];
     checkFixed(name, value);

@@ -118,6 +118,15 @@ void TestProducts(const Kernels& kernels) {
         std::vector<float> best(kernels.width_a);
         std::vector<int32_t> index(kernels.width_a);
         kernels.best_match(panel_a.data(), panels_b.data(), num_b, dims, best.data(), index.data());
+        std::vector<float> product(num_b * kernels.width_a);
+        kernels.products(panel_a.data(), panels_b.data(), num_b, dims, product.data());
+        for (size_t i = 0; i < product.size(); ++i) {
+          const float expected = Chain(a.data() + i % kernels.width_a * dims,
+                                       b.data() + i / kernels.width_a * dims, dims);
+          CHECK(product[i] == expected, "dims %zu, num_b %zu, %zu", dims, num_b, i);
+        }
+        const double dot = DotProduct_portable(a.data(), b.data(), dims);
+        CHECK(kernels.dot_product(a.data(), b.data(), dims) == dot, "dims %zu", dims);
         std::vector<RowPair> pairs;
         std::vector<float> chains;
         for (uint32_t i = 0; i < kernels.width_a; ++i) {

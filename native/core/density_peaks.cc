@@ -1,0 +1,180 @@
+#include "core/density_peaks.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <span>
+
+#include "core/exponential.h"
+#include "core/highest.h"
+#include "core/lanes.h"
+#include "core/read_rows.h"
+#include "core/reference_rounding.h"
+
+namespace longvlm {
+namespace {
+
+// The distances of rows, from products.
+class Distances {
+ public:
+  Distances(const RowProducts& rows, Rounding rounding)
+      : rows_(rows),
+        rounding_(rounding),
+        root_(std::sqrt(static_cast<float>(rows.dims()))),
+        dims_(static_cast<double>(rows.dims())) {
+    if (rounding != Rounding::kReference || rows.rows() <= kReferenceDirectRows) return;
+    for (size_t i = 0; i < rows.rows(); ++i) {
+      reference_squares_.push_back(ReferenceSquare(rows.row(i), rows.dims()));
+    }
+  }
+
+  // Exactly 0 to an equal row, whose product is that of the row with itself, unless rounded as the
+  // reference.
+  float Between(size_t row, size_t other, float product) const {
+    if (!reference_squares_.empty()) {
+      return std::sqrt(ReferenceSquaredDistance(product, reference_squares_[row],
+                                                reference_squares_[other])) /
+             root_;
+    }
+    const double square =
+        (static_cast<double>(rows_.square(row)) + static_cast<double>(rows_.square(other))) -
+        2 * static_cast<double>(product);
+    return square > 0 ? static_cast<float>(std::sqrt(square / dims_)) : 0;
+  }
+
+  // exp(-mean of squares) of the nearest distances, ascending.
+  float Density(std::span<const float> nearest) const {
+    if (rounding_ == Rounding::kReference) {
+      return static_cast<float>(Exponential(-static_cast<double>(ReferenceMeanOfSquares(nearest))));
+    }
+    double sum = 0;
+    for (const float distance : nearest) {
+      sum += static_cast<double>(distance) * static_cast<double>(distance);
+    }
+    return static_cast<float>(Exponential(-sum / static_cast<double>(nearest.size())));
+  }
+
+ private:
+  const RowProducts& rows_;
+  const Rounding rounding_;
+  const float root_;
+  const double dims_;
+  std::vector<float> reference_squares_;
+};
+
+// Puts a value among the smallest ones, which are ascending.
+void AddToSmallest(float value, std::vector<float>& smallest) {
+  if (!(value < smallest.back())) return;
+  size_t place = smallest.size() - 1;
+  for (; place > 0 && smallest[place - 1] > value; --place) smallest[place] = smallest[place - 1];
+  smallest[place] = value;
+}
+
+// Calls visit(row, products) for every row, where products(j) is its product with row j.
+template <typename Visit>
+void ForRows(const RowProducts& rows, const Workers& workers, Visit visit) {
+  workers.For(rows.bands(), [&](size_t band) {
+    std::vector<float> scratch;
+    const float* products = rows.Band(band, scratch);
+    const size_t first = band * rows.width();
+    const size_t last = std::min(first + rows.width(), rows.rows());
+    for (size_t row = first; row < last; ++row) {
+      const float* column = products + (row - first);
+      visit(row, [column, width = rows.width()](size_t j) { return column[j * width]; });
+    }
+  });
+}
+
+}  // namespace
+
+void FindDensityPeaks(const RowProducts& rows, size_t neighbours, Rounding rounding,
+                      const Workers& workers, DensityPeaks& out) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const size_t count = rows.rows();
+  out.density.resize(count);
+  out.distance.resize(count);
+  out.score.resize(count);
+  if (count == 0) return;
+  const Distances distances(rows, rounding);
+  ForRows(rows, workers, [&](size_t row, auto product) {
+    std::vector<float> nearest(std::min(neighbours, count), kInfinity);
+    float farthest = 0;
+    for (size_t j = 0; j < count; ++j) {
+      const float distance = distances.Between(row, j, product(j));
+      AddToSmallest(distance, nearest);
+      farthest = std::max(farthest, distance);
+    }
+    out.density[row] = distances.Density(nearest);
+    out.distance[row] = farthest;
+  });
+  const float largest = *std::ranges::max_element(out.distance);
+  ForRows(rows, workers, [&](size_t row, auto product) {
+    float nearest = largest;
+    for (size_t j = 0; j < count; ++j) {
+      if (out.density[j] > out.density[row]) {
+        nearest = std::min(nearest, distances.Between(row, j, product(j)));
+      }
+    }
+    out.distance[row] = nearest;
+    out.score[row] = nearest * out.density[row];
+  });
+}
+
+void FindCentres(const DensityPeaks& peaks, size_t count, Rounding rounding,
+                 std::vector<uint32_t>& out) {
+  std::vector<uint64_t> keys;
+  if (rounding == Rounding::kReference) {
+    ReferenceHighest(peaks.score, count, out);
+  } else {
+    FindHighest(peaks.score, count, keys, out);
+  }
+}
+
+void AssignToCentres(const RowProducts& rows, const std::vector<uint32_t>& centres,
+                     Rounding rounding, const Workers& workers, std::vector<uint32_t>& out) {
+  const size_t count = rows.rows();
+  out.assign(count, 0);
+  std::vector<float> nearest(count, std::numeric_limits<float>::infinity());
+  std::vector<float> products(count);
+  const Distances distances(rows, rounding);
+  for (size_t i = 0; i < centres.size(); ++i) {
+    rows.Row(centres[i], products.data(), workers);
+    for (size_t row = 0; row < count; ++row) {
+      const float distance = distances.Between(row, centres[i], products[row]);
+      if (distance < nearest[row]) {
+        nearest[row] = distance;
+        out[row] = static_cast<uint32_t>(i);
+      }
+    }
+  }
+  for (size_t i = 0; i < centres.size(); ++i) out[centres[i]] = static_cast<uint32_t>(i);
+}
+
+void ClusterByDensity(const DensityPeaksArgs& args, const Workers& workers) {
+  const Kernels& kernels = ActiveKernels();
+  const Shape& shape = args.shape;
+  struct Lane {
+    RowProducts rows;
+    DensityPeaks peaks;
+    std::vector<uint32_t> centres, clusters;
+  };
+  std::vector<Lane> lanes;
+  LocateNotFinite(args.tokens, shape, DensityPeaksArgs::kNames, [&] {
+    ForItems(shape.batch, workers, lanes, [&](size_t entry, Lane& lane, const Workers& own) {
+      const RowReader tokens{args.tokens, shape.width, kernels};
+      lane.rows.Start(shape.rows, shape.width, kernels);
+      tokens.Read(entry * shape.rows, shape.rows, lane.rows.row(0), own);
+      lane.rows.Multiply(own);
+      FindDensityPeaks(lane.rows, args.neighbours, Rounding::kExact, own, lane.peaks);
+      std::ranges::copy(lane.peaks.density, args.out_densities + entry * shape.rows);
+      std::ranges::copy(lane.peaks.distance, args.out_distances + entry * shape.rows);
+      if (args.clusters == 0) return;
+      FindCentres(lane.peaks, args.clusters, Rounding::kExact, lane.centres);
+      std::ranges::copy(lane.centres, args.out_centres + entry * args.clusters);
+      AssignToCentres(lane.rows, lane.centres, Rounding::kExact, own, lane.clusters);
+      std::ranges::copy(lane.clusters, args.out_clusters + entry * shape.rows);
+    });
+  });
+}
+
+}  // namespace longvlm

@@ -1,0 +1,284 @@
+#include "core/flash_vid.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <numeric>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "core/density_peaks.h"
+#include "core/frame_means.h"
+#include "core/lanes.h"
+#include "core/read_rows.h"
+#include "core/row_means.h"
+#include "core/segment_frames.h"
+#include "core/select_diverse.h"
+#include "core/temporal_similarity.h"
+
+namespace longvlm {
+namespace {
+
+constexpr size_t kNeighbours = 7;
+// Attention is scaled by it before distances are, as in the reference.
+constexpr float kAttentionScale = 1e6f;
+constexpr float kNoMatch = -1;
+
+struct Frame {
+  std::vector<uint32_t> picked;  // ascending
+  std::vector<uint32_t> others;  // the other tokens, ascending
+  std::vector<float> best;       // of each other the highest cosine to others of the frame before
+  std::vector<int32_t> match;    // and their position among these
+  std::vector<uint32_t> left;    // what is left of them after merging over time
+  size_t clusters = 0;           // that these become; as many as they are if they stay as they are
+  size_t first_out = 0;
+};
+
+struct Lane {
+  RowProducts rows;
+  DensityPeaks peaks;
+  std::vector<float> weights;
+  std::vector<uint32_t> chosen, cluster_of;
+};
+
+// The tokens that became one over time: which, and by what their sum is divided.
+struct Tracks {
+  std::vector<std::vector<size_t>> members;  // offsets, of each token that is left
+  std::vector<uint32_t> children;            // of each token
+};
+
+void PickTokens(const FlashVidArgs& args, const RowReader& tokens, size_t index,
+                const Workers& workers, Lane& lane, Frame& frame) {
+  const size_t patches = args.shape.rows;
+  const auto first = static_cast<uint32_t>(index * patches);
+  lane.chosen.clear();
+  if (args.picked > 0) {
+    lane.rows.Start(patches, args.shape.width, ActiveKernels());
+    workers.For(patches, [&](size_t i) { tokens.ReadUnit(first + i, lane.rows.row(i)); });
+    lane.rows.Multiply(workers);
+    if (args.attention != nullptr) {
+      lane.weights.resize(patches);
+      for (size_t i = 0; i < patches; ++i) {
+        lane.weights[i] = args.attention[first + i] * kAttentionScale;
+      }
+    }
+    SelectDiverse(lane.rows, args.attention == nullptr ? nullptr : lane.weights.data(), args.picked,
+                  workers, lane.chosen);
+    std::ranges::sort(lane.chosen);
+  }
+  size_t next = 0;
+  for (uint32_t patch = 0; patch < patches; ++patch) {
+    if (next < lane.chosen.size() && lane.chosen[next] == patch) {
+      frame.picked.push_back(first + patch);
+      ++next;
+    } else {
+      frame.others.push_back(first + patch);
+    }
+  }
+}
+
+// The cosine above which tokens of a segment merge with the frame before: the option, or more where
+// that would leave less than the segment's budget, picked tokens among it.
+float MergeAbove(const FlashVidArgs& args, std::span<const Frame> frames) {
+  const size_t tokens = frames.size() * args.shape.rows;
+  std::vector<float> best;
+  for (const Frame& frame : frames) best.insert(best.end(), frame.best.begin(), frame.best.end());
+  const auto merging = static_cast<size_t>(
+      std::ranges::count_if(best, [&](float cosine) { return cosine > args.temporal_threshold; }));
+  const size_t most = tokens - args.budget * frames.size();
+  if (merging <= most) return args.temporal_threshold;
+  if (most == 0) return HUGE_VALF;
+  // Those above the `most`-th highest merge: it and its equals do not.
+  std::nth_element(best.begin(), best.begin() + static_cast<std::ptrdiff_t>(most - 1), best.end(),
+                   std::greater<>());
+  return std::max(best[most - 1], kNoMatch + 1e-6f);
+}
+
+// Merges the other tokens of a segment along their matches, from the last frame to the first.
+// Returns how many merged.
+size_t MergeOverTime(const FlashVidArgs& args, std::span<Frame> frames, Tracks& tracks) {
+  const float above = MergeAbove(args, frames);
+  size_t merged = 0;
+  for (size_t i = frames.size(); i-- > 0;) {
+    Frame& frame = frames[i];
+    for (size_t k = 0; k < frame.others.size(); ++k) {
+      const uint32_t token = frame.others[k];
+      std::vector<size_t>& members = tracks.members[token];
+      members.push_back(token * args.shape.width);
+      if (frame.best.empty() || !(frame.best[k] > above)) {
+        frame.left.push_back(token);
+        continue;
+      }
+      const uint32_t parent = frames[i - 1].others[static_cast<size_t>(frame.match[k])];
+      std::vector<size_t>& parents = tracks.members[parent];
+      parents.insert(parents.end(), members.begin(), members.end());
+      members = {};
+      ++tracks.children[parent];
+      ++merged;
+    }
+  }
+  return merged;
+}
+
+// Writes the sum of rows, divided, to row `to` of `out`.
+template <typename T>
+void WriteQuotient(const T* rows, const std::vector<size_t>& offsets, size_t divisor, size_t width,
+                   Values out, size_t to) {
+  const Kernels& kernels = ActiveKernels();
+  constexpr size_t kColumns = 512;
+  double sum[kColumns];
+  for (size_t first = 0; first < width; first += kColumns) {
+    const size_t columns = std::min(kColumns, width - first);
+    SumRows(kernels, rows + first, offsets.data(), nullptr, offsets.size(), columns, sum);
+    const double by = static_cast<double>(divisor);
+    if (out.type == ElementType::kFloat32) {
+      StoreMeans(kernels, sum, by, columns, out.As<float>() + to * width + first);
+    } else {
+      StoreMeans(kernels, sum, by, columns, out.As<uint16_t>() + to * width + first);
+    }
+  }
+}
+
+// The mean of a token and what merged into it over time.
+void ReadTrack(const FlashVidArgs& args, const RowReader& tokens, const Tracks& tracks,
+               uint32_t token, float* out) {
+  const std::vector<size_t>& members = tracks.members[token];
+  if (members.size() <= 1) {
+    tokens.Read(token, 1, out);
+    return;
+  }
+  const size_t divisor = args.reference_counts ? 1 + tracks.children[token] : members.size();
+  Visit(args.tokens, [&](const auto* values) {
+    WriteQuotient(values, members, divisor, args.shape.width, out, 0);
+  });
+}
+
+// How many clusters the tokens that are left of a segment's frames become, in proportion.
+void CountClusters(const FlashVidArgs& args, std::span<Frame> frames) {
+  size_t left = 0;
+  for (const Frame& frame : frames) left += frame.left.size();
+  const size_t wanted = (args.budget - args.picked) * frames.size();
+  if (left == 0) return;
+  const double share = static_cast<double>(wanted) / static_cast<double>(left);
+  for (Frame& frame : frames) {
+    const size_t tokens = frame.left.size();
+    frame.clusters =
+        share < 1 ? static_cast<size_t>(std::ceil(static_cast<double>(tokens) * share)) : tokens;
+  }
+}
+
+// Writes what becomes of a frame: its picked tokens, and its clusters at their centres.
+void WriteFrame(const FlashVidArgs& args, const RowReader& tokens, const Tracks& tracks,
+                const Frame& frame, const Workers& workers, Lane& lane) {
+  const Kernels& kernels = ActiveKernels();
+  const size_t width = args.shape.width;
+  const size_t count = frame.clusters == 0 ? 0 : frame.left.size();
+  lane.rows.Start(count, width, kernels);
+  workers.For(count,
+              [&](size_t i) { ReadTrack(args, tokens, tracks, frame.left[i], lane.rows.row(i)); });
+  lane.chosen.resize(count);
+  lane.cluster_of.resize(count);
+  if (frame.clusters < count) {
+    lane.rows.Multiply(workers);
+    const Rounding rounding = args.reference_counts ? Rounding::kReference : Rounding::kExact;
+    FindDensityPeaks(lane.rows, std::min(frame.clusters, kNeighbours), rounding, workers,
+                     lane.peaks);
+    FindCentres(lane.peaks, frame.clusters, rounding, lane.chosen);
+    AssignToCentres(lane.rows, lane.chosen, rounding, workers, lane.cluster_of);
+  } else {
+    std::iota(lane.chosen.begin(), lane.chosen.end(), 0u);
+    std::iota(lane.cluster_of.begin(), lane.cluster_of.end(), 0u);
+  }
+  std::vector<std::vector<size_t>> members(frame.clusters);
+  std::vector<size_t> stands_for(frame.clusters, 0);
+  for (size_t i = 0; i < count; ++i) {
+    const size_t cluster = lane.cluster_of[i];
+    members[cluster].push_back(i * width);
+    stands_for[cluster] += std::max<size_t>(tracks.members[frame.left[i]].size(), 1);
+  }
+  // The token at which each stands; of a picked token and a cluster at it the token is first.
+  std::vector<std::pair<uint32_t, size_t>> order;
+  for (const uint32_t token : frame.picked) order.emplace_back(token, 0);
+  for (size_t i = 0; i < frame.clusters; ++i) order.emplace_back(frame.left[lane.chosen[i]], i + 1);
+  std::ranges::sort(order);
+  workers.For(order.size(), [&](size_t i) {
+    const auto [token, number] = order[i];
+    const size_t to = frame.first_out + i;
+    args.out_indices[to] = static_cast<int32_t>(token);
+    if (number == 0) {
+      tokens.Copy(token, args.out, to);
+      args.out_sizes[to] = 1;
+    } else {
+      const std::vector<size_t>& of = members[number - 1];
+      WriteQuotient(lane.rows.row(0), of, of.size(), width, args.out, to);
+      args.out_sizes[to] = static_cast<float>(stands_for[number - 1]);
+    }
+  });
+}
+
+}  // namespace
+
+void FlashVid(const FlashVidArgs& args, const Workers& workers) {
+  const Shape& shape = args.shape;
+  LocateNotFinite(args.tokens, shape, FlashVidArgs::kNames, [&] {
+    const RowReader tokens{args.tokens, shape.width, ActiveKernels()};
+    std::vector<float> means, cosines(shape.batch - 1);
+    FrameMeans(args.tokens, shape, workers, means);
+    const SegmentFramesArgs segment{.features = means.data(),
+                                    .frames = shape.batch,
+                                    .width = shape.width,
+                                    .threshold = args.segment_threshold,
+                                    .segments = args.segments,
+                                    .out_cosines = cosines.data(),
+                                    .out_starts = args.out_starts};
+    SegmentFrames(segment, workers);
+
+    std::vector<Frame> frames(shape.batch);
+    std::vector<Lane> lanes;
+    ForItems(shape.batch, workers, lanes, [&](size_t i, Lane& lane, const Workers& own) {
+      PickTokens(args, tokens, i, own, lane, frames[i]);
+    });
+    const bool merges = args.picked < args.budget;
+    Tracks tracks{std::vector<std::vector<size_t>>(shape.batch * shape.rows),
+                  std::vector<uint32_t>(shape.batch * shape.rows, 0)};
+    if (merges && args.temporal_threshold < 1) {
+      ForItems(shape.batch, workers, lanes, [&](size_t i, Lane&, const Workers& own) {
+        if (args.out_starts[i] != 0) return;
+        Frame& frame = frames[i];
+        frame.best.resize(frame.others.size());
+        frame.match.resize(frame.others.size());
+        MatchRows(tokens, shape.width, frame.others, frames[i - 1].others, own, frame.best.data(),
+                  frame.match.data());
+      });
+    }
+    const std::vector<size_t> bounds =
+        SegmentBounds({args.out_starts, args.out_starts + shape.batch});
+    size_t merged = 0;
+    for (size_t i = 0; merges && i + 1 < bounds.size(); ++i) {
+      const std::span<Frame> own(frames.data() + bounds[i], bounds[i + 1] - bounds[i]);
+      merged += MergeOverTime(args, own, tracks);
+      if (own.size() == 1 && args.cluster_picked) {
+        std::vector<uint32_t>& left = own.front().left;
+        left.insert(left.end(), own.front().picked.begin(), own.front().picked.end());
+        std::ranges::sort(left);
+      }
+      CountClusters(args, own);
+    }
+    size_t kept = 0;
+    size_t clustered = 0;
+    for (Frame& frame : frames) {
+      frame.first_out = kept;
+      kept += frame.picked.size() + frame.clusters;
+      if (frame.clusters > 0) clustered += frame.left.size() - frame.clusters;
+    }
+    args.out_counts[0] = static_cast<int32_t>(kept);
+    args.out_counts[1] = static_cast<int32_t>(merged);
+    args.out_counts[2] = static_cast<int32_t>(clustered);
+    ForItems(shape.batch, workers, lanes, [&](size_t i, Lane& lane, const Workers& own) {
+      WriteFrame(args, tokens, tracks, frames[i], own, lane);
+    });
+  });
+}
+
+}  // namespace longvlm

@@ -1,0 +1,38 @@
+// Work on many items alike, each of which several threads can do together.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <vector>
+
+#include "core/thread_pool.h"
+
+namespace longvlm {
+
+// Whether all threads are busy most of the time if each takes whole items. Then what an item reads
+// twice comes from cache the second time.
+inline bool ItemsFillThreads(size_t items, size_t threads) {
+  const size_t rounds = (items + threads - 1) / threads;
+  return items * 10 >= rounds * threads * 9;
+}
+
+// Calls work(item, lane, workers) for every item: on all threads at once, each with a lane of
+// scratch memory of its own and itself as the only worker, or with all workers for one item after
+// the other.
+template <typename Lane, typename Work>
+void ForItems(size_t items, const Workers& workers, std::vector<Lane>& lanes, Work work) {
+  const size_t threads = std::min(workers.threads(), items);
+  if (lanes.size() < threads) lanes.resize(threads);
+  if (!ItemsFillThreads(items, workers.threads())) {
+    for (size_t item = 0; item < items; ++item) work(item, lanes.front(), workers);
+    return;
+  }
+  const Workers alone{nullptr, workers.cancelled};
+  std::atomic<size_t> next{0};
+  workers.For(threads, [&](size_t thread) {
+    for (size_t item; (item = next.fetch_add(1)) < items;) work(item, lanes[thread], alone);
+  });
+}
+
+}  // namespace longvlm

@@ -1,0 +1,50 @@
+// Rows of a tensor of any float type as float32.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+
+#include "core/metric.h"
+#include "core/tensor.h"
+#include "core/thread_pool.h"
+#include "kernels/dispatch.h"
+
+namespace longvlm {
+
+class RowReader {
+ public:
+  RowReader(ConstValues values, size_t width, const Kernels& kernels)
+      : args_{values, {1, 1, width}, 1, nullptr}, kernels_(kernels) {}
+
+  // `count` rows from row `first` on, out [count, width]. Throws NotFinite.
+  void Read(size_t first, size_t count, float* out) const {
+    ReadMetricRows(args_, kernels_, first, count, out);
+  }
+  // The same on all threads; throws Cancelled, too.
+  void Read(size_t first, size_t count, float* out, const Workers& workers) const {
+    constexpr size_t kRowsPerBlock = 64;
+    workers.For((count + kRowsPerBlock - 1) / kRowsPerBlock, [&](size_t block) {
+      const size_t from = block * kRowsPerBlock;
+      Read(first + from, std::min(kRowsPerBlock, count - from), out + from * args_.shape.width);
+    });
+  }
+  // One row, scaled to length 1; a zero row stays zero.
+  void ReadUnit(size_t row, float* out) const {
+    Read(row, 1, out);
+    kernels_.normalize_row(out, args_.shape.width, out);
+  }
+
+  // Copies a row to row `to` of `out`, of the same type.
+  void Copy(size_t from, Values out, size_t to) const {
+    const size_t bytes = args_.shape.width * SizeOf(out.type);
+    std::memcpy(static_cast<std::byte*>(out.data) + to * bytes,
+                static_cast<const std::byte*>(args_.tokens.data) + from * bytes, bytes);
+  }
+
+ private:
+  TokenMetricArgs args_;
+  const Kernels& kernels_;
+};
+
+}  // namespace longvlm

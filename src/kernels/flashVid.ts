@@ -1,0 +1,107 @@
+import { type Tensor, toFloat32 } from '../base/tensor.js';
+import { checkBoolean, checkFinite, checkInteger, checkNumber, checkObject } from '../base/validate.js';
+import { checkFilledTensor } from './arguments.js';
+import {
+  allocateLike,
+  checkRetentionRatio,
+  checkVideoTokens,
+  type ReducedVideo,
+  type ReducerCallOptions,
+  reducedVideo,
+  runOnHost,
+  share,
+} from './reduction.js';
+
+/** Options of {@link flashVid}; in brackets the names in the authors' code. */
+export type FlashVidOptions = ReducerCallOptions & {
+  /**
+   * `[frames, patches]`, at least 0: the attention of the tower's class token, for the variant `attn_div`.
+   *
+   * Defaults to none: the variant `div`.
+   */
+  readonly attention?: Tensor;
+  /** Part of a frame's tokens to keep, above 0, at most 1 (retention_ratio). */
+  readonly retentionRatio: number;
+  /** Part of these that is picked, 0 to 1; the others are merged (alpha). Defaults to `0.7`. */
+  readonly alpha?: number;
+  /** Tokens merge with one of the frame before if their cosine is above it (temporal_threshold). Defaults to `0.8`. */
+  readonly temporalThreshold?: number;
+  /** Frames whose cosine with the next is below it end a segment (segment_threshold). Defaults to `0.9`. */
+  readonly segmentThreshold?: number;
+  /** Segments to cut the video into at least, as far as it has frames (min_segment_num). Defaults to `8`. */
+  readonly minSegments?: number;
+  /**
+   * Computes as the authors' code does: divides what merged over time by the number of its direct children and itself, though the
+   * children may be sums, and rounds and orders clusters as PyTorch does on a CPU. By default it is the true mean, and of
+   * equal clusters the lowest index.
+   *
+   * Defaults to `false`.
+   */
+  readonly referenceCounts?: boolean;
+  /**
+   * In a segment of one frame the picked tokens are clustered, too, as in the authors' code: an index may then appear twice.
+   *
+   * Defaults to `referenceCounts`.
+   */
+  readonly clusterPicked?: boolean;
+};
+
+/**
+ * FlashVID, its vision side: each frame keeps the tokens that differ most from each other; the others merge with what they
+ * continue from the frame before, and then into density peaks.
+ *
+ * Of N patches, `B = ceil(N · retentionRatio)` are a frame's share, of which `ceil(alpha · B)` are picked: by cosine distance,
+ * times attention, always the token that is farthest from those picked. Of the others in a segment, each joins its most
+ * similar one of the frame before if their cosine is above the threshold, which rises where less than the segment's share would be
+ * left. What is left in each frame becomes density peak clusters (of 7 neighbours), in proportion, whose means stand at the
+ * places of their centres. Of equals the lower index comes first; a zero token is similar to nothing.
+ *
+ * Runs on all cores, off the JavaScript thread; the result is the same to the last bit on every instruction set and with any
+ * number of threads. Do not write to the tensors until the promise settles.
+ *
+ * @param tokens `[frames, patches, channels]`, float32 or float16
+ * @throws TypeError or RangeError when an argument is wrong
+ * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when a tensor holds NaN or infinity; the message says where
+ *
+ * @example
+ * const { tokens, indices } = await flashVid(videoTokens, { retentionRatio: 0.1 });
+ */
+export async function flashVid(tokens: Tensor, options: FlashVidOptions): Promise<ReducedVideo> {
+  const { attention, retentionRatio, alpha = 0.7, temporalThreshold = 0.8 } = checkObject('options', options);
+  const { segmentThreshold = 0.9, minSegments = 8, referenceCounts = false, signal } = options;
+  const { clusterPicked = referenceCounts } = options;
+  const video = checkVideoTokens(tokens);
+  const { frames, patches, channels, tensor, dims } = video;
+  const weights = attention && toFloat32(checkFilledTensor('attention', attention, [frames, patches]));
+  if (weights) checkFinite('attention', weights, 'Only finite values can be compared.');
+  const budget = Math.min(patches, Math.ceil(share(patches, checkRetentionRatio(retentionRatio))));
+  const picked = Math.min(budget, Math.ceil(share(budget, checkNumber('alpha', alpha, 0, 1))));
+  const most = frames * (budget + 1);
+  const outTokens = allocateLike(tensor, most * channels);
+  const out = {
+    outTokens,
+    outIndices: new Int32Array(most),
+    outSizes: new Float32Array(most),
+    outStarts: new Int32Array(frames),
+    outCounts: new Int32Array(3),
+  };
+  const args = {
+    tokens: tensor.data,
+    dims,
+    attention: weights?.data,
+    budget,
+    picked,
+    temporalThreshold: checkNumber('temporalThreshold', temporalThreshold, -1, 1),
+    segmentThreshold: checkNumber('segmentThreshold', segmentThreshold, -1, 1),
+    segments: checkInteger('minSegments', minSegments, 1),
+    referenceCounts: checkBoolean('referenceCounts', referenceCounts),
+    clusterPicked: checkBoolean('clusterPicked', clusterPicked),
+    ...out,
+  };
+  await runOnHost(signal, args, (native, read) => native.flashVid(read));
+  const { outIndices: indices, outSizes: sizes, outStarts: starts, outCounts } = out;
+  const [count, overTime, inClusters] = outCounts;
+  const dropped = picked === budget ? frames * (patches - picked) : 0;
+  const details = [`${overTime} merged over time`, `${inClusters} in clusters`];
+  return reducedVideo('flashVid', video, { tokens: outTokens, indices, sizes, dropped, starts, details }, count!);
+}

@@ -1,0 +1,75 @@
+import type { Tensor } from '../base/tensor.js';
+import { checkInteger, checkNumber, checkObject, checkOneOf, wrongValue } from '../base/validate.js';
+import {
+  allocateLike,
+  checkRetentionRatio,
+  checkVideoTokens,
+  type ReducedVideo,
+  type ReducerCallOptions,
+  reducedVideo,
+  roundToEven,
+  runOnHost,
+  share,
+} from './reduction.js';
+
+/** Options of {@link vCast}; in brackets the paper's symbols. */
+export type VCastOptions = ReducerCallOptions & {
+  /** Part of all tokens to keep, above 0, at most 1 (r). */
+  readonly retentionRatio: number;
+  /** Tokens that every frame keeps, at most its patches (min_k). Defaults to `1`. */
+  readonly minTokens?: number;
+  /** How evenly frames share the others, above 0: the higher, the more evenly. Defaults to `0.7`. */
+  readonly temperature?: number;
+  /**
+   * Who gets what is left when each frame has the whole part of its share. `'remainder'`: the frames with the largest fractions,
+   * one token each. `'reference'`: the frame with the largest fraction, until it is full, then the next, as in the authors' code.
+   *
+   * Defaults to `'remainder'`.
+   */
+  readonly leftover?: 'remainder' | 'reference';
+};
+
+/**
+ * V-CAST: picks the tokens of each frame that stand out, more of them where the video turns.
+ *
+ * Frames share the budget by the softmax of the curvature of the path of their mean tokens. A token's score is its distance from
+ * the frame's mean by angle, plus its length, from 0 for the frame's shortest to 1 for its longest. No attention is needed. Of
+ * equal scores the lower index is kept. Keeps `max(round(frames · patches · retentionRatio), frames · minTokens)` tokens as they
+ * are, of halves the even number.
+ *
+ * Runs on all cores, off the JavaScript thread; the result is the same to the last bit on every instruction set and with any
+ * number of threads. Do not write to the tokens until the promise settles.
+ *
+ * @param tokens `[frames, patches, channels]`, float32 or float16
+ * @throws TypeError or RangeError when an argument is wrong
+ * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tokens hold NaN or infinity; the message says where
+ *
+ * @example
+ * const { tokens, indices } = await vCast(videoTokens, { retentionRatio: 0.25 });
+ */
+export async function vCast(tokens: Tensor, options: VCastOptions): Promise<ReducedVideo> {
+  const {
+    retentionRatio,
+    minTokens = 1,
+    temperature = 0.7,
+    leftover = 'remainder',
+    signal,
+  } = checkObject('options', options);
+  const video = checkVideoTokens(tokens);
+  const { frames, patches, channels, tensor, dims } = video;
+  const ratio = checkRetentionRatio(retentionRatio);
+  const least = checkInteger('minTokens', minTokens, 0, patches);
+  if (checkNumber('temperature', temperature, 0) === 0 || temperature === Number.POSITIVE_INFINITY)
+    wrongValue('temperature', 'finite number above 0', temperature);
+  const leftoverByReference = checkOneOf('leftover', leftover, ['remainder', 'reference']) === 'reference';
+  const total = Math.max(roundToEven(share(frames * patches, ratio)), frames * least, 1);
+  const outTokens = allocateLike(tensor, total * channels);
+  const outIndices = new Int32Array(total);
+  const numbers = { dims, total, least, temperature, leftoverByReference };
+  await runOnHost(signal, { tokens: tensor.data, ...numbers, outTokens, outIndices }, (native, args) =>
+    native.vCast(args),
+  );
+  const sizes = new Float32Array(total).fill(1);
+  const dropped = frames * patches - total;
+  return reducedVideo('vCast', video, { tokens: outTokens, indices: outIndices, sizes, dropped }, total);
+}
