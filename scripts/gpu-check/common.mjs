@@ -4,13 +4,14 @@ import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { providersFor } from '../../dist/compute/ortLibrary.js';
+import { findFfmpeg } from '../../dist/video/ffmpeg.js';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** Thrown by a step that cannot be done on this machine. */
 export class Skipped extends Error {}
 
-/** @throws Skipped where ONNX Runtime has no provider for the GPU; on the CPU there is always one */
+/** @throws Skipped where ONNX Runtime has no provider for the GPU; by emulation there is always one */
 export function needProvider({ device, emulated }) {
   try {
     providersFor(device);
@@ -18,6 +19,13 @@ export function needProvider({ device, emulated }) {
     if (emulated) throw error;
     throw new Skipped(error.message);
   }
+}
+
+/** @throws Skipped without ffmpeg */
+export async function needFfmpeg() {
+  await findFfmpeg().catch((error) => {
+    throw new Skipped(error.message);
+  });
 }
 
 /** Compiles the library that counts copies. */
@@ -90,8 +98,7 @@ export function difference(found, wanted) {
   let [most, largest, squares, sum] = [0, 0, 0, 0];
   for (let i = 0; i < wanted.length; i++) {
     const distance = Math.abs(found[i] - wanted[i]);
-    // NaN is above everything.
-    if (!(distance <= most)) most = distance;
+    if (!(distance <= most)) most = Number.isNaN(distance) ? Number.POSITIVE_INFINITY : distance;
     largest = Math.max(largest, Math.abs(wanted[i]));
     squares += distance ** 2;
     sum += wanted[i] ** 2;

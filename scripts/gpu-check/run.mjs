@@ -16,7 +16,7 @@ const usage = `usage: node scripts/gpu-check/run.mjs [options]
 Runs these steps: ${names.join(', ')}.
 Prints a line for each, and after each writes what was found to <card>.json and a short table to <card>.md.
 
-  --emulated      on the CPU: the kernels by emulation, ONNX Runtime's CPU provider. Says nothing about a GPU; no times
+  --emulated      on the CPU: the kernels by emulation, graphs by ONNX Runtime's CPU provider. Says nothing about a GPU, gives no times
   --only NAMES    only these steps, by commas (machine always runs)
   --again         also steps that passed before, by the <card>.json in the first --out
   --minutes N     for all steps together. Defaults to 8
@@ -68,7 +68,7 @@ async function prepare({ emulated }) {
   if (!emulated && !existsSync(counter)) await compileCounter(counter).catch(() => {});
   const folder = join(root, 'build/gpu-check-work', emulated ? 'emulated' : 'gpu');
   mkdirSync(folder, { recursive: true });
-  const context = { emulated, device: emulated ? 'cpu' : 'cuda', folder, countsCopies: existsSync(counter) };
+  const context = { emulated, device: 'cuda', folder, countsCopies: existsSync(counter) };
   if (emulated) {
     for (const [script, ...args] of [['export-golden'], ['build-cuda', '--emulated']])
       await output(process.execPath, [join(root, `scripts/${script}.mjs`), ...args]);

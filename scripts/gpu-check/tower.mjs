@@ -1,7 +1,7 @@
 // A vision tower with random weights, frames for it, and runs of it, on a device or on the host.
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { float32Tensor, numberToHalf } from '../../dist/base/tensor.js';
 import { OrtSession } from '../../dist/compute/ortSession.js';
 import { DeviceBuffer } from '../../dist/kernels/index.js';
@@ -68,16 +68,10 @@ function tensorsOf({ channels, feedForward, layers, size, patch }) {
 const tableSize = 4096;
 
 /**
- * Writes a tower in Hugging Face's format, in float16: what both precisions compute with is then equal, and only their
- * arithmetic differs. Does nothing if it is there.
+ * Writes weights in float16, so that both precisions compute with the same ones and only their arithmetic differs.
+ * @param tensors [name, shape, mean, spread] of each
  */
-export async function makeTower(folder, scale) {
-  const config = join(folder, 'config.json');
-  if (existsSync(config)) return;
-  mkdirSync(folder, { recursive: true });
-  const next = random(1);
-  const bell = Array.from({ length: tableSize }, () => next() + next() + next() + next() - 2).map((sum) => sum * 1.73);
-  const tensors = tensorsOf(scale);
+async function writeWeights(path, tensors) {
   const header = {};
   let offset = 0;
   for (const [name, shape] of tensors) {
@@ -85,12 +79,15 @@ export async function makeTower(folder, scale) {
     header[name] = { dtype: 'F16', shape, data_offsets: [offset, offset + bytes] };
     offset += bytes;
   }
-  const text = Buffer.from(JSON.stringify(header).padEnd(Math.ceil(JSON.stringify(header).length / 8) * 8));
+  const json = JSON.stringify(header);
+  const text = Buffer.from(json.padEnd(Math.ceil(json.length / 8) * 8));
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(text.length));
-  const file = await open(join(folder, 'model.safetensors'), 'w');
-  for (const part of [length, text]) await file.write(part);
+  const next = random(1);
+  const bell = Array.from({ length: tableSize }, () => next() + next() + next() + next() - 2).map((sum) => sum * 1.73);
   let state = 12345;
+  const file = await open(path, 'w');
+  for (const part of [length, text]) await file.write(part);
   for (const [, shape, mean, spread] of tensors) {
     const table = Uint16Array.from(bell, (value) => numberToHalf(mean + spread * value));
     const values = new Uint16Array(shape.reduce((a, b) => a * b));
@@ -101,7 +98,22 @@ export async function makeTower(folder, scale) {
     await file.write(new Uint8Array(values.buffer));
   }
   await file.close();
-  const { channels, feedForward, layers, heads, size, patch } = scale;
+}
+
+/** Writes a tower in Hugging Face's format, and a projector in LLaVA's beside it, unless they are there. */
+export async function makeModels(folder, scale) {
+  const { channels, feedForward, layers, heads, size, patch, width } = scale;
+  const tower = tensorsOf(scale);
+  const projector = [
+    ['mm_projector.weight', [width, channels], 0, channels ** -0.5],
+    ['mm_projector.bias', [width], 0, 0.02],
+  ];
+  const stamp = join(folder, 'made.json');
+  const wanted = JSON.stringify([heads, tower, projector]);
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  mkdirSync(dirname(projectorIn(folder)), { recursive: true });
+  await writeWeights(join(folder, 'model.safetensors'), tower);
+  await writeWeights(projectorIn(folder), projector);
   const described = {
     model_type: 'clip_vision_model',
     hidden_size: channels,
@@ -112,8 +124,11 @@ export async function makeTower(folder, scale) {
     patch_size: patch,
     hidden_act: 'quick_gelu',
   };
-  writeFileSync(config, JSON.stringify(described));
+  writeFileSync(join(folder, 'config.json'), JSON.stringify(described));
+  writeFileSync(stamp, wanted);
 }
+
+export const projectorIn = (folder) => join(folder, 'projector', 'projector.safetensors');
 
 /** Frames [count, size, size, 3] of a pattern that moves a little from frame to frame, with noise. */
 export function makeFrames(count, size) {

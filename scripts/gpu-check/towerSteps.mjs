@@ -2,21 +2,32 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { GraphBuilder } from '../../dist/compute/graphBuilder.js';
 import { OrtSession } from '../../dist/compute/ortSession.js';
 import { openSafetensors, readTensor } from '../../dist/files/safetensors.js';
+import { LongVLM } from '../../dist/index.js';
 import { DeviceBuffer, mergeTokens, poolClsTokens } from '../../dist/kernels/index.js';
 import { openProjector } from '../../dist/projector/registry.js';
-import { difference, jsonLines, median, need, needProvider, program, python, root, Skipped } from './common.mjs';
+import {
+  difference,
+  jsonLines,
+  median,
+  need,
+  needFfmpeg,
+  needProvider,
+  program,
+  python,
+  root,
+  Skipped,
+} from './common.mjs';
 import {
   dispose,
   encode,
   makeFrames,
-  makeTower,
+  makeModels,
   onDevice,
   onHost,
   openSession,
-  random,
+  projectorIn,
   scaleOf,
   segmentFrames,
   shapesOf,
@@ -30,7 +41,7 @@ const towerIn = ({ folder }) => join(folder, 'tower');
 async function prepare(context, precision, frames = scaleOf(context).frames) {
   needProvider(context);
   const scale = scaleOf(context);
-  await makeTower(towerIn(context), scale);
+  await makeModels(towerIn(context), scale);
   return {
     scale,
     tower: await openSession(towerIn(context), context, precision),
@@ -40,7 +51,7 @@ async function prepare(context, precision, frames = scaleOf(context).frames) {
 
 /** Makes the tower that the other steps use. */
 export async function* weights(context) {
-  await makeTower(towerIn(context), scaleOf(context));
+  await makeModels(towerIn(context), scaleOf(context));
   yield { tower: scaleOf(context) };
 }
 
@@ -222,63 +233,43 @@ export function agreement(a, b, tokens, keep) {
   return { sameRow: same / a.length, samePairs: both / (inA + inB - both) };
 }
 
-/** Bytes that are copied while a video goes from frames to embeddings with everything else on the device. */
+const logs = ['LONGVLM_COPIES', 'LV_EMULATED_COPIES'];
+
+/** Bytes that are copied while a video goes from frames to embeddings. */
 export async function* copies(context) {
   if (!context.emulated && !context.countsCopies) throw new Skipped('the library that counts copies is not there');
-  const { scale, tower, pixels } = await prepare(context, 'float16');
-  const projector = await openRandomProjector(scale, context);
-  const run = async () => {
-    const up = await DeviceBuffer.upload(pixels);
-    const out = await encode(tower, up, onDevice(shapesOf(tower.config, pixels.dims[0])), batch);
-    const merged = await mergeTokens(asSegments(out.patches, segmentFrames), { heads: scale.heads, keep: scale.keep });
-    const pooled = await poolClsTokens(out.summaries);
-    let bytes = 0;
-    for (const tokens of [pooled, merged.tokens]) {
-      const rows = tokens.bytes / 4 / scale.channels;
-      const features = tokens.reshape([rows, scale.channels]);
-      const { embeddings } = onDevice({ embeddings: [rows, scale.width] });
-      await projector.run({ rows, batch: rows, inputs: { features }, outputs: { embeddings } });
-      bytes += (await embeddings.download()).data.byteLength;
-      dispose(embeddings);
-    }
-    dispose(up, out, merged, pooled);
-    return bytes;
-  };
+  needProvider(context);
+  await needFfmpeg();
+  const { frames, keep, size } = scaleOf(context);
+  const folder = towerIn(context);
+  await makeModels(folder, scaleOf(context));
+  const models = { vision: folder, projector: projectorIn(folder), device: context.device, visionPrecision: 'float16' };
+  const vlm = await LongVLM.load({ ...models, frames, segmentFrames, tokensPerSegment: keep, globalLayers: 3 });
+  const run = async () => vlm.project(await vlm.encode(join(root, 'models/nano/demo.mp4')));
   // What is loaded once is not counted.
   await run();
   const log = join(context.folder, 'copies.txt');
   rmSync(log, { force: true });
-  for (const name of ['LONGVLM_COPIES', 'LV_EMULATED_COPIES']) process.env[name] = log;
-  const embeddings = await run();
-  for (const name of ['LONGVLM_COPIES', 'LV_EMULATED_COPIES']) delete process.env[name];
-  await Promise.all([tower.release(), projector.release()]);
+  for (const name of logs) process.env[name] = log;
+  const started = performance.now();
+  const { data } = await run();
+  const milliseconds = performance.now() - started;
+  for (const name of logs) delete process.env[name];
+  await vlm.dispose();
   const counted = { up: 0, down: 0, across: 0, host: 0, other: 0 };
   for (const line of readFileSync(log, 'utf8').trim().split('\n')) {
     const [way, bytes] = line.split(' ');
     counted[way] += way === 'other' ? 1 : Number(bytes);
   }
-  const frames = pixels.data.byteLength;
-  yield { frames: scale.frames, frameBytes: frames, embeddingBytes: embeddings, counted };
-  // Reports of operations and constants of ONNX Runtime are small.
+  const bytes = { frameBytes: frames * size ** 2 * 3, embeddingBytes: data.byteLength };
+  yield { frames, ...bytes, counted, ...(!context.emulated && { withDecodingMilliseconds: milliseconds }) };
+  const { frameBytes, embeddingBytes } = bytes;
+  // Reports of operations, and constants of ONNX Runtime, are small.
   const slack = 4096;
-  need(counted.up >= frames && counted.up <= frames + slack, `${counted.up} bytes went up for ${frames} of frames`);
-  need(
-    counted.down >= embeddings && counted.down <= embeddings + slack,
-    `${counted.down} bytes came down for ${embeddings}`,
-  );
+  const fits = (found, wanted) => found >= wanted && found <= wanted + slack;
+  need(fits(counted.up, frameBytes), `${counted.up} bytes went up for ${frameBytes} of frames`);
+  need(fits(counted.down, embeddingBytes), `${counted.down} bytes came down for ${embeddingBytes} of embeddings`);
   need(counted.other === 0, `${counted.other} copies whose bytes are not known`);
-}
-
-async function openRandomProjector({ channels, width }, { device }) {
-  const builder = new GraphBuilder('projector');
-  const next = random(3);
-  const matrix = Float32Array.from({ length: channels * width }, () => (next() - 0.5) / channels);
-  const features = builder.input('features', ['rows', channels]);
-  builder.output('embeddings', builder.node('MatMul', [features, builder.floats(matrix, [channels, width])]), [
-    'rows',
-    width,
-  ]);
-  return OrtSession.load(await builder.build(), { device, threads: undefined });
 }
 
 /** A segment over and over, into memory that holds NaN before: the same bits each time. */
