@@ -7,6 +7,8 @@ expected.safetensors   pixels [2, 3, 8, 8], and what transformers computes with 
                        "patches <settings>", what enters the projector, for settings of LlavaConfig as JSON, and
                        "embeddings <settings>", what leaves it; "last", the tower's last_hidden_state.
                        "<family> <picture>": bytes [64, 64, 3], made of a picture by the family's processor.
+                       "authors <pooling> <newline>": what the tower in test/fixtures/towers/llava_onevision gives for its
+                       pixels in the way of LLaVA-Video's authors, pooled and with image_newline behind rows or frames.
                        "pooled <side>": a grid of [side, side, 3] values, "grid <side>", pooled as LLaVA-OneVision does.
 wide.png, high.png, small.png  pictures of 97 x 61, 61 x 97 and 31 x 23 pixels.
 """
@@ -18,8 +20,8 @@ import os
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save_file
-from transformers import LlamaConfig, LlavaConfig, LlavaModel, SiglipVisionConfig
+from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlavaConfig, LlavaModel, SiglipVisionConfig, SiglipVisionModel
 from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
@@ -122,4 +124,28 @@ for side in [5, 4, 27]:
     pooled = torch.nn.functional.interpolate(grid, size=[math.ceil(side / 2)] * 2, mode="bilinear")
     expected[f"grid {side}"] = grid[0].permute(1, 2, 0).contiguous()
     expected[f"pooled {side}"] = pooled[0].permute(1, 2, 0).contiguous()
+# The authors' code is no package: this is its arithmetic, with torch's operators.
+tower = "test/fixtures/towers/llava_onevision"
+given, config = load_file(f"{tower}/model.safetensors"), json.load(open(f"{tower}/config.json"))
+siglip = SiglipVisionModel(SiglipVisionConfig(**config["vision_config"])).eval()
+siglip.load_state_dict({k.removeprefix("vision_tower."): v for k, v in given.items() if k.startswith("vision_tower.")})
+with torch.no_grad():
+    pixels = load_file(f"{tower}/expected.safetensors")["pixels"]
+    states = siglip(pixels, output_hidden_states=True).hidden_states[-1]
+linear = torch.nn.functional.linear
+one, two = ([given[f"multi_modal_projector.linear_{i}.{of}"] for of in ("weight", "bias")] for i in (1, 2))
+tokens = linear(torch.nn.functional.gelu(linear(states, *one)), *two)
+side = math.isqrt(tokens.shape[1])
+grids = tokens.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+pooled = {
+    "average": torch.nn.functional.avg_pool2d(grids, 2),
+    "bilinear": torch.nn.functional.interpolate(grids, size=[math.ceil(side / 2)] * 2, mode="bilinear"),
+}
+newline = given["image_newline"]
+for pooling, values in pooled.items():
+    rows = values.permute(0, 2, 3, 1)
+    behind_rows = torch.cat([rows, newline.expand(*rows.shape[:2], 1, -1)], 2)
+    behind_frames = torch.cat([rows.flatten(1, 2), newline.expand(len(rows), 1, -1)], 1)
+    expected[f"authors {pooling} grid"] = behind_rows.flatten(1, 2).contiguous()
+    expected[f"authors {pooling} frame"] = behind_frames.contiguous()
 save_file(expected, f"{OUT}/expected.safetensors")

@@ -5,17 +5,18 @@ import { type GgufFile, openGguf } from '../files/gguf.js';
 import { isGguf } from '../files/openWeights.js';
 import { type VisionFiles, visionFiles } from './huggingFace/files.js';
 
-/** A GGUF file, or the files of a Hugging Face folder with a config.json. */
-export type ModelFiles =
-  | { readonly gguf: GgufFile }
-  | {
-      readonly gguf: undefined;
-      readonly files: VisionFiles;
-      readonly config: ConfigPart;
-      /** `model_type` of the whole, and of its `vision_config`; undefined where there is none, or it is no text. */
-      readonly type: string | undefined;
-      readonly visionType: string | undefined;
-    };
+/** A Hugging Face folder with a config.json. */
+export type ModelFolder = {
+  readonly gguf: undefined;
+  readonly files: VisionFiles;
+  readonly config: ConfigPart;
+  /** `model_type` of the whole, and of its `vision_config`; undefined where there is none, or it is no text. */
+  readonly type: string | undefined;
+  readonly visionType: string | undefined;
+};
+
+/** A GGUF file, or the files of a folder. */
+export type ModelFiles = { readonly gguf: GgufFile } | ModelFolder;
 
 /**
  * Reads the beginning of a model; undefined where neither of both is there.

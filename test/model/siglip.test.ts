@@ -256,6 +256,63 @@ describe('a tower that ends with its projector', () => {
   });
 });
 
+describe('a LLaVA-OneVision or LLaVA-Video as its authors publish it', () => {
+  const authors = async (change: object) => {
+    const path = towers.llava_onevision;
+    const tensors = Object.entries(await loadTensors(join(path, 'model.safetensors'))).map(([name, tensor]) => {
+      const tower = name.replace('vision_tower.', 'model.vision_tower.vision_tower.vision_model.');
+      const own = tower.replace('multi_modal_projector.linear_1', 'model.mm_projector.0');
+      const other = own.replace('multi_modal_projector.linear_2', 'model.mm_projector.2');
+      return [other.replace('image_newline', 'model.image_newline'), tensor] as const;
+    });
+    const { vision_config } = JSON.parse(await readFile(join(path, 'config.json'), 'utf8'));
+    const folder = await folderWith({}, Object.fromEntries(tensors));
+    await mkdir(join(folder, 'siglip'));
+    // Its last layer is not in the model's weights.
+    const whole = { ...vision_config, num_hidden_layers: vision_config.num_hidden_layers + 1 };
+    await writeFile(join(folder, 'siglip/config.json'), JSON.stringify(whole));
+    const config = { model_type: 'llava_qwen', mm_vision_tower: './siglip', ...change };
+    await writeFile(join(folder, 'config.json'), JSON.stringify(config));
+    return folder;
+  };
+  const reference = join(towers.llava_onevision, 'expected.safetensors');
+
+  test("gives the tokens of transformers' LLaVA-OneVision", async () => {
+    const pixels = await tensorOf(reference, 'pixels');
+    const { tokens, ending } = await projectFrames(pixels, { projector: await authors({}), threads: 1 });
+    const all = Float32Array.of(...tokens.data, ...ending!.data);
+    expect(relativeError(all, (await tensorOf(reference, 'tokens')).data)).toBeLessThan(1e-5);
+  });
+
+  test.each(starting('authors '))('pools, and ends rows or frames: %s', async (how) => {
+    const [mm_spatial_pool_mode, mm_newline_position] = how.split(' ');
+    const projector = await authors({ mm_spatial_pool_mode, mm_newline_position });
+    const { tokens, ending } = await projectFrames(await tensorOf(reference, 'pixels'), { projector, threads: 1 });
+    const due = await expected(`authors ${how}`);
+    expect(ending).toBeUndefined();
+    expect(tokens.dims).toEqual(due.dims);
+    expect(relativeError(tokens.data, due.data)).toBeLessThan(1e-5);
+    const { config } = await openTower(projector);
+    expect(config.grid[0] * config.grid[1]).toBe(due.dims[1]);
+  });
+
+  test.each([
+    [
+      { mm_vision_tower: 'google/siglip-other' },
+      /mm_vision_tower google\/siglip-other, which is no folder here\. Download/,
+    ],
+    [{ mm_spatial_pool_mode: 'max' }, /Expected .*bilinear.*average.* for mm_spatial_pool_mode but received 'max'/],
+    [{ add_faster_video: true }, /for add_faster_video but received true/],
+  ])('is refused with %j', async (change, message) => {
+    await expect(openTower(await authors(change))).rejects.toThrow(message);
+  });
+
+  test('is known to be of the size that its authors take', async () => {
+    const path = await authors({ mm_vision_tower: 'google/siglip-so400m-patch14-384' });
+    await expect(openTower(path)).rejects.toThrow(/it has no layer 3, where its configuration asks for 26 layers/);
+  });
+});
+
 test.each([4, 5, 27])('pooling halves %i rows and columns as torch interpolates', async (side) => {
   const identity = Float32Array.of(1, 0, 0, 0, 1, 0, 0, 0, 1);
   await writeSafetensors(join(folder, `identity${side}.safetensors`), {

@@ -18,6 +18,7 @@ export function shuffleLinear(side: number, scale: number, weight: TensorLocatio
   const squares = side / scale;
   return {
     count: squares * squares,
+    grid: [squares, squares],
     width,
     tensors: [weight],
     add(graph, tokens) {
@@ -31,37 +32,78 @@ export function shuffleLinear(side: number, scale: number, weight: TensorLocatio
 /** Two linear layers with an activation between them. */
 export type TwoLayers = { readonly up: Affine; readonly down: Affine; readonly activation: Activation };
 
+/** How a frame's rows and columns are halved: by bilinear interpolation, rounding up, or to means of two, rounding down. */
+export type Pooling = 'bilinear' | 'average';
+
+/** An embedding [width] behind each row of a frame, or behind each frame. */
+export type Newline = { readonly behind: 'rows' | 'frames'; readonly weight: TensorLocation };
+
 /**
- * LLaVA-OneVision's: two linear layers, then rows and columns are halved, rounding up, by bilinear interpolation without
- * antialiasing.
+ * LLaVA-OneVision's and LLaVA-Video's: two linear layers, then each frame is pooled.
  * @param side patches of a row and of a column
  */
-export function mlpPooled(side: number, { up, down, activation }: TwoLayers): Connector {
-  const pooled = Math.ceil(side / 2);
+export function mlpPooled(
+  side: number,
+  layers: TwoLayers,
+  pooling: Pooling = 'bilinear',
+  newline?: Newline,
+): Connector {
+  const { up, down, activation } = layers;
+  const matrix = pooling === 'bilinear' ? bilinear(side, Math.ceil(side / 2)) : means(side);
+  const pooled = matrix.length / side;
   const width = down.weight.shape[0]!;
   const inputs = up.weight.shape[1]!;
+  const rows = newline?.behind === 'rows' ? pooled + 1 : pooled;
+  const count = pooled * rows + (newline?.behind === 'frames' ? 1 : 0);
   return {
-    count: pooled * pooled,
+    count,
+    grid: newline?.behind === 'frames' ? [1, count] : [pooled, rows],
     width,
-    tensors: tensorsIn([up, down]),
+    tensors: tensorsIn([up, down, newline?.weight]),
     add(graph, tokens) {
       const products = new LinearProducts(graph, undefined);
       const flat = graph.node('Reshape', [tokens, graph.integers([-1, inputs])]);
       const hidden = activate(graph, activation, products.linear(flat, up));
-      const embeddings = products.linear(hidden, down);
-      return halved(graph, embeddings, side, pooled, width);
+      const squares = pool(graph, products.linear(hidden, down), graph.floats(matrix, [pooled, side]), [
+        pooled,
+        side,
+        width,
+      ]);
+      const lines = newline?.behind === 'frames' ? [-1, pooled * pooled, width] : [-1, pooled, width];
+      const ended = newline ? withNewline(graph, squares, newline.weight, lines) : squares;
+      return graph.node('Reshape', [ended, graph.integers([-1, count, width])]);
     },
   };
 }
 
-/** Values [n·side², width] pooled to [n, pooled², width]: as products with a matrix, for rows, then for columns. */
-function halved(graph: GraphBuilder, values: string, side: number, pooled: number, width: number): string {
-  const matrix = graph.floats(bilinear(side, pooled), [pooled, side]);
+/** Values [n·side², width] pooled to [n, pooled, pooled, width]: as products with a matrix, for rows, then for columns. */
+function pool(
+  graph: GraphBuilder,
+  values: string,
+  matrix: string,
+  [pooled, side, width]: readonly [number, number, number],
+): string {
   const rows = graph.node('Reshape', [values, graph.integers([-1, side, side * width])]);
   const fewer = graph.node('MatMul', [matrix, rows]);
   const columns = graph.node('Reshape', [fewer, graph.integers([-1, pooled, side, width])]);
-  const squares = graph.node('MatMul', [matrix, columns]);
-  return graph.node('Reshape', [squares, graph.integers([-1, pooled * pooled, width])]);
+  return graph.node('MatMul', [matrix, columns]);
+}
+
+/** Lines of embeddings, each with the same one behind it. */
+function withNewline(graph: GraphBuilder, values: string, weight: TensorLocation, lines: readonly number[]): string {
+  const split = graph.node('Reshape', [values, graph.integers(lines)]);
+  const count = graph.node('Shape', [split], { start: 0, end: 1 });
+  const one = graph.node('Concat', [count, graph.integers([1, lines[2]!])], { axis: 0 });
+  const repeated = graph.node('Expand', [graph.weight(weight), one]);
+  return graph.node('Concat', [split, repeated], { axis: 1 });
+}
+
+/** The means of two values each, [floor(from / 2), from]. */
+function means(from: number): Float32Array {
+  const to = Math.floor(from / 2);
+  const matrix = new Float32Array(from * to);
+  for (let row = 0; row < to; row++) matrix.fill(0.5, row * from + 2 * row, row * from + 2 * row + 2);
+  return matrix;
 }
 
 /** What each of `to` values takes of `from` values, [to, from], where pixels are areas: the middle of the first lies at half. */

@@ -1,4 +1,5 @@
-// LLaVA-OneVision: SigLIP, two linear layers, pooling of each frame, and an embedding that ends the video.
+// LLaVA-OneVision: SigLIP, two linear layers, pooling of each frame, and an embedding that ends the video. LLaVA-Video has it
+// behind each row instead.
 import * as v from 'valibot';
 import { withoutQuantization } from '../../cache/withoutQuantization.js';
 import { activations } from '../../compute/activations.js';
@@ -11,6 +12,7 @@ import { readImageProcessor, readVideoProcessor } from '../huggingFace/files.js'
 import { readPixels } from '../huggingFace/pixels.js';
 import { modelFiles } from '../modelFiles.js';
 import type { TowerFamily } from '../source.js';
+import { isAuthorsOwn, openAuthorsOwn } from './authorsLlava.js';
 import { mlpPooled } from './connectors.js';
 import { readSiglipShape } from './siglipShape.js';
 import { siglipSource } from './siglipSource.js';
@@ -21,20 +23,22 @@ const choices = v.object({ projector_hidden_act: v.nullish(v.picklist(activation
 
 const projectorStart = 'multi_modal_projector.';
 const newline = 'image_newline';
+// By transformers and by its authors.
+const ownName = /(^|\.)((multi_modal_projector|mm_projector)\.|image_newline$)/;
 
 export const llavaOnevision: TowerFamily = {
   name: 'llava_onevision',
   namesIn(names) {
     const tower = siglipNames(names);
-    const isOwn = (name: string) =>
-      name.includes(projectorStart) ? true : name === newline || name.endsWith(`.${newline}`);
-    const others = names.filter(isOwn);
-    const isWhole = [projectorStart, newline].every((part) => others.some((name) => name.includes(part)));
+    const others = names.filter((name) => ownName.test(name));
+    const isWhole = others.length > 1 && others.some((name) => name.endsWith(newline));
     return tower.length > 0 && isWhole ? [...tower, ...others] : [];
   },
   async open(path, options) {
     const model = await modelFiles(path);
-    if (!model || model.gguf || model.type !== 'llava_onevision') return undefined;
+    if (!model || model.gguf) return undefined;
+    if (isAuthorsOwn(model)) return openAuthorsOwn(model, options);
+    if (model.type !== 'llava_onevision') return undefined;
     const { config, files, visionType } = model;
     if (visionType !== 'siglip_vision_model')
       throw unsupportedConfig(

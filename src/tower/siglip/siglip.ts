@@ -17,7 +17,7 @@ import {
   readMmprojActivation,
   readMmprojShape,
 } from '../mmproj.js';
-import { type ModelFiles, modelFiles } from '../modelFiles.js';
+import { type ModelFolder, modelFiles } from '../modelFiles.js';
 import type { OpenTowerOptions, TowerFamily, TowerSource } from '../source.js';
 import { readSiglipShape } from './siglipShape.js';
 import { siglipSource } from './siglipSource.js';
@@ -41,10 +41,8 @@ export const siglip: TowerFamily = {
   },
 };
 
-type Folder = Extract<ModelFiles, { gguf: undefined }>;
-
 async function openFolder(
-  { files, config, type = '', visionType }: Folder,
+  { files, config, type = '', visionType }: ModelFolder,
   options: OpenTowerOptions,
 ): Promise<TowerSource | undefined> {
   if (/^siglip2/.test(visionType ?? type) || type === 'siglip2')

@@ -33,7 +33,7 @@ export function siglipSource(parts: SiglipParts): TowerSource {
   return {
     config: {
       patches: count,
-      grid: Number.isInteger(side) ? [side, side] : [1, count],
+      grid: connector?.grid ?? (Number.isInteger(side) ? [side, side] : [1, count]),
       channels: connector?.width ?? shape.channels * patchLayers.length,
       summaries: 0,
       // Embeddings are compared whole: their channels are not those of the tower's heads.

@@ -10,7 +10,7 @@ import { requireTensor } from '../../files/requireTensor.js';
 import { type TensorLocation, type WeightFile, weightsError } from '../../files/tensorFile.js';
 import { perChannel } from '../fields.js';
 import { countMmprojLayers } from '../mmproj.js';
-import { type ModelFiles, modelFiles } from '../modelFiles.js';
+import { type ModelFolder, modelFiles } from '../modelFiles.js';
 import type { OpenTowerOptions, TowerFamily, TowerSource } from '../source.js';
 import { shuffleLinear } from './connectors.js';
 import { isSiglip, readMmprojSiglip } from './siglip.js';
@@ -38,9 +38,7 @@ export const smolvlm: TowerFamily = {
   },
 };
 
-type Folder = Extract<ModelFiles, { gguf: undefined }>;
-
-async function openFolder({ files, config, type }: Folder, options: OpenTowerOptions): Promise<TowerSource> {
+async function openFolder({ files, config, type }: ModelFolder, options: OpenTowerOptions): Promise<TowerSource> {
   const sizes = readSiglipShape(config, 'smolvlm');
   const shape = { ...sizes, patchLayers: [sizes.layers], normalizes: true, keepsFirst: true };
   const { scale_factor: scale } = readPart(fields, config);

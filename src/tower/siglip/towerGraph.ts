@@ -30,6 +30,8 @@ export type SiglipWeights = {
 export type Connector = {
   readonly add: (graph: GraphBuilder, tokens: string) => string;
   readonly count: number;
+  /** Those tokens as rows and columns. */
+  readonly grid: readonly [rows: number, columns: number];
   readonly width: number;
   readonly tensors: readonly TensorLocation[];
 };
