@@ -7,8 +7,8 @@ expected.safetensors   pixels [2, 3, 8, 8], and what transformers computes with 
                        "patches <settings>", what enters the projector, for settings of LlavaConfig as JSON, and
                        "embeddings <settings>", what leaves it; "last", the tower's last_hidden_state.
                        "<family> <picture>": bytes [64, 64, 3], made of a picture by the family's processor.
-                       "authors <pooling> <newline>": what the tower in test/fixtures/towers/llava_onevision gives for its
-                       pixels in the way of LLaVA-Video's authors, pooled and with image_newline behind rows or frames.
+                       "authors <pooling> <newline>": what the tower in test/fixtures/towers/llava_onevision gives for
+                       its pixels in the way of LLaVA-Video's authors, pooled, with image_newline behind rows or frames.
                        "pooled <side>": a grid of [side, side, 3] values, "grid <side>", pooled as LLaVA-OneVision does.
 wide.png, high.png, small.png  pictures of 97 x 61, 61 x 97 and 31 x 23 pixels.
 """
@@ -126,8 +126,9 @@ for side in [5, 4, 27]:
     expected[f"pooled {side}"] = pooled[0].permute(1, 2, 0).contiguous()
 # The authors' code is no package: this is its arithmetic, with torch's operators.
 tower = "test/fixtures/towers/llava_onevision"
-given, config = load_file(f"{tower}/model.safetensors"), json.load(open(f"{tower}/config.json"))
-siglip = SiglipVisionModel(SiglipVisionConfig(**config["vision_config"])).eval()
+given = load_file(f"{tower}/model.safetensors")
+with open(f"{tower}/config.json") as file:
+    siglip = SiglipVisionModel(SiglipVisionConfig(**json.load(file)["vision_config"])).eval()
 siglip.load_state_dict({k.removeprefix("vision_tower."): v for k, v in given.items() if k.startswith("vision_tower.")})
 with torch.no_grad():
     pixels = load_file(f"{tower}/expected.safetensors")["pixels"]
