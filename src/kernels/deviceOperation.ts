@@ -7,14 +7,13 @@ import { keptTokens } from './mergeSchedule.js';
 import { checkMerge, type MergedDeviceTokens, type TokenMergerOptions } from './mergeTokens.js';
 import { devicePlace } from './place.js';
 
-/** An operation of a run, behind its graph and on the same stream. @internal */
+/** An operation of a run, behind its graph and on the same stream. */
 export type DeviceOperation = NativeDeviceOperation;
 
 /**
  * {@link mergeTokens}, into buffers of the caller's.
  * @param tokens `[segments, tokens, channels]`, written by then
  * @throws TypeError or RangeError
- * @internal
  */
 export function mergingTokens(
   tokens: DeviceBuffer,
@@ -38,7 +37,6 @@ export function mergingTokens(
  * {@link poolClsTokens}, into a buffer of the caller's.
  * @param cls `[frames, layers, channels]`, written by then
  * @param out `[layers, channels]` of the same type
- * @internal
  */
 export function poolingClsTokens(cls: DeviceBuffer, out: DeviceBuffer): DeviceOperation {
   const { dims } = devicePlace(cls.deviceIndex).checkFloats('cls', cls, ['frames', 'layers', 'channels']);

@@ -2,9 +2,9 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { LongVLMError } from '../../dist/base/errors.js';
 import { gatherOnDevice } from '../../dist/encode/deviceSegments.js';
-import { type Gathering, gatherOnHost, type VideoShape } from '../../dist/encode/gatheredTokens.js';
+import { type Gathering, gatherOnHost, type VideoShape, type VideoTokens } from '../../dist/encode/gatheredTokens.js';
 import type { SegmentEncoder } from '../../dist/encode/segment.js';
-import { DeviceBuffer, VideoFeatures } from '../../dist/index.js';
+import { DeviceBuffer, VideoFeatures, type VideoFeaturesInit } from '../../dist/index.js';
 import { makeReducer } from '../../dist/reduce/reducers.js';
 import { squareShape } from '../../dist/tower/frameShape.js';
 import type { VisionPrecision } from '../../dist/tower/precision.js';
@@ -26,6 +26,11 @@ beforeAll(async () => {
   [onCpu, onGpu] = await Promise.all([open('cpu'), open('cuda')]);
 }, 900_000);
 afterAll(() => Promise.all([onCpu.dispose(), onGpu.dispose()]));
+
+/** What the package makes features of; not declared for users. */
+function featuresOf(tokens: VideoTokens, rest: Omit<VideoFeaturesInit, 'local' | 'global' | 'sizes'>): VideoFeatures {
+  return (VideoFeatures as unknown as { of(...args: Parameters<typeof featuresOf>): VideoFeatures }).of(tokens, rest);
+}
 
 const encoderOf = (tower: Tower, { tokensPerSegment }: VideoShape): SegmentEncoder => ({
   tower,
@@ -161,7 +166,7 @@ describe('segments on a GPU', () => {
       tower: onGpu.identity,
       source: { name: 'noise', durationSeconds: 1, frameCount: 15, width: 8, height: 8, warnings: [] },
     };
-    const features = VideoFeatures.of(tokens, rest);
+    const features = featuresOf(tokens, rest);
     expect(features.tokens()).toEqual(new VideoFeatures({ ...wanted.tokens, ...rest }).tokens());
   });
 });
