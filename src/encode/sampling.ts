@@ -60,7 +60,8 @@ export type SamplingRequest = {
    * How a segment's K·N patch tokens are reduced to `tokensPerSegment`. `merge` merges the most similar tokens, as LongVLM
    * does. `pick` groups tokens in the same way, and keeps of each group the token that is most like the group's mean: for models
    * that tell each token its place. Two are for comparison: `pool` averages groups of consecutive tokens in frame order; `subsample` keeps evenly spaced
-   * tokens and drops the others. Also accepts the name of a registered reducer, or a {@link Reducer}. Defaults to `merge`.
+   * tokens and drops the others. Also accepts the name of a registered reducer, or a {@link Reducer}. Defaults to the tower's
+   * own, which is `merge` for most.
    */
   reduction?: Reduction | Reducer | undefined;
 };
@@ -159,7 +160,10 @@ export function settleSampling(
   const globalLayers = request.globalLayers ?? Math.min(defaultSampling.globalLayers, tower.summaries);
   checkInteger('globalLayers', globalLayers, 0, tower.summaries);
   const mergeHeads = given.mergeHeads ?? tower.heads;
-  const reducer = makeReducer(given.reduction!, { tokensPerSegment: given.tokensPerSegment!, mergeHeads });
+  const reducer = makeReducer(request.reduction ?? tower.reduction ?? given.reduction!, {
+    tokensPerSegment: given.tokensPerSegment!,
+    mergeHeads,
+  });
   const shape: SegmentShape = {
     frames: segmentFrames / framesPerStep,
     patches: tower.patches,

@@ -53,7 +53,7 @@ export type EncodeSegmentOptions = {
   readonly tokensPerSegment?: number;
   /** How many tokens each step merges away; for `merge` only. */
   readonly schedule?: readonly number[];
-  /** How the patches are reduced: see {@link SamplingRequest.reduction}. Defaults to `merge`. */
+  /** How the patches are reduced: see {@link SamplingRequest.reduction}. Defaults to the tower's own, which is `merge` for most. */
   readonly reduction?: Reduction | Reducer;
   /** Groups of channels: tokens are compared by their mean over the groups. Defaults to the tower's attention heads. */
   readonly heads?: number;
@@ -72,6 +72,8 @@ export type EncodedSegment = {
   readonly local: Float32Tensor;
   /** [M], patches in each token: those that were averaged, or 1 where they were picked. */
   readonly sizes: Float32Tensor;
+  /** [M], ascending: which of all K·N patches each token is, where tokens were picked and not averaged. */
+  readonly positions?: Int32Array;
   /** [K, E, C], oldest layer first. */
   readonly cls: Float32Tensor;
 };
@@ -212,7 +214,7 @@ export class VisionEncoder {
     const heads = checkInteger('heads', options.heads ?? this.config.heads, 1);
     if (channels % heads !== 0) wrongValue('heads', `divisor of the ${channels} channels`, heads);
     const count = frames.length / stepBytes;
-    const reducer = reducerOf(options, heads, count * patches);
+    const reducer = reducerOf(options, this.config.reduction, heads, count * patches);
     if (reducer.stage === 'projector')
       throw new TypeError(
         'Expected a reducer that stands before the projector for reduction but received one behind it',
@@ -221,12 +223,15 @@ export class VisionEncoder {
     const globalLayers = checkInteger('globalLayers', options.globalLayers ?? this.globalLayers, 0, most);
     const signal = checkSignal(options.signal);
     this.#checkUsable();
-    const { local, sizes, summaries } = await encodeSegment(
+    const { local, sizes, positions, summaries } = await encodeSegment(
       { tower: this.#tower, shape, reducer, projector: undefined },
       frames,
       { move: options.transfer ?? false, signal },
     );
-    return { local, sizes, cls: this.#lastLayers(summaries, globalLayers, count) };
+    return {
+      ...{ local, sizes, cls: this.#lastLayers(summaries, globalLayers, count) },
+      ...(positions && { positions }),
+    };
   }
 
   /** Frees the tower once running calls are done; the next call starts it again. */
@@ -267,9 +272,9 @@ export class VisionEncoder {
 }
 
 /** Creates and checks the reducer before the tower runs, which takes seconds. */
-function reducerOf(options: EncodeSegmentOptions, heads: number, tokens: number): Reducer {
+function reducerOf(options: EncodeSegmentOptions, own = 'merge', heads: number, tokens: number): Reducer {
   const { tokensPerSegment, schedule } = options;
-  const reduction = checkReduction(options.reduction ?? 'merge');
+  const reduction = checkReduction(options.reduction ?? (schedule === undefined ? own : 'merge'));
   if (typeof reduction === 'object') return reduction;
   if ((tokensPerSegment === undefined) === (schedule === undefined))
     throw new TypeError('Expected one of tokensPerSegment and schedule in options but received both or neither');

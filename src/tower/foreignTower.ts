@@ -16,6 +16,7 @@ const config = v.looseObject({
   channels: integer(1),
   summaries: integer(0),
   heads: integer(1),
+  reduction: v.optional(nonEmptyString),
 });
 
 const details = v.record(v.string(), v.union([v.string(), v.number()]));

@@ -52,6 +52,8 @@ export type TowerShape = {
   readonly summaries: number;
   /** Default for merging: groups of channels over whose mean tokens are compared. */
   readonly heads: number;
+  /** Name of the reducer by default: `pick` where tokens have places that a mean has not. Defaults to `merge`. */
+  readonly reduction?: string;
 };
 
 /** Width and height of frames in pixels. */

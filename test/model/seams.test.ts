@@ -298,6 +298,53 @@ describe('a LongVLM of registered models', () => {
       message: expect.stringContaining('What the reducer broken gave holds NaN at [1, 1]'),
     });
   });
+
+  test.each([
+    ['too many', Int32Array.of(0, 1, 2), RangeError],
+    ['in another order', Int32Array.of(1, 0), RangeError],
+    ['one of them twice', Int32Array.of(1, 1), RangeError],
+    ['of no token', Int32Array.of(0, 10_000), RangeError],
+    ['below 0', Int32Array.of(-1, 0), RangeError],
+    ['in a list', [0, 1] as never, TypeError],
+  ])('refuses positions of tokens: %s', async (_, positions, error) => {
+    const reduce: Reducer['reduce'] = async (...args) => ({
+      ...(await firstTokens(2, 'tower').reduce(...args)),
+      positions,
+    });
+    const misplaced: Reducer = { ...firstTokens(2, 'tower'), id: 'misplaced', reduce };
+    await expect(vlm.encode(pico.video, { sampling: { reduction: misplaced } })).rejects.toThrow(error);
+    await expect(vlm.encode(pico.video, { sampling: { reduction: misplaced } })).rejects.toThrow(
+      'for the positions that the reducer misplaced gave',
+    );
+  });
+});
+
+test('a tower of any size says the size of frames and that of its cells, or neither', async () => {
+  const config = {
+    ...{ imageSize, patches: 1, grid: [1, 1], channels: 3, summaries: 0, heads: 1 },
+    ...{ mean: [0, 0, 0], std: [1, 1, 1], rescale: 1, resize: 'squash', shortestEdge: imageSize },
+  } as const;
+  const none = {
+    details: {},
+    description: '',
+    tensors: [],
+    linear: [],
+    graph: () => Promise.reject(new Error('none')),
+  };
+  const size = { width: 8, height: 8 };
+  const open = (source: object) => {
+    const path = join(folder, 'sized');
+    registerTower({
+      name: 'sized',
+      open: async (asked) => (asked === path ? { ...none, ...source } : undefined) as never,
+    });
+    return VideoEncoder.create({ vision: path, ...quick, lazy: true });
+  };
+  const cell = { pixels: 8, patches: 1 };
+  const both = /both or neither of what the tower family sized opened.sizeOf and/;
+  await expect(open({ config, sizeOf: () => size })).rejects.toThrow(both);
+  await expect(open({ config: { ...config, cell } })).rejects.toThrow(both);
+  await expect(open({ config: { ...config, cell }, sizeOf: () => size })).rejects.toThrow('none');
 });
 
 test('a tower whose family does not know half precision is not computed in it', async () => {

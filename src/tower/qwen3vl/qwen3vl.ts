@@ -57,6 +57,7 @@ function sourceOf({ shape, pixels, weights }: Parts): TowerSource {
   return {
     config: {
       ...{ framesPerStep, patches, grid: [1, patches], channels: width * rows, summaries: 0, heads: 1 },
+      reduction: 'pick',
       ...{ imageSize: side, mean, std, rescale, resize: 'squash', filter: 'bicubic', shortestEdge: side },
       cell: { pixels: cell, patches: mergeSize },
     },
