@@ -58,7 +58,11 @@ describe('a header that cannot be right is refused before llama.cpp sees it', ()
     ['too many layers', set({ 'llama.block_count': 0x7fffffff }), /block_count is 2147483647 where/],
     ['another width', set({ 'llama.embedding_length': 63 }), /64, the width of token_embd\.weight/],
     ['no sections of axes', asArchitecture('qwen3vl'), /no qwen3vl\.rope\.dimension_sections/],
-    ['sections of nothing', axes({ 'rope.dimension_sections': [0, 0, 0, 0] }), /dimension_sections is a list of 4 where/],
+    [
+      'sections of nothing',
+      axes({ 'rope.dimension_sections': [0, 0, 0, 0] }),
+      /dimension_sections is a list of 4 where/,
+    ],
     ['three sections', axes({ 'rope.dimension_sections': [4, 2, 2] }), /dimension_sections is a list of 3 where/],
     ['rows for more layers than there are', axes({ n_deepstack_layers: 100 }), /n_deepstack_layers is 100 where/],
     ['values of another length', axes({ 'attention.value_length': 8 }), /attention\.(value_length|head_count) is/],
