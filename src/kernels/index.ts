@@ -5,8 +5,10 @@
  */
 export { LongVLMError, type LongVLMErrorCode } from '../base/errors.js';
 export type { Float32Tensor, Tensor, TensorType } from '../base/tensor.js';
+export { type AnchoredTokens, type AssignToAnchorsOptions, assignToAnchors } from './assignToAnchors.js';
 export { type BipartiteSoftMatchingOptions, bipartiteSoftMatching } from './bipartiteSoftMatching.js';
 export { type CudaDevice, cudaDevices, type Device } from './cuda.js';
+export { type DensityClusters, type DensityPeaksOptions, densityPeaks } from './densityPeaks.js';
 export {
   DeviceBuffer,
   type DeviceBufferOptions,
@@ -38,6 +40,10 @@ export {
 } from './mergeTokens.js';
 export { type PoolClsTokensOptions, poolClsTokens } from './poolClsTokens.js';
 export type { ReducedVideo, ReducerCallOptions, ReductionReport } from './reduction.js';
+export { type FrameSegments, type SegmentFramesOptions, segmentFrames } from './segmentFrames.js';
+export { type SelectDiverseOptions, selectDiverse } from './selectDiverse.js';
+export { selectTopK } from './selectTopK.js';
+export { type TemporalSimilarities, type TemporalSimilarityOptions, temporalSimilarity } from './temporalSimilarity.js';
 export { TokenMerger, type TokenMergerCallOptions } from './tokenMerger.js';
 export { type TokenMetricOptions, tokenMetric } from './tokenMetric.js';
 export { unmergeTokens } from './unmergeTokens.js';

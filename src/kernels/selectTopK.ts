@@ -1,0 +1,39 @@
+import { type Tensor, toFloat32 } from '../base/tensor.js';
+import { checkInteger, checkObject, isArray, wrongType, wrongValue } from '../base/validate.js';
+import { checkFilledTensor } from './arguments.js';
+import { type ReducerCallOptions, runOnHost } from './reduction.js';
+
+/**
+ * The tokens of each frame with the highest scores; of equal scores the lower index.
+ *
+ * @param scores `[frames, patches]`, float32 or float16
+ * @param budget how many of each frame, at most its patches: one number for all, or one for each
+ * @returns their positions among all `frames · patches` tokens, ascending
+ * @throws TypeError or RangeError when an argument is wrong
+ * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the scores hold NaN or infinity; the message says where
+ */
+export async function selectTopK(
+  scores: Tensor,
+  budget: number | ArrayLike<number>,
+  options: ReducerCallOptions = {},
+): Promise<Int32Array> {
+  const { signal } = checkObject('options', options);
+  const { data, dims } = toFloat32(checkFilledTensor('scores', scores, ['frames', 'patches']));
+  const [frames, patches] = dims as [number, number];
+  const budgets = checkBudgets(budget, frames, patches);
+  const total = budgets.reduce((sum, count) => sum + count, 0);
+  const outIndices = new Int32Array(total);
+  const args = { scores: data, dims: [1, frames, patches] as const, budgets, total, outIndices };
+  await runOnHost(signal, args, (native, read) => native.selectTopK(read));
+  return outIndices;
+}
+
+function checkBudgets(budget: unknown, frames: number, patches: number): Int32Array {
+  if (typeof budget === 'number') return new Int32Array(frames).fill(checkInteger('budget', budget, 0, patches));
+  if (!isArray(budget) && !ArrayBuffer.isView(budget)) wrongType('budget', 'integer, or an array of them', budget);
+  const { length } = budget as ArrayLike<unknown>;
+  if (length !== frames) wrongValue('budget.length', `${frames}, one for each frame,`, length);
+  return Int32Array.from(budget as ArrayLike<unknown>, (count, frame) =>
+    checkInteger(`budget[${frame}]`, count, 0, patches),
+  );
+}
