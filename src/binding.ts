@@ -12,6 +12,7 @@ import type {
   NativeFastVidArgs,
   NativeFlashVidArgs,
   NativeGatherTokensArgs,
+  NativeGaussianScoresArgs,
   NativeSegmentFramesArgs,
   NativeSelectDiverseArgs,
   NativeSelectTopKArgs,
@@ -240,6 +241,7 @@ export type NativeBinding = {
   assignToAnchors(args: NativeAssignToAnchorsArgs): NativeTask;
   densityPeaks(args: NativeDensityPeaksArgs): NativeTask;
   selectDiverse(args: NativeSelectDiverseArgs): NativeTask;
+  gaussianScores(args: NativeGaussianScoresArgs): NativeTask;
   /** The GPUs that the GPU kernel library in the file `library` finds. With `needsDriver`, it is opened only if a driver is installed. */
   cudaDevices(args: { readonly library: string; readonly needsDriver: boolean }): NativeCudaDevice[];
   allocateDeviceBuffer(args: AllocateDeviceBufferArgs): NativeDeviceBuffer;

@@ -119,3 +119,10 @@ export type NativeSelectDiverseArgs = {
   readonly weights: Float32Array | undefined;
   readonly outPicked: Int32Array;
 };
+
+export type NativeGaussianScoresArgs = {
+  readonly tokens: NativeTensor;
+  readonly dims: NativeDims;
+  readonly outVideo: Float32Array;
+  readonly outFrame: Float32Array;
+};

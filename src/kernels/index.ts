@@ -5,6 +5,7 @@
  */
 export { LongVLMError, type LongVLMErrorCode } from '../base/errors.js';
 export type { Float32Tensor, Tensor, TensorType } from '../base/tensor.js';
+export { type AimOptions, aim } from './aim.js';
 export { type AnchoredTokens, type AssignToAnchorsOptions, assignToAnchors } from './assignToAnchors.js';
 export { type BipartiteSoftMatchingOptions, bipartiteSoftMatching } from './bipartiteSoftMatching.js';
 export { type CudaDevice, cudaDevices, type Device } from './cuda.js';
@@ -16,6 +17,7 @@ export {
   type HostTensor,
   type TransferOptions,
 } from './deviceBuffer.js';
+export { type EvsOptions, evs } from './evs.js';
 export { type FastVidOptions, fastVid } from './fastVid.js';
 export { type FlashVidOptions, flashVid } from './flashVid.js';
 export {
@@ -38,6 +40,7 @@ export {
   mergeTokensSync,
   type TokenMergerOptions,
 } from './mergeTokens.js';
+export { type RandomOptions, random, type UniformOptions, uniform } from './pickTokens.js';
 export { type PoolClsTokensOptions, poolClsTokens } from './poolClsTokens.js';
 export type { ReducedVideo, ReducerCallOptions, ReductionReport } from './reduction.js';
 export { type FrameSegments, type SegmentFramesOptions, segmentFrames } from './segmentFrames.js';
@@ -48,3 +51,4 @@ export { TokenMerger, type TokenMergerCallOptions } from './tokenMerger.js';
 export { type TokenMetricOptions, tokenMetric } from './tokenMetric.js';
 export { unmergeTokens } from './unmergeTokens.js';
 export { type VCastOptions, vCast } from './vCast.js';
+export { type VidCom2Options, vidCom2 } from './vidCom2.js';

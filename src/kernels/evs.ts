@@ -1,0 +1,44 @@
+import { float32Tensor, type Tensor } from '../base/tensor.js';
+import { checkObject } from '../base/validate.js';
+import { pickTokens } from './pickTokens.js';
+import {
+  checkRetentionRatio,
+  checkVideoTokens,
+  type ReducedVideo,
+  type ReducerCallOptions,
+  share,
+} from './reduction.js';
+import { selectTopK } from './selectTopK.js';
+import { temporalSimilarity } from './temporalSimilarity.js';
+
+/** Options of {@link evs}; in brackets the paper's symbols. */
+export type EvsOptions = ReducerCallOptions & {
+  /** Part of all tokens to keep, above 0, at most 1 (1 - q). */
+  readonly retentionRatio: number;
+};
+
+/**
+ * EVS: keeps the first frame, and of all others the tokens that changed most since the frame before, by 1 - cosine of the same
+ * place. Keeps `max(patches, floor(frames · patches · retentionRatio))` tokens as they are; of equal changes the first. A zero
+ * token changes from and to everything.
+ *
+ * @param tokens `[frames, patches, channels]`, float32 or float16. Do not write to them until the promise settles
+ * @throws TypeError or RangeError when an argument is wrong
+ * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tokens hold NaN or infinity; the message says where
+ */
+export async function evs(tokens: Tensor, options: EvsOptions): Promise<ReducedVideo> {
+  const { retentionRatio, signal } = checkObject('options', options);
+  const video = checkVideoTokens(tokens);
+  const { frames, patches, tensor } = video;
+  const count = Math.max(patches, Math.floor(share(frames * patches, checkRetentionRatio(retentionRatio))));
+  const own = signal && { signal };
+  const { similarities } = await temporalSimilarity(tensor, own);
+  const first = Int32Array.from({ length: patches }, (_, i) => i);
+  if (frames === 1) return await pickTokens('evs', video, first, signal);
+  const changes = similarities.data.map((cosine) => 1 - cosine);
+  const others = await selectTopK(float32Tensor(changes, [1, changes.length]), count - patches, own);
+  const indices = new Int32Array(count);
+  indices.set(first);
+  for (const [i, other] of others.entries()) indices[patches + i] = patches + other;
+  return await pickTokens('evs', video, indices, signal);
+}

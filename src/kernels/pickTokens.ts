@@ -1,0 +1,97 @@
+// Reducers that pick tokens and leave them as they are, whatever they hold: what every other is compared with.
+import type { Tensor } from '../base/tensor.js';
+import { checkInteger, checkObject } from '../base/validate.js';
+import {
+  allocateLike,
+  checkRetentionRatio,
+  checkVideoTokens,
+  type ReducedVideo,
+  type ReducerCallOptions,
+  reducedVideo,
+  roundToEven,
+  runOnHost,
+  share,
+  type VideoTokens,
+} from './reduction.js';
+
+export type UniformOptions = ReducerCallOptions & {
+  /** Part of all tokens to keep, above 0, at most 1. */
+  readonly retentionRatio: number;
+};
+
+export type RandomOptions = UniformOptions & {
+  /** Where the random numbers begin, an integer from 0 to 2³² - 1. Defaults to `0`. */
+  readonly seed?: number;
+};
+
+/** @internal Copies the tokens at `indices`, ascending, as the result of `method`. */
+export async function pickTokens(
+  method: string,
+  video: VideoTokens,
+  indices: Int32Array,
+  signal: unknown,
+): Promise<ReducedVideo> {
+  const { tensor, dims, frames, patches, channels } = video;
+  const count = indices.length;
+  const outTokens = allocateLike(tensor, count * channels);
+  await runOnHost(signal, { tokens: tensor.data, dims, count, indices, outTokens }, (native, args) =>
+    native.gatherTokens(args),
+  );
+  const sizes = new Float32Array(count).fill(1);
+  return reducedVideo(method, video, { tokens: outTokens, indices, sizes, dropped: frames * patches - count }, count);
+}
+
+/** How many tokens of a video are kept: of halves the even number, and one at least. */
+function countOf({ frames, patches }: VideoTokens, retentionRatio: unknown): number {
+  return Math.max(1, roundToEven(share(frames * patches, checkRetentionRatio(retentionRatio))));
+}
+
+/**
+ * Picks tokens at even distances: of `K = round(frames · patches · retentionRatio)` the i-th is number
+ * `floor((i + ½) · frames · patches / K)`.
+ *
+ * @param tokens `[frames, patches, channels]`, float32 or float16. Do not write to them until the promise settles
+ * @throws TypeError or RangeError when an argument is wrong
+ * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when a picked token holds NaN or infinity; the message says where
+ */
+export async function uniform(tokens: Tensor, options: UniformOptions): Promise<ReducedVideo> {
+  const { retentionRatio, signal } = checkObject('options', options);
+  const video = checkVideoTokens(tokens);
+  const all = video.frames * video.patches;
+  const count = countOf(video, retentionRatio);
+  const indices = Int32Array.from({ length: count }, (_, i) => Math.floor(((2 * i + 1) * all) / (2 * count)));
+  return await pickTokens('uniform', video, indices, signal);
+}
+
+/**
+ * Picks `round(frames · patches · retentionRatio)` tokens at random: the first steps of a Fisher-Yates shuffle of all token
+ * numbers, step i exchanging it with number `i + floor(u · (tokens - i))`, where u are the numbers of the generator mulberry32,
+ * which begins with `seed`. The same seed picks the same tokens everywhere.
+ *
+ * @param tokens `[frames, patches, channels]`, float32 or float16. Do not write to them until the promise settles
+ * @throws TypeError or RangeError when an argument is wrong
+ * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when a picked token holds NaN or infinity; the message says where
+ */
+export async function random(tokens: Tensor, options: RandomOptions): Promise<ReducedVideo> {
+  const { retentionRatio, seed = 0, signal } = checkObject('options', options);
+  const video = checkVideoTokens(tokens);
+  const count = countOf(video, retentionRatio);
+  const next = mulberry32(checkInteger('seed', seed, 0, 2 ** 32 - 1));
+  const order = Int32Array.from({ length: video.frames * video.patches }, (_, i) => i);
+  for (let i = 0; i < count; i++) {
+    const other = i + Math.floor(next() * (order.length - i));
+    [order[i], order[other]] = [order[other]!, order[i]!];
+  }
+  return await pickTokens('random', video, order.slice(0, count).sort(), signal);
+}
+
+/** Numbers from 0 up to 1, in steps of 2^-32. */
+function mulberry32(seed: number): () => number {
+  let state = seed | 0;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
