@@ -11,6 +11,8 @@ import { steps } from './steps.mjs';
 import { asTable } from './table.mjs';
 
 const names = Object.keys(steps);
+// How many times longer a step may take where it only shows that it works.
+const patience = 10;
 const usage = `usage: node scripts/gpu-check/run.mjs [options]
 
 Runs these steps: ${names.join(', ')}.
@@ -19,7 +21,7 @@ Prints a line for each, and after each writes what was found to <card>.json and 
   --emulated      on the CPU: the kernels by emulation, graphs by ONNX Runtime's CPU provider. Says nothing about a GPU, gives no times
   --only NAMES    only these steps, by commas (machine always runs)
   --again         also steps that passed before, by the <card>.json in the first --out
-  --minutes N     for all steps together. Defaults to 8
+  --minutes N     for all steps together. Defaults to 8, emulated to ${8 * patience}
   --out DIR       where results are written; may be repeated. Defaults to bench/results, emulated to build/gpu-check-emulated
 
 Environment: LONGVLM_ONNXRUNTIME (a library with the CUDA provider beside it), LONGVLM_PYTHON (with torch and transformers; python3).
@@ -34,7 +36,7 @@ function readOptions() {
         emulated: { type: 'boolean', default: false },
         only: { type: 'string', default: names.join() },
         again: { type: 'boolean', default: false },
-        minutes: { type: 'string', default: '8' },
+        minutes: { type: 'string' },
         out: { type: 'string', multiple: true },
         help: { type: 'boolean', default: false },
       },
@@ -46,7 +48,7 @@ function readOptions() {
     const only = values.only.split(',');
     const unknown = only.find((name) => !names.includes(name));
     if (unknown !== undefined) throw new Error(`There is no step ${unknown}`);
-    const minutes = Number(values.minutes);
+    const minutes = Number(values.minutes ?? (values.emulated ? 8 * patience : 8));
     if (!(minutes > 0)) throw new Error('--minutes needs a number above 0');
     const out = values.out ?? [join(root, values.emulated ? 'build/gpu-check-emulated' : 'bench/results')];
     return {
@@ -70,9 +72,11 @@ async function prepare({ emulated }) {
   mkdirSync(folder, { recursive: true });
   const context = { emulated, device: 'cuda', folder, countsCopies: existsSync(counter) };
   if (emulated) {
-    for (const [script, ...args] of [['export-golden'], ['build-cuda', '--emulated']])
-      await output(process.execPath, [join(root, `scripts/${script}.mjs`), ...args]);
-    return { context, env: { LONGVLM_CUDA_LIBRARY: join(root, 'build/cuda/liblongvlm_cuda_emulated.so') } };
+    const library = process.env.LONGVLM_CUDA_LIBRARY ?? join(root, 'build/cuda/liblongvlm_cuda_emulated.so');
+    if (!process.env.LONGVLM_CUDA_LIBRARY)
+      for (const [script, ...args] of [['export-golden'], ['build-cuda', '--emulated']])
+        await output(process.execPath, [join(root, `scripts/${script}.mjs`), ...args]);
+    return { context, env: { LONGVLM_CUDA_LIBRARY: library } };
   }
   const packages = await output(python, ['-c', 'import site; print("\\n".join(site.getsitepackages()))']).catch(
     () => '',
@@ -178,16 +182,24 @@ function earlier(card, { again, out }) {
 const line = (name, { status, reason, seconds }) =>
   `${status.padEnd(8)} ${name.padEnd(10)} ${seconds === undefined ? '' : `${seconds} s  `}${(reason ?? '').split('\n').slice(0, 12).join('\n         ')}`;
 
+const emulatedCard = 'emulated on the CPU';
+
+function whyNoGpu(card, { status }) {
+  if (card !== undefined) return 'LONGVLM_CUDA_LIBRARY names the emulation, which needs --emulated';
+  return status === 'passed' ? 'no GPU that the kernels can use, or no driver' : 'the machine cannot be described';
+}
+
 async function main() {
   const options = readOptions();
   const end = performance.now() + options.minutes * 60_000;
+  const mostSeconds = (name) => steps[name].seconds * (options.emulated ? patience : 1);
   const prepared = await prepare(options);
   if (options.emulated)
     console.log(
       'EMULATED ON THE CPU: this shows that the script works. It says nothing about any GPU, and gives no times.',
     );
   const machine = {};
-  const first = await runStep('machine', steps.machine.seconds, prepared, (found) => Object.assign(machine, found));
+  const first = await runStep('machine', mostSeconds('machine'), prepared, (found) => Object.assign(machine, found));
   console.log(line('machine', first));
   console.log(
     Object.entries(machine)
@@ -195,10 +207,10 @@ async function main() {
       .join('\n'),
   );
   const card = machine.gpu;
-  if (card === undefined) {
-    const reason =
-      first.status === 'passed' ? 'no GPU that the kernels can use, or no driver' : 'the machine cannot be described';
-    for (const name of options.only.slice(1)) console.log(line(name, { status: 'no GPU', reason }));
+  if (card === undefined || (card === emulatedCard && !options.emulated)) {
+    const reason = whyNoGpu(card, first);
+    for (const name of options.only.filter((name) => name !== 'machine'))
+      console.log(line(name, { status: 'no GPU', reason }));
     process.exitCode = 2;
     return;
   }
@@ -216,7 +228,7 @@ async function main() {
       if (before[name]) results.steps[name] = before[name];
       continue;
     }
-    const seconds = Math.min(steps[name].seconds, (end - performance.now()) / 1000);
+    const seconds = Math.min(mostSeconds(name), (end - performance.now()) / 1000);
     const found = {};
     const save = (entry) => {
       results.steps[name] = { ...entry, found };

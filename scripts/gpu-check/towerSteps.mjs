@@ -245,14 +245,16 @@ export async function* copies(context) {
   await makeModels(folder, scaleOf(context));
   const models = { vision: folder, projector: projectorIn(folder), device: context.device, visionPrecision: 'float16' };
   const vlm = await LongVLM.load({ ...models, frames, segmentFrames, tokensPerSegment: keep, globalLayers: 3 });
-  const run = async () => vlm.project(await vlm.encode(join(root, 'models/nano/demo.mp4')));
-  // What is loaded once is not counted.
-  await run();
+  const encodeVideo = () => vlm.encode(join(root, 'models/nano/demo.mp4'));
+  // What is loaded once is not counted, nor are the features of this video, which come down at the latest with the next one.
+  const before = await encodeVideo();
+  await vlm.project(before);
+  need(before.local.data.length > 0, 'no features');
   const log = join(context.folder, 'copies.txt');
   rmSync(log, { force: true });
   for (const name of logs) process.env[name] = log;
   const started = performance.now();
-  const { data } = await run();
+  const { data } = await vlm.project(await encodeVideo());
   const milliseconds = performance.now() - started;
   for (const name of logs) delete process.env[name];
   await vlm.dispose();

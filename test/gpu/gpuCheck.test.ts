@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { temporaryFolder } from '../fixtures/vision/index.js';
@@ -45,8 +46,8 @@ test('every step runs by emulation, and says neither a time nor that a GPU was t
   expect(JSON.stringify(Object.values(results.steps).map(({ found }) => found ?? {}))).not.toMatch(
     /milliseconds|medianUs/i,
   );
-  const counted = { counted: { across: 0, other: 0 }, frameBytes: 188160 };
-  expect(results.steps.copies?.found).toMatchObject(counted);
+  // 20 frames of 56 px; 15 embeddings of 32 values, and 16 bytes of a report on merging and on pooling.
+  expect(results.steps.copies?.found).toMatchObject({ counted: { up: 188160, down: 1920 + 32, across: 0, other: 0 } });
 }, 900_000);
 
 test('what fails is noted, and the next step begins', async () => {
@@ -68,7 +69,47 @@ test('without a GPU each step says so', async () => {
   const { code, stdout } = await check([], { CUDA_VISIBLE_DEVICES: '' });
   expect(code).toBe(2);
   expect(stdout.match(/^no GPU +\w+/gm)).toHaveLength(12);
+  const mistaken = await check(['--only', 'golden'], {
+    LONGVLM_CUDA_LIBRARY: 'build/cuda/liblongvlm_cuda_emulated.so',
+  });
+  expect(mistaken.code).toBe(2);
+  expect(mistaken.stdout).toContain('needs --emulated');
 }, 900_000);
+
+test('a library packed for one architecture keeps the machine code of that one, and all else', async () => {
+  const module = pathToFileURL(join(repository, 'scripts/gpu-check/fatBinaries.mjs')).href;
+  const { keepArchitecture } = (await import(module)) as { keepArchitecture(bytes: Buffer, of: number): number };
+  const entry = (architecture: number, content: string) => {
+    const bytes = Buffer.alloc(64 + content.length);
+    bytes.writeUInt16LE(2, 0);
+    bytes.writeUInt32LE(64, 4);
+    bytes.writeBigUInt64LE(BigInt(content.length), 8);
+    bytes.writeUInt32LE(architecture, 28);
+    bytes.write(content, 64);
+    return bytes;
+  };
+  const fat = (...entries: Buffer[]) => {
+    const header = Buffer.from('50ed55ba01001000'.padEnd(32, '0'), 'hex');
+    header.writeBigUInt64LE(BigInt(Buffer.concat(entries).length), 8);
+    return Buffer.concat([header, ...entries]);
+  };
+  const text = (bytes: Buffer) => bytes.toString('latin1').replace(/[^a-z.]/g, '');
+  const library = Buffer.concat([
+    Buffer.from('before'),
+    fat(entry(80, 'of.eighty'), entry(90, 'of.ninety')),
+    // What only begins like one.
+    Buffer.from('50ed55ba', 'hex'),
+    Buffer.from('between'),
+    fat(entry(90, 'more'), entry(120, 'others')),
+    Buffer.from('after'),
+  ]);
+  const { length } = library;
+  expect(keepArchitecture(library, 90)).toBe('of.ninetymore'.length);
+  expect(library).toHaveLength(length);
+  for (const kept of ['before', 'of.ninety', 'between', 'more', 'after']) expect(text(library)).toContain(kept);
+  for (const gone of ['eighty', 'others']) expect(text(library)).not.toContain(gone);
+  expect(() => keepArchitecture(library, 75)).toThrow('no machine code for compute capability 7.5');
+});
 
 test('copies are counted wherever a library has the addresses of the driver from', async () => {
   const folder = await temporaryFolder();
