@@ -27,6 +27,7 @@ const projection = v.object({
   kind: nonEmptyString,
   width: integer(1),
   rows: v.optional(integer(1)),
+  attention: v.optional(v.picklist(['causal', 'full'])),
   ending: v.optional(v.unknown()),
 });
 

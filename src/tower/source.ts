@@ -93,6 +93,11 @@ export type Projection = {
   readonly width: number;
   /** Rows of that width that a token is made of: the embedding, then those of DeepStack; `channels` of them together. Defaults to 1. */
   readonly rows?: number;
+  /**
+   * How the tokens of a frame attend to each other in the language model: to those before, or, as Gemma 3 has it, to all of their
+   * frame. Defaults to `causal`.
+   */
+  readonly attention?: 'causal' | 'full';
   /** An embedding [d] that stands once behind all tokens of a video. It is one of {@link TowerSource.tensors}. */
   readonly ending?: TensorLocation;
 };

@@ -36,6 +36,7 @@ const processors = {
   Idefics3ImageProcessor: halves,
   GotOcr2ImageProcessor: { ...clipPixels, crops: false },
   InternVLVideoProcessor: { ...clipPixels, crops: false },
+  Gemma3ImageProcessor: halves,
 } as const;
 
 /** The name of an image or video processor. */
@@ -44,7 +45,7 @@ export type Processor = keyof typeof processors;
 // Those that squash whole frames, whatever form their size has: LLaVA-NeXT puts one before its tiles.
 const squashing: ReadonlySet<Processor> = new Set([
   ...(['LlavaNextImageProcessor', 'LlavaOnevisionImageProcessor', 'LlavaOnevisionVideoProcessor'] as const),
-  ...(['GotOcr2ImageProcessor', 'InternVLVideoProcessor'] as const),
+  ...(['GotOcr2ImageProcessor', 'InternVLVideoProcessor', 'Gemma3ImageProcessor'] as const),
 ]);
 
 /** What processors do with pixels in any case: `(value · rescale - mean) / std`, after resizing. */
