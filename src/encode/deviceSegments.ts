@@ -113,15 +113,15 @@ class DeviceSegments implements Gathering {
   }
 
   async finish(): Promise<VideoTokens> {
-    const { globalLayers } = this.#shape;
-    const { channels } = this.#encoder.tower.config;
+    const { globalLayers, segmentFrames } = this.#shape;
+    const { channels, grid } = this.#encoder.tower.config;
     const { tokens: data, ...tensors } = emptyTokens(this.#shape, channels);
     const rows = this.#tokens.rows(this.#layers - globalLayers, this.#tokens.dims[0]!);
     const tokens = rows.type === 'float32' ? rows : await this.#widened(rows);
     const sizes = this.#sizes.rows(0, this.#sizes.dims[0]!);
     const onDevice = new DeviceTokens({ buffer: tokens, data }, { buffer: sizes, data: tensors.sizes.data });
     await onDevice.stay();
-    return { ...tensors, onDevice };
+    return { ...tensors, grid: { steps: segmentFrames, rows: grid[0], columns: grid[1] }, onDevice };
   }
 
   dispose(): void {

@@ -3,6 +3,7 @@ import { LongVLMError, messageOf } from '../base/errors.js';
 import { type FileStates, fileStates, haveChanged } from '../base/fileState.js';
 import type { OnProgress } from '../base/progress.js';
 import { checkInteger } from '../base/validate.js';
+import type { VideoRuns } from '../base/videoRun.js';
 import type { Projector } from '../projector/projector.js';
 import type { Reducer, SegmentShape } from '../reduce/reducer.js';
 import { frameGeometry } from '../tower/pixels.js';
@@ -12,9 +13,13 @@ import type { Video } from '../video/openVideo.js';
 import { selectFrames } from '../video/selection.js';
 import { gatherOnDevice } from './deviceSegments.js';
 import { type Gathering, gatherOnHost, type VideoTokens } from './gatheredTokens.js';
-import type { SettledSampling } from './sampling.js';
+import { expectedRuns } from './runs.js';
+import { picking, type Sampling, type SettledSampling } from './sampling.js';
 import { VideoFeatures } from './videoFeatures.js';
 import { withoutFolders } from './withoutFolders.js';
+
+/** Is told the runs of a video's tokens as soon as they are known; what it throws ends the encoding. */
+export type OnPlanned = (runs: VideoRuns) => void;
 
 /** What encodes a video. */
 export type VideoModels = {
@@ -38,33 +43,54 @@ export async function encodeVideo(
   { tower, projector: given }: VideoModels,
   video: Video,
   before: FileStates,
-  { reducer, frames: asked, ...settled }: SettledSampling,
-  { onProgress, signal }: { readonly onProgress: OnProgress | undefined; readonly signal: AbortSignal | undefined },
+  sampling: SettledSampling,
+  {
+    ofVideo,
+    onPlanned,
+    onProgress,
+    signal,
+  }: {
+    /** The sampling of so many frames of so many tokens, where `sampling` shares out a budget among them. */
+    readonly ofVideo: (frames: number, shape: Pick<FrameShape, 'patches' | 'grid'>) => SettledSampling;
+    /** Called before the first frame is decoded. */
+    readonly onPlanned: OnPlanned | undefined;
+    readonly onProgress: OnProgress | undefined;
+    readonly signal: AbortSignal | undefined;
+  },
 ): Promise<VideoFeatures> {
   const report = (stage: 'probe' | 'encode', done: number, total: number) =>
     onProgress?.({ stage, done, total, unit: 'frames', name: video.name });
-  report('probe', 0, asked ?? 0);
+  report('probe', 0, sampling.frames ?? 0);
   const info = await video.probe(signal);
-  const { segmentFrames, globalLayers, resize, start, end, fps } = settled;
+  const { segmentFrames, globalLayers, resize, start, end, fps, maxFrames } = sampling;
   const range = { ...(start !== undefined && { start }), ...(end !== undefined && { end }) };
-  const amount = asked !== undefined ? { frames: asked } : { fps: fps! };
+  const most = maxFrames !== undefined && { maxFrames };
+  const amount = sampling.frames !== undefined ? { frames: sampling.frames } : { fps: fps!, ...most };
   const chosen = selectFrames(info, { ...amount, ...range, segmentFrames });
   const { frames } = chosen;
   const { config, framesPerStep } = tower;
-  const projector = reducer.stage === 'projector' ? given : undefined;
-  const channels = projector?.outChannels ?? config.channels;
   const turned = info.rotation % 180 !== 0;
   const shown = { width: turned ? info.height : info.width, height: turned ? info.width : info.height };
   const frameShape = tower.shapeOf({ ...shown, frames });
   const { patches, grid } = frameShape;
+  const { reducer, ...settled } = sampling.tokens === undefined ? sampling : ofVideo(frames, { patches, grid });
+  const projector = reducer.stage === 'projector' ? given : undefined;
+  const channels = projector?.outChannels ?? config.channels;
   const steps = segmentFrames / framesPerStep;
   const tokensPerSegment = countOf(reducer, { frames: steps, patches, grid, channels }, frameShape);
   const timestamps = new Float32Array(frames);
+  if (onPlanned) {
+    const times = Float32Array.from(chosen.indices, (index) => info.frameSource.seconds(index));
+    const found = { timestamps: times, end: chosen.endSeconds, durationSeconds: info.durationSeconds };
+    const reduced = { segments: frames / segmentFrames, segmentFrames, tokensPerSegment, globalLayers };
+    const places = { steps, rows: grid[0], columns: grid[1] };
+    onPlanned(expectedRuns({ ...reduced, grid: places }, picking.has(reducer.name), found));
+  }
   report('encode', 0, frames);
   const encoder = { tower, shape: frameShape, reducer, projector };
   const geometry = frameGeometry(config, resize, frameShape);
   const shape = { frames, segmentFrames, tokensPerSegment, globalLayers };
-  const reading = { ...amount, ...range, segmentFrames, geometry, ...(signal && { signal }) };
+  const reading = { frames, ...range, segmentFrames, geometry, ...(signal && { signal }) };
   let gathering: Gathering | undefined;
   let tokens: VideoTokens | undefined;
   try {
@@ -85,8 +111,8 @@ export async function encodeVideo(
   return VideoFeatures.of(tokens, {
     timestamps,
     sampling: {
+      ...recorded(settled),
       frames,
-      ...settled,
       tokensPerSegment,
       ...(isRange && used),
       // A picture lasts no time.
@@ -119,4 +145,10 @@ function countOf(reducer: Reducer, segment: SegmentShape, { width, height }: Fra
       { cause: error },
     );
   }
+}
+
+/** What of a sampling goes into features. */
+function recorded(settled: Omit<SettledSampling, 'reducer'>): Omit<Sampling, 'frames'> {
+  const { frames: _, maxFrames: __, tokens: ___, ...used } = settled;
+  return used;
 }

@@ -1,5 +1,5 @@
 // The file of a video's features: what is in it, and what it must be to be used.
-import { isFloat32Array } from 'node:util/types';
+import { isFloat32Array, isInt32Array } from 'node:util/types';
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { parseJsonText } from '../base/json.js';
@@ -14,11 +14,13 @@ import { checkReplacing } from '../base/wholeFile.js';
 import {
   openSafetensors,
   readFloatTensor,
+  readTensor,
   type TensorData,
   tensorData,
   writeSafetensors,
 } from '../files/safetensors.js';
-import type { WeightFile } from '../files/tensorFile.js';
+import type { TensorLocation, WeightFile } from '../files/tensorFile.js';
+import { checkPositions, type TokenGrid, tokensOf } from './runs.js';
 import type { Sampling } from './sampling.js';
 
 const formatName = 'longvlm.features';
@@ -49,6 +51,10 @@ export type VideoFeaturesInit = {
   global: Float32Tensor;
   sizes: Float32Tensor;
   timestamps: Float32Array;
+  /** [segments · tokensPerSegment]: for tokens that were picked unchanged, their places in `grid`, ascending in each segment. */
+  positions?: Int32Array | undefined;
+  /** The tokens of a segment before it was reduced. */
+  grid?: TokenGrid | undefined;
   sampling: Sampling;
   tower: string;
   /** Identity of the projector, if the tokens are its output. */
@@ -56,10 +62,14 @@ export type VideoFeaturesInit = {
   source: VideoSource;
 };
 
-const initNames = ['local', 'global', 'sizes', 'timestamps', 'sampling', 'tower', 'projector', 'source'] as const;
+const initNames = [
+  ...(['local', 'global', 'sizes', 'timestamps', 'positions', 'grid'] as const),
+  ...(['sampling', 'tower', 'projector', 'source'] as const),
+] as const;
 
 // 4 GiB, a hundred times what a language model can take.
 const maxValues = 2 ** 30;
+const maxPlaces = 2 ** 31 - 1;
 // Warnings have some hundred characters each.
 const maxRecordLength = 2 ** 20;
 
@@ -79,6 +89,8 @@ const samplingRecord = v.object({
   fps: v.optional(positiveNumber),
 });
 
+const gridRecord = v.object({ steps: integer(1), rows: integer(1), columns: integer(1) });
+
 const sourceRecord = v.object({
   name: v.string(),
   durationSeconds: seconds,
@@ -95,9 +107,10 @@ const sourceRecord = v.object({
  */
 export function checkFeatures(features: VideoFeaturesInit): VideoFeaturesInit {
   const given = readOptions(checkObject('features', features), initNames);
-  const { tower, projector, timestamps } = given;
+  const { tower, projector, timestamps, positions } = given;
   const sampling = parse(v.pipe(jsonObject, samplingRecord), given.sampling, 'sampling', 'sampling.');
   const source = parse(v.pipe(jsonObject, sourceRecord), given.source, 'source', 'source.');
+  const grid = given.grid && parse(v.pipe(jsonObject, gridRecord), given.grid, 'grid', 'grid.');
   checkString('tower', tower);
   if (projector !== undefined) checkString('projector', projector);
   const { frames, segmentFrames, tokensPerSegment, globalLayers, start, end } = sampling;
@@ -112,7 +125,22 @@ export function checkFeatures(features: VideoFeaturesInit): VideoFeaturesInit {
   const sizes = checkFloat32Tensor('sizes', given.sizes, [segments, tokensPerSegment]);
   if (!isFloat32Array(timestamps)) wrongType('timestamps', 'Float32Array', timestamps);
   if (timestamps.length !== frames) wrongValue('timestamps.length', String(frames), timestamps.length);
-  return { local, global, sizes, timestamps, sampling, tower, projector, source };
+  if (grid) checkGrid(grid, sampling);
+  if (positions !== undefined) {
+    if (!isInt32Array(positions)) wrongType('positions', 'Int32Array', positions);
+    if (grid === undefined) wrongType('grid', 'object, as positions are given,', grid);
+    checkPositions('positions', positions, { segments, count: tokensPerSegment, places: tokensOf(grid) });
+  }
+  return { local, global, sizes, timestamps, positions, grid, sampling, tower, projector, source };
+}
+
+function checkGrid(grid: TokenGrid, { segmentFrames, tokensPerSegment }: Sampling): void {
+  if (segmentFrames % grid.steps !== 0)
+    wrongValue('grid.steps', `divisor of segmentFrames (${segmentFrames})`, grid.steps);
+  // As indices of 32 bits.
+  if (tokensOf(grid) > maxPlaces) wrongValue('tokens of grid', `number of at most ${maxPlaces}`, tokensOf(grid));
+  if (tokensPerSegment > tokensOf(grid))
+    wrongValue('tokensPerSegment', `number of at most the tokens of grid (${tokensOf(grid)})`, tokensPerSegment);
 }
 
 /**
@@ -122,7 +150,7 @@ export function checkFeatures(features: VideoFeaturesInit): VideoFeaturesInit {
 export async function writeFeatures(file: string, features: VideoFeaturesInit, type: FeaturesType = 'float32') {
   const stored = async (name: string, tensor: Float32Tensor): Promise<TensorData> =>
     tensorData(type === 'float16' ? await narrowed(name, tensor) : tensor);
-  const { local, global, sizes, timestamps, sampling, tower, projector, source } = features;
+  const { local, global, sizes, timestamps, positions, grid, sampling, tower, projector, source } = features;
   await writeSafetensors(
     file,
     {
@@ -130,6 +158,7 @@ export async function writeFeatures(file: string, features: VideoFeaturesInit, t
       global: await stored('global', global),
       sizes: tensorData(sizes),
       timestamps: { type: 'F32', shape: [timestamps.length], data: timestamps },
+      ...(positions && { positions: { type: 'I32' as const, shape: sizes.dims, data: positions } }),
     },
     {
       format: formatName,
@@ -137,14 +166,29 @@ export async function writeFeatures(file: string, features: VideoFeaturesInit, t
       longvlm_version: version,
       tower,
       ...(projector !== undefined && { projector }),
-      sampling: JSON.stringify(sampling),
-      video: JSON.stringify(source),
+      ...recordsOf({ sampling, source, grid }),
     },
   );
 }
 
+type Records = Pick<VideoFeaturesInit, 'sampling' | 'source' | 'grid'>;
+
+function recordsOf({ sampling, source, grid }: Records) {
+  return {
+    sampling: JSON.stringify(sampling),
+    video: JSON.stringify(source),
+    ...(grid && { grid: JSON.stringify(grid) }),
+  };
+}
+
 /** As {@link writeFeatures}, but replaces nothing except features. */
 export async function saveFeatures(file: string, features: VideoFeaturesInit, type: FeaturesType): Promise<void> {
+  // What reading refuses is not written.
+  for (const [name, { length }] of Object.entries(recordsOf(features)))
+    if (length > maxRecordLength)
+      throw new RangeError(
+        `Expected at most ${maxRecordLength} characters for the ${name} of features to save but received ${length}`,
+      );
   await checkFeaturesOutput(file);
   await writeFeatures(file, features, type);
 }
@@ -179,6 +223,8 @@ export async function readFeatures(file: string): Promise<VideoFeaturesInit> {
     global: await readShaped(opened, 'global', [globalLayers, channels]),
     sizes: await readShaped(opened, 'sizes', [segments, tokensPerSegment]),
     timestamps: (await readShaped(opened, 'timestamps', [frames])).data,
+    positions: await readPositions(opened, [segments, tokensPerSegment]),
+    grid: metadata.grid === undefined ? undefined : parseRecord(file, metadata, 'grid', gridRecord),
     sampling,
     tower: withoutControls(metadata.tower ?? ''),
     projector: metadata.projector === undefined ? undefined : withoutControls(metadata.projector),
@@ -239,6 +285,20 @@ function readSampling(file: string, metadata: Readonly<Record<string, string>>):
 }
 
 async function readShaped(file: WeightFile, name: string, shape: readonly number[]): Promise<Float32Tensor> {
+  const tensor = await widened(await readFloatTensor(locate(file, name, shape)));
+  await checkAllFinite(`'${name}' in ${file.path}`, tensor, 'Encode the video again.');
+  return tensor;
+}
+
+async function readPositions(file: WeightFile, shape: readonly number[]): Promise<Int32Array | undefined> {
+  if (!file.tensors.has('positions')) return undefined;
+  const location = locate(file, 'positions', shape);
+  if (location.type !== 'I32')
+    throw damaged(file.path, `has type ${withoutControls(location.type)} for 'positions' where I32 is due`);
+  return (await readTensor(location)) as Int32Array;
+}
+
+function locate(file: WeightFile, name: string, shape: readonly number[]): TensorLocation {
   const location = file.tensors.get(name);
   if (location === undefined) throw damaged(file.path, `has no tensor '${name}'`);
   const found = location.shape.slice(0, 8).join(', ') + (location.shape.length > 8 ? ', ...' : '');
@@ -247,7 +307,5 @@ async function readShaped(file: WeightFile, name: string, shape: readonly number
   const values = shape.reduce((product, size) => product * size, 1);
   if (values > maxValues)
     throw damaged(file.path, `has ${values} values in '${name}', above the limit of ${maxValues}`);
-  const tensor = await widened(await readFloatTensor(location));
-  await checkAllFinite(`'${name}' in ${file.path}`, tensor, 'Encode the video again.');
-  return tensor;
+  return location;
 }

@@ -3,6 +3,7 @@ import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import { poolClsTokens } from '../kernels/index.js';
 import type { Projector } from '../projector/projector.js';
 import type { DeviceTokens } from './deviceTokens.js';
+import type { TokenGrid } from './runs.js';
 import { copyLastLayers, encodeSegment, type SegmentEncoder } from './segment.js';
 
 /** What a video's tokens will be. */
@@ -21,6 +22,10 @@ export type VideoTokens = {
   readonly global: Float32Tensor;
   /** [segments, M]. */
   readonly sizes: Float32Tensor;
+  /** [segments · M]: places in `grid` of tokens that were picked. */
+  readonly positions?: Int32Array | undefined;
+  /** The tokens of a segment before it was reduced. */
+  readonly grid: TokenGrid;
   readonly onDevice?: DeviceTokens | undefined;
 };
 
@@ -58,12 +63,19 @@ export function gatherOnHost(encoder: SegmentEncoder, shape: VideoShape, signal:
   const { global, local, sizes } = emptyTokens(shape, channels);
   const clsValues = (segmentFrames / framesPerStep) * globalLayers * config.channels;
   const cls = new Float32Array((frames / segmentFrames) * clsValues);
+  let grid: TokenGrid | undefined;
+  let positions: Int32Array | undefined;
   let index = 0;
   return {
     async add(pixels) {
       const encoded = await encodeSegment(encoder, pixels, { move: true, signal });
       local.data.set(encoded.local.data, index * tokensPerSegment * channels);
       sizes.data.set(encoded.sizes.data, index * tokensPerSegment);
+      grid = encoded.grid;
+      if (encoded.positions) {
+        positions ??= new Int32Array(sizes.data.length);
+        positions.set(encoded.positions, index * tokensPerSegment);
+      }
       if (encoded.summaries && globalLayers > 0)
         copyLastLayers(encoded.summaries, globalLayers, cls.subarray(index * clsValues));
       index++;
@@ -72,7 +84,7 @@ export function gatherOnHost(encoder: SegmentEncoder, shape: VideoShape, signal:
     async finish() {
       const summaries = float32Tensor(cls, [frames / framesPerStep, globalLayers, config.channels]);
       if (globalLayers > 0) global.data.set(await pooled(summaries, encoder.projector, signal));
-      return { local, global, sizes };
+      return { local, global, sizes, positions, grid: grid! };
     },
     dispose() {},
   };

@@ -8,6 +8,7 @@ import type { Projector } from '../projector/projector.js';
 import type { ReducedTokens, Reducer, SegmentShape } from '../reduce/reducer.js';
 import type { FrameShape } from '../tower/source.js';
 import type { Tower } from '../tower/tower.js';
+import type { TokenGrid } from './runs.js';
 
 /** A segment of K frames, its patches merged or otherwise reduced. */
 export type ReducedSegment = {
@@ -17,6 +18,8 @@ export type ReducedSegment = {
   readonly sizes: Float32Tensor;
   /** [M], ascending: indices of the tokens, where they were picked and not averaged. */
   readonly positions?: Int32Array;
+  /** What the segment was reduced from. */
+  readonly grid: TokenGrid;
   /** [K, summaries, C], oldest layer first; undefined where the tower has none. */
   readonly summaries: Float32Tensor | undefined;
 };
@@ -53,7 +56,9 @@ export async function encodeSegment(
   const isShared = [reduced.tokens, reduced.sizes].some(({ data }) => data.buffer === patches.data.buffer);
   if (given.tokens === tokens && !isShared) tower.reuse(patches);
   const { positions } = reduced;
-  return { local: reduced.tokens, sizes: reduced.sizes, ...(positions && { positions }), summaries };
+  const [rows, columns] = segment.grid;
+  const grid = { steps: count, rows, columns };
+  return { local: reduced.tokens, sizes: reduced.sizes, ...(positions && { positions }), grid, summaries };
 }
 
 async function projected(projector: Projector, tokens: Float32Tensor, signal: AbortSignal | undefined) {

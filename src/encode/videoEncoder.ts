@@ -12,6 +12,7 @@ import {
   wrongType,
   wrongValue,
 } from '../base/validate.js';
+import type { VideoRuns } from '../base/videoRun.js';
 import { Projector } from '../projector/projector.js';
 import { type VisionPrecision, visionPrecisions } from '../tower/precision.js';
 import type { TowerSource, VisionConfig } from '../tower/source.js';
@@ -19,19 +20,21 @@ import { Tower } from '../tower/tower.js';
 import { checkLimits, type VideoLimits } from '../video/limits.js';
 import { openVideo, type Video } from '../video/openVideo.js';
 import type { VideoInput } from '../video/videoInput.js';
-import { encodeVideo, projectedBy, type VideoModels } from './encodeVideo.js';
+import { encodeVideo, type OnPlanned, projectedBy, type VideoModels } from './encodeVideo.js';
 import { checkCache, FeaturesCache } from './featuresCache.js';
+import { expectedRuns } from './runs.js';
 import {
   checkSampling,
   isSampledAs,
   overlay,
+  picking,
   type SamplingRequest,
   type SettledSampling,
   samplingIdentity,
   samplingKeys,
   settleSampling,
 } from './sampling.js';
-import { countTokens, type VideoFeatures, type VideoPart } from './videoFeatures.js';
+import { countTokens, ofPart, type VideoFeatures, type VideoPart } from './videoFeatures.js';
 
 /** Options of {@link VideoEncoder.create}: the vision tower, and the default sampling of all requests. */
 export type VideoEncoderOptions = SamplingRequest & {
@@ -219,7 +222,7 @@ export class VideoEncoder {
     const keys: readonly string[] = samplingKeys;
     for (const key of Object.keys(request))
       if (!keys.includes(key)) wrongValue('a key of sampling', `one of ${keys.join(', ')}`, key);
-    const settled = settleSampling(overlay(this.#defaults, request), this.config, this.#projector?.outChannels);
+    const settled = this.#settleFor(request, this.config);
     if (settled.reducer.stage === 'projector' && !this.#projector && !this.projection)
       throw new TypeError(
         `Expected a projector in options but received undefined; the reduction '${settled.reduction}' stands behind it`,
@@ -228,13 +231,28 @@ export class VideoEncoder {
   }
 
   /**
-   * Number of tokens that a video will have, known before the video is opened; with `fps`, for a single segment.
+   * Number of tokens that a video will have, known before the video is opened; with `fps`, for a single segment. Of
+   * frames of any size the least number.
    * @throws as {@link settle}
    */
   tokenCountOf(part: VideoPart, request: SamplingRequest = {}): number {
-    const { frames, segmentFrames, tokensPerSegment, globalLayers } = this.settle(request);
+    const { frames, segmentFrames, globalLayers, ...settled } = this.settle(request);
+    const { cell, framesPerStep = 1 } = this.config;
+    // All tokens of frames whose size is not known are at least one for each step.
+    const isOpen = cell !== undefined && settled.reducer.name === 'all';
+    const tokensPerSegment = isOpen ? segmentFrames / framesPerStep : settled.tokensPerSegment;
     const segments = (frames ?? segmentFrames) / segmentFrames;
     return countTokens(part, globalLayers, segments * tokensPerSegment);
+  }
+
+  /** The runs that a video will have, as far as they are known before it is opened; with `fps`, for a single segment. @internal */
+  expectedRuns(part: VideoPart, request: SamplingRequest = {}): VideoRuns {
+    const { frames, segmentFrames, tokensPerSegment, globalLayers, reducer } = this.settle(request);
+    const { framesPerStep = 1, grid: frame } = this.config;
+    const segments = (frames ?? segmentFrames) / segmentFrames;
+    const grid = { steps: segmentFrames / framesPerStep, rows: frame[0], columns: frame[1] };
+    const reduced = { segments, segmentFrames, tokensPerSegment, globalLayers, grid };
+    return ofPart(part, expectedRuns(reduced, picking.has(reducer.name)));
   }
 
   /**
@@ -248,7 +266,12 @@ export class VideoEncoder {
     return withCallbacks(options, ['onProgress'], (guarded) => this.#encodeInput(input, guarded));
   }
 
-  async #encodeInput(input: VideoInput, options: EncodeOptions): Promise<VideoFeatures> {
+  /** As {@link encode}, and tells the runs of the video's tokens before its first frame is decoded. @internal */
+  encodePlanned(input: VideoInput, options: EncodeOptions & { onPlanned: OnPlanned }): Promise<VideoFeatures> {
+    return withCallbacks(options, ['onProgress', 'onPlanned'], (guarded) => this.#encodeInput(input, guarded));
+  }
+
+  async #encodeInput(input: VideoInput, options: EncodeOptions & { onPlanned?: OnPlanned }): Promise<VideoFeatures> {
     const { onProgress, limits, cache = this.#cache } = checkObject('options', options);
     if (onProgress !== undefined) checkFunction('onProgress', onProgress);
     checkCache(cache);
@@ -256,7 +279,9 @@ export class VideoEncoder {
     signal?.throwIfAborted();
     if (this.disposed) throw new LongVLMError('ERR_LONGVLM_DISPOSED', 'This VideoEncoder was disposed. Make it again.');
     if (limits !== undefined) checkObject('limits', limits);
-    const sampling = this.settle(options.sampling);
+    const { sampling: asked = {}, onPlanned } = options;
+    const sampling = this.settle(asked);
+    const request = overlay(asked);
     const video = await openVideo(input, {
       ...(this.#ffmpeg !== undefined && { ffmpeg: this.#ffmpeg }),
       limits: { ...this.#limits, ...limits },
@@ -264,9 +289,11 @@ export class VideoEncoder {
       ...(signal && { signal }),
     });
     const before = await fileStates(video.paths);
+    const ofVideo: Parameters<typeof encodeVideo>[4]['ofVideo'] = (frames, shape) =>
+      this.#settleFor({ ...request, fps: undefined, frames }, { ...this.config, ...shape });
     let encoding: Promise<unknown> = Promise.resolve();
     const encode = (signal: AbortSignal | undefined, onProgress: OnProgress | undefined) => {
-      const features = encodeVideo(this.#models, video, before, sampling, { onProgress, signal });
+      const features = encodeVideo(this.#models, video, before, sampling, { ofVideo, onPlanned, onProgress, signal });
       encoding = features.catch(() => {});
       return features;
     };
@@ -301,6 +328,10 @@ export class VideoEncoder {
 
   get #models(): VideoModels {
     return { tower: this.#tower, projector: this.#projector };
+  }
+
+  #settleFor(request: SamplingRequest, config: VisionConfig): SettledSampling {
+    return settleSampling(overlay(this.#defaults, request), config, this.#projector?.outChannels, this.projection);
   }
 
   async #throughCache(

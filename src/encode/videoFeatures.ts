@@ -3,6 +3,7 @@ import { LongVLMError } from '../base/errors.js';
 import { readOptions } from '../base/options.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import { checkObject, checkOneOf, checkString } from '../base/validate.js';
+import type { VideoRun, VideoRuns } from '../base/videoRun.js';
 import type { DeviceBuffer } from '../kernels/index.js';
 import type { DeviceTokens } from './deviceTokens.js';
 import {
@@ -14,6 +15,7 @@ import {
   type VideoSource,
 } from './featuresFile.js';
 import type { VideoTokens } from './gatheredTokens.js';
+import { runsOf, type TokenGrid } from './runs.js';
 import type { Sampling } from './sampling.js';
 
 export type { VideoFeaturesInit, VideoSource } from './featuresFile.js';
@@ -33,6 +35,12 @@ export function countTokens(part: VideoPart, global: number, local: number): num
   return { both: global + local, local, global }[checkVideoPart(part)];
 }
 
+/** The runs of a part. */
+export function ofPart(part: VideoPart, { runs, durationSeconds }: VideoRuns): VideoRuns {
+  if (part === 'both') return { runs, durationSeconds };
+  return { runs: runs.filter(({ kind }) => (kind === 'global') === (part === 'global')), durationSeconds };
+}
+
 /**
  * The features of an encoded video: local tokens of every segment, and global tokens of the whole video. They belong to one
  * vision tower. They do not depend on the language model, nor on the projector unless the reducer has stage `projector`.
@@ -46,6 +54,13 @@ export class VideoFeatures {
   readonly sizes: Float32Tensor;
   /** Presentation times of the sampled frames, in seconds [frames]. */
   readonly timestamps: Float32Array;
+  /**
+   * For tokens that were picked unchanged: their places in {@link grid}, [segments · tokensPerSegment], ascending in each segment;
+   * undefined where tokens were averaged, or all kept.
+   */
+  readonly positions: Int32Array | undefined;
+  /** The tokens that a segment was reduced from; undefined for features of releases that did not keep it. */
+  readonly grid: TokenGrid | undefined;
   readonly sampling: Sampling;
   /** Identity of the vision tower. */
   readonly tower: string;
@@ -68,6 +83,8 @@ export class VideoFeatures {
     this.global = read.global;
     this.sizes = read.sizes;
     this.timestamps = read.timestamps;
+    this.positions = read.positions;
+    this.grid = read.grid;
     this.sampling = read.sampling;
     this.tower = read.tower;
     this.projector = read.projector;
@@ -75,10 +92,7 @@ export class VideoFeatures {
   }
 
   /** Features of tokens that may be on a GPU still: they come down when they are read. @internal */
-  static of(
-    { onDevice, ...tokens }: VideoTokens,
-    rest: Omit<VideoFeaturesInit, 'local' | 'global' | 'sizes'>,
-  ): VideoFeatures {
+  static of({ onDevice, ...tokens }: VideoTokens, rest: Omit<VideoFeaturesInit, keyof VideoTokens>): VideoFeatures {
     const features = new VideoFeatures({ ...tokens, ...rest });
     features.#onDevice = onDevice;
     for (const tensor of [features.local, features.global, features.sizes]) onDevice?.fillWhenRead(tensor);
@@ -91,6 +105,25 @@ export class VideoFeatures {
 
   get channels(): number {
     return this.local.dims[2]!;
+  }
+
+  /** Which part of the video its tokens stand for, in the order of {@link tokens}. */
+  get runs(): readonly VideoRun[] {
+    return this.runsOf('both').runs;
+  }
+
+  /** The runs of a part, with the places of their tokens. @internal */
+  runsOf(part: VideoPart): VideoRuns {
+    const { segmentFrames, tokensPerSegment, globalLayers } = this.sampling;
+    const { segments, grid, positions, timestamps } = this;
+    const { durationSeconds } = this.source;
+    return ofPart(
+      checkVideoPart(part),
+      runsOf({
+        ...{ segments, segmentFrames, tokensPerSegment, globalLayers, grid, positions, timestamps, durationSeconds },
+        end: this.sampling.end ?? durationSeconds,
+      }),
+    );
   }
 
   /** Number of tokens that the language model sees: global and local together. */

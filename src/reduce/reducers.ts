@@ -1,6 +1,7 @@
 // The registry of reducers by name.
 import { frozenCopy, optional } from '../base/frozenCopy.js';
 import { checkFunction, checkOneOf, checkString } from '../base/validate.js';
+import { all } from './all.js';
 import { merge, mergesLike } from './merge.js';
 import { pick } from './pick.js';
 import { pool } from './pool.js';
@@ -8,9 +9,9 @@ import type { Reducer, ReducerKind, ReducerOptions } from './reducer.js';
 import { subsample } from './subsample.js';
 
 /** The name of a reducer: a built-in or a registered one. */
-export type Reduction = 'merge' | 'pick' | 'pool' | 'subsample' | (string & {});
+export type Reduction = 'merge' | 'pick' | 'pool' | 'subsample' | 'all' | (string & {});
 
-const kinds: ReducerKind[] = [merge, pick, pool, subsample];
+const kinds: ReducerKind[] = [merge, pick, pool, subsample, all];
 
 /**
  * Adds a kind of reducer, or replaces the one with the same name.

@@ -22,6 +22,8 @@ export type SelectFramesOptions = {
    * least one.
    */
   fps?: number;
+  /** With `fps`: at most this many frames, at least one segment; a longer video gets them evenly. Defaults to no limit. */
+  maxFrames?: number;
   /** Number of frames in a segment. */
   segmentFrames: number;
   /** Start of the range to sample, in seconds from the start of the file. Defaults to the first frame. */
@@ -45,7 +47,7 @@ export type FrameSelection = {
 };
 
 /** The names of {@link SelectFramesOptions}. */
-export const selectionNames = ['frames', 'fps', 'segmentFrames', 'start', 'end'] as const;
+export const selectionNames = ['frames', 'fps', 'maxFrames', 'segmentFrames', 'start', 'end'] as const;
 
 type Frames = Pick<VideoInfo['frameSource'], 'length' | 'seconds'>;
 
@@ -65,7 +67,8 @@ export function checkSelection(value: SelectFramesOptions): void {
 
 /** Checks what does not depend on defaults. @throws TypeError or RangeError */
 export function checkRange(value: Partial<SelectFramesOptions>): void {
-  const { frames, fps, start, end } = value;
+  const { frames, fps, maxFrames, start, end } = value;
+  if (maxFrames !== undefined) checkInteger('maxFrames', maxFrames, 1);
   if (frames !== undefined && fps !== undefined) wrongValue('fps', 'nothing, as frames is given,', fps);
   if (fps !== undefined) {
     const expected = `number above 0 and at most ${MAX_FPS}`;
@@ -95,7 +98,7 @@ export function selectFrames(video: VideoInfo, given: SelectFramesOptions): Fram
     length: (name, value) => checkInteger(name, value, 1),
     seconds: checkFunction,
   });
-  const { fps, segmentFrames, start, end } = options;
+  const { fps, maxFrames = Number.POSITIVE_INFINITY, segmentFrames, start, end } = options;
   const videoStart = frameSource.seconds(0);
   const videoEnd = videoStart + durationSeconds;
   const lasts = `the video lasts ${rounded(durationSeconds)} s`;
@@ -114,10 +117,11 @@ export function selectFrames(video: VideoInfo, given: SelectFramesOptions): Fram
 
   const startSeconds = rounded(Math.max(start ?? videoStart, videoStart));
   const endSeconds = rounded(Math.min(end ?? videoEnd, videoEnd));
+  const byRate = (rate: number) => Math.round(((endSeconds - startSeconds) * rate) / segmentFrames);
   const segments =
     fps === undefined
       ? options.frames! / segmentFrames
-      : Math.max(1, Math.round(((endSeconds - startSeconds) * fps) / segmentFrames));
+      : Math.max(1, Math.min(byRate(fps), Math.floor(maxFrames / segmentFrames)));
   const frames = segments * segmentFrames;
   const indices = sampleFrameIndices(next - first, frames).map((index) => first + index);
   return { indices, frames, segments, startSeconds, endSeconds };

@@ -446,7 +446,12 @@ describe('LongVLM.load()', () => {
     ],
     ['more global layers than there are', { globalLayers: 8 }, 'RangeError', /between 0 and 7 for globalLayers/],
     ['another resize', { resize: 'stretch' }, 'RangeError', /one of crop, squash, pad for resize/],
-    ['another reduction', { reduction: 'drop' }, 'RangeError', /one of merge, pick, pool, subsample for reduction/],
+    [
+      'another reduction',
+      { reduction: 'drop' },
+      'RangeError',
+      /one of merge, pick, pool, subsample, all for reduction/,
+    ],
     [
       'another template',
       { template: 'chatml' },
