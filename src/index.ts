@@ -3,6 +3,7 @@ export type { OnProgress, Progress } from './base/progress.js';
 export type { Resize } from './base/resize.js';
 export type { Float32Tensor, Tensor, TensorType } from './base/tensor.js';
 export { version } from './base/version.js';
+export type { RunPlaces, VideoRun, VideoRuns } from './base/videoRun.js';
 export type { EightBits } from './cache/eightBitMatrices.js';
 export type { CachedFile } from './cache/folderCache.js';
 export {
@@ -14,6 +15,7 @@ export {
   type OnnxModel,
 } from './compute/graphBuilder.js';
 export { type CachedVideo, FeaturesCache, type FeaturesRequest } from './encode/featuresCache.js';
+export type { TokenGrid } from './encode/runs.js';
 export type { Sampling, SamplingRequest, SettledSampling } from './encode/sampling.js';
 export { type EncodeOptions, VideoEncoder, type VideoEncoderOptions } from './encode/videoEncoder.js';
 export { VideoFeatures, type VideoFeaturesInit, type VideoPart, type VideoSource } from './encode/videoFeatures.js';
@@ -42,12 +44,13 @@ export type { ShardedFile } from './files/sharded.js';
 export type { ElementType, TensorLocation, WeightFile } from './files/tensorFile.js';
 export * from './kernels/index.js';
 export type { Answer, AskOptions, StopReason } from './llm/answer.js';
-export { VideoChat, type VideoChatOptions } from './llm/chat.js';
+export { VideoChat } from './llm/chat.js';
+export type { VideoChatOptions } from './llm/chatOptions.js';
 export { type EvaluateEmbeddingsOptions, evaluateEmbeddings } from './llm/embeddings.js';
 export type { VicunaTemplate } from './llm/layouts/vicuna.js';
 export type { LanguageModelDevice } from './llm/llama.js';
 export { LanguageModel, type LanguageModelOptions } from './llm/model.js';
-export type { PromptLayout, PromptPiece } from './llm/promptLayout.js';
+export type { PromptFirstTurn, PromptLayout, PromptPiece, PromptVideo } from './llm/promptLayout.js';
 export type { SamplingOptions } from './llm/sampling.js';
 export {
   type PromptTemplate,

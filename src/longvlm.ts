@@ -3,12 +3,14 @@ import { LongVLMError } from './base/errors.js';
 import { readOptions } from './base/options.js';
 import { type Float32Tensor, float32Tensor } from './base/tensor.js';
 import { checkFunction, checkSignal, checkString, wrongType } from './base/validate.js';
+import type { VideoRuns } from './base/videoRun.js';
 import { projectTokens } from './encode/projectTokens.js';
 import type { SamplingRequest, SettledSampling } from './encode/sampling.js';
 import type { EncodeOptions, VideoEncoder } from './encode/videoEncoder.js';
-import { checkVideoPart, VideoFeatures, type VideoPart } from './encode/videoFeatures.js';
+import { checkVideoPart, ofPart, VideoFeatures, type VideoPart } from './encode/videoFeatures.js';
 import { type Answer, type AskOptions, readAskOptions } from './llm/answer.js';
-import { VideoChat, type VideoChatOptions } from './llm/chat.js';
+import { VideoChat } from './llm/chat.js';
+import type { VideoChatOptions } from './llm/chatOptions.js';
 import { type PromptTemplate, resolvePromptTemplate } from './llm/templates.js';
 import { describeLoaded, type ModelsDescription, templateOf } from './load/describeModels.js';
 import { checkFit, disposeModels, type LoadedModels, loadModels } from './load/loadModels.js';
@@ -24,17 +26,20 @@ export type ProjectOptions = {
 };
 
 /** Options of {@link LongVLM.chat}. */
-export type ChatOptions = EncodeOptions & ProjectOptions & Omit<VideoChatOptions, 'signal'>;
+export type ChatOptions = EncodeOptions & ProjectOptions & Omit<VideoChatOptions, 'signal' | 'runs'>;
 
 // A record, so that none is forgotten.
 const isChatOption: Readonly<Record<keyof ChatOptions, true>> = {
   ...{ sampling: true, limits: true, cache: true, onProgress: true, signal: true, part: true },
-  ...{ template: true, system: true, temperature: true, contextSize: true },
+  ...{ template: true, system: true, temperature: true, contextSize: true, timestamps: true },
 };
 const chatOptionNames = Object.keys(isChatOption) as (keyof ChatOptions)[];
 
 /** The options that determine the length of a prompt. */
-export type PromptOptions = Pick<ChatOptions, 'part' | 'sampling' | 'template' | 'system' | 'contextSize'>;
+export type PromptOptions = Pick<
+  ChatOptions,
+  'part' | 'sampling' | 'template' | 'system' | 'contextSize' | 'timestamps'
+>;
 
 /**
  * A {@link VideoEncoder}, a projector and a language model that together answer questions about long videos.
@@ -165,6 +170,29 @@ export class LongVLM {
   }
 
   /**
+   * Encodes a video for a question. What does not fit into the context is found out before the first frame is decoded, where the
+   * number of frames, and of their tokens, is known only then.
+   * @throws as {@link encode} and {@link checkQuestion}
+   * @internal
+   */
+  encodeFor(question: string | undefined, video: VideoInput, options: ChatOptions = {}): Promise<VideoFeatures> {
+    this.checkQuestion(question, options);
+    const { part = 'both', template = this.template, system, contextSize, timestamps } = options;
+    const prompt = {
+      template,
+      ...(system !== undefined && { system }),
+      ...(contextSize !== undefined && { contextSize }),
+      ...(timestamps !== undefined && { timestamps }),
+    };
+    const onPlanned = (planned: VideoRuns) => {
+      const runs = ofPart(part, planned);
+      const tokens = runs.runs.reduce((sum, run) => sum + run.tokens, 0);
+      VideoChat.checkFits(this.#needed('llm'), this.#withEnding(tokens), question ?? '?', { ...prompt, runs });
+    };
+    return this.encoder.encodePlanned(video, { ...options, onPlanned });
+  }
+
+  /**
    * Starts a conversation about a video. The video is encoded, unless its features are given, and evaluated once.
    * @throws as {@link encode} and {@link VideoChat.create}
    */
@@ -175,12 +203,14 @@ export class LongVLM {
     const template = given.template ?? this.template;
     resolvePromptTemplate(template);
     checkVideoPart(given.part ?? 'both');
-    if (!(video instanceof VideoFeatures)) this.checkQuestion(undefined, { ...given, template });
-    const features = video instanceof VideoFeatures ? video : await this.#encodeFor('?', video, { ...given, template });
+    const isEncoded = video instanceof VideoFeatures;
+    const features = isEncoded ? video : await this.encodeFor(undefined, video, { ...given, template });
     const embeddings = await this.project(features, given);
-    const { system, contextSize, signal } = given;
+    const { system, contextSize, timestamps, signal } = given;
     const chat = await VideoChat.create(llm, embeddings, {
       template,
+      runs: features.runsOf(given.part ?? 'both'),
+      ...(timestamps !== undefined && { timestamps }),
       temperature: given.temperature ?? this.#options.temperature,
       ...(system !== undefined && { system }),
       ...(contextSize !== undefined && { contextSize }),
@@ -207,8 +237,7 @@ export class LongVLM {
     const { onText, ...chatOptions } = readOptions(options, [...chatOptionNames, 'onText']);
     if (onText !== undefined) checkFunction('onText', onText);
     const given = { ...chatOptions, ...readAskOptions(options) };
-    if (!(video instanceof VideoFeatures)) this.checkQuestion(question, given);
-    const features = video instanceof VideoFeatures ? video : await this.#encodeFor(question, video, given);
+    const features = video instanceof VideoFeatures ? video : await this.encodeFor(question, video, given);
     const contextSize = given.contextSize ?? this.requiredContextSize(features, question, given);
     const chat = await this.chat(features, { ...given, contextSize });
     try {
@@ -227,7 +256,7 @@ export class LongVLM {
    */
   checkQuestion(question = '?', options: PromptOptions = {}): void {
     checkString('question', question);
-    const given = readOptions(options, ['part', 'sampling', 'template', 'system', 'contextSize']);
+    const given = readOptions(options, ['part', 'sampling', 'template', 'system', 'contextSize', 'timestamps']);
     const part = given.part ?? 'both';
     const tokens = this.tokenCountOf(part, given.sampling);
     if (tokens === 0)
@@ -236,6 +265,7 @@ export class LongVLM {
       );
     VideoChat.checkFits(this.#needed('llm'), tokens, question, {
       ...given,
+      runs: this.encoder.expectedRuns(part, given.sampling),
       template: given.template ?? this.template,
     });
   }
@@ -247,14 +277,16 @@ export class LongVLM {
   requiredContextSize(
     features: VideoFeatures,
     question: string,
-    options: Pick<ChatOptions & AskOptions, 'part' | 'template' | 'system' | 'maxTokens'> = {},
+    options: Pick<ChatOptions & AskOptions, 'part' | 'template' | 'system' | 'maxTokens' | 'timestamps'> = {},
   ): number {
     checkString('question', question);
     if (!(features instanceof VideoFeatures)) wrongType('features', 'VideoFeatures', features);
-    const given = readOptions(options, ['part', 'template', 'system', 'maxTokens']);
-    const videoTokens = this.#withEnding(features.tokenCountOf(given.part ?? 'both'));
+    const given = readOptions(options, ['part', 'template', 'system', 'maxTokens', 'timestamps']);
+    const part = given.part ?? 'both';
+    const videoTokens = this.#withEnding(features.tokenCountOf(part));
     return VideoChat.requiredContextSize(this.#needed('llm'), videoTokens, question, {
       ...given,
+      runs: features.runsOf(part),
       template: given.template ?? this.template,
     });
   }
@@ -303,22 +335,6 @@ export class LongVLM {
     data.set(tokens.data);
     data.set(ending, tokens.data.length);
     return float32Tensor(data, [tokens.dims[0]! + 1, ending.length]);
-  }
-
-  /** Encodes; with `fps`, finds out as soon as the number of frames is known whether the question fits. */
-  #encodeFor(question: string, video: VideoInput, options: ChatOptions): Promise<VideoFeatures> {
-    return this.encode(video, {
-      ...options,
-      onProgress: (progress) => {
-        const { stage, done, total } = progress;
-        if (stage === 'encode' && done === 0)
-          this.checkQuestion(question, {
-            ...options,
-            sampling: { ...options.sampling, fps: undefined, frames: total },
-          });
-        return options.onProgress?.(progress);
-      },
-    });
   }
 
   #needed<Name extends 'projector' | 'llm'>(name: Name): NonNullable<LoadedModels[Name]> {

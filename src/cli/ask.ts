@@ -7,9 +7,8 @@ import {
   askOptions,
   chatOptions,
   featuresOf,
-  isFeaturesFile,
   type ModelFlags,
-  whileItFits,
+  partOf,
 } from './options.js';
 import { devicesOf, videoLine, videoReport, warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
@@ -34,8 +33,8 @@ async function ask(video: string, question: string, flags: Flags, signal: AbortS
   const started = performance.now();
   await withLongVLM(flags, signal, async (vlm, progress) => {
     const loaded = performance.now();
-    if (!isFeaturesFile(video)) vlm.checkQuestion(question, chatOptions(flags));
-    const features = await featuresOf(vlm, video, { onProgress: whileItFits(vlm, question, flags, progress), signal });
+    const { onProgress } = progress;
+    const features = await featuresOf(vlm, video, question, { ...chatOptions(flags), onProgress, signal });
     const encoded = performance.now();
     progress.stop();
     process.stderr.write(warningLines(features.source));
@@ -56,7 +55,7 @@ async function ask(video: string, question: string, flags: Flags, signal: AbortS
         answer: answer.text,
         tokenIds: answer.tokenIds,
         stopReason: answer.stopReason,
-        video: videoReport(features, flags.tokens),
+        video: videoReport(features, partOf(flags)),
         devices: devicesOf(vlm, vision),
         timings: {
           load: milliseconds(loaded - started),
@@ -70,7 +69,7 @@ async function ask(video: string, question: string, flags: Flags, signal: AbortS
     } else {
       process.stdout.write('\n');
       process.stderr.write(
-        `${videoLine(features, flags.tokens)}; ${(answer.timings.total / 1000).toFixed(1)} s for the answer\n`,
+        `${videoLine(features, partOf(flags))}; ${(answer.timings.total / 1000).toFixed(1)} s for the answer\n`,
       );
     }
   });

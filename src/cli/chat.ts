@@ -9,9 +9,8 @@ import {
   askOptions,
   chatOptions,
   featuresOf,
-  isFeaturesFile,
   type ModelFlags,
-  whileItFits,
+  partOf,
 } from './options.js';
 import { videoLine, videoReport, warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
@@ -33,10 +32,10 @@ export function chatCommand(): Command {
 
 async function chat(video: string, flags: Flags, signal: AbortSignal): Promise<void> {
   await withLongVLM(flags, signal, async (vlm, progress) => {
-    if (!isFeaturesFile(video)) vlm.checkQuestion(undefined, chatOptions(flags));
-    const features = await featuresOf(vlm, video, { onProgress: whileItFits(vlm, undefined, flags, progress), signal });
+    const { onProgress } = progress;
+    const features = await featuresOf(vlm, video, undefined, { ...chatOptions(flags), onProgress, signal });
     progress.stop();
-    process.stderr.write(`${warningLines(features.source)}${videoLine(features, flags.tokens)}\n`);
+    process.stderr.write(`${warningLines(features.source)}${videoLine(features, partOf(flags))}\n`);
     await vlm.releaseVision();
     const conversation = await vlm.chat(features, { ...chatOptions(flags), signal });
     progress.stop();
@@ -49,7 +48,7 @@ async function chat(video: string, flags: Flags, signal: AbortSignal): Promise<v
           answer: text,
           tokenIds,
           stopReason,
-          video: videoReport(features, flags.tokens),
+          video: videoReport(features, partOf(flags)),
           timings: { firstToken: milliseconds(timings.firstToken), answer: milliseconds(timings.total) },
         };
         writeJson(report);

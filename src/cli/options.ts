@@ -1,7 +1,6 @@
 // Flags that commands share, and their conversion to options of the library.
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { messageOf } from '../base/errors.js';
-import type { OnProgress } from '../base/progress.js';
 import { type Resize, resizes } from '../base/resize.js';
 import { defaultSampling } from '../encode/sampling.js';
 import { VideoFeatures, type VideoPart, videoParts } from '../encode/videoFeatures.js';
@@ -21,10 +20,12 @@ export type ModelFlags = {
   llm?: string;
   frames?: number;
   fps?: number;
+  maxFrames?: number;
   start?: number;
   end?: number;
   segmentFrames?: number;
   mergeTokens?: number;
+  tokens?: number | 'all' | VideoPart;
   globalLayers?: number;
   resize?: Resize;
   reduction?: Reduction;
@@ -40,8 +41,9 @@ export type ModelFlags = {
 };
 
 /** What {@link addAnswerOptions} reads. */
-export type AnswerFlags = {
-  tokens: VideoPart;
+export type AnswerFlags = Pick<ModelFlags, 'tokens'> & {
+  part?: VideoPart;
+  timestamps?: boolean;
   maxTokens: number;
   temperature?: number;
   topK?: number;
@@ -95,6 +97,18 @@ function seconds(text: string): number {
   if (!match || (match[2] !== undefined && rest >= 60) || (match[1] !== undefined && minutes >= 60))
     throw new InvalidArgumentError('Give seconds, or a time such as 1:02:03.5.');
   return hours * 3600 + minutes * 60 + rest;
+}
+
+/** Reads a number of tokens or `all`; and, as in version 0.1, what is `--part` now. */
+function budget(text: string): NonNullable<ModelFlags['tokens']> {
+  const part = videoParts.find((each) => each === text);
+  if (part !== undefined) process.stderr.write(`note: --tokens ${part} is called --part ${part} now\n`);
+  return part ?? (text === 'all' ? text : integer(1)(text));
+}
+
+/** Which tokens of the video the language model sees. */
+export function partOf({ part, tokens }: AnswerFlags): VideoPart {
+  return part ?? videoParts.find((each) => each === tokens) ?? 'both';
 }
 
 /** Reads `name=n` into the limits so far. */
@@ -168,6 +182,7 @@ function addSamplingOptions(command: Command): Command {
         decimal(0, Number.POSITIVE_INFINITY),
       ),
     )
+    .addOption(option('--max-frames <n>', 'with --fps: at most that many frames').argParser(integer(1)))
     .addOption(
       option('--start <time>', 'start of the range to sample: seconds, or 1:02:03 (default: 0)').argParser(seconds),
     )
@@ -182,6 +197,11 @@ function addSamplingOptions(command: Command): Command {
         '--merge-tokens <n>',
         withDefault('tokens kept of each segment', defaultSampling.tokensPerSegment),
       ).argParser(integer(1)),
+    )
+    .addOption(
+      option('--tokens <n>', 'tokens of the whole video, which its segments share; all to reduce nothing').argParser(
+        budget,
+      ),
     )
     .addOption(
       option(
@@ -231,10 +251,9 @@ export function addAnswerOptions(command: Command, own: { temperature?: number }
   const temperature = '0 always takes the likeliest token';
   return command
     .addOption(
-      option('--tokens <which>', 'which tokens of the video the language model sees')
-        .choices(videoParts)
-        .default('both'),
+      option('--part <which>', 'which tokens of the video the language model sees (default: both)').choices(videoParts),
     )
+    .option('--timestamps', 'say in the prompt at which time each part of the video is, as [MM:SS]')
     .addOption(option('--max-tokens <n>', 'longest answer, in tokens').argParser(integer(1)).default(1024))
     .addOption(
       option(
@@ -268,11 +287,13 @@ export function addAnswerOptions(command: Command, own: { temperature?: number }
 /** The flags as options of {@link LongVLM.load}; undefined means its default. Models are loaded lazily. */
 export function loadOptions({ mergeTokens, ...flags }: ModelFlags): LongVLMOptions {
   const { model, vision, projector, llm } = flags;
-  const { frames, fps, start, end, segmentFrames, globalLayers, resize, reduction } = flags;
+  const { frames, fps, maxFrames, start, end, segmentFrames, globalLayers, resize, reduction } = flags;
+  const tokens = typeof flags.tokens === 'number' || flags.tokens === 'all' ? flags.tokens : undefined;
   const { offline, threads, ffmpeg, visionPrecision, device, gpu, gpuLayers, cache } = flags;
   return {
     ...{ model, vision, projector, llm, offline },
-    ...{ frames, fps, start, end, segmentFrames, tokensPerSegment: mergeTokens, globalLayers, resize, reduction },
+    ...{ frames, fps, maxFrames, start, end, segmentFrames, tokensPerSegment: mergeTokens, tokens },
+    ...{ globalLayers, resize, reduction },
     ...{ threads, ffmpeg, visionPrecision, device, gpu, gpuLayers, cache, limits: limitsOf(flags) },
     lazy: true,
   };
@@ -295,23 +316,9 @@ export function askOptions({ maxTokens, temperature, topK, topP, minP, seed, sto
 }
 
 /** The flags as {@link LongVLM.chat} takes them. */
-export function chatOptions({ tokens, template, system, contextSize }: AnswerFlags) {
-  return { part: tokens, template, system, contextSize };
-}
-
-/** Shows how far an encoding is; with `--fps`, ends it as soon as it is known that the question does not fit. */
-export function whileItFits(
-  vlm: LongVLM,
-  question: string | undefined,
-  flags: AnswerFlags,
-  { onProgress }: { readonly onProgress: OnProgress },
-): OnProgress {
-  return (progress) => {
-    const { stage, done, total } = progress;
-    if (stage === 'encode' && done === 0)
-      vlm.checkQuestion(question, { ...chatOptions(flags), sampling: { frames: total } });
-    onProgress(progress);
-  };
+export function chatOptions(flags: AnswerFlags) {
+  const { template, system, contextSize, timestamps } = flags;
+  return { part: partOf(flags), template, system, contextSize, timestamps };
 }
 
 /** Whether a VIDEO argument names a file made by `encode`. */
@@ -319,11 +326,13 @@ export function isFeaturesFile(video: string): boolean {
   return video.endsWith('.safetensors');
 }
 
-/** The video's features: read when `video` is a features file, else encoded. */
+/** The video's features: read when `video` is a features file, else encoded, unless the question would not fit. */
 export async function featuresOf(
   vlm: LongVLM,
   video: string,
-  options: Parameters<LongVLM['encode']>[1],
+  question: string | undefined,
+  options: Parameters<LongVLM['encodeFor']>[2],
 ): Promise<VideoFeatures> {
-  return isFeaturesFile(video) ? VideoFeatures.load(video, { tower: vlm.tower }) : vlm.encode(video, options);
+  if (isFeaturesFile(video)) return VideoFeatures.load(video, { tower: vlm.tower });
+  return vlm.encodeFor(question, video, options);
 }

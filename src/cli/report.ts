@@ -13,6 +13,7 @@ export function videoReport(features: VideoFeatures, part: VideoPart = 'both') {
     ...(end !== undefined && { end }),
     segments: features.segments,
     tokens: features.tokenCountOf(part),
+    runs: features.runsOf(part).runs.map(({ kind, start, end, tokens }) => ({ kind, start, end, tokens })),
     duration: features.source.durationSeconds,
   };
 }

@@ -1,6 +1,7 @@
 // Options of a question, and properties of its answer.
 import { readOptions } from '../base/options.js';
 import { checkInteger, checkSignal, checkString, isArray, wrongType } from '../base/validate.js';
+import type { VideoRun } from '../base/videoRun.js';
 import { checkSamplingOptions, type SamplingOptions, samplingNames } from './sampling.js';
 
 /** Options of `VideoChat.ask()` and `VideoChat.stream()`. */
@@ -21,6 +22,8 @@ export type Answer = {
   readonly text: string;
   readonly tokenIds: readonly number[];
   readonly stopReason: StopReason;
+  /** Which part of the video its tokens stand for, in the order of the tokens. */
+  readonly video: { readonly runs: readonly VideoRun[] };
   /** Tokens of this turn's prompt: the text before the answer. */
   readonly promptTokens: number;
   /** Tokens that llama.cpp evaluated for this turn: prompt and answer. The video is not evaluated again. */

@@ -3,10 +3,12 @@ import { raceAbort } from '../base/abort.js';
 import { LongVLMError } from '../base/errors.js';
 import { readOptions } from '../base/options.js';
 import type { Tensor } from '../base/tensor.js';
-import { checkFunction, checkInteger, checkNumber, checkSignal, checkString, checkTensor } from '../base/validate.js';
+import { checkFunction, checkInteger, checkString } from '../base/validate.js';
+import type { VideoRun } from '../base/videoRun.js';
 import { type Answer, type AskOptions, readAskOptions, type StopReason } from './answer.js';
 import { type AnswerStream, readAnswer } from './answerStream.js';
 import { AnswerText } from './answerText.js';
+import { readChatOptions, type VideoChatOptions } from './chatOptions.js';
 import { asLongVLMError, createContext } from './context.js';
 import {
   checkLengths,
@@ -14,37 +16,25 @@ import {
   contextFull,
   defaultContextSize,
   defaultMaxTokens,
+  fittingBudget,
   neededContextSize,
+  type PromptTexts,
 } from './contextSize.js';
-import { evaluateEmbeddings } from './embeddings.js';
+import { checkPlaces, evaluateVideo } from './evaluateVideo.js';
 import { checkModel, type LanguageModel } from './model.js';
 import { usedPlaces } from './places.js';
-import { tokensOfFirstTurn, tokensOfNextTurn, tokensOfPastTurn } from './prompt.js';
+import { textBeforeQuestion, tokensOfFirstTurn, tokensOfNextTurn, tokensOfPastTurn } from './prompt.js';
 import type { PromptLayout } from './promptLayout.js';
-import { defaultTemperature, toEvaluateOptions } from './sampling.js';
-import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate, systemText } from './templates.js';
-
-/** Options of {@link VideoChat.create}. */
-export type VideoChatOptions = {
-  /** Layout of the conversation. Defaults to {@link LanguageModel.defaultTemplate}. */
-  template?: PromptTemplateName | PromptTemplate;
-  /** System text, the first text of the conversation; may be empty. Defaults to the template's own text. */
-  system?: string;
-  /** Default temperature of answers. Defaults to `0.2`. */
-  temperature?: number;
-  /**
-   * Size of the context in tokens: system text, video, questions and answers together. Defaults to 4096, or more if the
-   * video, a question of 256 tokens and an answer of 1024 tokens need more; but at most the size that the model was trained
-   * for.
-   */
-  contextSize?: number;
-  signal?: AbortSignal;
-};
+import { type PromptTokens, publicRun } from './promptVideo.js';
+import { toEvaluateOptions } from './sampling.js';
 
 /** A conversation about one video, whose embeddings are evaluated once and then stay in the model's cache. */
 export class VideoChat {
   /** Tokens of the video in the context. */
   readonly videoTokens: number;
+  /** Which part of the video its tokens stand for, in the order of the tokens. */
+  readonly video: { readonly runs: readonly VideoRun[] };
+  readonly #tokens: PromptTokens;
   readonly #model: LanguageModel;
   readonly #layout: PromptLayout;
   readonly #system: string;
@@ -73,14 +63,16 @@ export class VideoChat {
     { layout, system }: { layout: PromptLayout; system: string },
     temperature: number,
     context: LlamaContext,
-    videoTokens: number,
+    tokens: PromptTokens,
   ) {
     this.#model = model;
     this.#layout = layout;
     this.#system = system;
     this.#temperature = temperature;
     this.#context = context;
-    this.videoTokens = videoTokens;
+    this.videoTokens = tokens.count;
+    this.video = { runs: tokens.video.runs.map(publicRun) };
+    this.#tokens = tokens;
     this.#sequence = context.getSequence({
       contextShift: {
         strategy: () => {
@@ -98,47 +90,39 @@ export class VideoChat {
    *   chat template in the model's file, cannot be used
    */
   static async create(model: LanguageModel, video: Tensor, options: VideoChatOptions = {}): Promise<VideoChat> {
-    checkModel(model);
-    checkTensor('video', video, ['tokens', 'width']);
-    const given = readOptions(options, ['template', 'system', 'temperature', 'contextSize', 'signal']);
-    const layout = resolvePromptTemplate(given.template ?? model.defaultTemplate);
-    const system = systemText(layout, given.system);
-    if (given.contextSize !== undefined) checkInteger('contextSize', given.contextSize, 16);
-    const temperature = checkNumber('temperature', given.temperature ?? defaultTemperature, 0);
-    const signal = checkSignal(given.signal);
+    const { layout, system, contextSize: wanted, temperature, tokens, signal } = readChatOptions(model, video, options);
     signal?.throwIfAborted();
     model.checkUsable();
-    const [videoTokens, width] = video.dims as [number, number];
+    const { count: videoTokens, video: runs } = tokens;
+    const width = video.dims[1]!;
     if (width !== model.inputWidth)
       throw new LongVLMError(
         'ERR_LONGVLM_MISMATCH',
         `The video's embeddings are ${width} wide but ${model.path} takes ${model.inputWidth}. ` +
           'Use the projector that was trained for this language model.',
       );
-
-    const most = given.contextSize ?? model.trainContextSize;
+    const most = wanted ?? model.trainContextSize;
     checkLengths(model, most, system);
-    const { before } = tokensOfFirstTurn(model, layout, system);
-    const fixed = before.length + videoTokens;
-    const contextSize = given.contextSize ?? defaultContextSize(model, fixed);
+    const turn = tokensOfFirstTurn(model, layout, system, '?', tokens);
+    checkPlaces(model, runs);
+    const text = textBeforeQuestion(turn);
+    const fixed = text + videoTokens;
+    const contextSize = wanted ?? defaultContextSize(model, fixed);
     if (fixed + 1 >= contextSize)
       throw new LongVLMError(
         'ERR_LONGVLM_CONTEXT_FULL',
-        `The video's ${videoTokens} tokens and ${before.length} of the prompt do not fit into a context of ${contextSize} tokens ` +
-          `(the model was trained for ${model.trainContextSize}). Raise contextSize, or use fewer segments or tokens per segment.`,
+        `The video's ${videoTokens} tokens and ${text} of the prompt do not fit into a context of ${contextSize} tokens ` +
+          `(the model was trained for ${model.trainContextSize}). Raise contextSize${fittingBudget(contextSize, text, runs)}, or use fewer segments or tokens per segment.`,
       );
     await model.loadWhole(signal);
     const context = await createContext(model, contextSize);
-    const chat = new VideoChat(model, { layout, system }, temperature, context, videoTokens);
+    const chat = new VideoChat(model, { layout, system }, temperature, context, tokens);
     try {
-      const evaluated = chat.#sequence.evaluateWithoutGeneratingNewTokens(before);
-      chat.#inFlight = evaluated;
-      await raceAbort(evaluated, signal);
-      const placeholder = model.specialToken('<vid_patch>');
-      await evaluateEmbeddings(chat.#sequence, video, {
-        ...(placeholder !== undefined && { placeholder }),
-        ...(signal && { signal }),
-      });
+      const prompt = { turn, embeddings: video, runs };
+      const onStep = (step: Promise<unknown>) => {
+        chat.#inFlight = step;
+      };
+      await evaluateVideo(model, chat.#sequence, prompt, { signal, onStep });
       chat.#questionsFrom = chat.#sequence.nextTokenIndex;
     } catch (error) {
       // An abort rejects at once; the context is disposed later, when the current step has finished.
@@ -158,7 +142,7 @@ export class VideoChat {
     model: LanguageModel,
     videoTokens: number,
     question: string,
-    options: { template?: PromptTemplateName | PromptTemplate; system?: string; maxTokens?: number } = {},
+    options: PromptTexts & { maxTokens?: number } = {},
   ): number {
     checkModel(model);
     const { maxTokens = defaultMaxTokens } = readOptions(options, ['maxTokens']);
@@ -174,7 +158,7 @@ export class VideoChat {
     model: LanguageModel,
     videoTokens: number,
     question: string,
-    options: { template?: PromptTemplateName | PromptTemplate; system?: string; contextSize?: number } = {},
+    options: PromptTexts & { contextSize?: number } = {},
   ): void {
     checkModel(model);
     const given = readOptions(options, ['contextSize']);
@@ -318,6 +302,7 @@ export class VideoChat {
           text: answer.text,
           tokenIds: [...answer.tokens],
           stopReason,
+          video: this.video,
           promptTokens,
           evaluatedTokens: used.usedInputTokens + used.usedOutputTokens,
           timings: { firstToken, total: performance.now() - started },
@@ -361,7 +346,8 @@ export class VideoChat {
   }
 
   #questionTokens(question: string): Token[] {
-    if (this.#turns === 0) return tokensOfFirstTurn(this.#model, this.#layout, this.#system, question).after;
+    if (this.#turns === 0)
+      return tokensOfFirstTurn(this.#model, this.#layout, this.#system, question, this.#tokens).after;
     return [...this.#pending, ...tokensOfNextTurn(this.#model, this.#layout, question, this.#system)];
   }
 

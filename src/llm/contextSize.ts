@@ -1,20 +1,35 @@
 // Size of a conversation's context, and errors when it is full.
 import { LongVLMError } from '../base/errors.js';
+import type { VideoRuns } from '../base/videoRun.js';
 import type { LanguageModel } from './model.js';
-import { tokensOfFirstTurn } from './prompt.js';
+import { textBeforeQuestion, tokensOfFirstTurn } from './prompt.js';
+import { type PromptTokens, unknownRuns } from './promptVideo.js';
 import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate, systemText } from './templates.js';
 
 /** Default limit of an answer in tokens, as in the reference implementation. */
 export const defaultMaxTokens = 1024;
 
 /** What is in a prompt beside the question. */
-type PromptTexts = { template?: PromptTemplateName | PromptTemplate; system?: string };
+export type PromptTexts = {
+  template?: PromptTemplateName | PromptTemplate;
+  system?: string;
+  /** The runs of the video's tokens. Defaults to one run. */
+  runs?: VideoRuns;
+  /** Whether the text says the time of each run. Defaults to `false`. */
+  timestamps?: boolean;
+};
 
-/** Number of tokens before the first answer. */
-function promptLength(model: LanguageModel, videoTokens: number, question: string, options: PromptTexts): number {
+/** The tokens of a video as a prompt takes them. */
+export function promptTokens(count: number, { runs, timestamps = false }: PromptTexts): PromptTokens {
+  return { video: runs ?? unknownRuns(count), timestamps, count };
+}
+
+/** Number of text tokens before the first answer. */
+function textLength(model: LanguageModel, videoTokens: number, question: string, options: PromptTexts): number {
   const layout = resolvePromptTemplate(options.template ?? model.defaultTemplate);
-  const { before, after } = tokensOfFirstTurn(model, layout, systemText(layout, options.system), question);
-  return before.length + videoTokens + after.length;
+  const system = systemText(layout, options.system);
+  const turn = tokensOfFirstTurn(model, layout, system, question, promptTokens(videoTokens, options));
+  return textBeforeQuestion(turn) + turn.after.length;
 }
 
 const pieceLength = 4096;
@@ -40,13 +55,24 @@ export function defaultContextSize(model: LanguageModel, fixed: number): number 
   return Math.min(model.trainContextSize, Math.max(4096, fixed + 256 + defaultMaxTokens));
 }
 
+/** Places that are left for an answer where a budget is proposed. */
+const shortAnswer = 256;
+
+/** Words for the number of tokens of video that would fit beside `text` other ones; none where not even one for each run would. */
+export function fittingBudget(contextSize: number, text: number, { runs }: VideoRuns): string {
+  const budget = contextSize - 1 - text - shortAnswer;
+  return budget < runs.length
+    ? ''
+    : `, give the video at most ${budget} tokens (tokens: ${budget}, --tokens ${budget})`;
+}
+
 /** The error for a full context: `wanted` tokens do not fit into the remaining `room`, if these are known. */
-export function contextFull(contextSize: number, wanted?: number | string, room?: number): LongVLMError {
+export function contextFull(contextSize: number, wanted?: number | string, room?: number, budget = ''): LongVLMError {
   const what = wanted === undefined ? 'The conversation does' : `The prompt's ${wanted} tokens do`;
   const where = room === undefined ? '' : `the ${Math.max(0, room)} free places of `;
   return new LongVLMError(
     'ERR_LONGVLM_CONTEXT_FULL',
-    `${what} not fit into ${where}a context of ${contextSize} tokens. Raise contextSize, shorten the question, or start a new chat.`,
+    `${what} not fit into ${where}a context of ${contextSize} tokens. Raise contextSize, shorten the question${budget}, or start a new chat.`,
   );
 }
 
@@ -66,7 +92,7 @@ export function neededContextSize(
 ): number {
   const most = model.trainContextSize;
   if (areFarTooLong(model, most, question, options.system)) return most;
-  return Math.min(most, promptLength(model, videoTokens, question, options) + maxTokens + 1);
+  return Math.min(most, videoTokens + textLength(model, videoTokens, question, options) + maxTokens + 1);
 }
 
 /** @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` when a prompt does not fit */
@@ -78,6 +104,9 @@ export function checkPrompt(
   options: PromptTexts,
 ): void {
   checkLengths(model, contextSize, question, options.system);
-  const needed = promptLength(model, videoTokens, question, options);
-  if (needed + 1 > contextSize) throw contextFull(contextSize, needed, contextSize - 1);
+  const text = textLength(model, videoTokens, question, options);
+  const needed = videoTokens + text;
+  const { video } = promptTokens(videoTokens, options);
+  if (needed + 1 > contextSize)
+    throw contextFull(contextSize, needed, contextSize - 1, fittingBudget(contextSize, text, video));
 }

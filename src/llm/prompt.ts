@@ -5,20 +5,27 @@ import { LongVLMError } from '../base/errors.js';
 import { checkInteger, checkString, isArray, isReadable, wrongType } from '../base/validate.js';
 import type { LanguageModel } from './model.js';
 import type { PromptLayout, PromptPiece } from './promptLayout.js';
+import { type PromptTokens, promptVideo, unknownRuns, withTimes } from './promptVideo.js';
 
-/** The text tokens of a first turn, before and after the video. */
+/** A part of a first turn: text tokens, or rows of the video's embeddings, `to` not included. */
+export type PromptPart = { readonly text: Token[] } | { readonly from: number; readonly to: number };
+
+/** The text tokens of a first turn, and the video between them. */
 export type FirstTurn = {
   /** From the start of the sequence to the video; the same for every question. */
   readonly before: Token[];
+  /** The video, which may have text between its runs; the same for every question. */
+  readonly video: readonly PromptPart[];
   /** From the video to the start of the first answer. */
   readonly after: Token[];
 };
 
-/** Layouts that passed the check that no piece before the video depends on the question. */
+/** Layouts that passed the check that no piece before the end of the video depends on the question. */
 const sound = new WeakSet<PromptLayout>();
 
 /**
  * @param question the question, or any placeholder while there is none yet
+ * @param video the video's tokens; by default one, of which nothing is known
  * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a layout that does not return exactly one video between texts, or whose
  *   chat template cannot be used
  */
@@ -27,18 +34,26 @@ export function tokensOfFirstTurn(
   layout: PromptLayout,
   system: string,
   question = '?',
+  video: PromptTokens = { video: unknownRuns(1), timestamps: false, count: 1 },
 ): FirstTurn {
-  const [before, after] = aroundVideo(layout, layout.firstTurn({ system, question }, model));
+  const turn = { system, question, video: promptVideo(video) };
+  const pieces = cutAtVideo(layout, layout.firstTurn(turn, model), video);
   if (!sound.has(layout)) {
-    const [other] = aroundVideo(layout, layout.firstTurn({ system, question: `${question}?` }, model));
-    if (JSON.stringify(other) !== JSON.stringify(before))
+    const other = cutAtVideo(layout, layout.firstTurn({ ...turn, question: `${question}?` }, model), video);
+    if (JSON.stringify([other.before, other.video]) !== JSON.stringify([pieces.before, pieces.video]))
       throw unusable(layout, 'puts the question before the video, which is evaluated first', 'behind the video');
     sound.add(layout);
   }
   const { bos, shouldPrependBosToken } = model.model.tokens;
-  const tokens = tokensOf(model, layout, before);
-  if (shouldPrependBosToken && bos !== null && tokens[0] !== bos) tokens.unshift(bos);
-  return { before: tokens, after: tokensOf(model, layout, after) };
+  const before = tokensOf(model, layout, pieces.before);
+  if (shouldPrependBosToken && bos !== null && before[0] !== bos) before.unshift(bos);
+  const parts = pieces.video.map((part) => ('pieces' in part ? { text: tokensOf(model, layout, part.pieces) } : part));
+  return { before, video: parts, after: tokensOf(model, layout, pieces.after) };
+}
+
+/** Number of text tokens of a first turn up to the end of the video. */
+export function textBeforeQuestion({ before, video }: FirstTurn): number {
+  return video.reduce((sum, part) => sum + ('text' in part ? part.text.length : 0), before.length);
 }
 
 /** From the end of the previous answer to the start of the next one. @throws as {@link tokensOfFirstTurn} */
@@ -59,23 +74,65 @@ export function tokensOfPastTurn(
 /** What a layout gave, which may be third-party code. */
 function checkPieces({ name }: PromptLayout, pieces: unknown): readonly PromptPiece[] {
   if (!isArray(pieces)) wrongType(`the pieces of the prompt layout ${name}`, 'array', pieces);
-  return Array.from(pieces, (piece) =>
-    typeof piece === 'string' || isReadable(piece)
-      ? (piece as PromptPiece)
-      : wrongType(`a piece of the prompt layout ${name}`, pieceWords, piece),
-  );
+  return Array.from(pieces, (piece) => {
+    if (typeof piece === 'string') return piece;
+    if (!isReadable(piece)) wrongType(`a piece of the prompt layout ${name}`, pieceWords, piece);
+    if (!('video' in piece)) return piece as PromptPiece;
+    const { video } = piece as { readonly video: unknown };
+    if (video !== 'all' && typeof video !== 'number')
+      wrongType(`video in a piece of the prompt layout ${name}`, "'all' or the index of a run", video);
+    return { video };
+  });
 }
 
 const pieceWords = 'text, special, endOfAnswer, tokens or video';
 
-const isVideo = (piece: PromptPiece) => typeof piece === 'object' && 'video' in piece;
+const isVideo = (piece: PromptPiece): piece is { readonly video: 'all' | number } =>
+  typeof piece === 'object' && 'video' in piece;
 
-/** The pieces before and after the video. */
-function aroundVideo(layout: PromptLayout, given: unknown): [PromptPiece[], PromptPiece[]] {
-  const pieces = checkPieces(layout, given);
-  const at = pieces.findIndex(isVideo);
-  if (at < 0) throw unusable(layout, 'has no video in its first turn', 'into it once');
-  return [pieces.slice(0, at), pieces.slice(at + 1)];
+type CutPieces = {
+  readonly before: PromptPiece[];
+  readonly video: readonly ({ readonly from: number; readonly to: number } | { readonly pieces: PromptPiece[] })[];
+  readonly after: PromptPiece[];
+};
+
+/** The pieces before, between and after the tokens of the video. */
+function cutAtVideo(layout: PromptLayout, given: unknown, tokens: PromptTokens): CutPieces {
+  const pieces = withRuns(layout, checkPieces(layout, given), tokens);
+  const first = pieces.findIndex(isVideo);
+  const last = pieces.findLastIndex(isVideo);
+  const { runs } = tokens.video;
+  let end = 0;
+  const video: CutPieces['video'][number][] = [];
+  let between: PromptPiece[] = [];
+  for (const piece of pieces.slice(first, last + 1)) {
+    if (!isVideo(piece)) {
+      between.push(piece);
+      continue;
+    }
+    if (between.length > 0) video.push({ pieces: between });
+    between = [];
+    // What is behind the last run, such as an embedding that ends the video, goes with it.
+    const isLast = piece.video === 'all' || piece.video === runs.length - 1;
+    const from = end;
+    end = isLast ? tokens.count : end + runs[piece.video as number]!.tokens;
+    video.push({ from, to: end });
+  }
+  return { before: pieces.slice(0, first), video, after: pieces.slice(last + 1) };
+}
+
+/** Checks that the video is there once; if the layout does not say when it was, but should, puts texts with its times into it. */
+function withRuns(layout: PromptLayout, pieces: readonly PromptPiece[], tokens: PromptTokens): readonly PromptPiece[] {
+  const shown = pieces.filter(isVideo).map(({ video }) => video);
+  if (shown.length === 0) throw unusable(layout, 'has no video in its first turn', 'into it once');
+  const isWhole = shown.includes('all');
+  if (isWhole && shown.length > 1)
+    throw unusable(layout, 'has the video in more than one place', 'into the first turn once');
+  const { runs } = tokens.video;
+  if (!isWhole && (shown.length !== runs.length || shown.some((run, index) => run !== index)))
+    throw unusable(layout, 'does not have each run of the video once and in order', 'into the first turn run by run');
+  if (!isWhole || !tokens.timestamps) return pieces;
+  return pieces.flatMap((piece) => (isVideo(piece) ? withTimes(promptVideo(tokens)) : [piece]));
 }
 
 function tokensOf(model: LanguageModel, layout: PromptLayout, pieces: unknown): Token[] {

@@ -2,6 +2,10 @@
 import { frozenCopy, optional } from '../base/frozenCopy.js';
 import { checkFunction, checkObject, checkOneOf, checkString, checkText } from '../base/validate.js';
 import { chatTemplate } from './layouts/chatTemplate.js';
+import { internvl } from './layouts/internvl.js';
+import { llavaOnevision } from './layouts/llavaOnevision.js';
+import { qwen3Vl } from './layouts/qwen3Vl.js';
+import { smolvlm } from './layouts/smolvlm.js';
 import { longVlmV1, type VicunaTemplate, vicunaLayout, vicunaV11 } from './layouts/vicuna.js';
 import type { PromptLayout } from './promptLayout.js';
 
@@ -12,7 +16,10 @@ export type PromptTemplate = VicunaTemplate | PromptLayout;
  * The name of a layout: a built-in one, or one that was added by {@link registerPromptTemplate}. `chat_template` is the chat
  * template in the language model's file.
  */
-export type PromptTemplateName = 'long_vlm_v1' | 'vicuna_v1_1' | 'chat_template' | (string & {});
+export type PromptTemplateName =
+  | ('long_vlm_v1' | 'vicuna_v1_1' | 'chat_template')
+  | ('llava_onevision' | 'internvl' | 'smolvlm' | 'qwen3_vl')
+  | (string & {});
 
 const layouts = new Map<string, PromptLayout>();
 const names: PromptTemplateName[] = [];
@@ -20,7 +27,7 @@ const names: PromptTemplateName[] = [];
 /** The names of all layouts: the built-in ones, then those that were registered. */
 export const promptTemplateNames: readonly PromptTemplateName[] = names;
 
-for (const layout of [longVlmV1, vicunaV11, chatTemplate]) add(layout);
+for (const layout of [longVlmV1, vicunaV11, chatTemplate, llavaOnevision, internvl, smolvlm, qwen3Vl]) add(layout);
 
 function add(layout: PromptLayout): void {
   if (!layouts.has(layout.name)) names.push(layout.name);

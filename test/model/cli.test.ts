@@ -62,6 +62,18 @@ describe('longvlm ask', () => {
     expect(report.timings.total).toBeGreaterThanOrEqual(report.timings.encode);
   });
 
+  test('takes a budget of tokens, and tells the times of the video', async () => {
+    const own = ['--vision', pico.clip, '--frames', '20', '--segment-frames', '5', '--threads', '1', '--tokens', '50'];
+    const args = ['ask', pico.video, question, ...own, ...language, '--max-tokens', '1', '--json', '--timestamps'];
+    const { stdout } = await longvlm(...args);
+    const { video } = JSON.parse(stdout);
+    expect(video.tokens).toBe(5 + 4 * 11);
+    expect(video.runs).toHaveLength(5);
+    expect(video.runs[1]).toEqual({ kind: 'segment', start: 0.48, end: 5.52, tokens: 11 });
+    const old = ['ask', pico.video, question, ...vision, ...language, '--max-tokens', '1', '--tokens', 'local'];
+    expect((await longvlm(...old)).stderr).toMatch(/^note: --tokens local is called --part local now\n.* 24 tokens;/);
+  });
+
   test.skipIf(terminal === undefined)('shows no control character of an answer to a terminal', async () => {
     const wild = ['--temperature', '5', '--top-k', '0', '--top-p', '1', '--seed', '3', '--max-tokens', '200'];
     const args = ['ask', pico.video, question, ...vision, ...language, ...wild];

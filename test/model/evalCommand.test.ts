@@ -161,7 +161,7 @@ describe('longvlm eval', () => {
     expect(await result).toEqual({ code: 130, stdout: '', stderr: '' });
     expect(answered()).toBeLessThan(count);
     expect(existsSync(output)).toBe(false);
-    expect(await evaluated('long.jsonl', '-o', output, '--tokens', 'global')).toMatchObject({
+    expect(await evaluated('long.jsonl', '-o', output, '--part', 'global')).toMatchObject({
       code: 1,
       stderr: expect.stringMatching(
         /^longvlm: .*long\.json\.unfinished\.jsonl was left by .* other settings\. Delete it .*\n$/,

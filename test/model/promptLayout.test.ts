@@ -80,7 +80,8 @@ describe('registerPromptTemplate()', () => {
   });
 
   test('makes it known by its name, also to a model that is loaded', async () => {
-    expect(promptTemplateNames).toEqual(['long_vlm_v1', 'vicuna_v1_1', 'chat_template', 'toy']);
+    const families = ['llava_onevision', 'internvl', 'smolvlm', 'qwen3_vl'];
+    expect(promptTemplateNames).toEqual(['long_vlm_v1', 'vicuna_v1_1', 'chat_template', ...families, 'toy']);
     expect(resolvePromptTemplate('toy').system).toBe(toy.system);
     const vlm = await LongVLM.load({ ...picoOptions, template: 'toy' });
     try {
@@ -99,7 +100,7 @@ describe('registerPromptTemplate()', () => {
     const other = { ...toy, system: 'Look.' };
     registerPromptTemplate(other);
     expect(resolvePromptTemplate('toy').system).toBe('Look.');
-    expect(promptTemplateNames).toHaveLength(4);
+    expect(promptTemplateNames).toHaveLength(8);
     registerPromptTemplate(toy);
     expect(resolvePromptTemplate('toy').system).toBe(toy.system);
   });

@@ -1,0 +1,86 @@
+// Evaluates a first turn up to the question: text, and the video's embeddings run by run.
+import type { LlamaContextSequence } from 'node-llama-cpp';
+import { raceAbort } from '../base/abort.js';
+import { LongVLMError } from '../base/errors.js';
+import type { Tensor } from '../base/tensor.js';
+import type { RunPlaces, VideoRuns } from '../base/videoRun.js';
+import { evaluateEmbeddings } from './embeddings.js';
+import type { LanguageModel } from './model.js';
+import type { FirstTurn } from './prompt.js';
+
+/** What a chat evaluates before its first question. */
+export type VideoPrompt = {
+  readonly turn: FirstTurn;
+  /** [tokens, width]. */
+  readonly embeddings: Tensor;
+  readonly runs: VideoRuns;
+};
+
+/**
+ * @param onStep is given each step of llama.cpp, which goes on after an abort
+ * @throws LongVLMError as {@link evaluateEmbeddings}; `signal.reason`
+ */
+export async function evaluateVideo(
+  model: LanguageModel,
+  sequence: LlamaContextSequence,
+  { turn, embeddings, runs }: VideoPrompt,
+  { signal, onStep }: { signal: AbortSignal | undefined; onStep: (step: Promise<unknown>) => void },
+): Promise<void> {
+  const placeholder = model.specialToken('<vid_patch>');
+  const options = { ...(placeholder !== undefined && { placeholder }), ...(signal && { signal }) };
+  const wait = async (step: Promise<unknown>) => {
+    onStep(step);
+    await raceAbort(step, signal);
+  };
+  for (const part of [{ text: turn.before }, ...turn.video]) {
+    if ('text' in part) {
+      if (part.text.length > 0) await wait(sequence.evaluateWithoutGeneratingNewTokens(part.text));
+      continue;
+    }
+    for (const { from, to, at } of model.axes > 1 ? placed(runs, part) : [{ ...part, at: undefined }])
+      await evaluateEmbeddings(sequence, rowsOf(embeddings, from, to), { ...options, ...(at && positionsOf(at)) });
+  }
+}
+
+/**
+ * Checks that the tokens of a video can be placed, where the language model places each by time, row and column.
+ * @throws LongVLMError `ERR_LONGVLM_MISMATCH`
+ */
+export function checkPlaces({ path, axes }: LanguageModel, { runs }: VideoRuns): void {
+  if (axes === 1 || runs.every(({ at }) => at !== undefined)) return;
+  throw new LongVLMError(
+    'ERR_LONGVLM_MISMATCH',
+    `The language model ${path} places each token of a video by time, row and column, and those of this one have no places: they are means over several. Encode it with the reduction pick, or with all tokens.`,
+  );
+}
+
+function rowsOf({ type, data, dims }: Tensor, from: number, to: number): Tensor {
+  const width = dims[1]!;
+  return { type, data: data.subarray(from * width, to * width), dims: [to - from, width] };
+}
+
+type Rows = { readonly from: number; readonly to: number };
+
+/** The runs that rows are of. */
+function placed({ runs }: VideoRuns, { from, to }: Rows): (Rows & { readonly at: RunPlaces | undefined })[] {
+  let end = 0;
+  const found = runs.map(({ tokens, at }) => {
+    end += tokens;
+    return { from: end - tokens, to: end, at };
+  });
+  const rest = { from: Math.max(end, from), to, at: undefined };
+  const within = found.filter((run) => run.from >= from && run.to <= to);
+  return rest.to > rest.from ? [...within, rest] : within;
+}
+
+/**
+ * Positions of a run's tokens from where it begins: time, row and column. Whatever comes next begins behind the longer side of
+ * the whole frame, also where tokens of it were left out.
+ * Source: `get_rope_index` of transformers' Qwen3-VL.
+ */
+export function positionsOf({ rows, columns, places }: RunPlaces): { positions: Int32Array; span: number } {
+  const positions = new Int32Array(places.length * 3);
+  for (const [token, place] of places.entries())
+    positions.set([0, Math.floor(place / columns), place % columns], token * 3);
+  return { positions, span: Math.max(rows, columns) };
+}
