@@ -33,6 +33,12 @@ const llava = {
   globalLayers,
 } as const satisfies Partial<ModelUse>;
 
+// As these models were trained: nothing reduced unless a budget is given, and the prompt of the tower's own.
+const withTimes = { fps: 1, maxFrames: 64, segmentFrames: 4, tokens: 'all' } as const satisfies Partial<ModelUse>;
+const numbered = { frames: 16, segmentFrames: 4, tokens: 'all' } as const satisfies Partial<ModelUse>;
+// Frames of any size are many tokens.
+const inPairs = { frames: 64, segmentFrames: 8, tokens: 4096 } as const satisfies Partial<ModelUse>;
+
 /** The models of the catalogue. Sizes and licences are those on the hub. */
 export const catalogue: readonly KnownModel[] = [
   {
@@ -98,6 +104,72 @@ export const catalogue: readonly KnownModel[] = [
       llm: 'hf:abetlen/BakLLaVA-1-GGUF/bakllava-1.Q4_K.gguf',
       projector: 'hf:abetlen/BakLLaVA-1-GGUF/mmproj-model-f16.gguf',
       ...llava,
+    },
+  },
+  {
+    name: 'smolvlm2-500m',
+    description: 'SmolVLM2 500M, trained on videos, 8 bits',
+    license: 'apache-2.0',
+    bytes: 0.64e9,
+    options: {
+      llm: 'hf:ggml-org/SmolVLM2-500M-Video-Instruct-GGUF/SmolVLM2-500M-Video-Instruct-Q8_0.gguf',
+      projector: 'hf:ggml-org/SmolVLM2-500M-Video-Instruct-GGUF/mmproj-SmolVLM2-500M-Video-Instruct-f16.gguf',
+      ...withTimes,
+    },
+  },
+  {
+    name: 'smolvlm2-2.2b',
+    description: 'SmolVLM2 2.2B, trained on videos, 4 bits',
+    license: 'apache-2.0',
+    bytes: 2.0e9,
+    options: {
+      llm: 'hf:ggml-org/SmolVLM2-2.2B-Instruct-GGUF/SmolVLM2-2.2B-Instruct-Q4_K_M.gguf',
+      projector: 'hf:ggml-org/SmolVLM2-2.2B-Instruct-GGUF/mmproj-SmolVLM2-2.2B-Instruct-f16.gguf',
+      ...withTimes,
+    },
+  },
+  {
+    name: 'internvl3.5-1b',
+    description: 'InternVL3.5 1B on Qwen3, 4 bits',
+    license: 'apache-2.0',
+    bytes: 1.1e9,
+    options: {
+      llm: 'hf:bartowski/OpenGVLab_InternVL3_5-1B-GGUF:Q4_K_M',
+      projector: 'hf:bartowski/OpenGVLab_InternVL3_5-1B-GGUF/mmproj-OpenGVLab_InternVL3_5-1B-f16.gguf',
+      ...numbered,
+    },
+  },
+  {
+    name: 'internvl3.5-2b',
+    description: 'InternVL3.5 2B on Qwen3, 4 bits',
+    license: 'apache-2.0',
+    bytes: 1.9e9,
+    options: {
+      llm: 'hf:bartowski/OpenGVLab_InternVL3_5-2B-GGUF/OpenGVLab_InternVL3_5-2B-Q4_K_M.gguf',
+      projector: 'hf:bartowski/OpenGVLab_InternVL3_5-2B-GGUF/mmproj-OpenGVLab_InternVL3_5-2B-f16.gguf',
+      ...numbered,
+    },
+  },
+  {
+    name: 'qwen3-vl-2b',
+    description: 'Qwen3-VL 2B, trained on long videos with times, 4 bits',
+    license: 'apache-2.0',
+    bytes: 1.9e9,
+    options: {
+      llm: 'hf:Qwen/Qwen3-VL-2B-Instruct-GGUF/Qwen3VL-2B-Instruct-Q4_K_M.gguf',
+      projector: 'hf:Qwen/Qwen3-VL-2B-Instruct-GGUF/mmproj-Qwen3VL-2B-Instruct-F16.gguf',
+      ...inPairs,
+    },
+  },
+  {
+    name: 'qwen3-vl-4b',
+    description: 'Qwen3-VL 4B, trained on long videos with times, 4 bits',
+    license: 'apache-2.0',
+    bytes: 3.3e9,
+    options: {
+      llm: 'hf:Qwen/Qwen3-VL-4B-Instruct-GGUF/Qwen3VL-4B-Instruct-Q4_K_M.gguf',
+      projector: 'hf:Qwen/Qwen3-VL-4B-Instruct-GGUF/mmproj-Qwen3VL-4B-Instruct-F16.gguf',
+      ...inPairs,
     },
   },
 ];

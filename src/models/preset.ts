@@ -11,9 +11,11 @@ import { type PromptTemplate, type PromptTemplateName, resolvePromptTemplate } f
 export type ModelUse = SamplingRequest & {
   /** Undefined if the tower is in the projector's file. */
   readonly vision?: string;
-  readonly projector: string;
+  /** Undefined if the tower has its own. */
+  readonly projector?: string;
   readonly llm: string;
-  readonly template: PromptTemplateName | PromptTemplate;
+  /** Undefined if it is the tower's own. */
+  readonly template?: PromptTemplateName | PromptTemplate;
   readonly temperature?: number;
 };
 
@@ -59,10 +61,11 @@ export function readPreset(name: string, folder: string, remedy: string): ModelU
 function readUse(file: string): Omit<ModelUse, 'vision' | 'projector' | 'llm'> {
   // Other keys are informative, or for later releases.
   const { template, mergeHeads, reduction, ...use } = parse(useRecord, JSON.parse(readFileSync(file, 'utf8')), file);
-  resolvePromptTemplate(template as ModelUse['template']);
+  const named = template as NonNullable<ModelUse['template']>;
+  resolvePromptTemplate(named);
   return {
     ...use,
-    template: template as ModelUse['template'],
+    template: named,
     ...(mergeHeads !== undefined && { mergeHeads }),
     ...(reduction !== undefined && { reduction }),
   };

@@ -126,8 +126,8 @@ describe('longvlm models', () => {
     expect(code).toBe(0);
     const lines = stdout.trim().split('\n');
     expect(lines).toHaveLength(catalogue.length);
-    expect(lines[0]).toMatch(/^nano +in the box +mit /);
-    expect(stdout).toMatch(/^llava-1\.5-7b +4\.7 GB +llama2 /m);
+    expect(lines[0]).toMatch(/^\* nano +in the box +mit /);
+    expect(stdout).toMatch(/^[* ] llava-1\.5-7b +4\.7 GB +llama2 /m);
   });
 
   test('as JSON, with where they lie', async () => {
