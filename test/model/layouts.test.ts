@@ -1,6 +1,7 @@
 // Prompts of models that were trained on videos, against the processors and chat templates of transformers; and videos in runs
 // between texts, against transformers on the same weights.
 import { readFileSync } from 'node:fs';
+import type { LlamaModel, Token } from 'node-llama-cpp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { runsOf } from '../../dist/encode/runs.js';
 import { LanguageModel, type PromptLayout, VideoChat, type VideoRuns } from '../../dist/index.js';
@@ -47,11 +48,16 @@ function videoOf(family: Family, times: readonly number[], durationSeconds: numb
   });
 }
 
+/** The text of one token, special or not. */
+const detokenize = (model: LanguageModel, id: number) =>
+  (model as unknown as { model: LlamaModel }).model.detokenize([id as Token], true);
+
 /** A first turn as ids, those of the video as one number below 0. */
 function firstTurn(family: Family, video: VideoRuns, system = '', timestamps = false) {
   const model = models.get(families[family].of)!;
   const layout = resolvePromptTemplate(family);
-  const count = video.runs.reduce((sum, { tokens }) => sum + tokens, families[family].ending);
+  const ending: number = families[family].ending;
+  const count = video.runs.reduce((sum, { tokens }) => sum + tokens, ending);
   const turn = tokensOfFirstTurn(model, layout, system, expected.questions[0], { video, timestamps, count });
   const shown = turn.video.flatMap((part) => ('text' in part ? part.text : [part.from - part.to]));
   return { model, layout, before: [...turn.before, ...shown] as number[], after: turn.after as number[] };
@@ -89,7 +95,7 @@ test('frames that were encoded in larger segments are shown as single ones, unle
   expect([...before, ...after]).toEqual(ids);
   const merged = { ...video, runs: [{ ...video.runs[0]!, kind: 'segment', times, tokens: 5 }] } as const;
   const text = (each: ReturnType<typeof firstTurn>) =>
-    each.before.map((id) => (id < 0 ? `{${-id}}` : each.model.model.detokenize([id as never], true))).join('');
+    each.before.map((id) => (id < 0 ? `{${-id}}` : detokenize(each.model, id))).join('');
   expect(text(firstTurn('internvl', merged, '', true))).toBe('<|im_start|>user\nFrame1 [00:00]: <img>{5}');
   // The mean of the first and the last frame.
   expect(text(firstTurn('qwen3_vl', merged))).toBe('<|im_start|>user\n<7.0 seconds><|vision_start|>{5}');
