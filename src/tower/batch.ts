@@ -5,13 +5,20 @@ import type { FrameShape, TowerShape } from './source.js';
 // batches only take more memory, and delay aborts.
 const cpuTokens = 512;
 
-// A GPU needs many more rows: 50 frames of ViT-L/14 at 224 px, 22 at 336 px. Towers that give fewer tokens than they compute
-// with are taken to have patches of that size.
+// A GPU needs many more rows: 50 frames of ViT-L/14 at 224 px, 22 at 336 px.
 const gpuTokens = 12_800;
+
+// Towers that give fewer tokens than they compute with are taken to have patches of that size.
 const usualPatch = 14;
 
-/** Frames at once on a CPU. */
-export const cpuBatch = ({ patches }: TowerShape): number => Math.max(1, Math.floor(cpuTokens / patches));
+/** Frames at once on a CPU. A tower that ends with its projector may give far fewer tokens than it computes with. */
+export function cpuBatch(
+  { patches, imageSize }: TowerShape & { readonly imageSize: number },
+  projects: boolean,
+): number {
+  const computed = projects ? Math.max(patches, (imageSize / usualPatch) ** 2) : patches;
+  return Math.max(1, Math.floor(cpuTokens / computed));
+}
 
 /** Frames at once on a GPU, if they fit into its memory. */
 export function gpuBatch({ patches, width, height }: Pick<FrameShape, 'patches' | 'width' | 'height'>): number {

@@ -120,7 +120,11 @@ export class Tower {
     const rounded = precision === 'int8' ? await toEightBits(source.linear, path, { signal, onProgress }) : undefined;
     const identified = { ...(description as object), precision, ...(rounded && { roundedBy: 'token' }) };
     const runtime: Runtime = ortRuntime({ device, ...(threads !== undefined && { threads }) });
-    const opening = { name: 'The vision tower', batch: cpuBatch(config), gpuBatch: gpuBatch(squareShape(config)) };
+    const opening = {
+      name: 'The vision tower',
+      batch: cpuBatch(config, source.projection !== undefined),
+      gpuBatch: gpuBatch(squareShape(config)),
+    };
     const graphOf = (input: 'float32' | 'uint8') =>
       source.graph({ input, eightBits: rounded, ...(isHalf && { precision }) });
     const open: OpenGraphs = {
