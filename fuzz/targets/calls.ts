@@ -3,52 +3,13 @@ import * as longvlm from 'longvlm';
 import { binding, fixture, ortLibrary } from '../package.js';
 import type { Random } from '../random.js';
 import type { Target } from '../target.js';
-import { anyValue, fickle } from './oddValues.js';
-
-/** A copy of right arguments in which some are exchanged, missing, or read by a getter. */
-function spoiled(right: Readonly<Record<string, unknown>>, random: Random): unknown {
-  if (random.chance(0.04)) return anyValue(random);
-  const copy = { ...right };
-  const keys = Object.keys(copy);
-  for (let left = random.pick([0, 1, 1, 1, 2, 4]); left > 0 && keys.length > 0; left--) {
-    const [key] = keys.splice(random.below(keys.length), 1) as [string];
-    const value = right[key];
-    if (random.chance(0.2)) {
-      const reads = [[value], [value, anyValue(random)], [], [anyValue(random), value]];
-      Object.defineProperty(copy, key, fickle(random.pick(reads)));
-    } else if (Array.isArray(value) && random.chance(0.5)) {
-      const items: unknown[] = [...value];
-      items[random.below(items.length + 1)] = anyValue(random);
-      copy[key] = items;
-    } else if (isRecord(value) && random.chance(0.6)) copy[key] = spoiled(value, random);
-    else if (random.chance(0.05)) delete copy[key];
-    else copy[key] = anyValue(random);
-  }
-  return random.chance(0.03) ? new Proxy(copy, {}) : copy;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
-}
-
-const floats = (length: number) => Float32Array.from({ length }, (_, i) => ((i * 7) % 13) / 13);
-const tensor = (...dims: number[]) => ({ type: 'float32', data: floats(dims.reduce((a, b) => a * b, 1)), dims });
+import { nativeReducerCalls, publicReducerCalls } from './reducerCalls.js';
+import { type AnyFunction, type Call, floats, nativeCall, publicCall, tensor } from './spoiled.js';
 
 const builder = new longvlm.GraphBuilder('double');
 const x = builder.input('x', ['n', 2]);
 builder.output('y', builder.node('Add', [x, x]), ['n', 2]);
 const doubling = await builder.build();
-
-type Call = (random: Random) => unknown;
-type AnyFunction = (...args: unknown[]) => unknown;
-
-function nativeCall(name: string, right: () => Record<string, unknown>): Call {
-  return (random) => {
-    const call = (binding() as unknown as Record<string, AnyFunction>)[name]!;
-    const args = [spoiled(right(), random), anyValue(random)].slice(0, random.pick([1, 1, 1, 1, 1, 1, 0, 2]));
-    return Reflect.apply(call, random.chance(0.9) ? undefined : anyValue(random), args);
-  };
-}
 
 const nativeCalls: readonly Call[] = [
   nativeCall('mergeTokens', mergeArguments),
@@ -122,16 +83,6 @@ function mergeArguments(): Record<string, unknown> {
       sizes: undefined,
     },
     ...{ outTokens: new Float32Array(12), outSizes: new Float32Array(3), outAssignment: new Int32Array(6) },
-  };
-}
-
-/** A function of the package: right arguments, of which objects are spoiled and others exchanged. */
-function publicCall(call: AnyFunction, right: () => readonly unknown[]): Call {
-  return (random) => {
-    const args = right().map((value) =>
-      isRecord(value) ? spoiled(value, random) : random.chance(0.3) ? anyValue(random) : value,
-    );
-    return call(...args);
   };
 }
 
@@ -357,6 +308,14 @@ async function nativeSettled(call: Call, random: Random): Promise<void> {
 const limits = { batch: 2000, seconds: 10, megabytes: 1500, share: 1, argumentErrors: true } as const;
 
 export const callTargets: readonly Target[] = [
-  { ...limits, name: 'native', run: (_, random) => nativeSettled(random.pick(nativeCalls), random) },
-  { ...limits, name: 'arguments', run: (_, random) => settled(random.pick(publicCalls)(random)) },
+  {
+    ...limits,
+    name: 'native',
+    run: (_, random) => nativeSettled(random.pick(random.chance(0.3) ? nativeReducerCalls : nativeCalls), random),
+  },
+  {
+    ...limits,
+    name: 'arguments',
+    run: (_, random) => settled(random.pick(random.chance(0.3) ? publicReducerCalls : publicCalls)(random)),
+  },
 ];

@@ -7,6 +7,7 @@ import { kernels } from './kernels.js';
 import { loads } from './loads.js';
 import { media } from './media.js';
 import { pickle } from './pickle.js';
+import { towerTargets } from './towers.js';
 import { weightTargets } from './weights.js';
 
 export const targets: readonly Target[] = [
@@ -15,6 +16,7 @@ export const targets: readonly Target[] = [
   ...weightTargets,
   pickle,
   ...configTargets,
+  ...towerTargets,
   hub,
   media,
   loads,
