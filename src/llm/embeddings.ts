@@ -8,7 +8,7 @@ import { checkDescriptors } from '../base/descriptors.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { checkAllFinite, widened } from '../base/largeTensor.js';
 import type { Tensor } from '../base/tensor.js';
-import { checkInteger, checkOneOf, checkSignal, checkTensor, wrongType } from '../base/validate.js';
+import { checkInteger, checkObject, checkOneOf, checkSignal, checkTensor, wrongType } from '../base/validate.js';
 import {
   binding,
   fromNative,
@@ -125,6 +125,7 @@ export async function evaluateEmbeddings(
   if (typeof held?._sequenceId !== 'number' || typeof held._context?._ctx?.getContextSize !== 'function')
     wrongType('sequence', 'LlamaContextSequence of node-llama-cpp', sequence);
   checkTensor('embeddings', embeddings, ['tokens', 'width']);
+  checkObject('options', options);
   const placeholder =
     options.placeholder === undefined ? undefined : checkInteger('placeholder', options.placeholder, 0);
   const signal = checkSignal(options.signal);

@@ -126,10 +126,10 @@ export function checkFit(
       'ERR_LONGVLM_UNSUPPORTED',
       `The tokens of ${vision} attend to each other in their language model, as Gemma 3's do, which is not done for videos yet. Use another model, or projectFrames() and evaluateEmbeddings() with attention 'full'.`,
     );
-  if (projection && llm && projection.width !== llm.width)
+  if (projection && llm && channels !== llm.inputWidth)
     throw new LongVLMError(
       'ERR_LONGVLM_MISMATCH',
-      `The vision tower ${vision} gives embeddings of ${projection.width} channels but the language model ${model} takes ${llm.width}. Use the two of the same model.`,
+      `The vision tower ${vision} gives embeddings of ${inRows(channels, projection.width)} but the language model ${model} takes ${inRows(llm.inputWidth, llm.width)}. Use the two of the same model.`,
     );
   if (projector && projector.inChannels !== channels)
     throw new LongVLMError(
@@ -145,11 +145,16 @@ export function checkFit(
   // A chat template that is only the default can be replaced in each call.
   if (llm && template !== undefined && resolvePromptTemplate(template).name === 'chat_template')
     VideoChat.checkFits(llm, 0, '?', { template });
-  if (projector && llm && projector.outChannels !== llm.width)
+  if (projector && llm && projector.outChannels !== llm.inputWidth)
     throw new LongVLMError(
       'ERR_LONGVLM_MISMATCH',
-      `The projector ${file} gives ${projector.outChannels} channels but the language model ${model} takes ${llm.width}. Use the projector that was trained for this language model.`,
+      `The projector ${file} gives ${projector.outChannels} channels but the language model ${model} takes ${inRows(llm.inputWidth, llm.width)}. Use the projector that was trained for this language model.`,
     );
+}
+
+/** Channels of an embedding with the rows that follow it for later layers (DeepStack), in words. */
+function inRows(channels: number, width: number): string {
+  return channels === width ? `${width} channels` : `${channels} channels (${channels / width} rows of ${width})`;
 }
 
 /** The hidden states that a projector was trained on, in words, where the tower's patches are known to be others. */

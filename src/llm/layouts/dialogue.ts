@@ -1,4 +1,5 @@
 // Layouts of models that were trained on videos: a conversation in fixed words, and the video in the user's first turn.
+import { LongVLMError } from '../../base/errors.js';
 import type { TemplatePart } from '../jinja/chatTemplate.js';
 import { type SlotTexts, tokensOfParts } from '../jinja/tokens.js';
 import type { LanguageModel } from '../model.js';
@@ -48,6 +49,7 @@ export function dialogueLayout(words: Dialogue): PromptLayout {
       const [before, after] = words.system;
       const told = system === '' ? [] : [before, slot('system'), after];
       const parts = [opening, ...told, user, ...words.video(video), afterVideo, ...question];
+      checkMarks(model, name, parts);
       return written(model, parts, { system, question: asked });
     },
     nextTurn: ({ question: asked }, model) => written(model, [next, ...question], { question: asked }),
@@ -58,6 +60,22 @@ export function dialogueLayout(words: Dialogue): PromptLayout {
       },
     }),
   };
+}
+
+const marks = /<[|/]?[a-z_-]+\|?>/g;
+
+/**
+ * Without them, the words of a turn are text like any other to the model.
+ * @throws LongVLMError `ERR_LONGVLM_MISMATCH` for a language model that does not have the special tokens in a layout's words
+ */
+function checkMarks(model: LanguageModel, name: string, parts: readonly (TemplatePart | VideoPiece)[]): void {
+  const named = new Set(parts.flatMap((part) => (typeof part === 'string' ? (part.match(marks) ?? []) : [])));
+  const missing = [...named].filter((mark) => model.specialToken(mark) === undefined);
+  if (missing.length === 0) return;
+  throw new LongVLMError(
+    'ERR_LONGVLM_MISMATCH',
+    `The prompt layout ${name} needs the special tokens ${missing.join(', ')}, which ${model.path} does not have. Use the language model of the same model, or name another layout, such as the template chat_template.`,
+  );
 }
 
 /** Texts between tokens of the video as token ids. */

@@ -1,0 +1,52 @@
+// A vision tower and a language model of different families, and embeddings that do not fit: told before a video is encoded.
+import { fileURLToPath } from 'node:url';
+import { afterAll, describe, expect, test } from 'vitest';
+import { evaluateEmbeddings, LongVLM } from '../../dist/index.js';
+import { pico } from '../fixtures/index.js';
+import { type Architecture, tinyModel } from '../fixtures/llms/index.js';
+
+const tower = (name: string) => fileURLToPath(new URL(`../fixtures/towers/${name}`, import.meta.url));
+const load = (vision: string, llm: Architecture) =>
+  LongVLM.load({
+    ...{ vision: tower(vision), llm: tinyModel(llm), device: 'cpu', gpu: 'off', threads: 1, lazy: true },
+    ...{ frames: 2, segmentFrames: 2, tokensPerSegment: 2, cache: false },
+  });
+
+test('a language model with DeepStack, and a tower without its rows, of equal width', async () => {
+  await expect(load('llava_onevision', 'qwen3vl')).rejects.toMatchObject({
+    code: 'ERR_LONGVLM_MISMATCH',
+    message: expect.stringMatching(
+      /gives embeddings of 96 channels but the language model .* takes 288 channels \(3 rows of 96\)\. Use the two/,
+    ) as unknown,
+  });
+});
+
+describe('a language model without the special tokens of the layout', () => {
+  const opened: LongVLM[] = [];
+  afterAll(() => Promise.all(opened.map((each) => each.dispose())));
+
+  test.each<[string, Architecture, string]>([
+    ['smolvlm', 'qwen2', '<end_of_utterance>, <fake_token_around_image>, <global-img>'],
+    ['llava_onevision', 'gemma3', '<|im_start|>, <|im_end|>'],
+  ])('that the tower %s is used with: %s', async (vision, llm, missing) => {
+    const vlm = await load(vision, llm);
+    opened.push(vlm);
+    const refusal = vlm.ask('no such video.mp4', 'what?');
+    await expect(refusal).rejects.toMatchObject({ code: 'ERR_LONGVLM_MISMATCH' });
+    const message = await refusal.catch((error: Error) => error.message);
+    for (const mark of missing.split(', ')) expect(message).toContain(mark);
+    expect(message).toContain(`which ${tinyModel(llm)} does not have`);
+    // Their own layout may be named.
+    const { text } = await vlm.ask(pico.video, 'what?', { template: 'vicuna_v1_1', maxTokens: 2 });
+    expect(text).not.toBe('');
+  });
+});
+
+test('options that are none', async () => {
+  const sequence = { _sequenceId: 0, _context: { _ctx: { getContextSize: () => 8 } } } as never;
+  const embeddings = { type: 'float32', data: new Float32Array(4), dims: [1, 4] } as const;
+  for (const wrong of [null, 5])
+    await expect(evaluateEmbeddings(sequence, embeddings, wrong as never)).rejects.toThrow(
+      /^Expected object for options but received /,
+    );
+});
