@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import { frozenCopy, optional } from '../base/frozenCopy.js';
 import { checkPlain } from '../base/plainData.js';
 import { integer, nonEmptyString, parse } from '../base/schema.js';
-import { checkFunction, checkString, checkStrings } from '../base/validate.js';
+import { checkFunction, checkString, checkStrings, wrongValue } from '../base/validate.js';
 import { checkGraph, checkLocations } from '../files/foreignModel.js';
 import { pixelRules } from './pixels.js';
 import { visionPrecisions } from './precision.js';
@@ -73,6 +73,16 @@ function checkSource(argument: string, given: TowerSource): TowerSource {
   });
   if ((source.sizeOf === undefined) !== (source.config.cell === undefined))
     throw new TypeError(`Expected both or neither of ${argument}.sizeOf and ${argument}.config.cell but received one`);
+  const { projection: ends, config: sizes } = source;
+  const [rows, columns] = sizes.grid;
+  if (rows * columns !== sizes.patches)
+    wrongValue(`${argument}.config.grid`, `rows and columns of ${sizes.patches} patches`, `${rows}x${columns}`);
+  if (ends && sizes.channels !== ends.width * (ends.rows ?? 1))
+    wrongValue(
+      `${argument}.config.channels`,
+      `${ends.rows ?? 1} rows of projection.width (${ends.width})`,
+      sizes.channels,
+    );
   return {
     ...source,
     graph: async (options) => checkGraph(`${argument}.graph()`, await source.graph(options)),

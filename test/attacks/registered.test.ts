@@ -93,6 +93,16 @@ describe('what a family opens is checked', () => {
       { ...tower(), config: { ...tower().config, patches: 0 } },
       /^Expected positive integer for .*patches/,
     ],
+    [
+      'a grid of fewer patches',
+      { ...tower(), config: { ...tower().config, grid: [2, 1] } },
+      /^Expected rows and columns of 4 patches for .*\.config\.grid but received '2x1'/,
+    ],
+    [
+      'channels that are not the rows of its projection',
+      { ...tower(), projection: { kind: 'odd', width: 6, rows: 3 } },
+      /^Expected 3 rows of projection\.width \(6\) for .*\.config\.channels but received 6/,
+    ],
     ['no place', { ...tower(), tensors: [{ name: 'x' }] }, /^Expected non-empty string for .*\.tensors\[0\]\.type but/],
     ['no plain data', { ...tower(), description: { version: 1n } }, /^Expected plain data, .*\.description but/],
     ['no graph', tower(), /^Expected object for what the tower family odd opened\.graph\(\) but received undefined$/],
