@@ -19,6 +19,7 @@ import {
   fittingBudget,
   neededContextSize,
   type PromptTexts,
+  placesOfVideo,
 } from './contextSize.js';
 import { checkPlaces, evaluateVideo } from './evaluateVideo.js';
 import { checkModel, type LanguageModel } from './model.js';
@@ -106,13 +107,14 @@ export class VideoChat {
     const turn = tokensOfFirstTurn(model, layout, system, '?', tokens);
     checkPlaces(model, runs);
     const text = textBeforeQuestion(turn);
-    const fixed = text + videoTokens;
+    const places = placesOfVideo(model, tokens);
+    const fixed = text + places;
     const contextSize = wanted ?? defaultContextSize(model, fixed);
     if (fixed + 1 >= contextSize)
       throw new LongVLMError(
         'ERR_LONGVLM_CONTEXT_FULL',
-        `The video's ${videoTokens} tokens and ${text} of the prompt do not fit into a context of ${contextSize} tokens ` +
-          `(the model was trained for ${model.trainContextSize}). Raise contextSize${fittingBudget(contextSize, text, runs)}, or use fewer segments or tokens per segment.`,
+        `The video's ${videoTokens} tokens${places > videoTokens ? `, which take ${places} places,` : ''} and ${text} of the prompt do not fit into a context of ${contextSize} tokens ` +
+          `(the model was trained for ${model.trainContextSize}). Raise contextSize${fittingBudget(model, contextSize, text, tokens)}, or use fewer segments or tokens per segment.`,
       );
     await model.loadWhole(signal);
     const context = await createContext(model, contextSize);

@@ -24,6 +24,19 @@ export function promptTokens(count: number, { runs, timestamps = false }: Prompt
   return { video: runs ?? unknownRuns(count), timestamps, count };
 }
 
+/**
+ * Places of a context that a video takes: one for each token, or, where the language model has several positions for each, as
+ * many as its runs are long and wide, if that is more.
+ */
+export function placesOfVideo({ axes }: LanguageModel, { video, count }: PromptTokens): number {
+  return axes === 1 ? count : Math.max(count, leastPlaces(video, count));
+}
+
+/** Places that the runs take however few of their tokens are kept. */
+function leastPlaces({ runs }: VideoRuns, count: number): number {
+  return runs.reduce((sum, { at, tokens }) => sum + (at ? Math.max(at.rows, at.columns) - tokens : 0), count);
+}
+
 /** Number of text tokens before the first answer. */
 function textLength(model: LanguageModel, videoTokens: number, question: string, options: PromptTexts): number {
   const layout = resolvePromptTemplate(options.template ?? model.defaultTemplate);
@@ -58,10 +71,16 @@ export function defaultContextSize(model: LanguageModel, fixed: number): number 
 /** Places that are left for an answer where a budget is proposed. */
 const shortAnswer = 256;
 
-/** Words for the number of tokens of video that would fit beside `text` other ones; none where not even one for each run would. */
-export function fittingBudget(contextSize: number, text: number, { runs }: VideoRuns): string {
+/** Words for the number of tokens of video that would fit beside `text` other ones; none where no number would. */
+export function fittingBudget(
+  { axes }: LanguageModel,
+  contextSize: number,
+  text: number,
+  { video, count }: PromptTokens,
+): string {
   const budget = contextSize - 1 - text - shortAnswer;
-  return budget < runs.length
+  const least = axes === 1 ? 0 : leastPlaces(video, count);
+  return budget < Math.max(video.runs.length, least)
     ? ''
     : `, give the video at most ${budget} tokens (tokens: ${budget}, --tokens ${budget})`;
 }
@@ -92,7 +111,8 @@ export function neededContextSize(
 ): number {
   const most = model.trainContextSize;
   if (areFarTooLong(model, most, question, options.system)) return most;
-  return Math.min(most, videoTokens + textLength(model, videoTokens, question, options) + maxTokens + 1);
+  const places = placesOfVideo(model, promptTokens(videoTokens, options));
+  return Math.min(most, places + textLength(model, videoTokens, question, options) + maxTokens + 1);
 }
 
 /** @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` when a prompt does not fit */
@@ -105,8 +125,8 @@ export function checkPrompt(
 ): void {
   checkLengths(model, contextSize, question, options.system);
   const text = textLength(model, videoTokens, question, options);
-  const needed = videoTokens + text;
-  const { video } = promptTokens(videoTokens, options);
+  const tokens = promptTokens(videoTokens, options);
+  const needed = placesOfVideo(model, tokens) + text;
   if (needed + 1 > contextSize)
-    throw contextFull(contextSize, needed, contextSize - 1, fittingBudget(contextSize, text, video));
+    throw contextFull(contextSize, needed, contextSize - 1, fittingBudget(model, contextSize, text, tokens));
 }

@@ -163,3 +163,24 @@ test('a model that places tokens takes none that were averaged', async () => {
     message: expect.stringMatching(/have no places.*reduction pick/),
   });
 });
+
+test('tokens that keep their places need as many places of the context as their frames are wide', async () => {
+  const model = models.get('qwen3vl')!;
+  const width = model.inputWidth;
+  const video = { type: 'float32' as const, data: new Float32Array(4 * width).fill(0.01), dims: [4, width] };
+  const at = { rows: 3, columns: 20, places: Int32Array.of(7, 19) };
+  const runs = [0, 1].map((start) => ({ kind: 'step' as const, start, end: start + 1, times: [start], tokens: 2, at }));
+  const options = { template: 'qwen3_vl', runs: { runs, durationSeconds: 2 } };
+  const needed = VideoChat.requiredContextSize(model, 4, '?', { ...options, maxTokens: 3 });
+  const chat = await VideoChat.create(model, video, { ...options, contextSize: needed });
+  await chat.ask('?', { temperature: 0, maxTokens: 3 });
+  const { stopReason, tokenIds } = chat.lastAnswer!;
+  expect([stopReason, tokenIds.length]).toEqual(['maxTokens', 3]);
+  await chat.dispose();
+  const { runs: narrow } = { runs: runs.map((run) => ({ ...run, at: { ...at, rows: 10, columns: 2 } })) };
+  const less = { ...options, runs: { runs: narrow, durationSeconds: 2 } };
+  expect(VideoChat.requiredContextSize(model, 4, '?', { ...less, maxTokens: 3 })).toBe(needed - 20);
+  expect(() => VideoChat.checkFits(model, 4, '?', { ...options, contextSize: 48 })).toThrow(
+    /do not fit into .* 48 tokens. Raise contextSize, shorten the question, or start/,
+  );
+});
