@@ -26,7 +26,7 @@ export type ProjectOptions = {
 };
 
 /** Options of {@link LongVLM.chat}. */
-export type ChatOptions = EncodeOptions & ProjectOptions & Omit<VideoChatOptions, 'signal' | 'runs'>;
+export type ChatOptions = EncodeOptions & ProjectOptions & Omit<VideoChatOptions, 'signal' | 'runs' | 'attention'>;
 
 // A record, so that none is forgotten.
 const isChatOption: Readonly<Record<keyof ChatOptions, true>> = {
@@ -210,6 +210,7 @@ export class LongVLM {
     const chat = await VideoChat.create(llm, embeddings, {
       template,
       runs: features.runsOf(given.part ?? 'both'),
+      attention: this.encoder.projection?.attention ?? 'causal',
       ...(timestamps !== undefined && { timestamps }),
       temperature: given.temperature ?? this.#options.temperature,
       ...(system !== undefined && { system }),

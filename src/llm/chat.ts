@@ -21,7 +21,7 @@ import {
   type PromptTexts,
   placesOfVideo,
 } from './contextSize.js';
-import { checkPlaces, evaluateVideo } from './evaluateVideo.js';
+import { checkPlaces, evaluateVideo, largestRun } from './evaluateVideo.js';
 import { checkModel, type LanguageModel } from './model.js';
 import { usedPlaces } from './places.js';
 import { textBeforeQuestion, tokensOfFirstTurn, tokensOfNextTurn, tokensOfPastTurn } from './prompt.js';
@@ -91,7 +91,8 @@ export class VideoChat {
    *   chat template in the model's file, cannot be used
    */
   static async create(model: LanguageModel, video: Tensor, options: VideoChatOptions = {}): Promise<VideoChat> {
-    const { layout, system, contextSize: wanted, temperature, tokens, signal } = readChatOptions(model, video, options);
+    const given = readChatOptions(model, video, options);
+    const { layout, system, contextSize: wanted, temperature, tokens, attention, signal } = given;
     signal?.throwIfAborted();
     model.checkUsable();
     const { count: videoTokens, video: runs } = tokens;
@@ -117,10 +118,11 @@ export class VideoChat {
           `(the model was trained for ${model.trainContextSize}). Raise contextSize${fittingBudget(model, contextSize, text, tokens)}, or use fewer segments or tokens per segment.`,
       );
     await model.loadWhole(signal);
-    const context = await createContext(model, contextSize);
+    const together = attention === 'full' ? largestRun(runs, videoTokens) : undefined;
+    const context = await createContext(model, contextSize, together);
     const chat = new VideoChat(model, { layout, system }, temperature, context, tokens);
     try {
-      const prompt = { turn, embeddings: video, runs };
+      const prompt = { turn, embeddings: video, runs, attention };
       const onStep = (step: Promise<unknown>) => {
         chat.#inFlight = step;
       };
@@ -214,7 +216,7 @@ export class VideoChat {
 
   /**
    * Whether {@link reset} is supported. It is not for language models whose state cannot be restored: recurrent models, and
-   * models with a sliding window. Start a new chat instead.
+   * models with a sliding window, unless the tokens of a run attend to each other. Start a new chat instead.
    */
   get canReset(): boolean {
     return !this.#sequence.needsCheckpoints;

@@ -1,7 +1,7 @@
 // Options of a chat.
 import { readOptions } from '../base/options.js';
 import type { Tensor } from '../base/tensor.js';
-import { checkBoolean, checkInteger, checkNumber, checkSignal, checkTensor } from '../base/validate.js';
+import { checkBoolean, checkInteger, checkNumber, checkOneOf, checkSignal, checkTensor } from '../base/validate.js';
 import type { VideoRuns } from '../base/videoRun.js';
 import { checkModel, type LanguageModel } from './model.js';
 import type { PromptLayout } from './promptLayout.js';
@@ -31,6 +31,11 @@ export type VideoChatOptions = {
    * that were trained with times have them always. Defaults to `false`.
    */
   timestamps?: boolean;
+  /**
+   * How the tokens of a run attend to each other: to those before, or, as Gemma 3 has it, to all of their run, which is then
+   * evaluated at once. {@link LongVLM} gives what the vision tower's model was trained with. Defaults to `causal`.
+   */
+  attention?: 'causal' | 'full';
   signal?: AbortSignal;
 };
 
@@ -41,6 +46,7 @@ type ReadChatOptions = {
   readonly temperature: number;
   readonly contextSize: number | undefined;
   readonly tokens: PromptTokens;
+  readonly attention: 'causal' | 'full';
   readonly signal: AbortSignal | undefined;
 };
 
@@ -50,16 +56,17 @@ export function readChatOptions(model: LanguageModel, video: Tensor, options: Vi
   checkTensor('video', video, ['tokens', 'width']);
   const given = readOptions(options, [
     ...(['template', 'system', 'temperature', 'contextSize'] as const),
-    ...(['runs', 'timestamps', 'signal'] as const),
+    ...(['runs', 'timestamps', 'attention', 'signal'] as const),
   ]);
   const layout = resolvePromptTemplate(given.template ?? model.defaultTemplate);
   const system = systemText(layout, given.system);
   if (given.contextSize !== undefined) checkInteger('contextSize', given.contextSize, 16);
   const temperature = checkNumber('temperature', given.temperature ?? defaultTemperature, 0);
   const timestamps = checkBoolean('timestamps', given.timestamps ?? false);
+  const attention = checkOneOf('attention', given.attention ?? 'causal', ['causal', 'full']);
   const count = video.dims[0]!;
   const runs = given.runs === undefined ? unknownRuns(count) : checkRuns(given.runs, count);
   const signal = checkSignal(given.signal);
   const tokens = { video: runs, timestamps, count };
-  return { layout, system, temperature, contextSize: given.contextSize, tokens, signal };
+  return { layout, system, temperature, contextSize: given.contextSize, tokens, attention, signal };
 }

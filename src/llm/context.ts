@@ -3,16 +3,36 @@ import type { LlamaContext } from 'node-llama-cpp';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import type { LanguageModel } from './model.js';
 
-/** @throws LongVLMError `ERR_LONGVLM_LLM` if there is no room for it, `ERR_LONGVLM_DISPOSED` */
-export async function createContext(model: LanguageModel, contextSize: number): Promise<LlamaContext> {
+/** What llama.cpp evaluates at once where there is nothing else to consider. */
+const usualBatch = 512;
+
+/**
+ * @param together the most tokens of the video that attend to each other; undefined if each attends to those before. Then they
+ *   must fit into a batch, and layers with a sliding window keep all: what is taken back could not be evaluated again, as
+ *   node-llama-cpp knows tokens of texts alone
+ * @throws LongVLMError `ERR_LONGVLM_LLM` if there is no room for it, `ERR_LONGVLM_DISPOSED`
+ */
+export async function createContext(
+  model: LanguageModel,
+  contextSize: number,
+  together?: number,
+): Promise<LlamaContext> {
   model.checkUsable();
   try {
-    return await model.model.createContext({ contextSize, sequences: 1, threads: model.threads });
+    return await model.model.createContext({
+      ...{ contextSize, sequences: 1, threads: model.threads },
+      ...(together !== undefined && {
+        batchSize: Math.min(contextSize, Math.max(usualBatch, together)),
+        swaFullCache: true,
+      }),
+    });
   } catch (error) {
     model.checkUsable();
+    const batches =
+      together === undefined || together <= usualBatch ? '' : ` with ${together} that attend to each other`;
     throw new LongVLMError(
       'ERR_LONGVLM_LLM',
-      `llama.cpp cannot make a context of ${contextSize} tokens: ${messageOf(error)}. Lower contextSize or free memory.`,
+      `llama.cpp cannot make a context of ${contextSize} tokens${batches}: ${messageOf(error)}. Lower contextSize or free memory.`,
       { cause: error },
     );
   }

@@ -14,6 +14,8 @@ export type VideoPrompt = {
   /** [tokens, width]. */
   readonly embeddings: Tensor;
   readonly runs: VideoRuns;
+  /** Among the tokens of a run. */
+  readonly attention: 'causal' | 'full';
 };
 
 /**
@@ -23,11 +25,11 @@ export type VideoPrompt = {
 export async function evaluateVideo(
   model: LanguageModel,
   sequence: LlamaContextSequence,
-  { turn, embeddings, runs }: VideoPrompt,
+  { turn, embeddings, runs, attention }: VideoPrompt,
   { signal, onStep }: { signal: AbortSignal | undefined; onStep: (step: Promise<unknown>) => void },
 ): Promise<void> {
   const placeholder = model.specialToken('<vid_patch>');
-  const options = { ...(placeholder !== undefined && { placeholder }), ...(signal && { signal }) };
+  const options = { attention, ...(placeholder !== undefined && { placeholder }), ...(signal && { signal }) };
   const wait = async (step: Promise<unknown>) => {
     onStep(step);
     await raceAbort(step, signal);
@@ -37,8 +39,13 @@ export async function evaluateVideo(
       if (part.text.length > 0) await wait(sequence.evaluateWithoutGeneratingNewTokens(part.text));
       continue;
     }
-    for (const { from, to, at } of model.axes > 1 ? placed(runs, part) : [{ ...part, at: undefined }])
-      await evaluateEmbeddings(sequence, rowsOf(embeddings, from, to), { ...options, ...(at && positionsOf(at)) });
+    for (const { from, to, at } of model.axes > 1 || attention === 'full'
+      ? placed(runs, part)
+      : [{ ...part, at: undefined }])
+      await evaluateEmbeddings(sequence, rowsOf(embeddings, from, to), {
+        ...options,
+        ...(at && model.axes > 1 && positionsOf(at)),
+      });
   }
 }
 
@@ -60,6 +67,11 @@ function rowsOf({ type, data, dims }: Tensor, from: number, to: number): Tensor 
 }
 
 type Rows = { readonly from: number; readonly to: number };
+
+/** The most tokens of a video that attend to each other: those of a run, or those behind the last. */
+export function largestRun(runs: VideoRuns, count: number): number {
+  return Math.max(...placed(runs, { from: 0, to: count }).map(({ from, to }) => to - from));
+}
 
 /** The runs that rows are of. */
 function placed({ runs }: VideoRuns, { from, to }: Rows): (Rows & { readonly at: RunPlaces | undefined })[] {

@@ -2,6 +2,7 @@
 import { frozenCopy, optional } from '../base/frozenCopy.js';
 import { checkFunction, checkObject, checkOneOf, checkString, checkText } from '../base/validate.js';
 import { chatTemplate } from './layouts/chatTemplate.js';
+import { gemma3 } from './layouts/gemma3.js';
 import { internvl } from './layouts/internvl.js';
 import { llavaOnevision } from './layouts/llavaOnevision.js';
 import { qwen3Vl } from './layouts/qwen3Vl.js';
@@ -18,7 +19,7 @@ export type PromptTemplate = VicunaTemplate | PromptLayout;
  */
 export type PromptTemplateName =
   | ('long_vlm_v1' | 'vicuna_v1_1' | 'chat_template')
-  | ('llava_onevision' | 'internvl' | 'smolvlm' | 'qwen3_vl')
+  | ('llava_onevision' | 'internvl' | 'smolvlm' | 'qwen3_vl' | 'gemma3')
   | (string & {});
 
 const layouts = new Map<string, PromptLayout>();
@@ -27,7 +28,8 @@ const names: PromptTemplateName[] = [];
 /** The names of all layouts: the built-in ones, then those that were registered. */
 export const promptTemplateNames: readonly PromptTemplateName[] = names;
 
-for (const layout of [longVlmV1, vicunaV11, chatTemplate, llavaOnevision, internvl, smolvlm, qwen3Vl]) add(layout);
+for (const layout of [longVlmV1, vicunaV11, chatTemplate, llavaOnevision, internvl, smolvlm, qwen3Vl, gemma3])
+  add(layout);
 
 function add(layout: PromptLayout): void {
   if (!layouts.has(layout.name)) names.push(layout.name);

@@ -121,11 +121,6 @@ export function checkFit(
       'ERR_LONGVLM_MISMATCH',
       `The vision tower ${vision} has a projector of its own, which needs none from ${file}. Leave out the projector.`,
     );
-  if (projection?.attention === 'full' && llm)
-    throw new LongVLMError(
-      'ERR_LONGVLM_UNSUPPORTED',
-      `The tokens of ${vision} attend to each other in their language model, as Gemma 3's do, which is not done for videos yet. Use another model, or projectFrames() and evaluateEmbeddings() with attention 'full'.`,
-    );
   if (projection && llm && channels !== llm.inputWidth)
     throw new LongVLMError(
       'ERR_LONGVLM_MISMATCH',

@@ -1,11 +1,11 @@
-// Against transformers: Gemma 3's vision tower with its projector, and its language model, in which a picture's tokens attend to
+// Against transformers: Gemma 3's vision tower with its projector, and answers about videos, in which a frame's tokens attend to
 // each other.
-import { getLlama } from 'node-llama-cpp';
-import { describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openSafetensors, readTensor } from '../../dist/files/safetensors.js';
-import { evaluateEmbeddings, LongVLM, projectFrames } from '../../dist/index.js';
+import { LanguageModel, LongVLM, projectFrames, VideoChat } from '../../dist/index.js';
 import { openTower, towerTensors } from '../../dist/tower/families.js';
 import { gemma3, relativeError } from '../fixtures/index.js';
+import { tinyModel } from '../fixtures/llms/index.js';
 import { tensorOf } from '../fixtures/vision/index.js';
 
 const expected = (name: string) => tensorOf(gemma3.expected, name);
@@ -30,7 +30,7 @@ describe('the projected tokens of a Gemma 3', () => {
   test('come of pictures that are squashed by a bilinear filter', async () => {
     for (const path of [gemma3.hub, gemma3.mmproj])
       expect((await openTower(path)).config).toMatchObject({
-        ...{ resize: 'squash', filter: 'bilinear', imageSize: 42, patches: 9, grid: [3, 3], channels: 24 },
+        ...{ resize: 'squash', filter: 'bilinear', imageSize: 42, patches: 9, grid: [3, 3], channels: 96 },
         ...{ mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] },
       });
   });
@@ -42,40 +42,62 @@ describe('the projected tokens of a Gemma 3', () => {
   });
 });
 
-describe('the language model of a Gemma 3', () => {
-  test("gives transformers' ids where pictures attend to all of themselves", async () => {
-    const [{ data }, { tensors }] = [await expected('pictures'), await openSafetensors(gemma3.expected)];
-    const due = [...((await readTensor(tensors.get('ids')!)) as Int32Array)];
-    const llama = await getLlama({ gpu: false, build: 'never' });
-    const model = await llama.loadModel({ modelPath: gemma3.llm });
-    const ids = async (attention: 'full' | 'causal') => {
-      const context = await model.createContext({ contextSize: 256, threads: 1 });
-      const sequence = context.getSequence();
-      const picture = (index: number) => {
-        const values = data.slice(index * 9 * 16, (index + 1) * 9 * 16);
-        return { type: 'float32', data: values, dims: [9, 16] } as const;
-      };
-      await sequence.evaluateWithoutGeneratingNewTokens([1, 70, 80, 90] as never);
-      await evaluateEmbeddings(sequence, picture(0), { attention });
-      await sequence.evaluateWithoutGeneratingNewTokens([100, 110, 120] as never);
-      await evaluateEmbeddings(sequence, picture(1), { attention });
-      const found: number[] = [];
-      for await (const token of sequence.evaluate([140, 150] as never, { temperature: 0, yieldEogToken: true }))
-        if (found.push(token) === due.length) break;
-      await context.dispose();
-      return found;
-    };
-    expect(await ids('full')).toEqual(due);
-    expect(await ids('causal')).not.toEqual(due);
-    await model.dispose();
-    await llama.dispose();
+describe('videos with a Gemma 3', () => {
+  let vlm: LongVLM;
+  beforeAll(async () => {
+    vlm = await LongVLM.load({ vision: gemma3.hub, llm: tinyModel('gemma3'), device: 'cpu', threads: 1 });
+  });
+  afterAll(() => vlm.dispose());
+  // The first two of three are sampled.
+  const frames = { frames: [...gemma3.pictures, gemma3.pictures[1]!] };
+  const whole = { sampling: { frames: 2, segmentFrames: 1, tokens: 'all' } } as const;
+  const greedy = { temperature: 0, maxTokens: 16 };
+  const due = async () => {
+    const { tensors } = await openSafetensors(gemma3.expected);
+    const ids = [...((await readTensor(tensors.get('answers')!)) as Int32Array)];
+    return [ids.slice(0, 16), ids.slice(16)];
+  };
+  const answer = async (chat: VideoChat, question: string) => {
+    await chat.ask(question, greedy);
+    return chat.lastAnswer!.tokenIds;
+  };
+
+  test("have transformers' answers about frames as pictures, in two turns, and again", async () => {
+    const chat = await vlm.chat(frames, whole);
+    const [first, second] = await due();
+    expect(await answer(chat, ' Who?\n')).toEqual(first);
+    expect(await answer(chat, 'And?')).toEqual(second);
+    expect(chat.lastAnswer!.video.runs.map(({ kind, tokens }) => [kind, tokens])).toEqual([
+      ['step', 9],
+      ['step', 9],
+    ]);
+    // The language model has a sliding window of 24 tokens, less than is taken back.
+    expect(chat.canReset).toBe(true);
+    await chat.reset();
+    const aborted = chat.ask('Who?', { ...greedy, onText: () => Promise.reject(new Error('enough')) });
+    await expect(aborted).rejects.toThrow('enough');
+    await chat.reset();
+    expect(await answer(chat, 'Who?')).toEqual(first);
+    expect(await answer(chat, 'And?')).toEqual(second);
+    await chat.dispose();
   });
 
-  test('is refused for a video, whose frames are not evaluated in this way yet', async () => {
-    const loading = LongVLM.load({ vision: gemma3.hub, llm: gemma3.llm, device: 'cpu', threads: 1 });
-    await expect(loading).rejects.toMatchObject({
-      code: 'ERR_LONGVLM_UNSUPPORTED',
-      message: expect.stringMatching(/attend to each other/),
-    });
+  test('are answered about with fewer tokens, and with runs larger than the usual batch of 512', async () => {
+    const chat = await vlm.chat(frames, { sampling: { frames: 2, segmentFrames: 2, tokens: 5 } });
+    expect(chat.videoTokens).toBe(5);
+    expect(await answer(chat, 'Who?')).not.toEqual((await due())[0]);
+    await chat.dispose();
+
+    const llm = await LanguageModel.load({ path: tinyModel('gemma3'), device: 'cpu', threads: 1 });
+    const data = Float32Array.from({ length: 600 * 96 }, (_, index) => Math.sin(index));
+    const video = { type: 'float32', data, dims: [600, 96] } as const;
+    const answers = [];
+    for (const attention of ['full', 'causal'] as const)
+      answers.push(await answer(await VideoChat.create(llm, video, { attention }), 'Who?'));
+    expect(answers[0]).not.toEqual(answers[1]);
+    await expect(VideoChat.create(llm, video, { attention: 'none' as 'full' })).rejects.toThrow(
+      "Expected one of causal, full for attention but received 'none'",
+    );
+    await llm.dispose();
   });
 });

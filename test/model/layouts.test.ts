@@ -25,6 +25,7 @@ const families = {
   llava_onevision: { of: 'qwen2', tokens: 4, frames: 1, ending: 1, space: '' },
   internvl: { of: 'qwen3', tokens: 3, frames: 1, ending: 0, space: '' },
   qwen3_vl: { of: 'qwen3vl', tokens: 2, frames: 2, ending: 0, space: '' },
+  gemma3: { of: 'gemma3', tokens: 3, frames: 1, ending: 0, space: '' },
 } as const satisfies Record<string, { of: Architecture; tokens: number; frames: number; ending: 0 | 1; space: string }>;
 type Family = keyof typeof families;
 
@@ -117,7 +118,7 @@ function layoutOf({ before, turns }: (typeof conversations)[Architecture]): Prom
   };
 }
 
-describe.each(['llama', 'qwen2', 'qwen3', 'qwen3vl'] as const)('a chat with a %s model', (architecture) => {
+describe.each(['llama', 'qwen2', 'qwen3', 'qwen3vl', 'gemma3'] as const)('a chat with a %s model', (architecture) => {
   const given = conversations[architecture];
   test.each(given.kept ? ['whole', 'picked'] : (['whole'] as const))(
     'answers about runs between texts as transformers does: %s',
@@ -140,7 +141,10 @@ describe.each(['llama', 'qwen2', 'qwen3', 'qwen3vl'] as const)('a chat with a %s
       const video = { type: 'float32' as const, data, dims: [data.length / width, width] };
       const template = layoutOf(given);
       const model = models.get(architecture)!;
-      const chat = await VideoChat.create(model, video, { template, runs: { runs, durationSeconds: runs.length } });
+      const chat = await VideoChat.create(model, video, {
+        ...{ template, runs: { runs, durationSeconds: runs.length } },
+        attention: architecture === 'gemma3' ? 'full' : 'causal',
+      });
       try {
         for (const answer of given.answers[which as 'whole']) {
           await chat.ask('?', { temperature: 0, maxTokens: answer.length });

@@ -19,6 +19,8 @@ export type Dialogue = {
   readonly user: string;
   /** Between the video and the first question. */
   readonly afterVideo: string;
+  /** Whether questions lose the white space around them. Defaults to `false`. */
+  readonly trimsQuestion?: boolean;
   /** From a question to its answer. */
   readonly assistant: string;
   /** The same where another turn follows, if it is something else then. */
@@ -37,11 +39,13 @@ export const chatMl = {
   next: '<|im_end|>\n<|im_start|>user\n',
 } as const;
 
-const slot = (name: 'system' | 'question' | 'answer') => ({ slot: name, trimStart: false, trimEnd: false }) as const;
+const slot = (name: 'system' | 'question' | 'answer', trims = false) =>
+  ({ slot: name, trimStart: trims, trimEnd: trims }) as const;
 
 export function dialogueLayout(words: Dialogue): PromptLayout {
   const { name, opening, user, afterVideo, assistant, pastAssistant, next } = words;
-  const question = [slot('question'), assistant];
+  const asking = slot('question', words.trimsQuestion);
+  const question = [asking, assistant];
   return {
     name,
     system: '',
@@ -55,7 +59,7 @@ export function dialogueLayout(words: Dialogue): PromptLayout {
     nextTurn: ({ question: asked }, model) => written(model, [next, ...question], { question: asked }),
     ...(pastAssistant !== undefined && {
       pastTurn({ question: asked, answer, isFirst }, model) {
-        const parts = [isFirst ? afterVideo : next, slot('question'), pastAssistant, slot('answer')];
+        const parts = [isFirst ? afterVideo : next, asking, pastAssistant, slot('answer')];
         return written(model, parts, { question: asked, answer });
       },
     }),

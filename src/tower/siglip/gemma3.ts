@@ -131,6 +131,7 @@ function connected(
     ...parts,
     connector: { ...connector, description: { kind, factor, addsOne } },
     projection: { kind, width: connector.width, attention: 'full' },
+    template: 'gemma3',
     note: 'each frame is taken as one picture, without panning and scanning',
   });
 }
