@@ -42,10 +42,10 @@ export class VideoChat {
   readonly #temperature: number;
   readonly #context: LlamaContext;
   readonly #sequence: LlamaContextSequence;
-  /** The last token of an answer that was cut off. It is evaluated together with the next question. */
+  /** What is evaluated before the next question: the last token of an answer that was cut off, or a turn as it is shown now. */
   #pending: Token[] = [];
   #turns = 0;
-  /** The last turn: its question, and where its prompt begins in the sequence. */
+  /** The last turn: its question, and where it begins in the sequence, behind all of the turn before. */
   #lastTurn: { question: string; start: number } | undefined;
   /** Position of the first question, after the video. */
   #questionsFrom = 0;
@@ -298,9 +298,9 @@ export class VideoChat {
     } finally {
       if (stopReason !== undefined) {
         // A token is evaluated only when the next one is requested; the last one is evaluated with the next question.
+        this.#lastTurn = { question, start: before.index + this.#pending.length };
         this.#pending = stopReason === 'endOfAnswer' ? [] : (answer.tokens.slice(-1) as Token[]);
         this.#turns++;
-        this.#lastTurn = { question, start: before.index };
         const used = sequence.tokenMeter.diff(before.meter);
         this.#lastAnswer = {
           text: answer.text,
