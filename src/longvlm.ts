@@ -284,7 +284,7 @@ export class LongVLM {
     if (!(features instanceof VideoFeatures)) wrongType('features', 'VideoFeatures', features);
     const given = readOptions(options, ['part', 'template', 'system', 'maxTokens', 'timestamps']);
     const part = given.part ?? 'both';
-    const videoTokens = this.#withEnding(features.tokenCountOf(part));
+    const videoTokens = this.#withEnding(features.checkPart(part));
     return VideoChat.requiredContextSize(this.#needed('llm'), videoTokens, question, {
       ...given,
       runs: features.runsOf(part),

@@ -67,12 +67,17 @@ function featuresFile(random: Random): Buffer {
     height: 360,
     warnings: ['cut short'],
   };
-  const sizes = { local: [2, 3, 4], global: [2, 4], sizes: [2, 3], timestamps: [4] };
+  const isPicked = random.chance(0.5);
+  const sizes = {
+    ...{ local: [2, 3, 4], global: [2, 4], sizes: [2, 3], timestamps: [4] },
+    ...(isPicked && { positions: [2, 3] }),
+  };
+  const grid = { steps: random.pick([1, 2]), rows: 2, columns: 3 };
   let end = 0;
   const tensors = Object.entries(sizes).map(([name, shape]) => {
     const start = end;
     end += 4 * shape.reduce((product, size) => product * size, 1);
-    return [name, { dtype: 'F32', shape, data_offsets: [start, end] }];
+    return [name, { dtype: name === 'positions' ? 'I32' : 'F32', shape, data_offsets: [start, end] }];
   });
   const record = (value: unknown) =>
     random.chance(0.4) ? mutateJson(value, random).toString('utf8') : JSON.stringify(value);
@@ -81,12 +86,18 @@ function featuresFile(random: Random): Buffer {
       ...{ format: 'longvlm.features', format_version: '1', longvlm_version: '0.1.0', tower: 'sha256:0123' },
       sampling: record(sampling),
       video: record(video),
+      ...(random.chance(isPicked ? 0.9 : 0.5) && { grid: record(grid) }),
     },
     ...Object.fromEntries(tensors),
   };
   const values = new Float32Array(end / 4).map((_, i) => i % 7);
   if (random.chance(0.1))
     values[random.below(values.length)] = random.pick([Number.NaN, Number.POSITIVE_INFINITY, -1, 1e38]);
+  if (isPicked)
+    for (const segment of [0, 1]) {
+      const places = random.chance(0.7) ? [0, 3, 5] : [0, 1, 2].map(() => random.edge());
+      new Int32Array(values.buffer).set(places, values.length - 6 + 3 * segment);
+    }
   const text = Buffer.from(JSON.stringify(random.chance(0.2) ? mutateTree(header, random) : header) ?? 'null');
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(text.length));
@@ -121,6 +132,10 @@ function checkFeatures(features: VideoFeatures): void {
     if (tensor.data.length !== tensor.dims.reduce((product, size) => product * size, 1)) wrong('dims', tensor.dims);
   if (timestamps.length !== sampling.frames) wrong('timestamps', timestamps.length);
   if (local.dims[0]! * sampling.segmentFrames !== sampling.frames) wrong('segments', local.dims);
+  const total = features.runs.reduce((sum, { tokens }) => sum + tokens, 0);
+  if (total !== features.tokenCount) wrong('tokens of runs', total);
+  for (const { start: from, end: to } of features.runs)
+    if (!isTime(from) || !isTime(to) || to < from) wrong('run', [from, to]);
   const { dims } = features.tokens(global.dims[0] === 0 ? 'local' : 'both');
   if (dims[0] !== features.tokenCount) wrong('tokens', dims);
 }

@@ -7,6 +7,7 @@ import { kernels } from './kernels.js';
 import { loads } from './loads.js';
 import { media } from './media.js';
 import { pickle } from './pickle.js';
+import { registered } from './registered.js';
 import { towerTargets } from './towers.js';
 import { weightTargets } from './weights.js';
 
@@ -17,6 +18,7 @@ export const targets: readonly Target[] = [
   pickle,
   ...configTargets,
   ...towerTargets,
+  registered,
   hub,
   media,
   loads,

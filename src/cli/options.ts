@@ -103,7 +103,13 @@ function seconds(text: string): number {
 function budget(text: string): NonNullable<ModelFlags['tokens']> {
   const part = videoParts.find((each) => each === text);
   if (part !== undefined) process.stderr.write(`note: --tokens ${part} is called --part ${part} now\n`);
-  return part ?? (text === 'all' ? text : integer(1)(text));
+  if (part !== undefined) return part;
+  if (text === 'all') return text;
+  try {
+    return integer(1)(text);
+  } catch {
+    throw new InvalidArgumentError('Give a positive integer, or all.');
+  }
 }
 
 /** Which tokens of the video the language model sees. */

@@ -70,6 +70,8 @@ const initNames = [
 // 4 GiB, a hundred times what a language model can take.
 const maxValues = 2 ** 30;
 const maxPlaces = 2 ** 31 - 1;
+// ffmpeg rounds the start of a video, from which times count.
+const earliest = -1e-3;
 // Warnings have some hundred characters each.
 const maxRecordLength = 2 ** 20;
 
@@ -231,8 +233,8 @@ export async function readFeatures(file: string): Promise<VideoFeaturesInit> {
     source: { ...source, name: withoutControls(source.name), warnings: source.warnings.map(withoutControls) },
   };
   if (features.sizes.data.some((size) => size < 0)) throw damaged(file, "holds a negative number in 'sizes'");
-  if (features.timestamps.some((time, index, all) => time < all[index - 1]!))
-    throw damaged(file, "holds times in 'timestamps' that do not ascend");
+  if (features.timestamps.some((time, index, all) => time < (all[index - 1] ?? earliest)))
+    throw damaged(file, "holds times in 'timestamps' that do not ascend from 0");
   try {
     checkFeatures(features);
   } catch (error) {

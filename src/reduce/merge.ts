@@ -48,7 +48,8 @@ export function mergingKind(name: string, represent: Represent): ReducerKind {
     name,
     create: ({ tokensPerSegment, mergeHeads: heads }) => {
       const id = reducerId(name, { tokensPerSegment, mergeHeads: heads });
-      const scheduleFor = (tokens: number) => mergeSchedule(tokens, tokensPerSegment);
+      const scheduleFor = (tokens: number) =>
+        mergeSchedule(tokens, checkInteger('tokensPerSegment', tokensPerSegment, 1, tokens));
       return mergeReducer({ name, id, heads, scheduleFor, represent });
     },
   };

@@ -130,6 +130,7 @@ describe('a features file', () => {
       ['global', Number.POSITIVE_INFINITY, /'global' in .* holds Infinity at \[0, 0\]/],
       ['sizes', -1, /holds a negative number in 'sizes'/],
       ['timestamps', 1e6, /holds times in 'timestamps' that do not ascend/],
+      ['timestamps', -1, /holds times in 'timestamps' that do not ascend from 0/],
     ];
     for (const [name, value, message] of cases) {
       const tensors = Buffer.from(data);

@@ -2,6 +2,7 @@
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import { evaluateEmbeddings, LongVLM } from '../../dist/index.js';
+import { longvlm } from '../fixtures/commandLine.js';
 import { pico } from '../fixtures/index.js';
 import { type Architecture, tinyModel } from '../fixtures/llms/index.js';
 
@@ -40,6 +41,27 @@ describe('a language model without the special tokens of the layout', () => {
     const { text } = await vlm.ask(pico.video, 'what?', { template: 'vicuna_v1_1', maxTokens: 2 });
     expect(text).not.toBe('');
   });
+});
+
+test('a part of the video that there is not, and more tokens than there are', async () => {
+  const vlm = await load('smolvlm', 'llama');
+  try {
+    const features = await vlm.encode(pico.video);
+    await expect(vlm.ask(features, 'what?', { part: 'global' })).rejects.toThrow(
+      /^Expected both or local for part but received 'global': the features of video\.mp4 have no global tokens/,
+    );
+    await expect(vlm.encode(pico.video, { sampling: { tokensPerSegment: 9 } })).rejects.toThrow(
+      /^Expected integer between 1 and 8 for tokensPerSegment but received 9/,
+    );
+  } finally {
+    await vlm.dispose();
+  }
+});
+
+test.each(['0', '-1', '1e9', 'some'])('--tokens %s', async (tokens) => {
+  const { stderr, code } = await longvlm('ask', 'no such video.mp4', 'what?', '--tokens', tokens);
+  expect(code).toBe(2);
+  expect(stderr).toContain(`'--tokens <n>' argument '${tokens}' is invalid. Give a positive integer, or all.`);
 });
 
 test('options that are none', async () => {
