@@ -64,7 +64,10 @@ PIECE = "er"
 WORDS = vocabularies(pathlib.Path("test/fixtures"))["gemma3"]
 QUESTIONS = ["Who?", "And?"]
 # Of letters and pieces, as the vocabulary cuts them; a special token is alone.
-BEFORE = [["<bos>", "<start_of_turn>", "us", PIECE, "\n\n\n", "<start_of_image>"], ["<end_of_image>", "\n\n\n\n", "<start_of_image>"]]
+BEFORE = [
+    ["<bos>", "<start_of_turn>", "us", PIECE, "\n\n\n", "<start_of_image>"],
+    ["<end_of_image>", "\n\n\n\n", "<start_of_image>"],
+]
 ANSWERING = ["<end_of_turn>", "\n", "<start_of_turn>", "model\n"]
 TURNS = [
     ["<end_of_image>", "\n\n" + QUESTIONS[0], *ANSWERING],
@@ -80,7 +83,8 @@ def cut(parts):
 def answers():
     """Frames, and what the language model answers about them: of those in which answers are no near ties."""
     language = new_model("gemma3", WORDS).eval()
-    spread(language, WORDS, json.load(open("test/fixtures/llms/expected.json"))["gemma3"]["seed"])
+    made = json.loads(pathlib.Path("test/fixtures/llms/expected.json").read_text())
+    spread(language, WORDS, made["gemma3"]["seed"])
     turns = [cut(turn) for turn in TURNS]
     for seed in range(10000):
         generator = torch.Generator().manual_seed(seed)

@@ -100,6 +100,9 @@ test('frames that were encoded in larger segments are shown as single ones, unle
   expect(text(firstTurn('internvl', merged, '', true))).toBe('<|im_start|>user\nFrame1 [00:00]: <img>{5}');
   // The mean of the first and the last frame.
   expect(text(firstTurn('qwen3_vl', merged))).toBe('<|im_start|>user\n<7.0 seconds><|vision_start|>{5}');
+  expect(text(firstTurn('gemma3', videoOf('gemma3', [1, 75], 90, 1), '', true))).toBe(
+    '<bos><start_of_turn>user\n[00:01]\n\n<start_of_image>{3}<end_of_image>\n\n[01:15]\n\n<start_of_image>{3}',
+  );
   expect(text(firstTurn('llava_onevision', videoOf('llava_onevision', [1, 75.9, 3601], 4000, 1), '', true))).toBe(
     '<|im_start|>user [00:01]{4}[01:15]{4}[1:00:01]{5}',
   );
