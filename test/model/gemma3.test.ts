@@ -82,7 +82,7 @@ describe('videos with a Gemma 3', () => {
     await chat.dispose();
   });
 
-  test('are answered about with fewer tokens, and with runs larger than the usual batch of 512', async () => {
+  test('are answered about with fewer tokens, and run by run, also with runs larger than the usual batch of 512', async () => {
     const chat = await vlm.chat(frames, { sampling: { frames: 2, segmentFrames: 2, tokens: 5 } });
     expect(chat.videoTokens).toBe(5);
     expect(await answer(chat, 'Who?')).not.toEqual((await due())[0]);
@@ -95,6 +95,18 @@ describe('videos with a Gemma 3', () => {
     for (const attention of ['full', 'causal'] as const)
       answers.push(await answer(await VideoChat.create(llm, video, { attention }), 'Who?'));
     expect(answers[0]).not.toEqual(answers[1]);
+    const run = (tokens: number) => ({ kind: 'step', start: 0, end: 1, times: [0], tokens }) as const;
+    const runs = { runs: [run(100), run(500)], durationSeconds: 1 };
+    const layout = (shown: readonly ('all' | number)[]) => ({
+      ...{ name: 'bare', system: '', nextTurn: () => [] },
+      firstTurn: () => [...shown.map((video) => ({ video })), 'Who?'],
+    });
+    // Also without text between them, tokens see none of a later run.
+    for (const shown of [['all'], [0, 1]] as const) {
+      const chat = await VideoChat.create(llm, video, { attention: 'full', runs, template: layout(shown) });
+      answers.push(await answer(chat, '?'));
+    }
+    expect(answers[2]).toEqual(answers[3]);
     await expect(VideoChat.create(llm, video, { attention: 'none' as 'full' })).rejects.toThrow(
       "Expected one of causal, full for attention but received 'none'",
     );
