@@ -1,6 +1,7 @@
 // Every target, the quick ones first.
 import type { Target } from '../target.js';
 import { callTargets } from './calls.js';
+import { chats } from './chats.js';
 import { configTargets } from './configs.js';
 import { hub } from './hub.js';
 import { kernels } from './kernels.js';
@@ -22,4 +23,5 @@ export const targets: readonly Target[] = [
   hub,
   media,
   loads,
+  chats,
 ];

@@ -21,7 +21,7 @@ type Sizes = { framesPerStep: number; patches: number; channels: number };
 
 function towerOf(random: Random) {
   const odd = () => random.pick([1, 2, 3, 4, 7, 16, 4096, 1e6, 2 ** 31, 2 ** 53 - 1]);
-  const maybe = (value: number, often = 0.15) => (random.chance(often) ? odd() : value);
+  const maybe = (value: number, often = 0.05) => (random.chance(often) ? odd() : value);
   const isOpen = random.chance(0.5);
   const rows = 1 + random.below(3);
   const framesPerStep = random.pick([1, 1, 2, 3]);

@@ -3,7 +3,7 @@ import { types } from 'node:util';
 import * as v from 'valibot';
 import { finiteNumber, integer, parse } from '../base/schema.js';
 import { wrongValue } from '../base/validate.js';
-import type { VideoRuns } from '../base/videoRun.js';
+import type { RunPlaces, VideoRuns } from '../base/videoRun.js';
 
 const places = v.object({
   rows: integer(1),
@@ -38,10 +38,18 @@ export function checkRuns(given: VideoRuns, count: number): VideoRuns {
   const tokens = runs.reduce((sum, run) => sum + run.tokens, 0);
   if (tokens > count) wrongValue('tokens of runs', `at most the ${count} of the video`, tokens);
   for (const [index, { at, tokens }] of runs.entries())
-    if (at && at.places.length !== tokens)
-      wrongValue(`runs.runs[${index}].at.places.length`, String(tokens), at.places.length);
+    if (at) checkPlaces(`runs.runs[${index}].at.places`, at, tokens);
   return {
     durationSeconds,
     runs: runs.map(({ at, ...run }) => (at ? { ...run, at: { ...at, places: at.places.slice() } } : run)),
   };
+}
+
+function checkPlaces(name: string, { rows, columns, places }: RunPlaces, tokens: number): void {
+  if (places.length !== tokens) wrongValue(`${name}.length`, String(tokens), places.length);
+  for (const [index, place] of places.entries()) {
+    const least = index === 0 ? 0 : places[index - 1]! + 1;
+    if (place < least || place >= rows * columns)
+      wrongValue(`${name}[${index}]`, `integer between ${least} and ${rows * columns - 1}`, place);
+  }
 }

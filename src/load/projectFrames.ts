@@ -1,4 +1,5 @@
 // Frames to embeddings of a language model, without sampling or reduction: for other pipelines, and for checks.
+import { resolve } from 'node:path';
 import { LongVLMError } from '../base/errors.js';
 import type { OnProgress } from '../base/progress.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
@@ -67,6 +68,11 @@ export async function projectFrames(pixels: Float32Tensor, options: ProjectFrame
   const signal = checkSignal(options.signal);
   const tower = await Tower.open({ path, precision, device, threads, lazy: true, onProgress, signal });
   try {
+    if (tower.projection && resolve(path) !== resolve(projector))
+      throw new LongVLMError(
+        'ERR_LONGVLM_MISMATCH',
+        `The vision tower ${path} has a projector of its own, which needs none from ${projector}. Give only that model, as projector.`,
+      );
     const { given, shape } = readPixels(tower, pixels, options.grid);
     const { patches } = await tower.encodePixels(given, { shape, signal });
     if (tower.projection)

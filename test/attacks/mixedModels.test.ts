@@ -1,7 +1,7 @@
 // A vision tower and a language model of different families, and embeddings that do not fit: told before a video is encoded.
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
-import { evaluateEmbeddings, LongVLM } from '../../dist/index.js';
+import { evaluateEmbeddings, LanguageModel, LongVLM, projectFrames, VideoChat } from '../../dist/index.js';
 import { longvlm } from '../fixtures/commandLine.js';
 import { pico } from '../fixtures/index.js';
 import { type Architecture, tinyModel } from '../fixtures/llms/index.js';
@@ -41,6 +41,35 @@ describe('a language model without the special tokens of the layout', () => {
     const { text } = await vlm.ask(pico.video, 'what?', { template: 'vicuna_v1_1', maxTokens: 2 });
     expect(text).not.toBe('');
   });
+});
+
+test('a projector beside a tower that has one', async () => {
+  const pixels = { type: 'float32', data: new Float32Array(3 * 64 * 64), dims: [1, 3, 64, 64] } as const;
+  const options = { vision: tower('smolvlm'), projector: pico.projector, threads: 1 };
+  await expect(projectFrames(pixels, options)).rejects.toMatchObject({
+    code: 'ERR_LONGVLM_MISMATCH',
+    message: expect.stringMatching(/smolvlm has a projector of its own, which needs none from .*projector/) as unknown,
+  });
+});
+
+test('places of tokens that are not in their frame', async () => {
+  const model = await LanguageModel.load({ path: tinyModel('qwen3vl'), device: 'cpu', threads: 1, lazy: true });
+  const video = { type: 'float32', data: new Float32Array(2 * model.inputWidth), dims: [2, model.inputWidth] } as const;
+  try {
+    for (const places of [
+      [0, 6],
+      [-1, 2],
+      [3, 3],
+      [4, 1],
+    ]) {
+      const at = { rows: 2, columns: 3, places: Int32Array.from(places) };
+      const run = { kind: 'step', start: 0, end: 1, times: [0], tokens: 2, at } as const;
+      const chat = VideoChat.create(model, video, { runs: { runs: [run], durationSeconds: 1 } });
+      await expect(chat).rejects.toThrow(/^Expected integer between \d and 5 for runs\.runs\[0\]\.at\.places\[[01]\]/);
+    }
+  } finally {
+    await model.dispose();
+  }
 });
 
 test('a part of the video that there is not, and more tokens than there are', async () => {
