@@ -175,6 +175,10 @@ function checkSizes(header: Header): void {
   for (const { name, type } of header.tensors.values())
     if (notOfWeights.has(type) && (plain.has(header.architecture) || name === 'token_embd.weight'))
       throw weightsError(header.path, `tensor ${name} is of type ${type}, which weights of language models are not`);
+  // They are added or multiplied to values of float32, for which ggml has no other type on the CPU.
+  for (const { name, type, shape } of header.tensors.values())
+    if (type !== 'F32' && shape.length === 1 && /(_norm\.weight|\.bias)$/.test(name))
+      throw weightsError(header.path, `tensor ${name} is of type ${type}, where only F32 can be computed with`);
   for (const { name, offset } of header.tensors.values())
     if (offset % tensorAlignment !== 0)
       throw weightsError(header.path, `tensor ${name} lies at byte ${offset}, no multiple of ${tensorAlignment}`);

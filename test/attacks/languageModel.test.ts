@@ -56,6 +56,14 @@ describe('a header that cannot be right is refused before llama.cpp sees it', ()
       [`${key} as text`, set({ [`llama.${key}`]: 'x' }), new RegExp(`llama\\.${key} is x where`)],
     ]),
     ['too many layers', set({ 'llama.block_count': 0x7fffffff }), /block_count is 2147483647 where/],
+    [
+      'a norm of half precision',
+      ({ tensors }) => {
+        const norm = tensors.get('blk.1.ffn_norm.weight')!;
+        tensors.set('blk.1.ffn_norm.weight', { ...norm, type: 'F16' });
+      },
+      /tensor blk\.1\.ffn_norm\.weight is of type F16, where only F32/,
+    ],
     ['another width', set({ 'llama.embedding_length': 63 }), /64, the width of token_embd\.weight/],
     ['no sections of axes', asArchitecture('qwen3vl'), /no qwen3vl\.rope\.dimension_sections/],
     [
