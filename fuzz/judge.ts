@@ -16,8 +16,9 @@ export function complaintAbout(error: unknown, { argumentErrors }: Pick<Target, 
   const { message } = error;
   if (error instanceof LongVLMError) {
     if (!/^ERR_LONGVLM_[A-Z_]+$/.test(error.code) || message.length < 15) return 'a LongVLMError without code or text';
-    // What was received is quoted, and may be anything.
-    return raw.test(message.replace(/'[^']*'/g, '')) ? 'a LongVLMError with raw text' : undefined;
+    // What was received is quoted, and may be anything; so may a template's own words.
+    const own = message.replace(/(?<=^The chat template in .* cannot be used).*/s, '').replace(/'[^']*'/g, '');
+    return raw.test(own) ? 'a LongVLMError with raw text' : undefined;
   }
   const isArgumentError = error instanceof TypeError || error instanceof RangeError;
   if (argumentErrors && isArgumentError && ours.test(message)) return undefined;

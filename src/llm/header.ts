@@ -39,6 +39,9 @@ const plain: ReadonlySet<string> = new Set([
   ...['qwen2vl', 'qwen3vl', 'granite', 'minicpm', 'starcoder2', 'command-r', 'exaone', 'baichuan'],
 ]);
 
+/** Of these, those whose heads are turned in part, or are of two lengths. */
+const partlyTurned: ReadonlySet<string> = new Set(['gemma', 'gemma2', 'gemma3', 'phi3', 'command-r', 'minicpm']);
+
 /** What a language model takes instead of the embedding of a token. */
 export type ModelInput = {
   /** Width of an embedding. */
@@ -187,19 +190,32 @@ function checkSizes(header: Header): void {
     header.wrong('rope.scaling.type', 'none, linear, yarn or longrope');
   checkExperts(header, layers);
   checkLayers(header, layers, width);
-  if (threeAxes.has(header.architecture)) checkAxes(header, layers, width);
+  if (threeAxes.has(header.architecture)) checkAxes(header, layers);
+  const isOfOne = !Array.isArray(header.value('attention.head_count'));
+  const { architecture } = header;
+  if (threeAxes.has(architecture) || (isOfOne && plain.has(architecture) && !partlyTurned.has(architecture)))
+    checkWholeHeads(header, layers, width);
 }
 
 /** How heads are turned by three positions, and which layers add rows. */
-function checkAxes(header: Header, layers: number, width: number): void {
+function checkAxes(header: Header, layers: number): void {
   header.integer('n_deepstack_layers', 0, layers, 0);
   const sections = header.value('rope.dimension_sections');
+  const width = header.integer('embedding_length', 1, maxInteger);
   const isRight = (size: unknown) => Number.isInteger(size) && (size as number) >= 0 && (size as number) <= width;
   if (!Array.isArray(sections) || sections.length !== 4 || !sections.every(isRight) || !Number(sections[0]))
     header.wrong('rope.dimension_sections', 'a list of 4 sizes');
+}
+
+/** Keys and values of one length, all of which is turned by positions. */
+function checkWholeHeads(header: Header, layers: number, width: number): void {
   const usual = Math.floor(width / Math.max(...header.perLayer('attention.head_count', layers)));
   const key = header.integer('attention.key_length', 1, maxInteger, usual);
-  for (const name of ['attention.value_length', 'rope.dimension_count']) header.integer(name, key, key, key);
+  for (const [name, length] of [
+    ['attention.value_length', usual],
+    ['rope.dimension_count', key],
+  ] as const)
+    header.integer(name, key, key, length);
 }
 
 function checkExperts(header: Header, layers: number): void {

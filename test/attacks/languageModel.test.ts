@@ -75,6 +75,18 @@ describe('a header that cannot be right is refused before llama.cpp sees it', ()
     ['rows for more layers than there are', axes({ n_deepstack_layers: 100 }), /n_deepstack_layers is 100 where/],
     ['values of another length', axes({ 'attention.value_length': 8 }), /attention\.(value_length|head_count) is/],
     ['heads that are turned in part', axes({ 'rope.dimension_count': 8 }), /rope\.dimension_count is 8 where/],
+    ...['llama', 'qwen2', 'qwen3', 'olmo2', 'smollm3'].flatMap((name): [string, Change, RegExp][] => {
+      const other =
+        (key: string): Change =>
+        (model) => {
+          asArchitecture(name)(model);
+          set({ [`${name}.${key}`]: 8 })(model);
+        };
+      return [
+        [`${name}, turned in part`, other('rope.dimension_count'), /rope\.dimension_count is 8 where/],
+        [`${name}, values of another length`, other('attention.value_length'), /value_length|head_count/],
+      ];
+    }),
     ['no heads for keys', set({ 'llama.attention.head_count_kv': 0 }), /head_count_kv is 0 where at least 1/],
     ['heads that share unevenly', set({ 'llama.attention.head_count_kv': 3 }), /a part of 4 heads/],
     ['heads of a layer', set({ 'llama.attention.head_count': [4, 0] }), /head_count is a list of 2 where at least 1/],
