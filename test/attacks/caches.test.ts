@@ -394,7 +394,7 @@ describe('an output', () => {
       `import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
       import { tmpdir } from 'node:os';
       import { join } from 'node:path';
-      import { saveFeatures } from ${at('encode/featuresFile.js')};
+      import { VideoFeatures } from ${at('encode/videoFeatures.js')};
       import { savePredictions } from ${at('eval/predictions.js')};
       import { ResumeFile } from ${at('eval/resumeFile.js')};
       const place = mkdtempSync(join(tmpdir(), 'longvlm-'));
@@ -404,8 +404,14 @@ describe('an output', () => {
         chmodSync(join(place, name), mode);
         return join(place, name);
       };
+      const tensor = (...dims) => ({ type: 'float32', data: new Float32Array(dims.reduce((a, b) => a * b)), dims });
+      const features = new VideoFeatures({
+        ...{ local: tensor(1, 1, 1), global: tensor(0, 1), sizes: tensor(1, 1), timestamps: new Float32Array(1), tower: 't' },
+        source: { name: 'v', durationSeconds: 1, frameCount: 1, width: 1, height: 1, warnings: [] },
+        sampling: { frames: 1, segmentFrames: 1, tokensPerSegment: 1, globalLayers: 0, resize: 'crop', reduction: 'merge' },
+      });
       const tries = [
-        [file('a.safetensors', 0), (path) => saveFeatures(path, {}, 'float32')],
+        [file('a.safetensors', 0), (path) => features.save(path)],
         [file('a.json', 0), (path) => savePredictions(path, [])],
         [file('a.jsonl', 0o222), (path) => ResumeFile.open(path, { dataset: 'd', model: 'm', settings: 's' }, [])],
       ];
