@@ -57,7 +57,7 @@ export function checkPlaces({ path, axes }: LanguageModel, { runs }: VideoRuns):
   if (axes === 1 || runs.every(({ at }) => at !== undefined)) return;
   throw new LongVLMError(
     'ERR_LONGVLM_MISMATCH',
-    `The language model ${path} places each token of a video by time, row and column, and those of this one have no places: they are means over several. Encode it with the reduction pick, or with all tokens.`,
+    `The language model ${path} places each token of a video by time, row and column, and those of this one have no places: they are means over several, or from a release that did not keep places. Encode it again with the reduction pick, or with all tokens.`,
   );
 }
 

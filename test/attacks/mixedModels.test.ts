@@ -52,6 +52,20 @@ test('a projector beside a tower that has one', async () => {
   });
 });
 
+test('tokens without places, where the language model needs them', async () => {
+  const model = await LanguageModel.load({ path: tinyModel('qwen3vl'), device: 'cpu', threads: 1, lazy: true });
+  const video = { type: 'float32', data: new Float32Array(2 * model.inputWidth), dims: [2, model.inputWidth] } as const;
+  const run = { kind: 'segment', start: 0, end: 1, times: [0], tokens: 2 } as const;
+  try {
+    const chat = VideoChat.create(model, video, { runs: { runs: [run], durationSeconds: 1 } });
+    await expect(chat).rejects.toThrow(
+      /have no places: .* did not keep places\. Encode it again with the reduction pick/,
+    );
+  } finally {
+    await model.dispose();
+  }
+});
+
 test('places of tokens that are not in their frame', async () => {
   const model = await LanguageModel.load({ path: tinyModel('qwen3vl'), device: 'cpu', threads: 1, lazy: true });
   const video = { type: 'float32', data: new Float32Array(2 * model.inputWidth), dims: [2, model.inputWidth] } as const;
