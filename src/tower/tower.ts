@@ -53,6 +53,9 @@ export type TowerBuffers = {
   readonly summaries?: DeviceBuffer;
 };
 
+// 8 GiB as float32.
+const mostValues = 2 ** 31;
+
 type RunOptions = {
   readonly move?: boolean;
   readonly shape?: FrameShape;
@@ -278,6 +281,11 @@ export class Tower {
 
   #empty(type: TensorType, dims: readonly number[], spare?: Float32Array): Tensor {
     const values = dims.reduce((product, size) => product * size, 1);
+    if (values > mostValues)
+      throw new LongVLMError(
+        'ERR_LONGVLM_UNSUPPORTED',
+        `The vision tower would give [${dims.join(', ')}] values at once, above ${mostValues}. Take fewer frames in a segment, or another tower.`,
+      );
     if (type === 'float16') return { type, data: new Uint16Array(values), dims };
     return float32Tensor(spare?.length === values ? spare : new Float32Array(values), dims);
   }

@@ -1,6 +1,7 @@
 // Families, reducers and layouts of the user's: what was checked is what is called, and what they give is checked.
 import { afterAll, describe, expect, test } from 'vitest';
 import {
+  GraphBuilder,
   Projector,
   type ProjectorSource,
   type Reducer,
@@ -124,6 +125,25 @@ describe('what a family opens is checked', () => {
     await expect(Projector.load(pico.projector)).rejects.toThrow(message);
     registerProjector({ name: 'odd', open: none });
   });
+});
+
+test('a tower that says to give more than memory can hold', async () => {
+  const graph = new GraphBuilder('odd');
+  const pixels = graph.input('pixels', ['n', 8, 8, 3], 'uint8');
+  graph.output('patches', graph.node('Cast', [pixels], { to: 1 }), ['n', 'rows', 6]);
+  const model = await graph.build();
+  const config = { ...tower().config, patches: 2 ** 40, grid: [1, 2 ** 40] as const };
+  registerTower({ name: 'odd', open: async () => ({ ...tower(), config, graph: async () => model }) });
+  const encoder = await VisionEncoder.create({ path, lazy: true });
+  try {
+    await expect(encoder.encodeSegment(new Uint8Array(8 * 8 * 3), { tokensPerSegment: 1 })).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_UNSUPPORTED',
+      message: expect.stringMatching(/^The vision tower would give \[1, 1099511627776, 6\] values at once/) as unknown,
+    });
+  } finally {
+    await encoder.dispose();
+    registerTower({ name: 'odd', open: none });
+  }
 });
 
 test('what a kind of reducer creates is checked', () => {
