@@ -262,7 +262,7 @@ function checkHeads(header: Header, heads: number, width: number, isPlain: boole
   if (heads === 0) return;
   const usual = Math.floor(width / heads);
   const [key, value] = ['key', 'value'].map((name) => header.integer(`attention.${name}_length`, 1, maxInteger, usual));
-  const rotated = header.integer('rope.dimension_count', 0, key!, key!);
+  const rotated = header.integer('rope.dimension_count', isPlain ? 2 : 0, key!, key!);
   if (rotated % 2 !== 0 && isPlain)
     header.wrong(
       header.value('rope.dimension_count') === undefined ? 'attention.head_count' : 'rope.dimension_count',

@@ -87,6 +87,14 @@ describe('a header that cannot be right is refused before llama.cpp sees it', ()
         [`${name}, values of another length`, other('attention.value_length'), /value_length|head_count/],
       ];
     }),
+    [
+      'heads of Gemma 3 that are not turned',
+      (model) => {
+        asArchitecture('gemma3')(model);
+        set({ 'gemma3.rope.dimension_count': 0 })(model);
+      },
+      /rope\.dimension_count is 0 where/,
+    ],
     ['no heads for keys', set({ 'llama.attention.head_count_kv': 0 }), /head_count_kv is 0 where at least 1/],
     ['heads that share unevenly', set({ 'llama.attention.head_count_kv': 3 }), /a part of 4 heads/],
     ['heads of a layer', set({ 'llama.attention.head_count': [4, 0] }), /head_count is a list of 2 where at least 1/],
