@@ -46,6 +46,9 @@ struct MetricState {
   const float* in_sizes;  // [segments, all_tokens]; null for 1
   float* rows;            // [segments, all_tokens, row_stride]: the level's tokens, of length 1
   uint32_t* ranks;        // [segments, key_stride]
+  uint32_t* order;        // [segments, all_tokens]: a level's tokens by slot, ascending in each
+  uint32_t* starts;       // [segments, all_tokens + 1]: where each slot's begin in `order`
+  uint32_t* lists;        // [segments, all_tokens]: for what a block cannot have in shared memory
   int32_t* assignment;    // [segments, all_tokens]
 };
 
@@ -107,8 +110,13 @@ lv_status LaunchMatch(const MetricState& state, const Level& level, MatchKey* ke
 lv_status LaunchRank(const MetricState& state, const Level& level, const MatchKey* keys,
                      cudaStream_t stream);
 
+// link_level.cu. The state's order and starts, from the keys and ranks of the rows of A.
+lv_status LaunchLink(const MetricState& state, const Level& level, const MatchKey* keys,
+                     cudaStream_t stream);
+
 // merge_level.cu. The next level's sums, sizes, rows and cleared keys; `identity` if no level has
-// written to the assignment yet. With a null `out`, only the assignment.
+// written to the assignment yet. With a null `out`, only the assignment; else the level must be
+// linked.
 lv_status LaunchMergeLevel(const MetricState& state, const Level& level, const LevelSums& in,
                            const LevelSums* out, bool identity, cudaStream_t stream);
 

@@ -6,13 +6,14 @@
 #include <algorithm>
 
 #include "levels.cuh"
+#include "row_sum.cuh"
 #include "tuning.h"
 
 namespace longvlm::cuda {
 namespace {
 
-constexpr int kListThreads = 256;
-constexpr int kListWarps = kListThreads / kWarp;
+constexpr uint32_t kListThreads = 256;
+constexpr uint32_t kListWarps = kListThreads / kWarp;
 constexpr int kSpreadThreads = 256;
 
 struct ListWork {
@@ -26,49 +27,87 @@ struct ListWork {
   lv_report* report;  // null: the assignment is known to be good
 };
 
-// One warp for each slot, and one more for each batch entry for the end of the list. The start of a
-// slot is the number of rows that are assigned to lower slots.
-__global__ void __launch_bounds__(kListThreads) list_rows_kernel(ListWork work) {
+struct ListShared {
+  uint32_t lower[kListWarps];
+  uint32_t mine[kListWarps];
+};
+
+// Float64 sum of the weights of the listed rows, in their order, by one warp.
+__device__ double TotalWeight(const float* weights, const uint32_t* listed, uint32_t count) {
   const uint32_t lane = threadIdx.x % kWarp;
-  const size_t warp = static_cast<size_t>(blockIdx.x) * kListWarps + threadIdx.x / kWarp;
-  const size_t entry = warp / (work.slots + 1);
-  if (entry >= work.batch) return;
-  const uint32_t slot = static_cast<uint32_t>(warp % (work.slots + 1));
+  double total = 0;
+  for (uint32_t first = 0; first < count; first += kWarp) {
+    const uint32_t some = Smaller<uint32_t>(kWarp, count - first);
+    const float weight = lane < some ? weights[listed[first + lane]] : 0.0f;
+    for (uint32_t i = 0; i < some; ++i) {
+      const float other = __shfl_sync(kAllLanes, weight, static_cast<int>(i));
+      total = __dadd_rn(total, static_cast<double>(other));
+    }
+  }
+  return total;
+}
+
+// One block for each slot, and one more for each batch entry for the end of the list. The start of
+// a slot is the number of rows that are assigned to lower slots. Each warp has as many rows as the
+// others, in order.
+__global__ void __launch_bounds__(kListThreads) list_rows_kernel(ListWork work) {
+  LV_SHARED(ListShared, shared);
+  const uint32_t lane = threadIdx.x % kWarp;
+  const uint32_t warp = threadIdx.x / kWarp;
+  const size_t entry = blockIdx.x / (work.slots + 1);
+  const uint32_t slot = blockIdx.x % (work.slots + 1);
   const int32_t* const assignment = work.assignment + entry * work.num_rows;
-  uint32_t place = 0;
-  for (uint32_t row = lane; row < work.num_rows; row += kWarp) {
+  const uint32_t rows_of_warp = (work.num_rows + kListThreads - 1) / kListThreads * kWarp;
+  const uint32_t first_row = Smaller(warp * rows_of_warp, work.num_rows);
+  const uint32_t end_row = Smaller(first_row + rows_of_warp, work.num_rows);
+  uint32_t lower = 0;
+  uint32_t mine = 0;
+#pragma unroll 4
+  for (uint32_t row = first_row + lane; row < end_row; row += kWarp) {
     const uint32_t other = static_cast<uint32_t>(assignment[row]);
-    place += other < slot ? 1 : 0;
+    lower += other < slot ? 1 : 0;
+    mine += other == slot ? 1 : 0;
     if (work.report != nullptr && slot == work.slots && other >= work.slots) {
       ReportLowest(&work.report->bad_assignment, entry * work.num_rows + row);
     }
   }
 #pragma unroll
   for (int distance = kWarp / 2; distance > 0; distance /= 2) {
-    place += __shfl_xor_sync(kAllLanes, place, distance);
+    lower += __shfl_xor_sync(kAllLanes, lower, distance);
+    mine += __shfl_xor_sync(kAllLanes, mine, distance);
   }
-  if (lane == 0) work.scratch.first[entry * (work.slots + 1) + slot] = place;
+  if (lane == 0) {
+    shared.lower[warp] = lower;
+    shared.mine[warp] = mine;
+  }
+  __syncthreads();
+  uint32_t begin = 0;
+  uint32_t before = 0;
+  uint32_t count = 0;
+#pragma unroll
+  for (uint32_t w = 0; w < kListWarps; ++w) {
+    begin += shared.lower[w];
+    if (w < warp) before += shared.mine[w];
+    count += shared.mine[w];
+  }
+  if (threadIdx.x == 0) work.scratch.first[entry * (work.slots + size_t{1}) + slot] = begin;
   if (slot == work.slots) return;
 
-  uint32_t* const order = work.scratch.order + entry * work.num_rows;
-  const uint32_t begin = place;
-  double total = 0;
-  for (uint32_t first = 0; first < work.num_rows; first += kWarp) {
+  uint32_t* const listed = work.scratch.order + entry * work.num_rows + begin;
+  uint32_t place = before;
+#pragma unroll 4
+  for (uint32_t first = first_row; first < end_row; first += kWarp) {
     const uint32_t row = first + lane;
-    const bool mine = row < work.num_rows && static_cast<uint32_t>(assignment[row]) == slot;
-    const unsigned found = __ballot_sync(kAllLanes, mine);
-    if (found == 0) continue;
-    if (mine) order[place + static_cast<uint32_t>(__popc(found & ((1u << lane) - 1)))] = row;
+    const bool is_mine = row < end_row && static_cast<uint32_t>(assignment[row]) == slot;
+    const unsigned found = __ballot_sync(kAllLanes, is_mine);
+    if (is_mine) listed[place + static_cast<uint32_t>(__popc(found & ((1u << lane) - 1)))] = row;
     place += static_cast<uint32_t>(__popc(found));
-    if (work.weights != nullptr) {
-      const float weight = mine ? work.weights[entry * work.num_rows + row] : 0.0f;
-      for (unsigned left = found; left != 0; left &= left - 1) {
-        const int from = __ffs(static_cast<int>(left)) - 1;
-        total = __dadd_rn(total, static_cast<double>(__shfl_sync(kAllLanes, weight, from)));
-      }
-    }
   }
-  if (work.weights == nullptr) total = static_cast<double>(place - begin);
+  if (work.weights != nullptr) __syncthreads();
+  if (warp != 0) return;
+  const double total = work.weights == nullptr
+                           ? static_cast<double>(count)
+                           : TotalWeight(work.weights + entry * work.num_rows, listed, count);
   if (lane == 0) {
     work.scratch.totals[entry * work.slots + slot] = total;
     if (work.out_weights != nullptr) {
@@ -88,7 +127,16 @@ struct SumShared {
   uint32_t row[kRowsPerWindow];
   uint32_t slot[kRowsPerWindow];
   float weight[kRowsPerWindow];
+  unsigned ends[kRowsPerWindow / kWarp];  // bits of the rows that are the last of their slot here
 };
+
+// The place behind the last row of the slot that has the row at `begin`.
+__device__ inline uint32_t EndOfSlot(const SumShared& shared, uint32_t begin) {
+  uint32_t word = begin / kWarp;
+  unsigned left = shared.ends[word] >> begin % kWarp << begin % kWarp;
+  while (left == 0) left = shared.ends[++word];
+  return word * kWarp + static_cast<uint32_t>(__ffs(static_cast<int>(left)));
+}
 
 // Converts a slot's sum to its mean, rounded once to float32 and then to T.
 template <typename T>
@@ -98,30 +146,54 @@ __device__ inline T Finish(double sum, double total, bool divide) {
 
 template <typename T, int V>
 __device__ void WriteSum(const SumWork& work, size_t entry, uint32_t window, uint32_t slot,
-                         size_t column, const double (&sum)[V]) {
+                         size_t column, const RowSum<T, V>& sum) {
   const MeanWork& mean = work.mean;
-  const uint32_t* const first = work.scratch.first + entry * (mean.slots + 1);
+  const uint32_t* const first = work.scratch.first + entry * (mean.slots + size_t{1});
   const uint32_t begin = window * kRowsPerWindow;
   const bool begins_before = first[slot] < begin;
   const bool ends_after = first[slot + 1] > begin + kRowsPerWindow;
+  const double total = work.scratch.totals[entry * mean.slots + slot];
   if (begins_before || ends_after) {
     const size_t place =
         ((entry * work.windows + window) * 2 + (begins_before ? 0 : 1)) * mean.width;
 #pragma unroll
     for (int v = 0; v < V; ++v) {
-      work.scratch.partials[place + column + static_cast<size_t>(v)] = sum[v];
+      work.scratch.partials[place + column + static_cast<size_t>(v)] = sum.Get(v);
     }
     return;
   }
-  const double total = work.scratch.totals[entry * mean.slots + slot];
   Values<T, V> values;
 #pragma unroll
-  for (int v = 0; v < V; ++v) values.value[v] = Finish<T>(sum[v], total, mean.divide);
+  for (int v = 0; v < V; ++v) values.value[v] = Finish<T>(sum.Get(v), total, mean.divide);
   Store<T, V>(static_cast<T*>(mean.out) + (entry * mean.slots + slot) * mean.width + column,
               values);
 }
 
 template <typename T, int V>
+__device__ inline bool AllFinite(const Values<T, V>& values) {
+  bool finite = true;
+#pragma unroll
+  for (int v = 0; v < V; ++v) finite = finite && IsFinite(ToFloat(values.value[v]));
+  return finite;
+}
+
+// Reports the first value that is not finite of the rows from `from` to `to` of a window.
+template <typename T, int V>
+__device__ void ReportNotFinite(const MeanWork& mean, size_t first_value, const SumShared& shared,
+                                uint32_t from, uint32_t to) {
+  for (uint32_t i = from; i < to; ++i) {
+    const size_t place = first_value + shared.row[i] * mean.width;
+    const Values<T, V> values = Load<T, V>(static_cast<const T*>(mean.rows) + place);
+    for (int v = 0; v < V; ++v) {
+      if (!IsFinite(ToFloat(values.value[v]))) {
+        ReportLowest(&mean.report->not_finite, place + static_cast<size_t>(v));
+      }
+    }
+  }
+}
+
+// kPlain: no weights, and the rows are known to be finite.
+template <typename T, int V, bool kPlain>
 __global__ void __launch_bounds__(kMeanThreads) sum_windows_kernel(SumWork work) {
   LV_SHARED(SumShared, shared);
   const MeanWork& mean = work.mean;
@@ -130,7 +202,7 @@ __global__ void __launch_bounds__(kMeanThreads) sum_windows_kernel(SumWork work)
   const uint32_t window = static_cast<uint32_t>(index % work.windows);
   const size_t entry = index / work.windows;
   const uint32_t begin = window * kRowsPerWindow;
-  const uint32_t listed = work.scratch.first[entry * (mean.slots + 1) + mean.slots];
+  const uint32_t listed = work.scratch.first[entry * (mean.slots + size_t{1}) + mean.slots];
   if (begin >= listed) return;
   const uint32_t count = Smaller<uint32_t>(kRowsPerWindow, listed - begin);
   for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) {
@@ -141,42 +213,53 @@ __global__ void __launch_bounds__(kMeanThreads) sum_windows_kernel(SumWork work)
     shared.weight[i] = mean.weights == nullptr ? 1.0f : mean.weights[place];
   }
   __syncthreads();
+  for (uint32_t i = threadIdx.x; i < kRowsPerWindow; i += blockDim.x) {
+    const bool last = i + 1 == count || (i + 1 < count && shared.slot[i + 1] != shared.slot[i]);
+    const unsigned ends = __ballot_sync(kAllLanes, last);
+    if (i % kWarp == 0) shared.ends[i / kWarp] = ends;
+  }
+  __syncthreads();
   const size_t column = (static_cast<size_t>(columns) * blockDim.x + threadIdx.x) * V;
   if (column >= mean.width) return;
 
   const size_t first_value = entry * mean.num_rows * mean.width + column;
   const T* const rows = static_cast<const T*>(mean.rows) + first_value;
-  double sum[V] = {};
-  uint32_t slot = shared.slot[0];
-  for (uint32_t i = 0; i < count; i += kMeanLoads) {
-    Values<T, V> values[kMeanLoads] = {};
+  for (uint32_t i = 0; i < count;) {
+    const uint32_t slot = shared.slot[i];
+    const uint32_t end = EndOfSlot(shared, i);
+    RowSum<T, V> sum;
+    while (i < end) {
+      const uint32_t carry = Smaller(i + kMostAdded, end);
+      for (; i < carry; i += kMeanLoads) {
+        Values<T, V> values[kMeanLoads];
 #pragma unroll
-    for (uint32_t j = 0; j < kMeanLoads; ++j) {
-      if (i + j < count) values[j] = Load<T, V>(rows + shared.row[i + j] * mean.width);
-    }
-#pragma unroll
-    for (uint32_t j = 0; j < kMeanLoads; ++j) {
-      if (i + j >= count) break;
-      if (shared.slot[i + j] != slot) {
-        WriteSum<T, V>(work, entry, window, slot, column, sum);
-        slot = shared.slot[i + j];
-#pragma unroll
-        for (int v = 0; v < V; ++v) sum[v] = 0;
-      }
-      const double weight = static_cast<double>(shared.weight[i + j]);
-#pragma unroll
-      for (int v = 0; v < V; ++v) {
-        const float value = ToFloat(values[j].value[v]);
-        if (mean.check && !IsFinite(value)) {
-          ReportLowest(&mean.report->not_finite,
-                       first_value + shared.row[i + j] * mean.width + static_cast<size_t>(v));
+        for (uint32_t j = 0; j < kMeanLoads; ++j) {
+          const uint32_t row = shared.row[Smaller(i + j, carry - 1)];
+          values[j] = LoadValuesNow<T, V>(rows + row * mean.width);
         }
-        // The product of two float32 is exact in float64.
-        sum[v] = __fma_rn(weight, static_cast<double>(value), sum[v]);
+#pragma unroll
+        for (uint32_t j = 0; j < kMeanLoads; ++j) {
+          if (i + j >= carry) break;
+          if constexpr (kPlain) {
+            sum.Add(values[j]);
+          } else {
+            sum.AddTimes(static_cast<double>(shared.weight[i + j]), values[j]);
+          }
+        }
+        if constexpr (!kPlain) {
+          bool finite = true;
+#pragma unroll
+          for (uint32_t j = 0; j < kMeanLoads; ++j) finite = finite && AllFinite(values[j]);
+          if (mean.check && !finite) {
+            ReportNotFinite<T, V>(mean, first_value, shared, i, Smaller(i + kMeanLoads, carry));
+          }
+        }
       }
+      i = carry;
+      sum.Carry();
     }
+    WriteSum<T, V>(work, entry, window, slot, column, sum);
   }
-  WriteSum<T, V>(work, entry, window, slot, column, sum);
 }
 
 // The slots that are not complete in a single window: those in several windows, and those without
@@ -224,8 +307,9 @@ lv_status LaunchSums(const MeanWork& mean, const MeanScratch& scratch, cudaStrea
     const size_t columns = mean.width / kValues;
     const int threads = ThreadsFor(columns);
     work.column_blocks = static_cast<uint32_t>(CeilDiv(columns, static_cast<size_t>(threads)));
-    return Launch(sum_windows_kernel<T, kValues>, mean.batch * work.windows * work.column_blocks,
-                  threads, 0, stream, work);
+    const bool plain = mean.weights == nullptr && !mean.check;
+    return Launch(plain ? sum_windows_kernel<T, kValues, true> : sum_windows_kernel<T, kValues, false>,
+                  mean.batch * work.windows * work.column_blocks, threads, 0, stream, work);
   }));
   const int threads = ThreadsFor(mean.width);
   work.column_blocks = static_cast<uint32_t>(CeilDiv(mean.width, static_cast<size_t>(threads)));
@@ -298,9 +382,8 @@ lv_status LaunchMeans(lv_type type, const MeanWork& work, const MeanScratch& scr
   const ListWork list = {
       work.assignment, work.weights, work.batch,       work.num_rows,
       work.slots,      scratch,      work.out_weights, work.check ? work.report : nullptr};
-  LV_TRY(Launch(list_rows_kernel,
-                CeilDiv(work.batch * (work.slots + size_t{1}), static_cast<size_t>(kListWarps)),
-                kListThreads, 0, stream, list));
+  LV_TRY(Launch(list_rows_kernel, work.batch * (work.slots + size_t{1}), kListThreads, 0, stream,
+                list));
   return ForType(type,
                  [&](auto value) { return LaunchSums<decltype(value)>(work, scratch, stream); });
 }

@@ -2,27 +2,17 @@
 // current position of each input token.
 #include "levels.cuh"
 #include "normalize_rows.cuh"
+#include "sum_listed.cuh"
 #include "tuning.h"
 
 namespace longvlm::cuda {
 namespace {
 
-constexpr int kWarps = kCombineThreads / kWarp;
-constexpr int kSlotsPerWarp = kCombineSlots / kWarps;
-constexpr int kScanned = kCombineThreads * kCombineScan;  // tokens between two barriers
-constexpr int kListed = 2 * kScanned;
-static_assert(kCombineSlots <= kNormalizeRows && kCombineSlots % kWarps == 0);
+constexpr uint32_t kWarps = kCombineThreads / kWarp;
 
 struct MergeShared {
-  double sum[kCombineSlots][kCombineDims];
-  float mean[kCombineSlots][kCombineDims];  // where all dims fit
-  double size[kCombineSlots];
-  // Tokens that merge into the block's slots, ascending: token * kCombineSlots + slot.
-  uint32_t list[kListed];
-  uint32_t counts[kCombineScan][kWarps];
-  NormalizeScratch normalize;
+  float mean[kWarps][kCombineDims];  // where all dims fit
 };
-static_assert(kMaxTokens * kCombineSlots - 1 <= 0xffffffffu);
 
 struct MergeWork {
   MetricState state;
@@ -44,89 +34,8 @@ __device__ void Assign(const MergeWork& work, size_t segment, uint32_t first) {
       static_cast<int32_t>(work.level.SlotOf(place, work.in.keys + keys, work.state.ranks + keys));
 }
 
-// Adds the listed tokens of this warp's slots, in the list's order, to the sums of dims from
-// `first_dim` on. Lane l has the dims first_dim + l, + l + 32, ...
-__device__ void AddListed(const MergeWork& work, size_t segment, uint32_t listed,
-                          uint32_t first_dim, MergeShared& shared) {
-  const uint32_t warp = threadIdx.x / kWarp;
-  const uint32_t lane = threadIdx.x % kWarp;
-  const uint32_t dims = Smaller<uint32_t>(kCombineDims, work.state.dims - first_dim);
-  for (uint32_t first = 0; first < listed; first += kWarp) {
-    const uint32_t entry = first + lane < listed ? shared.list[first + lane] : 0;
-    const bool mine = first + lane < listed && entry % kCombineSlots / kSlotsPerWarp == warp;
-    unsigned left = __ballot_sync(kAllLanes, mine);
-    while (left != 0) {
-      uint32_t token[kCombineLoads];
-      uint32_t slot[kCombineLoads];
-      int count = 0;
-#pragma unroll
-      for (int i = 0; i < kCombineLoads; ++i) {
-        const int from = left == 0 ? 0 : __ffs(static_cast<int>(left)) - 1;
-        const uint32_t found = __shfl_sync(kAllLanes, entry, from);
-        token[i] = found / kCombineSlots;
-        slot[i] = found % kCombineSlots;
-        if (left != 0) ++count;
-        left &= left - 1;
-      }
-      for (uint32_t k = lane; k < dims; k += kWarp) {
-        double value[kCombineLoads];
-#pragma unroll
-        for (int i = 0; i < kCombineLoads; ++i) {
-          value[i] = i < count ? SumAt(work.state, work.in, segment, token[i], first_dim + k) : 0;
-        }
-#pragma unroll
-        for (int i = 0; i < kCombineLoads; ++i) {
-          if (i < count) shared.sum[slot[i]][k] = __dadd_rn(shared.sum[slot[i]][k], value[i]);
-        }
-      }
-      if (first_dim == 0 && lane == 0) {
-#pragma unroll
-        for (int i = 0; i < kCombineLoads; ++i) {
-          if (i < count) {
-            shared.size[slot[i]] =
-                __dadd_rn(shared.size[slot[i]], SizeAt(work.state, work.in, segment, token[i]));
-          }
-        }
-      }
-    }
-  }
-}
-
-// Appends the tokens of one scan to the list. Returns the new length.
-__device__ uint32_t ListScanned(const MergeWork& work, size_t segment, uint32_t first_token,
-                                uint32_t first_slot, uint32_t listed, MergeShared& shared) {
-  const uint32_t warp = threadIdx.x / kWarp;
-  const uint32_t lane = threadIdx.x % kWarp;
-  const size_t key = segment * work.state.key_stride;
-  uint32_t entry[kCombineScan];
-  unsigned found[kCombineScan];
-#pragma unroll
-  for (uint32_t i = 0; i < kCombineScan; ++i) {
-    const uint32_t token = first_token + i * kCombineThreads + threadIdx.x;
-    uint32_t slot = 0xffffffffu;
-    if (token < work.level.tokens) {
-      slot = work.level.SlotOf(token, work.in.keys + key, work.state.ranks + key) - first_slot;
-    }
-    entry[i] = token * kCombineSlots + slot;
-    found[i] = __ballot_sync(kAllLanes, slot < kCombineSlots);
-    if (lane == 0) shared.counts[i][warp] = static_cast<uint32_t>(__popc(found[i]));
-  }
-  __syncthreads();
-  uint32_t place = listed;
-#pragma unroll
-  for (uint32_t i = 0; i < kCombineScan; ++i) {
-    for (uint32_t w = 0; w < kWarps; ++w) {
-      if (w == warp && (found[i] >> lane & 1) != 0) {
-        shared.list[place + static_cast<uint32_t>(__popc(found[i] & ((1u << lane) - 1)))] =
-            entry[i];
-      }
-      place += shared.counts[i][w];
-    }
-  }
-  __syncthreads();
-  return place;
-}
-
+// One warp for each slot. kSummed: not the first level.
+template <bool kSummed>
 __global__ void __launch_bounds__(kCombineThreads) merge_level_kernel(MergeWork work) {
   LV_SHARED(MergeShared, shared);
   const uint32_t blocks = work.merge_blocks + work.assign_blocks;
@@ -138,54 +47,42 @@ __global__ void __launch_bounds__(kCombineThreads) merge_level_kernel(MergeWork 
   }
 
   const MetricState& state = work.state;
-  const uint32_t kept = work.level.kept();
-  const uint32_t first_slot = block * kCombineSlots;
-  const uint32_t slots = Smaller<uint32_t>(kCombineSlots, kept - first_slot);
+  const uint32_t warp = threadIdx.x / kWarp;
+  const uint32_t lane = threadIdx.x % kWarp;
+  const uint32_t first_slot = block * kWarps;
+  const uint32_t slots = Smaller<uint32_t>(kWarps, work.level.kept() - first_slot);
   float* const rows = state.rows + (segment * state.all_tokens + first_slot) * state.row_stride;
   const bool shared_means = state.dims <= kCombineDims;
-  for (uint32_t i = threadIdx.x; i < slots; i += kCombineThreads) {
-    shared.size[i] = 0;
-    const uint32_t slot = first_slot + i;
-    if (slot % 2 == 0) work.out.keys[segment * state.key_stride + slot / 2] = 0;
-  }
-  for (uint32_t first_dim = 0; first_dim < state.dims; first_dim += kCombineDims) {
-    const uint32_t dims = Smaller<uint32_t>(kCombineDims, state.dims - first_dim);
-    for (uint32_t i = threadIdx.x; i < kCombineSlots * kCombineDims; i += kCombineThreads) {
-      shared.sum[i / kCombineDims][i % kCombineDims] = 0;
-    }
-    __syncthreads();
-    uint32_t listed = 0;
-    for (uint32_t token = 0; token < work.level.tokens; token += kScanned) {
-      if (listed > kListed - kScanned) {
-        AddListed(work, segment, listed, first_dim, shared);
-        listed = 0;
-        __syncthreads();
+  if (warp < slots) {
+    const uint32_t slot = first_slot + warp;
+    const uint32_t* const starts = state.starts + segment * (state.all_tokens + size_t{1}) + slot;
+    const size_t place = segment * work.out.stride + slot;
+    for (uint32_t first_dim = 0; first_dim < state.dims; first_dim += kCombineDims) {
+      const uint32_t* const listed = state.order + segment * state.all_tokens + starts[0];
+      const auto [sums, size] =
+          SumListed<kSummed>(state, work.in, segment, starts[1] - starts[0], first_dim,
+                             [listed](uint32_t i) { return listed[i]; });
+#pragma unroll
+      for (uint32_t d = 0; d < kDimsOfLane; ++d) {
+        const uint32_t k = first_dim + d * kWarp + lane;
+        if (k >= state.dims) break;
+        work.out.sums[place * state.dims + k] = sums[d];
+        const float mean = __double2float_rn(__ddiv_rn(sums[d], size));
+        if (shared_means) {
+          shared.mean[warp][k] = mean;
+        } else {
+          rows[static_cast<size_t>(warp) * state.row_stride + k] = mean;
+        }
       }
-      listed = ListScanned(work, segment, token, first_slot, listed, shared);
-    }
-    AddListed(work, segment, listed, first_dim, shared);
-    __syncthreads();
-    for (uint32_t i = threadIdx.x; i < slots * dims; i += kCombineThreads) {
-      const uint32_t slot = i / dims;
-      const uint32_t k = i % dims;
-      const double sum = shared.sum[slot][k];
-      const size_t place = segment * work.out.stride + first_slot + slot;
-      work.out.sums[place * state.dims + first_dim + k] = sum;
-      const float mean = __double2float_rn(__ddiv_rn(sum, shared.size[slot]));
-      if (shared_means) {
-        shared.mean[slot][k] = mean;
-      } else {
-        rows[static_cast<size_t>(slot) * state.row_stride + first_dim + k] = mean;
+      if (first_dim == 0 && lane == 0) {
+        work.out.sizes[place] = size;
+        if (slot % 2 == 0) work.out.keys[segment * state.key_stride + slot / 2] = 0;
       }
     }
-    __syncthreads();
-  }
-  if (threadIdx.x < slots) {
-    work.out.sizes[segment * work.out.stride + first_slot + threadIdx.x] = shared.size[threadIdx.x];
   }
   NormalizeRows(shared_means ? &shared.mean[0][0] : rows,
                 shared_means ? kCombineDims : state.row_stride, rows, state.row_stride, slots,
-                state.dims, shared.normalize);
+                state.dims);
 }
 
 }  // namespace
@@ -199,10 +96,10 @@ lv_status LaunchMergeLevel(const MetricState& state, const Level& level, const L
   work.identity = identity;
   if (out != nullptr) {
     work.out = *out;
-    work.merge_blocks = static_cast<uint32_t>(CeilDiv(level.kept(), kCombineSlots));
+    work.merge_blocks = static_cast<uint32_t>(CeilDiv(level.kept(), kWarps));
   }
   work.assign_blocks = static_cast<uint32_t>(CeilDiv(state.all_tokens, kCombineThreads));
-  return Launch(merge_level_kernel,
+  return Launch(in.sums != nullptr ? merge_level_kernel<true> : merge_level_kernel<false>,
                 static_cast<size_t>(state.segments) * (work.merge_blocks + work.assign_blocks),
                 kCombineThreads, 0, stream, work);
 }

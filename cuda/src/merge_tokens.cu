@@ -14,6 +14,9 @@ struct Memory {
   LevelSums sums[2];  // double buffer of the levels; without keys
   MatchKey* keys[2];  // double buffer of the levels
   uint32_t* ranks;
+  uint32_t* order;
+  uint32_t* starts;
+  uint32_t* lists;
   MeanScratch means;
 };
 
@@ -70,6 +73,9 @@ Memory TakeMemory(const lv_merge_tokens_args& args, Arena& arena) {
     }
     for (MatchKey*& of_level : memory.keys) of_level = arena.Take<MatchKey>(keys);
     memory.ranks = arena.Take<uint32_t>(keys);
+    memory.order = arena.Take<uint32_t>(all);
+    memory.starts = arena.Take<uint32_t>(all + args.segments);
+    memory.lists = arena.Take<uint32_t>(all);
   }
   memory.means = TakeMeanScratch(arena, MeansOf(args, kept));
   return memory;
@@ -151,6 +157,9 @@ lv_status MergeLevels(const lv_merge_tokens_args& args, const MetricState& state
               if (status == LV_OK && level.stay() > 0) {
                 status = LaunchRank(state, level, in.keys, stream);
               }
+              if (status == LV_OK && done < levels) {
+                status = LaunchLink(state, level, in.keys, stream);
+              }
               if (status != LV_OK) return;
               LevelSums out = memory.sums[next];
               out.keys = memory.keys[1 - next];
@@ -205,6 +214,9 @@ lv_status lv_merge_tokens(const lv_merge_tokens_args* args, void* workspace,
   state.in_sizes = args->sizes;
   state.rows = memory.rows;
   state.ranks = memory.ranks;
+  state.order = memory.order;
+  state.starts = memory.starts;
+  state.lists = memory.lists;
   state.assignment = args->out_assignment;
 
   uint64_t levels = 0;

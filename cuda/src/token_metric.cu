@@ -1,41 +1,35 @@
 // The metric of tokens (the mean of each over its heads), and its rows scaled to length 1.
 #include "levels.cuh"
 #include "normalize_rows.cuh"
+#include "row_sum.cuh"
 #include "tuning.h"
 
 namespace longvlm::cuda {
 namespace {
 
-struct MetricShared {
-  NormalizeScratch normalize;
-};
-
-static_assert(kMetricTokens <= kNormalizeRows);
-
 // V values of one token's mean over its heads, to `mean`.
 template <typename T, int V>
 __device__ void MeanOverHeads(const T* token, uint32_t heads, uint32_t dims, size_t first_index,
                               lv_report* report, float (&mean)[V]) {
-  double sum[V] = {};
-  for (uint32_t head = 0; head < heads; head += kMetricLoads) {
-    Values<T, V> values[kMetricLoads] = {};
+  RowSum<T, V> sum;
+  for (uint32_t head = 0; head < heads;) {
+    const uint32_t end = Smaller(head + kMostAdded, heads);
+    for (; head + kMetricLoads <= end; head += kMetricLoads) {
+      Values<T, V> values[kMetricLoads];
 #pragma unroll
-    for (uint32_t i = 0; i < kMetricLoads; ++i) {
-      if (head + i < heads) values[i] = Load<T, V>(token + static_cast<size_t>(head + i) * dims);
-    }
-#pragma unroll
-    for (uint32_t i = 0; i < kMetricLoads; ++i) {
-      if (head + i >= heads) break;
-#pragma unroll
-      for (int v = 0; v < V; ++v) {
-        sum[v] = __dadd_rn(sum[v], static_cast<double>(ToFloat(values[i].value[v])));
+      for (uint32_t i = 0; i < kMetricLoads; ++i) {
+        values[i] = LoadValuesNow<T, V>(token + static_cast<size_t>(head + i) * dims);
       }
+#pragma unroll
+      for (uint32_t i = 0; i < kMetricLoads; ++i) sum.Add(values[i]);
     }
+    for (; head < end; ++head) sum.Add(Load<T, V>(token + static_cast<size_t>(head) * dims));
+    sum.Carry();
   }
   bool finite = true;
 #pragma unroll
   for (int v = 0; v < V; ++v) {
-    mean[v] = __double2float_rn(__ddiv_rn(sum[v], static_cast<double>(heads)));
+    mean[v] = __double2float_rn(__ddiv_rn(sum.Get(v), static_cast<double>(heads)));
     finite = finite && IsFinite(mean[v]);
   }
   if (finite) return;
@@ -55,7 +49,6 @@ __device__ void MeanOverHeads(const T* token, uint32_t heads, uint32_t dims, siz
 template <typename T, int V>
 __global__ void __launch_bounds__(kMetricThreads)
     token_metric_kernel(TokenMetricWork work, uint32_t tokens_per_block, bool shared_means) {
-  LV_SHARED(MetricShared, shared);
   LV_DYNAMIC_SHARED(dynamic);
   const size_t first = static_cast<size_t>(blockIdx.x) * tokens_per_block;
   const uint32_t count =
@@ -84,7 +77,7 @@ __global__ void __launch_bounds__(kMetricThreads)
     if (place % 2 == 0)
       work.keys[token / work.tokens_per_segment * work.key_stride + place / 2] = 0;
   }
-  NormalizeRows(means, work.row_stride, rows, work.row_stride, count, work.dims, shared.normalize);
+  NormalizeRows(means, work.row_stride, rows, work.row_stride, count, work.dims);
 }
 
 template <typename T, int V>

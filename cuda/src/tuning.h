@@ -3,14 +3,17 @@
 // --ptxas-options=-v`. None has been measured on a GPU yet.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+
 namespace longvlm::cuda {
 
 // Token metric: 32 tokens of 64 dims are 256 loads of 16 bytes for each head, one a thread.
-inline constexpr int kMetricThreads = 256;
-inline constexpr int kMetricTokens = 32;
+inline constexpr int kMetricThreads = 128;
+inline constexpr int kMetricTokens = 16;
 // Heads that are loaded before the first is added: 8 * 16 bytes a thread * 2048 threads is far
 // above the 40 KiB in flight that an H100's SM needs; more would only take registers.
-inline constexpr int kMetricLoads = 8;
+inline constexpr uint32_t kMetricLoads = 8;
 // Up to this size a block's means are in shared memory, above it in global memory: 4 blocks per SM.
 inline constexpr int kMetricSharedBytes = 32 * 1024;
 
@@ -24,13 +27,17 @@ inline constexpr int kMatchSumsSmall = 4;
 // Ranks by counting: one thread per row; each block reads every key once.
 inline constexpr int kRankThreads = 128;
 
-// Merging the metric: a block has 32 slots, and processes this many dims of them at a time.
+// Linking the tokens of a level: a block for each segment. Its lists are in shared memory up to this
+// size (11,000 tokens), which needs no opt-in, else in global memory.
+inline constexpr uint32_t kLinkThreads = 1024;
+inline constexpr size_t kLinkSharedBytes = 44 * 1024;
+
+// Merging the metric: a warp for each slot, and so many dims at a time. Most slots have few tokens;
+// where one has many, its warp is what the others wait for.
 inline constexpr int kCombineThreads = 256;
-inline constexpr int kCombineSlots = 32;
 inline constexpr int kCombineDims = 64;
-// Tokens that a thread reads between two barriers, and members loaded before the first is added.
-inline constexpr int kCombineScan = 4;
-inline constexpr int kCombineLoads = 4;
+inline constexpr uint32_t kCombineMany = 8;
+inline constexpr uint32_t kCombineFew = 2;
 
 // Levels of at most this many tokens run in one block: below it a launch costs more than the level.
 // 44 KiB of rows and the kernel's own arrays stay below the 48 KiB that need no opt-in; at 64 dims
@@ -38,13 +45,17 @@ inline constexpr int kCombineLoads = 4;
 inline constexpr int kSmallThreads = 512;
 inline constexpr int kSmallTokens = 192;
 inline constexpr int kSmallRowBytes = 44 * 1024;
-inline constexpr int kSmallRowsOfA = 4;
+// Rows of A of a warp, and of B of a lane: all of both at once.
+inline constexpr uint32_t kSmallRowsOfA = 6;
+inline constexpr uint32_t kSmallRowsOfB = 3;
+// Loads of 16 bytes before the first store.
+inline constexpr uint32_t kSmallLoads = 8;
 inline constexpr int kSmallLevels = 16;
 
 // Means: float64 sums of at most 64 rows, so that a slot with thousands of rows is not summed by a
 // single block. This number affects rounding: the sums of the windows are added in order.
 inline constexpr int kRowsPerWindow = 64;
 inline constexpr int kMeanThreads = 256;
-inline constexpr int kMeanLoads = 4;
+inline constexpr uint32_t kMeanLoads = 8;
 
 }  // namespace longvlm::cuda

@@ -113,6 +113,7 @@ inline unsigned __float_as_uint(float value) {
   return static_cast<unsigned>(emulator::ToBits(value));
 }
 
+unsigned atomicAdd(unsigned* address, unsigned value);
 unsigned long long atomicMin(unsigned long long* address, unsigned long long value);
 unsigned long long atomicMax(unsigned long long* address, unsigned long long value);
 
