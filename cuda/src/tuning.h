@@ -24,6 +24,12 @@ inline constexpr int kMatchDepth = 16;
 inline constexpr int kMatchSumsLarge = 8;
 inline constexpr int kMatchSumsSmall = 4;
 
+// Screening: blocks of kMatchThreads threads for each multiprocessor, so that one computes while
+// another waits; B is divided to have as many. A listed pair costs some 30 loads of 16 bytes that
+// no other thread shares: above 1 in 32 of a tile's pairs the whole tile is cheaper.
+inline constexpr int kScreenBlocks = 2;
+inline constexpr uint32_t kScreenListed = 512;
+
 // Ranks by counting: one thread per row; each block reads every key once.
 inline constexpr int kRankThreads = 128;
 

@@ -360,82 +360,111 @@ void TestSchedules(const Stream& stream) {
   CheckMerge(group, MakeMerge("random", LV_FLOAT32, 40, 200, 16, 1, {100, 50}, 6), stream);
 }
 
+void CheckMatching(Group& group, const MergeCase& data, size_t protect, size_t r,
+                   const Stream& stream) {
+  const size_t batch = data.segments, tokens = data.tokens, dims = data.channels;
+  group.Begin(data.Name() + " protect " + std::to_string(protect) + " r " + std::to_string(r));
+  const size_t num_a = (tokens - protect + 1 - protect % 2) / 2;
+  const Buffer metric = Buffer::Of(View(lv::Encode(data.type, data.values)), stream);
+  const Buffer unmerged(batch * (num_a - r) * 4);
+  const Buffer source(batch * r * 4);
+  const Buffer destination(batch * r * 4);
+  const Buffer assignment(batch * tokens * 4);
+  const Buffer report(sizeof(lv_report));
+  lv_bipartite_soft_matching_args args = {};
+  args.device = lv::device;
+  args.type = data.type;
+  args.metric = metric.get();
+  args.batch = batch;
+  args.tokens = tokens;
+  args.dims = dims;
+  args.r = r;
+  args.protected_tokens = protect;
+  args.out_unmerged = unmerged.get<int32_t>();
+  args.out_source = source.get<int32_t>();
+  args.out_destination = destination.get<int32_t>();
+  args.out_assignment = assignment.get<int32_t>();
+  args.report = report.get<lv_report>();
+  size_t bytes = 0;
+  LV_NEED(lv_bipartite_soft_matching(&args, nullptr, &bytes, stream.get()));
+  const Buffer workspace(bytes);
+  LV_NEED(lv_bipartite_soft_matching(&args, workspace.get(), &bytes, stream.get()));
+
+  const std::vector<float> rounded = lv::Decode(data.type, lv::Encode(data.type, data.values));
+  std::vector<int32_t> unmerged_wanted, source_wanted, destination_wanted, places;
+  for (size_t entry = 0; entry < batch; ++entry) {
+    std::vector<std::vector<float>> rows;
+    for (size_t token = 0; token < tokens; ++token) {
+      rows.push_back(reference::Metric(&rounded[(entry * tokens + token) * dims], 1, dims));
+    }
+    reference::Matching matching(std::move(rows), nullptr, protect);
+    const auto token_of = [&](size_t row) {
+      return static_cast<int32_t>(matching.first_a() + 2 * row);
+    };
+    if (r == 0) {
+      for (size_t row = 0; row < num_a; ++row) unmerged_wanted.push_back(token_of(row));
+    } else {
+      matching.FindMatches();
+      for (size_t i = 0; i < num_a; ++i) {
+        const uint32_t row = matching.order()[i];
+        if (i >= r) {
+          unmerged_wanted.push_back(token_of(row));
+        } else {
+          source_wanted.push_back(token_of(row));
+          destination_wanted.push_back(
+              static_cast<int32_t>(matching.first_b() + 2 * matching.matches()[row].row_of_b));
+        }
+      }
+      matching.Merge(r);
+    }
+    places.insert(places.end(), matching.assignment().begin(), matching.assignment().end());
+  }
+  group.Same("unmerged", View(unmerged.Read<int32_t>(stream)), View(unmerged_wanted));
+  group.Same("source", View(source.Read<int32_t>(stream)), View(source_wanted));
+  group.Same("destination", View(destination.Read<int32_t>(stream)), View(destination_wanted));
+  group.Same("assignment", View(assignment.Read<int32_t>(stream)), View(places));
+}
+
 void TestMatching(const Stream& stream) {
-  Group group("bipartiteSoftMatching");
   for (const char* kind : {"video", "random", "constant", "few values", "zero rows", "near ties"}) {
+    Group group(std::string("bipartiteSoftMatching, ") + kind);
     for (const size_t tokens : {1u, 2u, 3u, 9u, 64u, 197u, 300u}) {
       for (const size_t protect : {0u, 1u, 4u}) {
         if (protect > tokens) continue;
         const size_t most = (tokens - protect) / 2;
         for (const size_t r : {size_t{0}, most / 2, most}) {
           const lv_type type = kTypes[(tokens + r) % 3];
-          constexpr size_t kBatch = 2;
-          const size_t dims = 20 + tokens % 3;
-          MergeCase data = MakeMerge(kind, type, kBatch, tokens, dims, 1, {}, tokens);
-          group.Begin(std::string(kind) + " " + data.Name() + " protect " +
-                      std::to_string(protect) + " r " + std::to_string(r));
-          const size_t num_a = (tokens - protect + 1 - protect % 2) / 2;
-          const Buffer metric = Buffer::Of(View(lv::Encode(type, data.values)), stream);
-          const Buffer unmerged(kBatch * (num_a - r) * 4);
-          const Buffer source(kBatch * r * 4);
-          const Buffer destination(kBatch * r * 4);
-          const Buffer assignment(kBatch * tokens * 4);
-          const Buffer report(sizeof(lv_report));
-          lv_bipartite_soft_matching_args args = {};
-          args.device = lv::device;
-          args.type = type;
-          args.metric = metric.get();
-          args.batch = kBatch;
-          args.tokens = tokens;
-          args.dims = dims;
-          args.r = r;
-          args.protected_tokens = protect;
-          args.out_unmerged = unmerged.get<int32_t>();
-          args.out_source = source.get<int32_t>();
-          args.out_destination = destination.get<int32_t>();
-          args.out_assignment = assignment.get<int32_t>();
-          args.report = report.get<lv_report>();
-          size_t bytes = 0;
-          LV_NEED(lv_bipartite_soft_matching(&args, nullptr, &bytes, stream.get()));
-          const Buffer workspace(bytes);
-          LV_NEED(lv_bipartite_soft_matching(&args, workspace.get(), &bytes, stream.get()));
-
-          const std::vector<float> rounded = lv::Decode(type, lv::Encode(type, data.values));
-          std::vector<int32_t> unmerged_wanted, source_wanted, destination_wanted, places;
-          for (size_t entry = 0; entry < kBatch; ++entry) {
-            std::vector<std::vector<float>> rows;
-            for (size_t token = 0; token < tokens; ++token) {
-              rows.push_back(reference::Metric(&rounded[(entry * tokens + token) * dims], 1, dims));
-            }
-            reference::Matching matching(std::move(rows), nullptr, protect);
-            const auto token_of = [&](size_t row) {
-              return static_cast<int32_t>(matching.first_a() + 2 * row);
-            };
-            if (r == 0) {
-              for (size_t row = 0; row < num_a; ++row) unmerged_wanted.push_back(token_of(row));
-            } else {
-              matching.FindMatches();
-              for (size_t i = 0; i < num_a; ++i) {
-                const uint32_t row = matching.order()[i];
-                if (i >= r) {
-                  unmerged_wanted.push_back(token_of(row));
-                } else {
-                  source_wanted.push_back(token_of(row));
-                  destination_wanted.push_back(static_cast<int32_t>(
-                      matching.first_b() + 2 * matching.matches()[row].row_of_b));
-                }
-              }
-              matching.Merge(r);
-            }
-            places.insert(places.end(), matching.assignment().begin(), matching.assignment().end());
-          }
-          group.Same("unmerged", View(unmerged.Read<int32_t>(stream)), View(unmerged_wanted));
-          group.Same("source", View(source.Read<int32_t>(stream)), View(source_wanted));
-          group.Same("destination", View(destination.Read<int32_t>(stream)),
-                     View(destination_wanted));
-          group.Same("assignment", View(assignment.Read<int32_t>(stream)), View(places));
+          CheckMatching(group, MakeMerge(kind, type, 2, tokens, 20 + tokens % 3, 1, {}, tokens),
+                        protect, r, stream);
         }
       }
+    }
+  }
+}
+
+// What a wrong margin, a wrong choice among ties or a list that is full would not survive.
+void TestScreening(bool quick, const Stream& stream) {
+  for (const char* kind : {"video", "one ulp", "groups", "constant", "zero rows"}) {
+    Group group(std::string("screening, ") + kind);
+    for (const size_t dims : {1u, 5u, 16u, 63u, 64u, 100u, 130u}) {
+      // Small slabs, and parts of B of one tile or a few.
+      for (const size_t tokens : {67u, 390u}) {
+        CheckMatching(group, MakeMerge(kind, LV_FLOAT32, 1, tokens, dims, 1, {}, dims), dims % 5,
+                      tokens / 3, stream);
+      }
+    }
+    // Large slabs; and parts of B of many tiles.
+    const size_t tokens = quick ? 700 : 1400;
+    CheckMatching(group, MakeMerge(kind, LV_FLOAT32, quick ? 2 : 5, tokens, 64, 1, {}, 1), 1,
+                  tokens / 3, stream);
+    CheckMatching(group, MakeMerge(kind, LV_FLOAT32, quick ? 16 : 300, 300, 24, 1, {}, 1), 0, 150,
+                  stream);
+  }
+  Group group("screening, rounding");
+  for (const size_t tokens : {10u, 300u, 700u}) {
+    for (const size_t dims : {64u, 100u, 128u}) {
+      CheckMatching(group, MakeMerge("rounding", LV_FLOAT32, 2, tokens, dims, 1, {}, dims), 0,
+                    tokens / 2, stream);
     }
   }
 }
@@ -787,6 +816,7 @@ int main(int count, char** arguments) {
         {"protect", [&] { TestProtectAndSizes(stream); }},
         {"schedules", [&] { TestSchedules(stream); }},
         {"matching", [&] { TestMatching(stream); }},
+        {"screening", [&] { TestScreening(quick, stream); }},
         {"assignment", [&] { TestMergeByAssignment(stream); }},
         {"spread", [&] { TestSpread(stream); }},
         {"pool", [&] { TestPoolAndMetric(stream); }},

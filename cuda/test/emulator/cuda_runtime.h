@@ -77,6 +77,10 @@ T Shuffle(unsigned mask, T value, int from, int line) {
 }
 unsigned Ballot(unsigned mask, bool vote, int line);
 
+// sum += a b, of 16 x 16 and 16 x 8 values of float16, laid out as mma.m16n8k16 has them. Less
+// exact than any GPU: four products at a time and the sum are truncated, at 22 bits of the largest.
+void MmaF16(float (&sum)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], int line);
+
 void Run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& kernel);
 
 }  // namespace emulator
@@ -116,6 +120,8 @@ inline unsigned __float_as_uint(float value) {
 unsigned atomicAdd(unsigned* address, unsigned value);
 unsigned long long atomicMin(unsigned long long* address, unsigned long long value);
 unsigned long long atomicMax(unsigned long long* address, unsigned long long value);
+unsigned atomicMax(unsigned* address, unsigned value);
+unsigned atomicAdd(unsigned* address, unsigned value);
 
 // The runtime's interface.
 enum cudaError_t {
@@ -135,6 +141,9 @@ enum cudaDeviceAttr {
   cudaDevAttrGlobalMemoryBusWidth
 };
 enum { cudaStreamNonBlocking = 1 };
+struct cudaFuncAttributes {
+  int ptxVersion;
+};
 using cudaStream_t = struct CUstream_st*;
 using cudaEvent_t = struct CUevent_st*;
 struct cudaDeviceProp {
@@ -174,6 +183,12 @@ cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end);
+
+template <typename Kernel>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, Kernel*) {
+  attributes->ptxVersion = 90;
+  return cudaSuccess;
+}
 
 template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),

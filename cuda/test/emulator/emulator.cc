@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -339,6 +340,58 @@ unsigned Ballot(unsigned mask, bool vote, int line) {
   return bits;
 }
 
+namespace {
+
+float HalfOf(uint64_t bits, unsigned which) {
+  const auto half = static_cast<uint16_t>(bits >> 16 * which);
+  return static_cast<float>(FromBits<_Float16>(half));
+}
+
+// Towards 0, to a multiple of `unit`.
+double Truncate(double value, double unit) { return std::trunc(value / unit) * unit; }
+
+}  // namespace
+
+void MmaF16(float (&sum)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], int line) {
+  const unsigned row = Lane() / 4;
+  const unsigned column = Lane() % 4 * 2;
+  const auto both = [](uint32_t low, uint32_t high) { return uint64_t{high} << 32 | low; };
+  // What lanes give must be copied before the next exchange but one. [k / 8] of rows g and g + 8.
+  uint64_t of_a[2][4], of_b[2][4];
+  for (unsigned half = 0; half < 2; ++half) {
+    const uint64_t* const given = Exchange(~0u, both(a[2 * half], a[2 * half + 1]), line);
+    for (unsigned t = 0; t < 4; ++t) of_a[half][t] = given[row * 4 + t];
+  }
+  const uint64_t* const given = Exchange(~0u, both(b[0], b[1]), line);
+  for (unsigned j = 0; j < 2; ++j) {
+    for (unsigned t = 0; t < 4; ++t) of_b[j][t] = given[(column + j) * 4 + t];
+  }
+  for (unsigned i = 0; i < 4; ++i) {
+    double total = static_cast<double>(sum[i]);
+    for (unsigned k = 0; k < 16; k += 4) {
+      double addend[5] = {total};
+      double largest = std::fabs(total);
+      for (unsigned l = k; l < k + 4; ++l) {
+        const unsigned t = l % 8 / 2;
+        const float left = HalfOf(of_a[l / 8][t], l % 2 + i / 2 * 2);
+        const float right = HalfOf(of_b[i % 2][t], l % 2 + l / 8 * 2);
+        double& product = addend[1 + l - k];
+        product = static_cast<double>(left) * static_cast<double>(right);
+        largest = std::fmax(largest, std::fabs(product));
+      }
+      if (!(largest > 0)) {
+        for (const double value : addend) total = value == 0 ? total : value;
+        continue;
+      }
+      const double unit = std::ldexp(1, std::ilogb(largest) - 22);
+      total = 0;
+      for (const double value : addend) total += Truncate(value, unit);
+      total = Truncate(total, unit);
+    }
+    sum[i] = static_cast<float>(total);
+  }
+}
+
 void Run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& kernel) {
   static const uint64_t seed = EnvironmentNumber("LONGVLM_EMULATOR_SEED", 1);
   static const size_t threads =
@@ -383,6 +436,18 @@ unsigned long long atomicMax(unsigned long long* address, unsigned long long val
   while (value > old && !word.compare_exchange_weak(old, value)) {
   }
   return old;
+}
+
+unsigned atomicMax(unsigned* address, unsigned value) {
+  std::atomic_ref<unsigned> word(*address);
+  unsigned old = word.load();
+  while (value > old && !word.compare_exchange_weak(old, value)) {
+  }
+  return old;
+}
+
+unsigned atomicAdd(unsigned* address, unsigned value) {
+  return std::atomic_ref<unsigned>(*address).fetch_add(value);
 }
 
 // The runtime: one device, whose memory is the heap.
