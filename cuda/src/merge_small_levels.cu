@@ -264,7 +264,7 @@ __global__ void __launch_bounds__(kSmallThreads) merge_small_levels_kernel(Small
   int32_t* const assignment = state.assignment + segment * state.all_tokens;
   for (uint32_t first = threadIdx.x; first < state.all_tokens;
        first += kSmallLoads * kSmallThreads) {
-    uint32_t place[kSmallLoads];
+    uint32_t place[kSmallLoads] = {};
 #pragma unroll
     for (uint32_t i = 0; i < kSmallLoads; ++i) {
       const uint32_t token = first + i * kSmallThreads;

@@ -418,10 +418,6 @@ void Run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>
 
 }  // namespace emulator
 
-unsigned atomicAdd(unsigned* address, unsigned value) {
-  return std::atomic_ref<unsigned>(*address).fetch_add(value);
-}
-
 unsigned long long atomicMin(unsigned long long* address, unsigned long long value) {
   std::atomic_ref<unsigned long long> word(*address);
   unsigned long long old = word.load();
