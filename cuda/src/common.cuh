@@ -105,43 +105,6 @@ __device__ inline Values<T, V> Load(const T* from) {
   }
 }
 
-// Reads that are all under way before the first is used: the compiler moves none of them to its use.
-template <typename T>
-__device__ inline T LoadNow(const T* from) {
-#ifdef LV_EMULATED
-  return *from;
-#else
-  static_assert(sizeof(T) == 2 || sizeof(T) == 4 || sizeof(T) == 8 || sizeof(T) == 16);
-  T value;
-  if constexpr (sizeof(T) == 2) {
-    uint16_t bits;
-    asm volatile("ld.global.u16 %0, [%1];" : "=h"(bits) : "l"(__cvta_generic_to_global(from)));
-    memcpy(&value, &bits, sizeof(T));
-  } else if constexpr (sizeof(T) == 4) {
-    uint32_t bits;
-    asm volatile("ld.global.u32 %0, [%1];" : "=r"(bits) : "l"(__cvta_generic_to_global(from)));
-    memcpy(&value, &bits, sizeof(T));
-  } else if constexpr (sizeof(T) == 8) {
-    uint2 bits;
-    asm volatile("ld.global.v2.u32 {%0, %1}, [%2];"
-                 : "=r"(bits.x), "=r"(bits.y)
-                 : "l"(__cvta_generic_to_global(from)));
-    memcpy(&value, &bits, sizeof(T));
-  } else {
-    uint4 bits;
-    asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(bits.x), "=r"(bits.y), "=r"(bits.z), "=r"(bits.w)
-                 : "l"(__cvta_generic_to_global(from)));
-    memcpy(&value, &bits, sizeof(T));
-  }
-  return value;
-#endif
-}
-template <typename T, int V>
-__device__ inline Values<T, V> LoadValuesNow(const T* from) {
-  return LoadNow(reinterpret_cast<const Values<T, V>*>(from));
-}
-
 template <typename T, int V>
 __device__ inline void Store(T* to, const Values<T, V>& values) {
   if constexpr (V == 1) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "levels.cuh"
+#include "own_ring.cuh"
 #include "row_sum.cuh"
 #include "tuning.h"
 
@@ -124,19 +125,11 @@ struct SumWork {
 };
 
 struct SumShared {
+  RingMemory<kMeanThreads> ring;
   uint32_t row[kRowsPerWindow];
   uint32_t slot[kRowsPerWindow];
   float weight[kRowsPerWindow];
-  unsigned ends[kRowsPerWindow / kWarp];  // bits of the rows that are the last of their slot here
 };
-
-// The place behind the last row of the slot that has the row at `begin`.
-__device__ inline uint32_t EndOfSlot(const SumShared& shared, uint32_t begin) {
-  uint32_t word = begin / kWarp;
-  unsigned left = shared.ends[word] >> begin % kWarp << begin % kWarp;
-  while (left == 0) left = shared.ends[++word];
-  return word * kWarp + static_cast<uint32_t>(__ffs(static_cast<int>(left)));
-}
 
 // Converts a slot's sum to its mean, rounded once to float32 and then to T.
 template <typename T>
@@ -169,25 +162,13 @@ __device__ void WriteSum(const SumWork& work, size_t entry, uint32_t window, uin
               values);
 }
 
+// Reports the first value of a row that is not finite.
 template <typename T, int V>
-__device__ inline bool AllFinite(const Values<T, V>& values) {
-  bool finite = true;
+__device__ inline void CheckFinite(const Values<T, V>& values, size_t index, lv_report* report) {
 #pragma unroll
-  for (int v = 0; v < V; ++v) finite = finite && IsFinite(ToFloat(values.value[v]));
-  return finite;
-}
-
-// Reports the first value that is not finite of the rows from `from` to `to` of a window.
-template <typename T, int V>
-__device__ void ReportNotFinite(const MeanWork& mean, size_t first_value, const SumShared& shared,
-                                uint32_t from, uint32_t to) {
-  for (uint32_t i = from; i < to; ++i) {
-    const size_t place = first_value + shared.row[i] * mean.width;
-    const Values<T, V> values = Load<T, V>(static_cast<const T*>(mean.rows) + place);
-    for (int v = 0; v < V; ++v) {
-      if (!IsFinite(ToFloat(values.value[v]))) {
-        ReportLowest(&mean.report->not_finite, place + static_cast<size_t>(v));
-      }
+  for (int v = 0; v < V; ++v) {
+    if (!IsFinite(ToFloat(values.value[v]))) {
+      ReportLowest(&report->not_finite, index + static_cast<size_t>(v));
     }
   }
 }
@@ -213,52 +194,36 @@ __global__ void __launch_bounds__(kMeanThreads) sum_windows_kernel(SumWork work)
     shared.weight[i] = mean.weights == nullptr ? 1.0f : mean.weights[place];
   }
   __syncthreads();
-  for (uint32_t i = threadIdx.x; i < kRowsPerWindow; i += blockDim.x) {
-    const bool last = i + 1 == count || (i + 1 < count && shared.slot[i + 1] != shared.slot[i]);
-    const unsigned ends = __ballot_sync(kAllLanes, last);
-    if (i % kWarp == 0) shared.ends[i / kWarp] = ends;
-  }
-  __syncthreads();
   const size_t column = (static_cast<size_t>(columns) * blockDim.x + threadIdx.x) * V;
   if (column >= mean.width) return;
 
   const size_t first_value = entry * mean.num_rows * mean.width + column;
   const T* const rows = static_cast<const T*>(mean.rows) + first_value;
-  for (uint32_t i = 0; i < count;) {
-    const uint32_t slot = shared.slot[i];
-    const uint32_t end = EndOfSlot(shared, i);
-    RowSum<T, V> sum;
-    while (i < end) {
-      const uint32_t carry = Smaller(i + kMostAdded, end);
-      for (; i < carry; i += kMeanLoads) {
-        Values<T, V> values[kMeanLoads];
-#pragma unroll
-        for (uint32_t j = 0; j < kMeanLoads; ++j) {
-          const uint32_t row = shared.row[Smaller(i + j, carry - 1)];
-          values[j] = LoadValuesNow<T, V>(rows + row * mean.width);
-        }
-#pragma unroll
-        for (uint32_t j = 0; j < kMeanLoads; ++j) {
-          if (i + j >= carry) break;
-          if constexpr (kPlain) {
-            sum.Add(values[j]);
-          } else {
-            sum.AddTimes(static_cast<double>(shared.weight[i + j]), values[j]);
-          }
-        }
-        if constexpr (!kPlain) {
-          bool finite = true;
-#pragma unroll
-          for (uint32_t j = 0; j < kMeanLoads; ++j) finite = finite && AllFinite(values[j]);
-          if (mean.check && !finite) {
-            ReportNotFinite<T, V>(mean, first_value, shared, i, Smaller(i + kMeanLoads, carry));
-          }
-        }
+  RowSum<T, V> sum;
+  uint32_t added = 0;
+  const auto add = [&](uint32_t i, const Values<T, V>& values) {
+    if constexpr (kPlain) {
+      sum.Add(values);
+    } else {
+      if (mean.check) {
+        CheckFinite<T, V>(values, first_value + shared.row[i] * mean.width, mean.report);
       }
-      i = carry;
-      sum.Carry();
+      sum.AddTimes(static_cast<double>(shared.weight[i]), values);
     }
+    const uint32_t slot = shared.slot[i];
+    const bool last = i + 1 == count || shared.slot[i + 1] != slot;
+    if (++added < kMostAdded && !last) return;
+    sum.Carry();
+    added = 0;
+    if (!last) return;
     WriteSum<T, V>(work, entry, window, slot, column, sum);
+    sum = RowSum<T, V>();
+  };
+  const auto from = [&](uint32_t i) { return rows + shared.row[i] * mean.width; };
+  if constexpr (V == 1) {
+    for (uint32_t i = 0; i < count; ++i) add(i, Load<T, V>(from(i)));
+  } else {
+    ReadAhead<T, V>(shared.ring, count, from, add);
   }
 }
 

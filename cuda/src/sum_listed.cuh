@@ -42,10 +42,10 @@ __device__ inline void AddListed(const MetricState& state, const LevelSums& in, 
     const size_t row = first_row + __shfl_sync(kAllLanes, of_lane, source);
 #pragma unroll
     for (uint32_t d = 0; d < kDimsOfLane; ++d) {
-      value[i][d] = LoadNow(values + row * state.dims + column[d]);
+      value[i][d] = values[row * state.dims + column[d]];
     }
     if constexpr (kSummed) {
-      size[i] = LoadNow(in.sizes + row);
+      size[i] = in.sizes[row];
     } else {
       size[i] = state.in_sizes == nullptr ? 1.0 : static_cast<double>(state.in_sizes[row]);
     }
@@ -69,15 +69,16 @@ __device__ inline void AddListed(const MetricState& state, const LevelSums& in, 
 template <bool kSummed, typename TokenAt>
 __device__ inline ListedSum SumListed(const MetricState& state, const LevelSums& in, size_t segment,
                                       uint32_t count, uint32_t first_dim, const TokenAt& token_at) {
+  // Sums take twice the registers of the metric.
+  constexpr uint32_t kMany = kSummed ? kCombineMany / 2 : kCombineMany;
   const uint32_t lane = threadIdx.x % kWarp;
   ListedSum sum = {};
   for (uint32_t first = 0; first < count; first += kWarp) {
     const uint32_t listed = Smaller<uint32_t>(kWarp, count - first);
     const uint32_t of_lane = lane < listed ? token_at(first + lane) : 0;
     uint32_t from = 0;
-    for (; from + kCombineMany <= listed; from += kCombineMany) {
-      AddListed<kSummed, kCombineMany>(state, in, segment, of_lane, from, kCombineMany, first_dim,
-                                       sum);
+    for (; from + kMany <= listed; from += kMany) {
+      AddListed<kSummed, kMany>(state, in, segment, of_lane, from, kMany, first_dim, sum);
     }
     for (; from < listed; from += kCombineFew) {
       AddListed<kSummed, kCombineFew>(state, in, segment, of_lane, from,

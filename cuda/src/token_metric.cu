@@ -1,31 +1,33 @@
 // The metric of tokens (the mean of each over its heads), and its rows scaled to length 1.
 #include "levels.cuh"
 #include "normalize_rows.cuh"
+#include "own_ring.cuh"
 #include "row_sum.cuh"
 #include "tuning.h"
 
 namespace longvlm::cuda {
 namespace {
 
+struct MetricShared {
+  RingMemory<kMetricThreads> ring;
+};
+
 // V values of one token's mean over its heads, to `mean`.
 template <typename T, int V>
 __device__ void MeanOverHeads(const T* token, uint32_t heads, uint32_t dims, size_t first_index,
-                              lv_report* report, float (&mean)[V]) {
+                              lv_report* report, MetricShared& shared, float (&mean)[V]) {
   RowSum<T, V> sum;
-  for (uint32_t head = 0; head < heads;) {
-    const uint32_t end = Smaller(head + kMostAdded, heads);
-    for (; head + kMetricLoads <= end; head += kMetricLoads) {
-      Values<T, V> values[kMetricLoads];
-#pragma unroll
-      for (uint32_t i = 0; i < kMetricLoads; ++i) {
-        values[i] = LoadValuesNow<T, V>(token + static_cast<size_t>(head + i) * dims);
-      }
-#pragma unroll
-      for (uint32_t i = 0; i < kMetricLoads; ++i) sum.Add(values[i]);
-    }
-    for (; head < end; ++head) sum.Add(Load<T, V>(token + static_cast<size_t>(head) * dims));
-    sum.Carry();
+  const auto add = [&](uint32_t head, const Values<T, V>& values) {
+    sum.Add(values);
+    if (head % kMostAdded == kMostAdded - 1) sum.Carry();
+  };
+  const auto from = [&](uint32_t head) { return token + static_cast<size_t>(head) * dims; };
+  if constexpr (V == 1) {
+    for (uint32_t head = 0; head < heads; ++head) add(head, Load<T, V>(from(head)));
+  } else {
+    ReadAhead<T, V>(shared.ring, heads, from, add);
   }
+  sum.Carry();
   bool finite = true;
 #pragma unroll
   for (int v = 0; v < V; ++v) {
@@ -49,6 +51,7 @@ __device__ void MeanOverHeads(const T* token, uint32_t heads, uint32_t dims, siz
 template <typename T, int V>
 __global__ void __launch_bounds__(kMetricThreads)
     token_metric_kernel(TokenMetricWork work, uint32_t tokens_per_block, bool shared_means) {
+  LV_SHARED(MetricShared, shared);
   LV_DYNAMIC_SHARED(dynamic);
   const size_t first = static_cast<size_t>(blockIdx.x) * tokens_per_block;
   const uint32_t count =
@@ -63,7 +66,7 @@ __global__ void __launch_bounds__(kMetricThreads)
     const size_t index = (first + token) * channels + k;
     float mean[V];
     MeanOverHeads<T, V>(static_cast<const T*>(work.tokens) + index, work.heads, work.dims, index,
-                        work.report, mean);
+                        work.report, shared, mean);
 #pragma unroll
     for (uint32_t v = 0; v < V; ++v) {
       if (work.metric != nullptr) work.metric[(first + token) * work.dims + k + v] = mean[v];
