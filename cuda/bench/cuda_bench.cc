@@ -14,6 +14,7 @@
 
 #include "device.h"
 #include "inputs.h"
+#include "longvlm_cuda_reducers.h"
 
 namespace {
 
@@ -288,6 +289,128 @@ void BenchPool(lv_type type, int rounds, const Stream& stream, const Output& out
               static_cast<double>(cls.front().bytes() + out.bytes()), 0);
 }
 
+// Reducers and their parts on a video of 32 frames, a quarter of its tokens kept.
+class ReducerBench {
+ public:
+  ReducerBench(lv_type type, int rounds, double copy_bandwidth, const Stream& stream,
+               const Output& output)
+      : type_(type),
+        rounds_(rounds),
+        copy_bandwidth_(copy_bandwidth),
+        stream_(stream),
+        output_(output),
+        tokens_(MakeInputs(kVideo, type, stream)),
+        out_(tokens_.front().bytes()),
+        indices_(kRows * sizeof(int32_t)),
+        more_indices_(kRows * sizeof(int32_t)),
+        floats_(kRows * sizeof(float)),
+        more_floats_(kRows * sizeof(float)),
+        report_(sizeof(lv_report)) {}
+
+  void Run() const {
+    const auto cosines = floats_.get<float>();
+    const auto indices = indices_.get<int32_t>();
+    lv_temporal_similarity_args temporal = {};
+    SetVideo(temporal);
+    temporal.out_cosines = cosines;
+    temporal.out_matches = indices;
+    Line("same_place", temporal, lv_temporal_similarity, 1);
+    temporal.best = 1;
+    Line("best_match", temporal, lv_temporal_similarity, 1);
+
+    lv_evs_args evs = {};
+    SetVideo(evs);
+    evs.total = kKept;
+    evs.out_tokens = out_.get();
+    evs.out_indices = indices;
+    Line("evs", evs, lv_evs, 1.5);
+
+    lv_v_cast_args cast = {};
+    SetVideo(cast);
+    cast.total = kKept;
+    cast.least = 1;
+    cast.temperature = 0.7;
+    cast.out_tokens = out_.get();
+    cast.out_indices = indices;
+    Line("v_cast", cast, lv_v_cast, 2.5);
+
+    std::vector<int32_t> anchors;
+    for (size_t i = 0; i < kRows; i += 8) anchors.push_back(static_cast<int32_t>(i));
+    const Buffer on_device = Buffer::Of(std::span<const int32_t>(anchors), stream_);
+    lv_assign_to_anchors_args assign = {};
+    assign.tokens_in = kRows;
+    assign.channels = kVideo.channels;
+    assign.anchors = on_device.get<int32_t>();
+    assign.count = anchors.size();
+    assign.beta = 0.6;
+    assign.out_assignment = indices;
+    assign.out_cosines = cosines;
+    assign.out_sizes = more_floats_.get<float>();
+    assign.out_tokens = out_.get();
+    Line("anchors", assign, lv_assign_to_anchors, 2);
+
+    lv_density_peaks_args peaks = {};
+    SetEntries(peaks);
+    peaks.neighbours = 5;
+    peaks.clusters = kVideo.tokens / 10;
+    peaks.out_densities = cosines;
+    peaks.out_distances = more_floats_.get<float>();
+    peaks.out_centres = indices;
+    peaks.out_clusters = more_indices_.get<int32_t>();
+    Line("density_peaks", peaks, lv_density_peaks, 1);
+
+    lv_select_diverse_args diverse = {};
+    SetEntries(diverse);
+    diverse.count = kVideo.tokens / 10;
+    diverse.out_picked = indices;
+    Line("select_diverse", diverse, lv_select_diverse, 1);
+  }
+
+ private:
+  static constexpr Case kVideo = {32, 196, 3584};
+  static constexpr size_t kRows = kVideo.segments * kVideo.tokens;
+  static constexpr size_t kKept = kRows / 4;
+
+  template <typename Args>
+  static void SetVideo(Args& args) {
+    args.frames = kVideo.segments;
+    args.patches = kVideo.tokens;
+    args.channels = kVideo.channels;
+  }
+  template <typename Args>
+  static void SetEntries(Args& args) {
+    args.batch = kVideo.segments;
+    args.tokens_of_entry = kVideo.tokens;
+    args.channels = kVideo.channels;
+  }
+
+  // `reads`: how often the operation reads, or writes, as much as the tokens are, at least.
+  template <typename Args, typename Function>
+  void Line(const char* operation, Args& args, Function function, double reads) const {
+    args.device = lv::device;
+    args.type = type_;
+    args.report = report_.get<lv_report>();
+    size_t bytes = 0;
+    LV_NEED(function(&args, nullptr, &bytes, stream_.get()));
+    const Buffer workspace(bytes);
+    const Timing time = Time(stream_, rounds_, [&](size_t i) {
+      args.tokens = tokens_[i % tokens_.size()].get();
+      LV_NEED(function(&args, workspace.get(), &bytes, stream_.get()));
+    });
+    const double read = static_cast<double>(tokens_.front().bytes());
+    output_.Line(Name(kVideo, type_), operation, rounds_, time, reads * read,
+                 2 * read / copy_bandwidth_ * 1e6);
+  }
+
+  lv_type type_;
+  int rounds_;
+  double copy_bandwidth_;
+  const Stream& stream_;
+  const Output& output_;
+  std::vector<Buffer> tokens_;
+  Buffer out_, indices_, more_indices_, floats_, more_floats_, report_;
+};
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -325,6 +448,11 @@ int main(int count, char** arguments) {
       if (name.find(wanted) == std::string::npos) continue;
       Bench(shape, type, rounds, copy_bandwidth, stream, output);
     }
+  }
+  for (const lv_type type : {LV_FLOAT16, LV_FLOAT32}) {
+    const std::string name = std::string("reducers ") + lv::TypeName(type);
+    if (name.find(wanted) == std::string::npos) continue;
+    ReducerBench(type, rounds, copy_bandwidth, stream, output).Run();
   }
   if (wanted.empty()) {
     for (const lv_type type : {LV_FLOAT16, LV_FLOAT32}) BenchPool(type, rounds, stream, output);

@@ -64,4 +64,34 @@ inline constexpr int kSmallLevels = 16;
 inline constexpr int kRowsPerWindow = 64;
 inline constexpr int kMeanThreads = 256;
 
+// Products of rows for the reducers: as for the similarity above.
+inline constexpr int kProductDepth = 16;
+inline constexpr int kProductSumsLarge = 8;
+inline constexpr int kProductSumsSmall = 4;
+
+// Rows scaled to length 1: 32 rows a block. Products of rows in float64: 16 pairs a block.
+inline constexpr int kUnitRowsThreads = 128;
+inline constexpr int kDotThreads = 128;
+
+// Means of frames: small blocks reach more of the GPU.
+inline constexpr int kFrameMeansThreads = 64;
+inline constexpr int kFrameMeansLoads = 8;
+
+// Sums in one chain: threads that multiply.
+inline constexpr int kTurnThreads = 256;
+
+// The highest of a frame's scores: a frame is one block's.
+inline constexpr int kSelectThreads = 512;
+// Copies of rows: one row a block.
+inline constexpr int kGatherThreads = 128;
+
+// Rows of the products of an entry's rows: a warp each.
+inline constexpr int kPeakThreads = 128;
+
+// Means of what goes to an anchor: tokens that a thread looks at between two barriers, and rows
+// loaded before the first is added.
+inline constexpr int kAnchorThreads = 256;
+inline constexpr int kAnchorScan = 4;
+inline constexpr int kAnchorLoads = 4;
+
 }  // namespace longvlm::cuda

@@ -16,6 +16,7 @@
 #include "cpu_core.h"
 #include "device.h"
 #include "inputs.h"
+#include "reducer_tests.h"
 #include "reference.h"
 
 namespace {
@@ -821,6 +822,14 @@ int main(int count, char** arguments) {
         {"spread", [&] { TestSpread(stream); }},
         {"pool", [&] { TestPoolAndMetric(stream); }},
         {"reports", [&] { TestReports(stream); }},
+        {"temporal", [&] { reducer_tests::TestTemporalSimilarity(stream); }},
+        {"anchors", [&] { reducer_tests::TestAssignToAnchors(stream); }},
+        {"top-k", [&] { reducer_tests::TestSelectTopK(stream); }},
+        {"evs", [&] { reducer_tests::TestEvs(stream); }},
+        {"v-cast", [&] { reducer_tests::TestVCast(stream); }},
+        {"density", [&] { reducer_tests::TestDensityPeaks(stream); }},
+        {"diverse", [&] { reducer_tests::TestSelectDiverse(stream); }},
+        {"reducer-reports", [&] { reducer_tests::TestReports(stream); }},
         {"errors", [&] { TestErrors(stream); }},
         {"threads", [&] { TestThreads(); }},
     };

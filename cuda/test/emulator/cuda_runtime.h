@@ -104,6 +104,10 @@ inline int __popc(unsigned value) { return __builtin_popcount(value); }
 inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
 inline double __fma_rn(double a, double b, double c) { return std::fma(a, b, c); }
 inline float __fadd_rn(float a, float b) { return a + b; }
+inline float __fmul_rn(float a, float b) { return a * b; }
+__attribute__((no_sanitize("float-divide-by-zero"))) inline float __fdiv_rn(float a, float b) {
+  return a / b;
+}
 inline double __dadd_rn(double a, double b) { return a + b; }
 inline double __dmul_rn(double a, double b) { return a * b; }
 // IEEE division by 0 is defined; C++ leaves it open.
@@ -117,11 +121,13 @@ inline unsigned __float_as_uint(float value) {
   return static_cast<unsigned>(emulator::ToBits(value));
 }
 
-unsigned atomicAdd(unsigned* address, unsigned value);
 unsigned long long atomicMin(unsigned long long* address, unsigned long long value);
 unsigned long long atomicMax(unsigned long long* address, unsigned long long value);
 unsigned atomicMax(unsigned* address, unsigned value);
-unsigned atomicAdd(unsigned* address, unsigned value);
+template <typename T>
+T atomicAdd(T* address, T value) {
+  return __atomic_fetch_add(address, value, __ATOMIC_RELAXED);
+}
 
 // The runtime's interface.
 enum cudaError_t {

@@ -442,10 +442,6 @@ unsigned atomicMax(unsigned* address, unsigned value) {
   return old;
 }
 
-unsigned atomicAdd(unsigned* address, unsigned value) {
-  return std::atomic_ref<unsigned>(*address).fetch_add(value);
-}
-
 // The runtime: one device, whose memory is the heap.
 namespace {
 

@@ -1,0 +1,223 @@
+// Reducers of a video's tokens on NVIDIA GPUs, and their parts: more of the plain C interface of
+// liblongvlm_cuda. What longvlm_cuda.h says of buffers, streams and workspaces holds here, too.
+//
+// The results are those of native/core on the CPU to the last bit, in float32 and float16; bfloat16
+// values give what they would in float32, rounded. -0 counts as 0.
+#ifndef LONGVLM_CUDA_REDUCERS_H_
+#define LONGVLM_CUDA_REDUCERS_H_
+
+#include "longvlm_cuda.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// How similar each token is to one of the frame before, by cosine.
+//   tokens [frames, patches, channels] of `type`
+//   out_cosines [frames - 1, patches] float32; out_matches [frames - 1, patches] int32: with `best`
+//   not 0 the most similar patch of the frame before; else the patch of the same place is compared
+//   and out_matches may be null
+// Range: frames >= 2, patches, channels >= 1, frames * patches < 2^31, values finite.   Ties: the
+// lowest patch. A zero token has cosine 0.
+// Work: one read, and for `best` 2 patches^2 channels flops a frame and 4 bytes of workspace a
+// value. Error: none against the CPU.   Source: EVS (arXiv 2510.14624); FlashVID.
+typedef struct lv_temporal_similarity_args {
+  int32_t device;
+  lv_type type;
+  const void* tokens;
+  uint64_t frames;
+  uint64_t patches;
+  uint64_t channels;
+  int32_t best;
+  int32_t reserved;
+  float* out_cosines;
+  int32_t* out_matches;
+  lv_report* report;
+} lv_temporal_similarity_args;
+LV_API lv_status lv_temporal_similarity(const lv_temporal_similarity_args* args, void* workspace,
+                                        size_t* workspace_bytes, lv_stream stream);
+
+// Assigns every token to the anchor with the highest cosine, and merges what has the same anchor.
+//   tokens [tokens_in, channels] of `type`; anchors [count] int32, tokens that are anchors
+//   out_assignment [tokens_in] int32, positions in `anchors`; out_cosines [tokens_in] float32
+//   out_sizes [count] float32, tokens of each; out_tokens [count, channels] of `type`: their mean,
+//   or with beta from 0 to 1 weight * anchor + (1 - weight) * mean, where weight is
+//   max(1 / (size + 1), beta); an anchor without tokens stays as it is. Overlap nothing.
+// Range: all at least 1, tokens_in < 2^31, values finite; beta below 0 for the mean. An anchor that
+// is no token is reported as bad_assignment.   Ties: the first anchor. A zero token has cosine 0.
+// Work: tokens are read twice; 2 tokens_in count channels flops; reads the assignment once for each
+// anchor and 1024 channels; workspace 4 bytes a value of tokens and anchors.
+// Error: none against the CPU: float64 sums in one chain over ascending tokens.
+// Source: FastVID.
+typedef struct lv_assign_to_anchors_args {
+  int32_t device;
+  lv_type type;
+  const void* tokens;
+  uint64_t tokens_in;
+  uint64_t channels;
+  const int32_t* anchors;
+  uint64_t count;
+  double beta;
+  int32_t* out_assignment;
+  float* out_cosines;
+  float* out_sizes;
+  void* out_tokens;
+  lv_report* report;
+} lv_assign_to_anchors_args;
+LV_API lv_status lv_assign_to_anchors(const lv_assign_to_anchors_args* args, void* workspace,
+                                      size_t* workspace_bytes, lv_stream stream);
+
+// Density peak clustering with the density of the k nearest neighbours (DPC-kNN), of each batch
+// entry on its own.
+//   tokens [batch, tokens_of_entry, channels] of `type`
+//   out_densities [batch, tokens_of_entry] float32: exp(-mean of squares of the nearest distances,
+//   its own among them); distances are |x - y| / sqrt(channels)
+//   out_distances likewise: to the nearest denser token, for the densest the entry's largest
+//   out_centres [batch, clusters] int32: the highest density times distance, the highest first
+//   out_clusters [batch, tokens_of_entry] int32: of the nearest centre; both null without clusters
+// Range: all axes at least 1, tokens_of_entry <= 16384, batch * tokens_of_entry < 2^31, neighbours
+// >= 1 (at most all are used), clusters <= tokens_of_entry, values finite.   Ties: the lowest
+// index, the first centre; equal rows have distance 0. Work: one read, tokens_of_entry^2 channels
+// flops an entry; workspace 4 bytes a value and a pair of tokens of as many entries as have 2^26
+// pairs, or of one. Error: none against the CPU.   Source: FastVID, FlashVID.
+typedef struct lv_density_peaks_args {
+  int32_t device;
+  lv_type type;
+  const void* tokens;
+  uint64_t batch;
+  uint64_t tokens_of_entry;
+  uint64_t channels;
+  uint64_t neighbours;
+  uint64_t clusters;
+  float* out_densities;
+  float* out_distances;
+  int32_t* out_centres;
+  int32_t* out_clusters;
+  lv_report* report;
+} lv_density_peaks_args;
+LV_API lv_status lv_density_peaks(const lv_density_peaks_args* args, void* workspace,
+                                  size_t* workspace_bytes, lv_stream stream);
+
+// Max-min selection of tokens of each batch entry. The distance of token j to another is
+// (1 - cosine) * weights[j]; first the token whose second-smallest distance to the tokens, itself
+// among them, is largest; then again and again that whose smallest distance to those picked is.
+//   tokens [batch, tokens_of_entry, channels] of `type`; weights [batch, tokens_of_entry] float32,
+//   not checked; null for 1
+//   out_picked [batch, count] int32, in the order in which they were picked
+// Range: all at least 1, tokens_of_entry <= 16384, batch * tokens_of_entry < 2^31, count <=
+// tokens_of_entry, values finite.   Ties: the lowest index. A zero token has cosine 0.
+// Work: as lv_density_peaks; picks follow each other.   Error: none against the CPU.
+// Source: FlashVID.
+typedef struct lv_select_diverse_args {
+  int32_t device;
+  lv_type type;
+  const void* tokens;
+  uint64_t batch;
+  uint64_t tokens_of_entry;
+  uint64_t channels;
+  uint64_t count;
+  const float* weights;
+  int32_t* out_picked;
+  lv_report* report;
+} lv_select_diverse_args;
+LV_API lv_status lv_select_diverse(const lv_select_diverse_args* args, void* workspace,
+                                   size_t* workspace_bytes, lv_stream stream);
+
+// The tokens of each frame with the highest scores.
+//   scores [frames, patches] float32; budgets [frames] int32, how many of each
+//   out_indices [total] int32, positions among all scores, ascending; total is the sum of budgets
+// Range: frames, patches >= 1, frames * patches < 2^31, values finite, budgets from 0 to patches; a
+// wrong budget counts as 0 and is reported as bad_assignment.   Ties: the lowest index.
+// Work: reads a frame's scores six times, by one block; no workspace.   Error: none.
+typedef struct lv_select_top_k_args {
+  int32_t device;
+  int32_t reserved;
+  const float* scores;
+  uint64_t frames;
+  uint64_t patches;
+  const int32_t* budgets;
+  uint64_t total;
+  int32_t* out_indices;
+  lv_report* report;
+} lv_select_top_k_args;
+LV_API lv_status lv_select_top_k(const lv_select_top_k_args* args, lv_stream stream);
+
+// Copies some of the tokens.
+//   tokens [tokens_in, channels] of `type`; indices [count] int32; out [count, channels] of `type`,
+//   overlaps nothing
+// Range: all at least 1, tokens_in < 2^31, the values that are copied finite. A wrong index is
+// reported as bad_assignment, and its row not written.   Ties: none.
+// Work: one read, one write; no workspace.   Error: none, the bits are copied.
+typedef struct lv_gather_tokens_args {
+  int32_t device;
+  lv_type type;
+  const void* tokens;
+  uint64_t tokens_in;
+  uint64_t channels;
+  const int32_t* indices;
+  uint64_t count;
+  void* out;
+  lv_report* report;
+} lv_gather_tokens_args;
+LV_API lv_status lv_gather_tokens(const lv_gather_tokens_args* args, lv_stream stream);
+
+// EVS: keeps the first frame, and of the others the tokens that changed most since the frame
+// before, by 1 - cosine of the same place.
+//   tokens [frames, patches, channels] of `type`
+//   out_tokens [total, channels] of `type`, out_indices [total] int32, ascending; overlap nothing
+// Range: as lv_temporal_similarity, but frames >= 1; patches <= total <= frames * patches.
+// Ties: the lowest index.   Work: one read, and a copy of what is kept; workspace 4 bytes a token.
+// Error: none against the CPU.   Source: EVS (arXiv 2510.14624).
+typedef struct lv_evs_args {
+  int32_t device;
+  lv_type type;
+  const void* tokens;
+  uint64_t frames;
+  uint64_t patches;
+  uint64_t channels;
+  uint64_t total;
+  void* out_tokens;
+  int32_t* out_indices;
+  lv_report* report;
+} lv_evs_args;
+LV_API lv_status lv_evs(const lv_evs_args* args, void* workspace, size_t* workspace_bytes,
+                        lv_stream stream);
+
+typedef int32_t lv_leftover;
+enum { LV_LEFTOVER_REMAINDER = 0, LV_LEFTOVER_REFERENCE = 1 };
+
+// V-CAST: the tokens of each frame that stand out by angle and length, more of them where the path
+// of the frames' means turns; what the whole parts of the frames' shares leave over goes to the
+// largest fractions, one for each (LV_LEFTOVER_REMAINDER) or all that fits (LV_LEFTOVER_REFERENCE).
+//   tokens [frames, patches, channels] of `type`
+//   out_tokens [total, channels] of `type`, out_indices [total] int32, ascending; overlap nothing
+// Range: all axes at least 1, frames * patches < 2^31, values finite, temperature > 0; frames *
+// least
+// <= total <= frames * patches, least <= patches, total >= 1.   Ties: the lowest index, the first
+// frame.   Work: two reads, and a copy of what is kept; workspace 8 bytes a value of the frames'
+// means and 20 a token.
+// Error: none against the CPU.   Source: V-CAST.
+typedef struct lv_v_cast_args {
+  int32_t device;
+  lv_type type;
+  const void* tokens;
+  uint64_t frames;
+  uint64_t patches;
+  uint64_t channels;
+  uint64_t total;
+  uint64_t least;
+  double temperature;
+  lv_leftover leftover;
+  int32_t reserved;
+  void* out_tokens;
+  int32_t* out_indices;
+  lv_report* report;
+} lv_v_cast_args;
+LV_API lv_status lv_v_cast(const lv_v_cast_args* args, void* workspace, size_t* workspace_bytes,
+                           lv_stream stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // LONGVLM_CUDA_REDUCERS_H_
