@@ -5,7 +5,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 
 /** The folders of `native`, the uppermost first; '' is `native` itself. `cuda/include` is below all of them. */
 const order = ['', 'bind', 'llama', 'ort', 'napi', 'core', 'kernels'];
-const cudaHeader = 'longvlm_cuda.h';
+const cudaHeaders = ['longvlm_cuda.h', 'longvlm_cuda_reducers.h'];
 
 /** The headers of the kernels that other folders may include: the dispatch, and number formats. */
 const kernelDoors = ['kernels/dispatch.h', 'kernels/half.h'];
@@ -19,7 +19,7 @@ const folderOf = (path) => (path.includes('/') ? path.slice(0, path.indexOf('/')
 /** The problem of an `#include` of `target` in the file `path`; undefined if it is allowed. */
 function problemOf(path, target) {
   if (napiHeader.test(target)) return path === napiDoor ? undefined : `which only ${napiDoor} may`;
-  if (target === cudaHeader) return undefined;
+  if (cudaHeaders.includes(target)) return undefined;
   const from = folderOf(path);
   const into = folderOf(target);
   if (into === '' || !order.includes(into)) return 'which is in no folder of native';

@@ -9,6 +9,8 @@ import { LongVLMError, type LongVLMErrorCode, messageOf } from './base/errors.js
 import type {
   NativeAssignToAnchorsArgs,
   NativeDensityPeaksArgs,
+  NativeDeviceBuffer,
+  NativeEvsArgs,
   NativeFastVidArgs,
   NativeFlashVidArgs,
   NativeGatherTokensArgs,
@@ -23,8 +25,7 @@ import type {
 /** An array that is copied to or from a GPU. */
 export type NativeArray = Float32Array | Uint16Array | Int32Array | Uint8Array;
 
-/** Memory on a GPU, of one element type. */
-export type NativeDeviceBuffer = { readonly __brand: 'NativeDeviceBuffer' };
+export type { NativeDeviceBuffer };
 
 /**
  * The values of a tensor: an array (float16 is a `Uint16Array`), or memory on a GPU. All tensors of one call are either on
@@ -231,6 +232,7 @@ export type NativeBinding = {
   mergeByAssignment(args: NativeMergeByAssignmentArgs): NativeTask;
   spreadByAssignment(args: NativeSpreadByAssignmentArgs): NativeTask;
   poolClsTokens(args: NativePoolClsTokensArgs): NativeTask;
+  evs(args: NativeEvsArgs): NativeTask;
   vCast(args: NativeVCastArgs): NativeTask;
   fastVid(args: NativeFastVidArgs): NativeTask;
   flashVid(args: NativeFlashVidArgs): NativeTask;

@@ -1,6 +1,17 @@
-// The arguments of the native reducers, and of their parts. All tensors are on the host.
+// The arguments of the native reducers, and of their parts.
 
-type NativeTensor = Float32Array | Uint16Array;
+/** Memory on a GPU, of one element type. */
+export type NativeDeviceBuffer = { readonly __brand: 'NativeDeviceBuffer' };
+
+/** On the host. */
+type HostTensor = Float32Array | Uint16Array;
+
+/** All tensors of a call are on the host, or on the same GPU. */
+type NativeTensor = HostTensor | NativeDeviceBuffer;
+
+type NativeFloats = Float32Array | NativeDeviceBuffer;
+
+type NativeIntegers = Int32Array | NativeDeviceBuffer;
 
 type NativeDims = readonly [number, number, number];
 
@@ -13,12 +24,21 @@ export type NativeVCastArgs = {
   readonly temperature: number;
   readonly leftoverByReference: boolean;
   readonly outTokens: NativeTensor;
-  readonly outIndices: Int32Array;
+  readonly outIndices: NativeIntegers;
+};
+
+/** Of tokens on a GPU only. */
+export type NativeEvsArgs = {
+  readonly tokens: NativeDeviceBuffer;
+  readonly dims: NativeDims;
+  readonly total: number;
+  readonly outTokens: NativeDeviceBuffer;
+  readonly outIndices: NativeDeviceBuffer;
 };
 
 /** The outputs hold `frames · (salient + context)` tokens; `outCounts` says how many are written. */
 export type NativeFastVidArgs = {
-  readonly tokens: NativeTensor;
+  readonly tokens: HostTensor;
   readonly dims: NativeDims;
   readonly attention: Float32Array;
   readonly frameFeatures: Float32Array | undefined;
@@ -29,7 +49,7 @@ export type NativeFastVidArgs = {
   readonly threshold: number;
   readonly anchorStep: number;
   readonly beta: number;
-  readonly outTokens: NativeTensor;
+  readonly outTokens: HostTensor;
   readonly outIndices: Int32Array;
   readonly outSizes: Float32Array;
   readonly outStarts: Int32Array;
@@ -38,7 +58,7 @@ export type NativeFastVidArgs = {
 
 /** The outputs hold `frames · (budget + 1)` tokens; `outCounts`: how many are written, merged over time, merged in clusters. */
 export type NativeFlashVidArgs = {
-  readonly tokens: NativeTensor;
+  readonly tokens: HostTensor;
   readonly dims: NativeDims;
   readonly attention: Float32Array | undefined;
   readonly budget: number;
@@ -48,7 +68,7 @@ export type NativeFlashVidArgs = {
   readonly segments: number;
   readonly referenceCounts: boolean;
   readonly clusterPicked: boolean;
-  readonly outTokens: NativeTensor;
+  readonly outTokens: HostTensor;
   readonly outIndices: Int32Array;
   readonly outSizes: Float32Array;
   readonly outStarts: Int32Array;
@@ -68,23 +88,23 @@ export type NativeTemporalSimilarityArgs = {
   readonly tokens: NativeTensor;
   readonly dims: NativeDims;
   readonly best: boolean;
-  readonly outCosines: Float32Array;
-  readonly outMatches: Int32Array | undefined;
+  readonly outCosines: NativeFloats;
+  readonly outMatches: NativeIntegers | undefined;
 };
 
 export type NativeSelectTopKArgs = {
-  readonly scores: Float32Array;
+  readonly scores: NativeFloats;
   readonly dims: NativeDims;
-  readonly budgets: Int32Array;
+  readonly budgets: NativeIntegers;
   readonly total: number;
-  readonly outIndices: Int32Array;
+  readonly outIndices: NativeIntegers;
 };
 
 export type NativeGatherTokensArgs = {
   readonly tokens: NativeTensor;
   readonly dims: NativeDims;
   readonly count: number;
-  readonly indices: Int32Array;
+  readonly indices: NativeIntegers;
   readonly outTokens: NativeTensor;
 };
 
@@ -93,11 +113,11 @@ export type NativeAssignToAnchorsArgs = {
   readonly tokens: NativeTensor;
   readonly dims: NativeDims;
   readonly count: number;
-  readonly anchors: Int32Array;
+  readonly anchors: NativeIntegers;
   readonly beta: number;
-  readonly outAssignment: Int32Array;
-  readonly outCosines: Float32Array;
-  readonly outSizes: Float32Array;
+  readonly outAssignment: NativeIntegers;
+  readonly outCosines: NativeFloats;
+  readonly outSizes: NativeFloats;
   readonly outTokens: NativeTensor;
 };
 
@@ -106,22 +126,22 @@ export type NativeDensityPeaksArgs = {
   readonly dims: NativeDims;
   readonly neighbours: number;
   readonly clusters: number;
-  readonly outDensities: Float32Array;
-  readonly outDistances: Float32Array;
-  readonly outCentres: Int32Array;
-  readonly outClusters: Int32Array;
+  readonly outDensities: NativeFloats;
+  readonly outDistances: NativeFloats;
+  readonly outCentres: NativeIntegers;
+  readonly outClusters: NativeIntegers;
 };
 
 export type NativeSelectDiverseArgs = {
   readonly tokens: NativeTensor;
   readonly dims: NativeDims;
   readonly count: number;
-  readonly weights: Float32Array | undefined;
-  readonly outPicked: Int32Array;
+  readonly weights: NativeFloats | undefined;
+  readonly outPicked: NativeIntegers;
 };
 
 export type NativeGaussianScoresArgs = {
-  readonly tokens: NativeTensor;
+  readonly tokens: HostTensor;
   readonly dims: NativeDims;
   readonly outVideo: Float32Array;
   readonly outFrame: Float32Array;

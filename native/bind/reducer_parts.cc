@@ -2,6 +2,7 @@
 #include "bind/guard.h"
 #include "bind/operands.h"
 #include "core/assign_to_anchors.h"
+#include "core/cuda_reducers.h"
 #include "core/density_peaks.h"
 #include "core/gaussian_scores.h"
 #include "core/segment_frames.h"
@@ -44,7 +45,7 @@ Napi::Value TemporalSimilarityAsync(const Napi::CallbackInfo& info) {
         .best = best,
         .out_cosines = operands.Float32s("outCosines", pairs),
         .out_matches = operands.Int32s("outMatches", best ? pairs : 0)};
-    return StartHostOperation(info.Env(), kCallee, operands, args, TemporalSimilarity);
+    return StartOperation(info.Env(), kCallee, operands, args, TemporalSimilarity);
   });
 }
 
@@ -61,7 +62,7 @@ Napi::Value SelectTopKAsync(const Napi::CallbackInfo& info) {
                               .budgets = operands.Int32s("budgets", shape.rows),
                               .total = total,
                               .out_indices = operands.Int32s("outIndices", total)};
-    return StartHostOperation(info.Env(), kCallee, operands, args, SelectTopK);
+    return StartOperation(info.Env(), kCallee, operands, args, SelectTopK);
   });
 }
 
@@ -79,7 +80,7 @@ Napi::Value GatherTokensAsync(const Napi::CallbackInfo& info) {
         .indices = operands.Int32s("indices", count),
         .count = count,
         .out = operands.FloatsLike("outTokens", tokens, count * shape.width)};
-    return StartHostOperation(info.Env(), kCallee, operands, args, GatherTokens);
+    return StartOperation(info.Env(), kCallee, operands, args, GatherTokens);
   });
 }
 
@@ -102,7 +103,7 @@ Napi::Value AssignToAnchorsAsync(const Napi::CallbackInfo& info) {
         .out_cosines = operands.Float32s("outCosines", shape.rows),
         .out_sizes = operands.Float32s("outSizes", count),
         .out = operands.FloatsLike("outTokens", tokens, count * shape.width)};
-    return StartHostOperation(info.Env(), kCallee, operands, args, AssignToAnchors);
+    return StartOperation(info.Env(), kCallee, operands, args, AssignToAnchors);
   });
 }
 
@@ -124,7 +125,7 @@ Napi::Value DensityPeaksAsync(const Napi::CallbackInfo& info) {
         .out_distances = operands.Float32s("outDistances", rows),
         .out_centres = operands.Int32s("outCentres", shape.batch * clusters),
         .out_clusters = operands.Int32s("outClusters", clusters == 0 ? 0 : rows)};
-    return StartHostOperation(info.Env(), kCallee, operands, args, ClusterByDensity);
+    return StartOperation(info.Env(), kCallee, operands, args, ClusterByDensity);
   });
 }
 
@@ -142,7 +143,7 @@ Napi::Value SelectDiverseAsync(const Napi::CallbackInfo& info) {
         .count = count,
         .weights = operands.OptionalFloat32s("weights", shape.batch * shape.rows),
         .out_picked = operands.Int32s("outPicked", shape.batch * count)};
-    return StartHostOperation(info.Env(), kCallee, operands, args, SelectDiverseTokens);
+    return StartOperation(info.Env(), kCallee, operands, args, SelectDiverseTokens);
   });
 }
 

@@ -3,6 +3,7 @@
 #include "bind/bindings.h"
 #include "bind/guard.h"
 #include "bind/operands.h"
+#include "core/cuda_reducers.h"
 #include "core/fast_vid.h"
 #include "core/flash_vid.h"
 #include "core/v_cast.h"
@@ -15,6 +16,26 @@ size_t AtMost(const Operands& operands, const char* name, size_t least, size_t m
   const size_t count = operands.Integer(name, least);
   if (count > most) Invalid(name, std::to_string(count) + ", above " + std::to_string(most));
   return count;
+}
+
+// evs(args: NativeEvsArgs): NativeTask
+Napi::Value EvsAsync(const Napi::CallbackInfo& info) {
+  constexpr const char* kCallee = "evs";
+  return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
+    Operands operands(info);
+    const Shape shape = operands.Shape3("dims");
+    const size_t total = AtMost(operands, "total", shape.rows, shape.batch * shape.rows);
+    const ConstValues tokens = operands.Floats("tokens", shape.size());
+    const EvsArgs args{.tokens = tokens,
+                       .shape = shape,
+                       .total = total,
+                       .out = operands.FloatsLike("outTokens", tokens, total * shape.width),
+                       .out_indices = operands.Int32s("outIndices", total)};
+    // On the host its parts are called one by one.
+    if (operands.device() == nullptr) Invalid("tokens", "on the host");
+    return StartOperation(info.Env(), kCallee, operands, args,
+                          [](const EvsArgs&, const Workers&) {});
+  });
 }
 
 // vCast(args: NativeVCastArgs): NativeTask
@@ -37,7 +58,7 @@ Napi::Value VCastAsync(const Napi::CallbackInfo& info) {
                                                                              : Leftover::kRemainder,
                          .out = operands.FloatsLike("outTokens", tokens, total * shape.width),
                          .out_indices = operands.Int32s("outIndices", total)};
-    return StartHostOperation(info.Env(), kCallee, operands, args, VCast);
+    return StartOperation(info.Env(), kCallee, operands, args, VCast);
   });
 }
 
@@ -105,6 +126,7 @@ Napi::Value FlashVidAsync(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void InitReducers(Napi::Env env, Napi::Object exports) {
+  exports.Set("evs", Napi::Function::New(env, EvsAsync));
   exports.Set("vCast", Napi::Function::New(env, VCastAsync));
   exports.Set("fastVid", Napi::Function::New(env, FastVidAsync));
   exports.Set("flashVid", Napi::Function::New(env, FlashVidAsync));

@@ -4,11 +4,11 @@
 #include <memory>
 #include <string>
 
-#include "longvlm_cuda.h"
+#include "longvlm_cuda_reducers.h"
 
 namespace longvlm {
 
-// The functions of longvlm_cuda.h, without `lv_`.
+// The functions of longvlm_cuda.h and longvlm_cuda_reducers.h, without `lv_`.
 struct CudaFunctions {
 #define LONGVLM_CUDA_FUNCTIONS(X) \
   X(abi_version)                  \
@@ -29,7 +29,15 @@ struct CudaFunctions {
   X(merge_by_assignment)          \
   X(spread_by_assignment)         \
   X(pool_cls_tokens)              \
-  X(token_metric)
+  X(token_metric)                 \
+  X(temporal_similarity)          \
+  X(assign_to_anchors)            \
+  X(select_top_k)                 \
+  X(gather_tokens)                \
+  X(evs)                          \
+  X(v_cast)                       \
+  X(density_peaks)                \
+  X(select_diverse)
 #define LONGVLM_CUDA_MEMBER(name) decltype(&lv_##name) name = nullptr;
   LONGVLM_CUDA_FUNCTIONS(LONGVLM_CUDA_MEMBER)
 #undef LONGVLM_CUDA_MEMBER

@@ -21,6 +21,8 @@ export async function* kernels(context) {
   yield { result: summary(await output(built('cuda_test', context), ['--quick', '--poison'])) };
 }
 
+const reducerTests = ['v-cast', 'evs', 'temporal', 'anchors', 'density', 'diverse', 'top-k', 'reducer-reports'];
+
 /** Each tool of compute-sanitizer over the golden cases, then over more for as long as there is time. */
 export async function* sanitizer(context) {
   if (context.emulated) throw new Skipped('compute-sanitizer needs a GPU');
@@ -28,7 +30,7 @@ export async function* sanitizer(context) {
   if (code !== 0) throw new Skipped('compute-sanitizer is not there');
   const tests = [
     ['--golden', goldenFolder, '--only', 'golden'],
-    ...['pool', 'spread', 'assignment', 'matching', 'schedules'].map((name) => ['--quick', '--only', name]),
+    ...['pool', 'spread', 'assignment', 'matching', 'schedules', ...reducerTests].map((name) => ['--quick', '--only', name]),
   ];
   const tools = ['memcheck', 'racecheck', 'initcheck', 'synccheck'];
   const end = performance.now() + (context.seconds - 5) * 1000;

@@ -97,7 +97,14 @@ async function stagePackage() {
   const counter = join(stage, 'package/longvlm/build/gpu-check-tools/libcount_copies.so');
   await compileCounter(counter);
   const files = ['package.json', 'dist', 'build/Release/longvlm.node', 'bench/merge_tokens.py', 'scripts/exits.mjs'];
-  for (const path of inRoot(...files, 'scripts/gpu-check', 'test/fixtures/merge', 'test/fixtures/pico', 'models/nano'))
+  for (const path of inRoot(
+    ...files,
+    'scripts/gpu-check',
+    'test/fixtures/merge',
+    'test/fixtures/reducers',
+    'test/fixtures/pico',
+    'models/nano',
+  ))
     put('package', path);
   // Nothing of these runs, or it travels in another part.
   const left = /\/(typescript|cmake-js|node-addon-api|ffmpeg-static|@node-llama-cpp\/.*)$/;

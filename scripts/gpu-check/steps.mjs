@@ -3,6 +3,7 @@
 import { golden, kernels, sanitizer, timings } from './kernelSteps.mjs';
 import { machine } from './machine.mjs';
 import { exits, whole } from './processSteps.mjs';
+import { reducers } from './reducerSteps.mjs';
 import { bound, copies, float16, repeats, towers, weights } from './towerSteps.mjs';
 
 /**
@@ -16,6 +17,7 @@ export const steps = {
   bound: { run: bound, seconds: 40 },
   towers: { run: towers, seconds: 120 },
   timings: { run: timings, seconds: 120 },
+  reducers: { run: reducers, seconds: 60 },
   float16: { run: float16, seconds: 30 },
   copies: { run: copies, seconds: 30 },
   whole: { run: whole, seconds: 40 },

@@ -1,6 +1,9 @@
 import { type Float32Tensor, float32Tensor, type Tensor } from '../base/tensor.js';
 import { checkInteger, checkNumber, checkObject, isArray, wrongType, wrongValue } from '../base/validate.js';
 import { checkFilledTensor, readTensor } from './arguments.js';
+import { DeviceBuffer, type DeviceTensorType } from './deviceBuffer.js';
+import { withIntegers } from './deviceReduction.js';
+import { devicePlace, run } from './place.js';
 import { allocateLike, type ReducerCallOptions, runOnHost } from './reduction.js';
 
 export type AssignToAnchorsOptions = ReducerCallOptions & {
@@ -25,6 +28,18 @@ export type AnchoredTokens = {
   readonly similarities: Float32Tensor;
 };
 
+/** The same on a GPU. Each is yours to dispose. */
+export type AnchoredDeviceTokens = {
+  /** `[anchors, channels]`, of the input's type. */
+  readonly tokens: DeviceBuffer;
+  /** `[anchors]` float32. */
+  readonly sizes: DeviceBuffer;
+  /** `[tokens]` int32. */
+  readonly assignment: DeviceBuffer;
+  /** `[tokens]` float32. */
+  readonly similarities: DeviceBuffer;
+};
+
 /**
  * Assigns every token to the anchor that it is most similar to by cosine, of equal ones the first, and merges what goes to the
  * same anchor. The product of tokens and anchors is folded into its arg-max.
@@ -37,9 +52,21 @@ export type AnchoredTokens = {
 export async function assignToAnchors(
   tokens: Tensor,
   anchors: ArrayLike<number>,
+  options?: AssignToAnchorsOptions,
+): Promise<AnchoredTokens>;
+/** The same on the GPU that holds the tokens, bit by bit; `anchors` are copied there, and the results stay there. */
+export async function assignToAnchors(
+  tokens: DeviceBuffer,
+  anchors: ArrayLike<number>,
+  options?: AssignToAnchorsOptions,
+): Promise<AnchoredDeviceTokens>;
+export async function assignToAnchors(
+  tokens: Tensor | DeviceBuffer,
+  anchors: ArrayLike<number>,
   options: AssignToAnchorsOptions = {},
-): Promise<AnchoredTokens> {
+): Promise<AnchoredTokens | AnchoredDeviceTokens> {
   const { beta, signal } = checkObject('options', options);
+  if (tokens instanceof DeviceBuffer) return await assignOnDevice(tokens, anchors, checkBeta(beta), signal);
   const tensor = checkFilledTensor('tokens', readTensor(tokens), ['tokens', 'channels']);
   const [count, channels] = tensor.dims as [number, number];
   const rows = checkAnchors(anchors, count);
@@ -52,7 +79,7 @@ export async function assignToAnchors(
     dims: [1, count, channels] as const,
     count: rows.length,
     anchors: rows,
-    beta: beta === undefined ? -1 : checkNumber('beta', beta, 0, 1),
+    beta: checkBeta(beta),
     outAssignment,
     outCosines,
     outSizes,
@@ -65,6 +92,51 @@ export async function assignToAnchors(
     assignment: outAssignment,
     similarities: float32Tensor(outCosines, [count]),
   };
+}
+
+async function assignOnDevice(
+  tokens: DeviceBuffer,
+  anchors: ArrayLike<number>,
+  beta: number,
+  signal: AbortSignal | undefined,
+): Promise<AnchoredDeviceTokens> {
+  devicePlace(tokens.deviceIndex).checkFloats('tokens', tokens, ['tokens', 'channels']);
+  const [rows, channels] = tokens.dims as [number, number];
+  const list = checkAnchors(anchors, rows);
+  const count = list.length;
+  return await withIntegers(tokens, list, signal, (buffer) =>
+    run(
+      tokens,
+      signal,
+      (place) => {
+        const allocate = (type: DeviceTensorType, dims: number[]) => place.allocate(type, dims) as DeviceBuffer;
+        const result = {
+          tokens: allocate(tokens.type, [count, channels]),
+          sizes: allocate('float32', [count]),
+          assignment: allocate('int32', [rows]),
+          similarities: allocate('float32', [rows]),
+        };
+        const args = {
+          tokens: tokens.native(),
+          dims: [1, rows, channels] as const,
+          count,
+          anchors: buffer.native(),
+          beta,
+          outAssignment: result.assignment.native(),
+          outCosines: result.similarities.native(),
+          outSizes: result.sizes.native(),
+          outTokens: result.tokens.native(),
+        };
+        return { args, result };
+      },
+      (native, args) => native.assignToAnchors(args),
+    ),
+  );
+}
+
+/** The native functions' number for no blend is below 0. */
+function checkBeta(beta: unknown): number {
+  return beta === undefined ? -1 : checkNumber('beta', beta, 0, 1);
 }
 
 function checkAnchors(anchors: unknown, tokens: number): Int32Array {

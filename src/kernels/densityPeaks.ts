@@ -1,6 +1,9 @@
 import { type Float32Tensor, float32Tensor, type Tensor } from '../base/tensor.js';
 import { checkInteger, checkObject } from '../base/validate.js';
 import { axesOf, checkFilledTensor, nativeDims, readTensor } from './arguments.js';
+import { DeviceBuffer, type DeviceTensorType } from './deviceBuffer.js';
+import { checkProductRows } from './deviceReduction.js';
+import { devicePlace, run } from './place.js';
 import { type ReducerCallOptions, runOnHost } from './reduction.js';
 
 export type DensityPeaksOptions = ReducerCallOptions & {
@@ -22,6 +25,18 @@ export type DensityClusters = {
   readonly clusters: Int32Array;
 };
 
+/** The same on a GPU, of the same axes as the tokens. Each is yours to dispose. */
+export type DeviceDensityClusters = {
+  /** `[batch, tokens]` float32. */
+  readonly densities: DeviceBuffer;
+  /** `[batch, tokens]` float32. */
+  readonly distances: DeviceBuffer;
+  /** `[batch, clusters]` int32. */
+  readonly centres: DeviceBuffer;
+  /** `[batch, tokens]` int32. */
+  readonly clusters: DeviceBuffer;
+};
+
 /**
  * Density peak clustering with the density of the k nearest neighbours (DPC-kNN). Distances are `|x - y| / sqrt(channels)`.
  * Up to 2,048 tokens of an entry the distances of all pairs are kept; above, they are computed anew for each use.
@@ -30,8 +45,15 @@ export type DensityClusters = {
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tokens hold NaN or infinity; the message says where
  */
-export async function densityPeaks(tokens: Tensor, options: DensityPeaksOptions): Promise<DensityClusters> {
+export async function densityPeaks(tokens: Tensor, options: DensityPeaksOptions): Promise<DensityClusters>;
+/** The same on the GPU that holds the tokens, at most 16,384 of an entry; the results stay on the GPU. */
+export async function densityPeaks(tokens: DeviceBuffer, options: DensityPeaksOptions): Promise<DeviceDensityClusters>;
+export async function densityPeaks(
+  tokens: Tensor | DeviceBuffer,
+  options: DensityPeaksOptions,
+): Promise<DensityClusters | DeviceDensityClusters> {
   const { clusters, neighbours = 5, signal } = checkObject('options', options);
+  if (tokens instanceof DeviceBuffer) return await clusterOnDevice(tokens, clusters, neighbours, signal);
   const read = readTensor(tokens);
   const tensor = checkFilledTensor('tokens', read, axesOf(read, ['batch', 'tokens', 'channels']));
   const dims = nativeDims(tensor.dims);
@@ -54,4 +76,44 @@ export async function densityPeaks(tokens: Tensor, options: DensityPeaksOptions)
     centres: args.outCentres,
     clusters: args.outClusters,
   };
+}
+
+async function clusterOnDevice(
+  tokens: DeviceBuffer,
+  clusters: number,
+  neighbours: number,
+  signal: AbortSignal | undefined,
+): Promise<DeviceDensityClusters> {
+  devicePlace(tokens.deviceIndex).checkFloats('tokens', tokens, axesOf(tokens, ['batch', 'tokens', 'channels']));
+  const dims = nativeDims(tokens.dims);
+  const count = checkProductRows(tokens, dims);
+  checkInteger('clusters', clusters, 1, count);
+  checkInteger('neighbours', neighbours, 1);
+  const leading = tokens.dims.slice(0, -1);
+  return await run(
+    tokens,
+    signal,
+    (place) => {
+      const allocate = (type: DeviceTensorType, sizes: readonly number[]) =>
+        place.allocate(type, sizes) as DeviceBuffer;
+      const result = {
+        densities: allocate('float32', leading),
+        distances: allocate('float32', leading),
+        centres: allocate('int32', [...leading.slice(0, -1), clusters]),
+        clusters: allocate('int32', leading),
+      };
+      const args = {
+        tokens: tokens.native(),
+        dims,
+        clusters,
+        neighbours,
+        outDensities: result.densities.native(),
+        outDistances: result.distances.native(),
+        outCentres: result.centres.native(),
+        outClusters: result.clusters.native(),
+      };
+      return { args, result };
+    },
+    (native, args) => native.densityPeaks(args),
+  );
 }

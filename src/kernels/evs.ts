@@ -1,5 +1,7 @@
 import { float32Tensor, type Tensor } from '../base/tensor.js';
 import { checkObject } from '../base/validate.js';
+import { DeviceBuffer } from './deviceBuffer.js';
+import { checkDeviceVideo, pickOnDevice, type ReducedDeviceVideo } from './deviceReduction.js';
 import { pickTokens } from './pickTokens.js';
 import {
   checkRetentionRatio,
@@ -26,11 +28,24 @@ export type EvsOptions = ReducerCallOptions & {
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tokens hold NaN or infinity; the message says where
  */
-export async function evs(tokens: Tensor, options: EvsOptions): Promise<ReducedVideo> {
+export async function evs(tokens: Tensor, options: EvsOptions): Promise<ReducedVideo>;
+/** The same on the GPU that holds the tokens, bit by bit, and the tokens kept stay there. bfloat16 is possible, too. */
+export async function evs(tokens: DeviceBuffer, options: EvsOptions): Promise<ReducedDeviceVideo>;
+export async function evs(
+  tokens: Tensor | DeviceBuffer,
+  options: EvsOptions,
+): Promise<ReducedVideo | ReducedDeviceVideo> {
   const { retentionRatio, signal } = checkObject('options', options);
+  const countOf = (frames: number, patches: number) =>
+    Math.max(patches, Math.floor(share(frames * patches, checkRetentionRatio(retentionRatio))));
+  if (tokens instanceof DeviceBuffer) {
+    const video = checkDeviceVideo(tokens);
+    const total = countOf(video.frames, video.patches);
+    return await pickOnDevice('evs', video, total, signal, (native, args) => native.evs({ ...args, total }));
+  }
   const video = checkVideoTokens(tokens);
   const { frames, patches, tensor } = video;
-  const count = Math.max(patches, Math.floor(share(frames * patches, checkRetentionRatio(retentionRatio))));
+  const count = countOf(frames, patches);
   const own = signal && { signal };
   const { similarities } = await temporalSimilarity(tensor, own);
   const first = Int32Array.from({ length: patches }, (_, i) => i);

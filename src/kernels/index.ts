@@ -6,10 +6,20 @@
 export { LongVLMError, type LongVLMErrorCode } from '../base/errors.js';
 export type { Float32Tensor, Tensor, TensorType } from '../base/tensor.js';
 export { type AimOptions, aim } from './aim.js';
-export { type AnchoredTokens, type AssignToAnchorsOptions, assignToAnchors } from './assignToAnchors.js';
+export {
+  type AnchoredDeviceTokens,
+  type AnchoredTokens,
+  type AssignToAnchorsOptions,
+  assignToAnchors,
+} from './assignToAnchors.js';
 export { type BipartiteSoftMatchingOptions, bipartiteSoftMatching } from './bipartiteSoftMatching.js';
 export { type CudaDevice, cudaDevices, type Device } from './cuda.js';
-export { type DensityClusters, type DensityPeaksOptions, densityPeaks } from './densityPeaks.js';
+export {
+  type DensityClusters,
+  type DensityPeaksOptions,
+  type DeviceDensityClusters,
+  densityPeaks,
+} from './densityPeaks.js';
 export {
   DeviceBuffer,
   type DeviceBufferOptions,
@@ -17,6 +27,7 @@ export {
   type HostTensor,
   type TransferOptions,
 } from './deviceBuffer.js';
+export type { ReducedDeviceVideo } from './deviceReduction.js';
 export { type EvsOptions, evs } from './evs.js';
 export { type FastVidOptions, fastVid } from './fastVid.js';
 export { type FlashVidOptions, flashVid } from './flashVid.js';
@@ -44,9 +55,14 @@ export { type RandomOptions, random, type UniformOptions, uniform } from './pick
 export { type PoolClsTokensOptions, poolClsTokens } from './poolClsTokens.js';
 export type { ReducedVideo, ReducerCallOptions, ReductionReport } from './reduction.js';
 export { type FrameSegments, type SegmentFramesOptions, segmentFrames } from './segmentFrames.js';
-export { type SelectDiverseOptions, selectDiverse } from './selectDiverse.js';
+export { type SelectDiverseOnDeviceOptions, type SelectDiverseOptions, selectDiverse } from './selectDiverse.js';
 export { selectTopK } from './selectTopK.js';
-export { type TemporalSimilarities, type TemporalSimilarityOptions, temporalSimilarity } from './temporalSimilarity.js';
+export {
+  type DeviceTemporalSimilarities,
+  type TemporalSimilarities,
+  type TemporalSimilarityOptions,
+  temporalSimilarity,
+} from './temporalSimilarity.js';
 export { TokenMerger, type TokenMergerCallOptions } from './tokenMerger.js';
 export { type TokenMetricOptions, tokenMetric } from './tokenMetric.js';
 export { unmergeTokens } from './unmergeTokens.js';

@@ -1,6 +1,8 @@
 // Reducers that pick tokens and leave them as they are, whatever they hold: what every other is compared with.
 import type { Tensor } from '../base/tensor.js';
 import { checkInteger, checkObject } from '../base/validate.js';
+import { DeviceBuffer } from './deviceBuffer.js';
+import { checkDeviceVideo, keepOnDevice, type ReducedDeviceVideo, withIntegers } from './deviceReduction.js';
 import {
   allocateLike,
   checkRetentionRatio,
@@ -41,8 +43,36 @@ export async function pickTokens(
   return reducedVideo(method, video, { tokens: outTokens, indices, sizes, dropped: frames * patches - count }, count);
 }
 
+/** The tokens at the indices that `choose` gives for a video of so many tokens and so many to keep. */
+async function pick(
+  method: string,
+  tokens: Tensor | DeviceBuffer,
+  { retentionRatio, signal }: UniformOptions,
+  choose: (all: number, count: number) => Int32Array,
+): Promise<ReducedVideo | ReducedDeviceVideo> {
+  const chosen = (video: Pick<VideoTokens, 'frames' | 'patches'>) =>
+    choose(video.frames * video.patches, countOf(video, retentionRatio));
+  if (!(tokens instanceof DeviceBuffer)) {
+    const video = checkVideoTokens(tokens);
+    return await pickTokens(method, video, chosen(video), signal);
+  }
+  const video = checkDeviceVideo(tokens);
+  const indices = chosen(video);
+  const count = indices.length;
+  return await withIntegers(tokens, indices, signal, (buffer) =>
+    keepOnDevice(
+      method,
+      video,
+      count,
+      signal,
+      (native, args) => native.gatherTokens({ ...args, count, indices: buffer.native() }),
+      async () => indices,
+    ),
+  );
+}
+
 /** How many tokens of a video are kept: of halves the even number, and one at least. */
-function countOf({ frames, patches }: VideoTokens, retentionRatio: unknown): number {
+function countOf({ frames, patches }: Pick<VideoTokens, 'frames' | 'patches'>, retentionRatio: unknown): number {
   return Math.max(1, roundToEven(share(frames * patches, checkRetentionRatio(retentionRatio))));
 }
 
@@ -54,13 +84,17 @@ function countOf({ frames, patches }: VideoTokens, retentionRatio: unknown): num
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when a picked token holds NaN or infinity; the message says where
  */
-export async function uniform(tokens: Tensor, options: UniformOptions): Promise<ReducedVideo> {
-  const { retentionRatio, signal } = checkObject('options', options);
-  const video = checkVideoTokens(tokens);
-  const all = video.frames * video.patches;
-  const count = countOf(video, retentionRatio);
-  const indices = Int32Array.from({ length: count }, (_, i) => Math.floor(((2 * i + 1) * all) / (2 * count)));
-  return await pickTokens('uniform', video, indices, signal);
+export async function uniform(tokens: Tensor, options: UniformOptions): Promise<ReducedVideo>;
+/** The same on the GPU that holds the tokens, and the tokens kept stay there. */
+export async function uniform(tokens: DeviceBuffer, options: UniformOptions): Promise<ReducedDeviceVideo>;
+export async function uniform(
+  tokens: Tensor | DeviceBuffer,
+  options: UniformOptions,
+): Promise<ReducedVideo | ReducedDeviceVideo> {
+  checkObject('options', options);
+  return await pick('uniform', tokens, options, (all, count) =>
+    Int32Array.from({ length: count }, (_, i) => Math.floor(((2 * i + 1) * all) / (2 * count))),
+  );
 }
 
 /**
@@ -72,17 +106,23 @@ export async function uniform(tokens: Tensor, options: UniformOptions): Promise<
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when a picked token holds NaN or infinity; the message says where
  */
-export async function random(tokens: Tensor, options: RandomOptions): Promise<ReducedVideo> {
-  const { retentionRatio, seed = 0, signal } = checkObject('options', options);
-  const video = checkVideoTokens(tokens);
-  const count = countOf(video, retentionRatio);
-  const next = mulberry32(checkInteger('seed', seed, 0, 2 ** 32 - 1));
-  const order = Int32Array.from({ length: video.frames * video.patches }, (_, i) => i);
-  for (let i = 0; i < count; i++) {
-    const other = i + Math.floor(next() * (order.length - i));
-    [order[i], order[other]] = [order[other]!, order[i]!];
-  }
-  return await pickTokens('random', video, order.slice(0, count).sort(), signal);
+export async function random(tokens: Tensor, options: RandomOptions): Promise<ReducedVideo>;
+/** The same on the GPU that holds the tokens, and the tokens kept stay there. */
+export async function random(tokens: DeviceBuffer, options: RandomOptions): Promise<ReducedDeviceVideo>;
+export async function random(
+  tokens: Tensor | DeviceBuffer,
+  options: RandomOptions,
+): Promise<ReducedVideo | ReducedDeviceVideo> {
+  const { seed = 0 } = checkObject('options', options);
+  return await pick('random', tokens, options, (all, count) => {
+    const next = mulberry32(checkInteger('seed', seed, 0, 2 ** 32 - 1));
+    const order = Int32Array.from({ length: all }, (_, i) => i);
+    for (let i = 0; i < count; i++) {
+      const other = i + Math.floor(next() * (order.length - i));
+      [order[i], order[other]] = [order[other]!, order[i]!];
+    }
+    return order.slice(0, count).sort();
+  });
 }
 
 /** Numbers from 0 up to 1, in steps of 2^-32. */

@@ -108,6 +108,10 @@ export async function runOnHost<Args>(
 export type Kept = {
   /** Memory for at least K tokens. */
   readonly tokens: Float32Array | Uint16Array;
+} & KeptPlaces;
+
+/** Which tokens a method kept. */
+export type KeptPlaces = {
   readonly indices: Int32Array;
   readonly sizes: Float32Array;
   readonly dropped: number;
@@ -119,11 +123,25 @@ export type Kept = {
 
 /** The result of a method, with its report. `count` is K. */
 export function reducedVideo(method: string, video: VideoTokens, kept: Kept, count: number): ReducedVideo {
-  const { tensor, frames, patches, channels } = video;
+  const { tensor, channels } = video;
   const cut = <T extends Float32Array | Uint16Array | Int32Array>(array: T, length: number): T =>
     array.length === length ? array : (array.slice(0, length) as T);
-  const indices = cut(kept.indices, count);
-  const sizes = cut(kept.sizes, count);
+  const data = cut(kept.tokens, count * channels);
+  const places = { ...kept, indices: cut(kept.indices, count), sizes: cut(kept.sizes, count) };
+  return {
+    tokens: { type: tensor.type, data, dims: [count, channels] } as Tensor,
+    ...reportOf(method, video, places),
+  };
+}
+
+/** What is told of the tokens that a method kept. */
+export function reportOf(
+  method: string,
+  { frames, patches }: Pick<VideoTokens, 'frames' | 'patches'>,
+  kept: KeptPlaces,
+): Omit<ReducedVideo, 'tokens'> {
+  const { indices, sizes } = kept;
+  const count = indices.length;
   const tokensOfFrames = new Array<number>(frames).fill(0);
   for (const index of indices) tokensOfFrames[Math.floor(index / patches)]!++;
   const merged = sizes.reduce((sum, size) => sum + (size > 1 ? 1 : 0), 0);
@@ -132,7 +150,6 @@ export function reducedVideo(method: string, video: VideoTokens, kept: Kept, cou
   const numbers = { inputTokens, tokens: count, picked: count - merged, merged, dropped: kept.dropped };
   const changed = merged > 0 || kept.dropped > 0;
   return {
-    tokens: { type: tensor.type, data: cut(kept.tokens, count * channels), dims: [count, channels] } as Tensor,
     indices,
     sizes: float32Tensor(sizes, [count]),
     report: {

@@ -1,11 +1,20 @@
 import { type Tensor, toFloat32 } from '../base/tensor.js';
-import { checkFinite, checkInteger, checkObject } from '../base/validate.js';
+import { checkFinite, checkInteger, checkObject, wrongValue } from '../base/validate.js';
 import { axesOf, checkFilledTensor, nativeDims, readTensor } from './arguments.js';
+import { DeviceBuffer } from './deviceBuffer.js';
+import { checkProductRows } from './deviceReduction.js';
+import { devicePlace, run } from './place.js';
 import { type ReducerCallOptions, runOnHost } from './reduction.js';
 
 export type SelectDiverseOptions = ReducerCallOptions & {
   /** `[batch, tokens]`, or `[tokens]` for one entry: factors of each token's distances. Defaults to 1 for each. */
   readonly weights?: Tensor;
+};
+
+/** Options of {@link selectDiverse} for a {@link DeviceBuffer}. */
+export type SelectDiverseOnDeviceOptions = ReducerCallOptions & {
+  /** As for tensors, float32 on the same GPU; values are not checked. */
+  readonly weights?: DeviceBuffer;
 };
 
 /**
@@ -19,12 +28,22 @@ export type SelectDiverseOptions = ReducerCallOptions & {
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when a tensor holds NaN or infinity; the message says where
  */
+export async function selectDiverse(tokens: Tensor, count: number, options?: SelectDiverseOptions): Promise<Int32Array>;
+/** The same on the GPU that holds the tokens, at most 16,384 of an entry; `[batch, count]` int32 that stay there. */
 export async function selectDiverse(
-  tokens: Tensor,
+  tokens: DeviceBuffer,
   count: number,
-  options: SelectDiverseOptions = {},
-): Promise<Int32Array> {
-  const { weights, signal } = checkObject('options', options);
+  options?: SelectDiverseOnDeviceOptions,
+): Promise<DeviceBuffer>;
+export async function selectDiverse(
+  tokens: Tensor | DeviceBuffer,
+  count: number,
+  options: SelectDiverseOptions | SelectDiverseOnDeviceOptions = {},
+): Promise<Int32Array | DeviceBuffer> {
+  checkObject('options', options);
+  if (tokens instanceof DeviceBuffer)
+    return await selectOnDevice(tokens, count, options as SelectDiverseOnDeviceOptions);
+  const { weights, signal } = options as SelectDiverseOptions;
   const read = readTensor(tokens);
   const tensor = checkFilledTensor('tokens', read, axesOf(read, ['batch', 'tokens', 'channels']));
   const dims = nativeDims(tensor.dims);
@@ -37,4 +56,30 @@ export async function selectDiverse(
     native.selectDiverse(args),
   );
   return outPicked;
+}
+
+async function selectOnDevice(
+  tokens: DeviceBuffer,
+  count: number,
+  { weights, signal }: SelectDiverseOnDeviceOptions,
+): Promise<DeviceBuffer> {
+  const leading = tokens.dims.slice(0, -1);
+  const own = devicePlace(tokens.deviceIndex);
+  own.checkFloats('tokens', tokens, axesOf(tokens, ['batch', 'tokens', 'channels']));
+  const dims = nativeDims(tokens.dims);
+  checkInteger('count', count, 1, checkProductRows(tokens, dims));
+  if (weights !== undefined) {
+    const { type } = own.checkFloats('weights', weights, leading);
+    if (type !== 'float32') wrongValue('weights.type', "'float32'", type);
+  }
+  return await run(
+    tokens,
+    signal,
+    (place) => {
+      const result = place.allocate('int32', [...leading.slice(0, -1), count]) as DeviceBuffer;
+      const args = { tokens: tokens.native(), dims, count, weights: weights?.native(), outPicked: result.native() };
+      return { args, result };
+    },
+    (native, args) => native.selectDiverse(args),
+  );
 }

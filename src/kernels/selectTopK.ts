@@ -1,6 +1,9 @@
 import { type Tensor, toFloat32 } from '../base/tensor.js';
 import { checkInteger, checkObject, isArray, wrongType, wrongValue } from '../base/validate.js';
 import { checkFilledTensor } from './arguments.js';
+import { DeviceBuffer } from './deviceBuffer.js';
+import { withIntegers } from './deviceReduction.js';
+import { run } from './place.js';
 import { type ReducerCallOptions, runOnHost } from './reduction.js';
 
 /**
@@ -15,9 +18,24 @@ import { type ReducerCallOptions, runOnHost } from './reduction.js';
 export async function selectTopK(
   scores: Tensor,
   budget: number | ArrayLike<number>,
+  options?: ReducerCallOptions,
+): Promise<Int32Array>;
+/**
+ * The same on the GPU that holds the scores, float32; the budgets are copied there, and the positions, int32, stay there. At
+ * least one score must be asked for.
+ */
+export async function selectTopK(
+  scores: DeviceBuffer,
+  budget: number | ArrayLike<number>,
+  options?: ReducerCallOptions,
+): Promise<DeviceBuffer>;
+export async function selectTopK(
+  scores: Tensor | DeviceBuffer,
+  budget: number | ArrayLike<number>,
   options: ReducerCallOptions = {},
-): Promise<Int32Array> {
+): Promise<Int32Array | DeviceBuffer> {
   const { signal } = checkObject('options', options);
+  if (scores instanceof DeviceBuffer) return await selectOnDevice(scores, budget, signal);
   const { data, dims } = toFloat32(checkFilledTensor('scores', scores, ['frames', 'patches']));
   const [frames, patches] = dims as [number, number];
   const budgets = checkBudgets(budget, frames, patches);
@@ -26,6 +44,33 @@ export async function selectTopK(
   const args = { scores: data, dims: [1, frames, patches] as const, budgets, total, outIndices };
   await runOnHost(signal, args, (native, read) => native.selectTopK(read));
   return outIndices;
+}
+
+async function selectOnDevice(
+  scores: DeviceBuffer,
+  budget: number | ArrayLike<number>,
+  signal: AbortSignal | undefined,
+): Promise<DeviceBuffer> {
+  if (scores.type !== 'float32') wrongValue('scores.type', "'float32'", scores.type);
+  if (scores.dims.length !== 2)
+    throw new RangeError(`Expected shape [frames, patches] for scores but received [${scores.dims.join(', ')}]`);
+  const [frames, patches] = scores.dims as [number, number];
+  const budgets = checkBudgets(budget, frames, patches);
+  const total = budgets.reduce((sum, count) => sum + count, 0);
+  if (total === 0) wrongValue('budget', 'at least one token of all frames on a GPU', 0);
+  return await withIntegers(scores, budgets, signal, (buffer) =>
+    run(
+      scores,
+      signal,
+      (place) => {
+        const result = place.allocate('int32', [total]) as DeviceBuffer;
+        const dims = [1, frames, patches] as const;
+        const args = { scores: scores.native(), dims, budgets: buffer.native(), total, outIndices: result.native() };
+        return { args, result };
+      },
+      (native, args) => native.selectTopK(args),
+    ),
+  );
 }
 
 function checkBudgets(budget: unknown, frames: number, patches: number): Int32Array {

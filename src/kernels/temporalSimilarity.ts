@@ -1,5 +1,8 @@
 import { type Float32Tensor, float32Tensor, type Tensor } from '../base/tensor.js';
-import { checkObject, checkOneOf } from '../base/validate.js';
+import { checkObject, checkOneOf, wrongValue } from '../base/validate.js';
+import { DeviceBuffer } from './deviceBuffer.js';
+import { checkDeviceVideo } from './deviceReduction.js';
+import { run } from './place.js';
 import { checkVideoTokens, type ReducerCallOptions, runOnHost } from './reduction.js';
 
 export type TemporalSimilarityOptions = ReducerCallOptions & {
@@ -15,6 +18,14 @@ export type TemporalSimilarities = {
   readonly matches: Int32Array;
 };
 
+/** The same on a GPU; each buffer is yours to dispose. */
+export type DeviceTemporalSimilarities = {
+  /** `[frames - 1, patches]` float32. */
+  readonly similarities: DeviceBuffer;
+  /** `[frames - 1, patches]` int32; none for `'place'`, where they are the patches themselves. */
+  readonly matches: DeviceBuffer | undefined;
+};
+
 /**
  * The cosine of each token with one of the frame before: of the same place, as EVS compares them, or the most similar, as
  * FlashVID does, without a matrix of all pairs.
@@ -25,10 +36,20 @@ export type TemporalSimilarities = {
  */
 export async function temporalSimilarity(
   tokens: Tensor,
+  options?: TemporalSimilarityOptions,
+): Promise<TemporalSimilarities>;
+/** The same on the GPU that holds the tokens, at least 2 frames, bit by bit; the results stay on the GPU. */
+export async function temporalSimilarity(
+  tokens: DeviceBuffer,
+  options?: TemporalSimilarityOptions,
+): Promise<DeviceTemporalSimilarities>;
+export async function temporalSimilarity(
+  tokens: Tensor | DeviceBuffer,
   options: TemporalSimilarityOptions = {},
-): Promise<TemporalSimilarities> {
+): Promise<TemporalSimilarities | DeviceTemporalSimilarities> {
   const { match = 'place', signal } = checkObject('options', options);
   const best = checkOneOf('match', match, ['place', 'best']) === 'best';
+  if (tokens instanceof DeviceBuffer) return await compareOnDevice(tokens, best, signal);
   const { tensor, dims, frames, patches } = checkVideoTokens(tokens);
   const outCosines = new Float32Array((frames - 1) * patches);
   const outMatches = new Int32Array(outCosines.length);
@@ -36,4 +57,25 @@ export async function temporalSimilarity(
   await runOnHost(signal, args, (native, read) => native.temporalSimilarity(read));
   if (!best) for (let i = 0; i < outMatches.length; i++) outMatches[i] = i % patches;
   return { similarities: float32Tensor(outCosines, [frames - 1, patches]), matches: outMatches };
+}
+
+async function compareOnDevice(
+  tokens: DeviceBuffer,
+  best: boolean,
+  signal: AbortSignal | undefined,
+): Promise<DeviceTemporalSimilarities> {
+  const { dims, frames, patches } = checkDeviceVideo(tokens);
+  if (frames < 2) wrongValue('tokens.dims[0]', 'at least 2 frames on a GPU', frames);
+  return await run(
+    tokens,
+    signal,
+    (place) => {
+      const pairs = [frames - 1, patches];
+      const similarities = place.allocate('float32', pairs) as DeviceBuffer;
+      const matches = best ? (place.allocate('int32', pairs) as DeviceBuffer) : undefined;
+      const out = { outCosines: similarities.native(), outMatches: matches?.native() };
+      return { args: { tokens: tokens.native(), dims, best, ...out }, result: { similarities, matches } };
+    },
+    (native, args) => native.temporalSimilarity(args),
+  );
 }

@@ -1,5 +1,7 @@
 import type { Tensor } from '../base/tensor.js';
 import { checkInteger, checkNumber, checkObject, checkOneOf, wrongValue } from '../base/validate.js';
+import { DeviceBuffer } from './deviceBuffer.js';
+import { checkDeviceVideo, pickOnDevice, type ReducedDeviceVideo } from './deviceReduction.js';
 import {
   allocateLike,
   checkRetentionRatio,
@@ -47,29 +49,43 @@ export type VCastOptions = ReducerCallOptions & {
  * @example
  * const { tokens, indices } = await vCast(videoTokens, { retentionRatio: 0.25 });
  */
-export async function vCast(tokens: Tensor, options: VCastOptions): Promise<ReducedVideo> {
-  const {
-    retentionRatio,
-    minTokens = 1,
-    temperature = 0.7,
-    leftover = 'remainder',
-    signal,
-  } = checkObject('options', options);
+export async function vCast(tokens: Tensor, options: VCastOptions): Promise<ReducedVideo>;
+/** The same on the GPU that holds the tokens, bit by bit, and the tokens kept stay there. bfloat16 is possible, too. */
+export async function vCast(tokens: DeviceBuffer, options: VCastOptions): Promise<ReducedDeviceVideo>;
+export async function vCast(
+  tokens: Tensor | DeviceBuffer,
+  options: VCastOptions,
+): Promise<ReducedVideo | ReducedDeviceVideo> {
+  const { signal } = checkObject('options', options);
+  if (tokens instanceof DeviceBuffer) {
+    const video = checkDeviceVideo(tokens);
+    const numbers = readNumbers(options, video.frames, video.patches);
+    return await pickOnDevice('vCast', video, numbers.total, signal, (native, args) =>
+      native.vCast({ ...args, ...numbers }),
+    );
+  }
   const video = checkVideoTokens(tokens);
   const { frames, patches, channels, tensor, dims } = video;
+  const numbers = readNumbers(options, frames, patches);
+  const { total } = numbers;
+  const outTokens = allocateLike(tensor, total * channels);
+  const outIndices = new Int32Array(total);
+  await runOnHost(signal, { tokens: tensor.data, dims, ...numbers, outTokens, outIndices }, (native, args) =>
+    native.vCast(args),
+  );
+  const sizes = new Float32Array(total).fill(1);
+  const dropped = frames * patches - total;
+  return reducedVideo('vCast', video, { tokens: outTokens, indices: outIndices, sizes, dropped }, total);
+}
+
+/** Checks the options, for a video of this size. */
+function readNumbers(options: VCastOptions, frames: number, patches: number) {
+  const { retentionRatio, minTokens = 1, temperature = 0.7, leftover = 'remainder' } = options;
   const ratio = checkRetentionRatio(retentionRatio);
   const least = checkInteger('minTokens', minTokens, 0, patches);
   if (checkNumber('temperature', temperature, 0) === 0 || temperature === Number.POSITIVE_INFINITY)
     wrongValue('temperature', 'finite number above 0', temperature);
   const leftoverByReference = checkOneOf('leftover', leftover, ['remainder', 'reference']) === 'reference';
   const total = Math.max(roundToEven(share(frames * patches, ratio)), frames * least, 1);
-  const outTokens = allocateLike(tensor, total * channels);
-  const outIndices = new Int32Array(total);
-  const numbers = { dims, total, least, temperature, leftoverByReference };
-  await runOnHost(signal, { tokens: tensor.data, ...numbers, outTokens, outIndices }, (native, args) =>
-    native.vCast(args),
-  );
-  const sizes = new Float32Array(total).fill(1);
-  const dropped = frames * patches - total;
-  return reducedVideo('vCast', video, { tokens: outTokens, indices: outIndices, sizes, dropped }, total);
+  return { total, least, temperature, leftoverByReference };
 }

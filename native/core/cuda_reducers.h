@@ -1,0 +1,37 @@
+// The reducers and their parts on a GPU: the same arguments as on the CPU, with pointers to GPU
+// memory.
+#pragma once
+
+#include "core/assign_to_anchors.h"
+#include "core/cuda_device.h"
+#include "core/density_peaks.h"
+#include "core/select_diverse.h"
+#include "core/select_top_k.h"
+#include "core/temporal_similarity.h"
+#include "core/v_cast.h"
+
+namespace longvlm {
+
+// EVS as one operation, which only a GPU has: the first frame, and of the others the tokens that
+// changed most since the frame before.
+struct EvsArgs {
+  static constexpr TensorNames kNames{"tokens", {"frame", "patch", "channel"}};
+
+  ConstValues tokens;    // [frames, patches, width]
+  Shape shape;           // of `tokens`, all axes at least 1
+  size_t total;          // tokens to keep, at least the patches of a frame, at most all
+  Values out;            // [total, width], of the type of `tokens`
+  int32_t* out_indices;  // [total], ascending
+};
+
+// Each is for CudaDevice::Run or Enqueue; the caller fills in `kept`.
+CudaOperation ToCuda(const TemporalSimilarityArgs& args);
+CudaOperation ToCuda(const AssignToAnchorsArgs& args);
+CudaOperation ToCuda(const SelectTopKArgs& args);
+CudaOperation ToCuda(const GatherTokensArgs& args);
+CudaOperation ToCuda(const DensityPeaksArgs& args);
+CudaOperation ToCuda(const SelectDiverseArgs& args);
+CudaOperation ToCuda(const EvsArgs& args);
+CudaOperation ToCuda(const VCastArgs& args);
+
+}  // namespace longvlm

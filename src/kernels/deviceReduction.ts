@@ -1,0 +1,120 @@
+// Reducers of a video's tokens that are on a GPU.
+import { checkSignal, wrongValue } from '../base/validate.js';
+import {
+  type NativeBinding,
+  type NativeDeviceBuffer,
+  type NativeDims,
+  type NativeTask,
+  runNative,
+} from '../binding.js';
+import { nativeDims } from './arguments.js';
+import { DeviceBuffer } from './deviceBuffer.js';
+import { devicePlace, ownInputs } from './place.js';
+import { type ReducedVideo, reportOf } from './reduction.js';
+
+/**
+ * A video's tokens, reduced on the GPU that holds them. The tokens stay there, and are yours to dispose; indices, sizes and
+ * report are on the host.
+ */
+export type ReducedDeviceVideo = Omit<ReducedVideo, 'tokens'> & {
+  /** `[K, channels]`, of the input's type. */
+  readonly tokens: DeviceBuffer;
+};
+
+/** A video's tokens on a GPU, checked. */
+export type DeviceVideo = {
+  readonly buffer: DeviceBuffer;
+  readonly dims: NativeDims;
+  readonly frames: number;
+  readonly patches: number;
+  readonly channels: number;
+};
+
+/** @throws TypeError or RangeError unless `buffer` has floats [frames, patches, channels] */
+export function checkDeviceVideo(buffer: DeviceBuffer): DeviceVideo {
+  devicePlace(buffer.deviceIndex).checkFloats('tokens', buffer, ['frames', 'patches', 'channels']);
+  const dims = nativeDims(buffer.dims);
+  const [frames, patches, channels] = dims;
+  return { buffer, dims, frames, patches, channels };
+}
+
+/** Tokens of an entry whose products with each other kernels store: 1 GiB. */
+const mostProductRows = 16384;
+
+/** Checks that the products of all tokens of an entry can be stored, and returns their number. */
+export function checkProductRows(tokens: DeviceBuffer, [, count]: NativeDims): number {
+  const axis = tokens.dims.length - 2;
+  if (count > mostProductRows)
+    wrongValue(`tokens.dims[${axis}]`, `at most ${mostProductRows} tokens of an entry on a GPU`, count);
+  return count;
+}
+
+/** Calls `work` with a copy of integers on the GPU of `on`, which is freed afterwards. */
+export async function withIntegers<Result>(
+  on: DeviceBuffer,
+  data: Int32Array,
+  signal: AbortSignal | undefined,
+  work: (buffer: DeviceBuffer) => Promise<Result>,
+): Promise<Result> {
+  const device = `cuda:${on.deviceIndex}` as const;
+  const buffer = await DeviceBuffer.upload({ type: 'int32', data, dims: [data.length] }, { device, signal });
+  try {
+    return await work(buffer);
+  } finally {
+    buffer.dispose();
+  }
+}
+
+/** What every operation that keeps `count` tokens takes. */
+type KeepingArgs = {
+  readonly tokens: NativeDeviceBuffer;
+  readonly dims: NativeDims;
+  readonly outTokens: NativeDeviceBuffer;
+};
+
+/** Runs an operation that keeps `count` tokens and drops the others; `indicesOf` says which, when it has run. */
+export async function keepOnDevice(
+  method: string,
+  video: DeviceVideo,
+  count: number,
+  signal: AbortSignal | undefined,
+  start: (native: NativeBinding, args: KeepingArgs) => NativeTask,
+  indicesOf: () => Promise<Int32Array>,
+): Promise<ReducedDeviceVideo> {
+  const { buffer, dims, frames, patches, channels } = video;
+  const place = devicePlace(buffer.deviceIndex);
+  try {
+    const tokens = place.allocate(buffer.type, [count, channels]) as DeviceBuffer;
+    const args = { tokens: buffer.native(), dims, outTokens: tokens.native() };
+    await runNative((native) => start(native, ownInputs(args)), checkSignal(signal));
+    const kept = { indices: await indicesOf(), sizes: new Float32Array(count).fill(1) };
+    return { tokens, ...reportOf(method, video, { ...kept, dropped: frames * patches - count }) };
+  } catch (error) {
+    place.release();
+    throw error;
+  }
+}
+
+/** As {@link keepOnDevice}, for an operation that finds the indices, too: they are copied to the host. */
+export async function pickOnDevice(
+  method: string,
+  video: DeviceVideo,
+  count: number,
+  signal: AbortSignal | undefined,
+  start: (native: NativeBinding, args: KeepingArgs & { readonly outIndices: NativeDeviceBuffer }) => NativeTask,
+): Promise<ReducedDeviceVideo> {
+  const place = devicePlace(video.buffer.deviceIndex);
+  try {
+    const found = place.allocate('int32', [count]) as DeviceBuffer;
+    return await keepOnDevice(
+      method,
+      video,
+      count,
+      signal,
+      (native, args) => start(native, { ...args, outIndices: found.native() }),
+      async () => (await found.download({ signal })).data as Int32Array,
+    );
+  } finally {
+    place.release();
+  }
+}
