@@ -30,7 +30,11 @@ export async function* sanitizer(context) {
   if (code !== 0) throw new Skipped('compute-sanitizer is not there');
   const tests = [
     ['--golden', goldenFolder, '--only', 'golden'],
-    ...['pool', 'spread', 'assignment', 'matching', 'schedules', ...reducerTests].map((name) => ['--quick', '--only', name]),
+    ...['pool', 'spread', 'assignment', 'matching', 'schedules', ...reducerTests].map((name) => [
+      '--quick',
+      '--only',
+      name,
+    ]),
   ];
   const tools = ['memcheck', 'racecheck', 'initcheck', 'synccheck'];
   const end = performance.now() + (context.seconds - 5) * 1000;
