@@ -13,6 +13,7 @@ import type {
   NativeEvsArgs,
   NativeFastVidArgs,
   NativeFlashVidArgs,
+  NativeFrameMeansArgs,
   NativeGatherTokensArgs,
   NativeGaussianScoresArgs,
   NativeSegmentFramesArgs,
@@ -237,6 +238,7 @@ export type NativeBinding = {
   fastVid(args: NativeFastVidArgs): NativeTask;
   flashVid(args: NativeFlashVidArgs): NativeTask;
   segmentFrames(args: NativeSegmentFramesArgs): NativeTask;
+  frameMeans(args: NativeFrameMeansArgs): NativeTask;
   temporalSimilarity(args: NativeTemporalSimilarityArgs): NativeTask;
   selectTopK(args: NativeSelectTopKArgs): NativeTask;
   gatherTokens(args: NativeGatherTokensArgs): NativeTask;

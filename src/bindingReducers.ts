@@ -27,7 +27,13 @@ export type NativeVCastArgs = {
   readonly outIndices: NativeIntegers;
 };
 
-/** Of tokens on a GPU only. */
+/** Of tokens on a GPU only, as the next. */
+export type NativeFrameMeansArgs = {
+  readonly tokens: NativeDeviceBuffer;
+  readonly dims: NativeDims;
+  readonly out: NativeDeviceBuffer;
+};
+
 export type NativeEvsArgs = {
   readonly tokens: NativeDeviceBuffer;
   readonly dims: NativeDims;

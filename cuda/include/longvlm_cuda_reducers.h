@@ -142,6 +142,23 @@ typedef struct lv_select_top_k_args {
 } lv_select_top_k_args;
 LV_API lv_status lv_select_top_k(const lv_select_top_k_args* args, lv_stream stream);
 
+// The mean token of each frame.
+//   tokens [frames, patches, channels] of `type`; out [frames, channels] float32, overlaps nothing
+// Range: all at least 1, frames * patches < 2^31, values finite.   Ties: none.   Work: one read; no
+// workspace.   Error: none against the CPU: patches are added in ascending order in float64,
+// divided, rounded once.
+typedef struct lv_frame_means_args {
+  int32_t device;
+  lv_type type;
+  const void* tokens;
+  uint64_t frames;
+  uint64_t patches;
+  uint64_t channels;
+  float* out;
+  lv_report* report;
+} lv_frame_means_args;
+LV_API lv_status lv_frame_means(const lv_frame_means_args* args, lv_stream stream);
+
 // Copies some of the tokens.
 //   tokens [tokens_in, channels] of `type`; indices [count] int32; out [count, channels] of `type`,
 //   overlaps nothing

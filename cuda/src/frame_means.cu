@@ -57,3 +57,18 @@ lv_status LaunchFrameMeans(lv_type type, const FrameMeansWork& work, cudaStream_
 }
 
 }  // namespace longvlm::cuda
+
+using namespace longvlm::cuda;
+
+lv_status lv_frame_means(const lv_frame_means_args* args, lv_stream stream) {
+  LV_EXPECT(args != nullptr, "Expected arguments but received null");
+  LV_TRY(CheckType(args->type));
+  LV_TRY(CheckTokens(args->frames, args->patches, args->channels));
+  LV_EXPECT(args->tokens != nullptr && args->out != nullptr && args->report != nullptr,
+            "Expected device memory for tokens, out and report but received null");
+  LV_ON_DEVICE(args->device);
+  LV_TRY(ClearReport(args->report, ToCuda(stream)));
+  const FrameMeansWork work = {args->tokens,   args->frames, args->patches,
+                               args->channels, args->out,    args->report};
+  return LaunchFrameMeans(args->type, work, ToCuda(stream));
+}

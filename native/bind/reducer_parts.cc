@@ -49,6 +49,22 @@ Napi::Value TemporalSimilarityAsync(const Napi::CallbackInfo& info) {
   });
 }
 
+// frameMeans(args: NativeFrameMeansArgs): NativeTask
+Napi::Value FrameMeansAsync(const Napi::CallbackInfo& info) {
+  constexpr const char* kCallee = "frameMeans";
+  return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
+    Operands operands(info);
+    const Shape shape = operands.Shape3("dims");
+    const FrameMeansArgs args{.tokens = operands.Floats("tokens", shape.size()),
+                              .shape = shape,
+                              .out = operands.Float32s("out", shape.batch * shape.width)};
+    // On the host it is a step of the methods that need it.
+    if (operands.device() == nullptr) Invalid("tokens", "on the host");
+    return StartOperation(info.Env(), kCallee, operands, args,
+                          [](const FrameMeansArgs&, const Workers&) {});
+  });
+}
+
 // selectTopK(args: NativeSelectTopKArgs): NativeTask
 Napi::Value SelectTopKAsync(const Napi::CallbackInfo& info) {
   constexpr const char* kCallee = "selectTopK";
@@ -167,6 +183,7 @@ Napi::Value GaussianScoresAsync(const Napi::CallbackInfo& info) {
 void InitReducerParts(Napi::Env env, Napi::Object exports) {
   exports.Set("segmentFrames", Napi::Function::New(env, SegmentFramesAsync));
   exports.Set("temporalSimilarity", Napi::Function::New(env, TemporalSimilarityAsync));
+  exports.Set("frameMeans", Napi::Function::New(env, FrameMeansAsync));
   exports.Set("selectTopK", Napi::Function::New(env, SelectTopKAsync));
   exports.Set("gatherTokens", Napi::Function::New(env, GatherTokensAsync));
   exports.Set("assignToAnchors", Napi::Function::New(env, AssignToAnchorsAsync));

@@ -34,6 +34,7 @@ struct CudaFunctions {
   X(assign_to_anchors)            \
   X(select_top_k)                 \
   X(gather_tokens)                \
+  X(frame_means)                  \
   X(evs)                          \
   X(v_cast)                       \
   X(density_peaks)                \

@@ -142,6 +142,23 @@ CudaOperation ToCuda(const EvsArgs& args) {
   return {.call = call, .shape = args.shape, .names = args.kNames};
 }
 
+CudaOperation ToCuda(const FrameMeansArgs& args) {
+  const auto call = [args](const CudaFunctions& cuda, const CudaCall& at) {
+    const lv_frame_means_args cuda_args{
+        .device = at.device,
+        .type = ToCudaType(args.tokens.type),
+        .tokens = args.tokens.data,
+        .frames = args.shape.batch,
+        .patches = args.shape.rows,
+        .channels = args.shape.width,
+        .out = args.out,
+        .report = at.report,
+    };
+    return WithoutWorkspace(at, [&] { return cuda.frame_means(&cuda_args, at.stream); });
+  };
+  return {.call = call, .shape = args.shape, .names = args.kNames};
+}
+
 CudaOperation ToCuda(const VCastArgs& args) {
   const auto call = [args](const CudaFunctions& cuda, const CudaCall& at) {
     const lv_v_cast_args cuda_args{

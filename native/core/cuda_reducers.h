@@ -24,6 +24,15 @@ struct EvsArgs {
   int32_t* out_indices;  // [total], ascending
 };
 
+// The mean token of each frame, for a method that goes on with it on the host.
+struct FrameMeansArgs {
+  static constexpr TensorNames kNames{"tokens", {"frame", "patch", "channel"}};
+
+  ConstValues tokens;  // [frames, patches, width]
+  Shape shape;         // of `tokens`, all axes at least 1
+  float* out;          // [frames, width]
+};
+
 // Each is for CudaDevice::Run or Enqueue; the caller fills in `kept`.
 CudaOperation ToCuda(const TemporalSimilarityArgs& args);
 CudaOperation ToCuda(const AssignToAnchorsArgs& args);
@@ -32,6 +41,7 @@ CudaOperation ToCuda(const GatherTokensArgs& args);
 CudaOperation ToCuda(const DensityPeaksArgs& args);
 CudaOperation ToCuda(const SelectDiverseArgs& args);
 CudaOperation ToCuda(const EvsArgs& args);
+CudaOperation ToCuda(const FrameMeansArgs& args);
 CudaOperation ToCuda(const VCastArgs& args);
 
 }  // namespace longvlm

@@ -1,6 +1,9 @@
 import { type Tensor, toFloat32 } from '../base/tensor.js';
 import { checkFinite, checkInteger, checkNumber, checkObject } from '../base/validate.js';
 import { checkFilledTensor } from './arguments.js';
+import { DeviceBuffer } from './deviceBuffer.js';
+import { checkDeviceVideo, checkProductRows, type ReducedDeviceVideo } from './deviceReduction.js';
+import { fastVidOnDevice } from './fastVidOnDevice.js';
 import {
   allocateLike,
   checkRetentionRatio,
@@ -56,18 +59,26 @@ const notFinite = 'Only finite values can be compared.';
  * @example
  * const { tokens, indices } = await fastVid(videoTokens, { attention, retentionRatio: 0.1 });
  */
-export async function fastVid(tokens: Tensor, options: FastVidOptions): Promise<ReducedVideo> {
-  const { attention, frameFeatures, retentionRatio, segments = 8, threshold = 0.9 } = checkObject('options', options);
-  const { contextRatio = 0.4, anchorStep = 4, beta = 0.6, signal } = options;
+export async function fastVid(tokens: Tensor, options: FastVidOptions): Promise<ReducedVideo>;
+/**
+ * The same on the GPU that holds the tokens, bit by bit, and the tokens kept stay there. Attention and features are on the host.
+ * Means of frames, centres and sizes come to the host on the way, as what follows depends on them. At most 16,384 patches.
+ */
+export async function fastVid(tokens: DeviceBuffer, options: FastVidOptions): Promise<ReducedDeviceVideo>;
+export async function fastVid(
+  tokens: Tensor | DeviceBuffer,
+  options: FastVidOptions,
+): Promise<ReducedVideo | ReducedDeviceVideo> {
+  const { signal } = checkObject('options', options);
+  if (tokens instanceof DeviceBuffer) {
+    const video = checkDeviceVideo(tokens);
+    checkProductRows(tokens, video.dims);
+    const { weights, features, numbers } = readOptions(options, video.frames, video.patches);
+    return await fastVidOnDevice(video, weights, features, numbers, signal);
+  }
   const video = checkVideoTokens(tokens);
   const { frames, patches, channels, tensor, dims } = video;
-  const weights = toFloat32(checkFilledTensor('attention', attention, [frames, patches]));
-  checkFinite('attention', weights, notFinite);
-  const features = frameFeatures && toFloat32(checkFilledTensor('frameFeatures', frameFeatures, [frames, 'channels']));
-  if (features) checkFinite('frameFeatures', features, notFinite);
-  const kept = checkShare(patches, checkRetentionRatio(retentionRatio));
-  // With a share of all tokens there is nothing to merge.
-  const context = kept === patches ? 0 : Math.floor(share(kept, checkNumber('contextRatio', contextRatio, 0, 1)));
+  const { weights, features, numbers, kept } = readOptions(options, frames, patches);
   const outTokens = allocateLike(tensor, frames * kept * channels);
   const out = {
     outTokens,
@@ -82,18 +93,35 @@ export async function fastVid(tokens: Tensor, options: FastVidOptions): Promise<
     attention: weights.data,
     frameFeatures: features?.data,
     featureWidth: features?.dims[1] ?? channels,
+    ...numbers,
+    ...out,
+  };
+  await runOnHost(signal, args, (native, read) => native.fastVid(read));
+  const { outIndices: indices, outSizes: sizes, outStarts: starts, outCounts } = out;
+  const dropped = numbers.context > 0 ? 0 : frames * (patches - kept);
+  return reducedVideo('fastVid', video, { tokens: outTokens, indices, sizes, dropped, starts }, outCounts[0]!);
+}
+
+/** Checks the options, for a video of this size. */
+function readOptions(options: FastVidOptions, frames: number, patches: number) {
+  const { attention, frameFeatures, retentionRatio, segments = 8, threshold = 0.9 } = options;
+  const { contextRatio = 0.4, anchorStep = 4, beta = 0.6 } = options;
+  const weights = toFloat32(checkFilledTensor('attention', attention, [frames, patches]));
+  checkFinite('attention', weights, notFinite);
+  const features = frameFeatures && toFloat32(checkFilledTensor('frameFeatures', frameFeatures, [frames, 'channels']));
+  if (features) checkFinite('frameFeatures', features, notFinite);
+  const kept = checkShare(patches, checkRetentionRatio(retentionRatio));
+  // With a share of all tokens there is nothing to merge.
+  const context = kept === patches ? 0 : Math.floor(share(kept, checkNumber('contextRatio', contextRatio, 0, 1)));
+  const numbers = {
     salient: kept - context,
     context,
     segments: checkInteger('segments', segments, 1),
     threshold: checkNumber('threshold', threshold, -1, 1),
     anchorStep: checkInteger('anchorStep', anchorStep, 1),
     beta: checkNumber('beta', beta, 0, 1),
-    ...out,
   };
-  await runOnHost(signal, args, (native, read) => native.fastVid(read));
-  const { outIndices: indices, outSizes: sizes, outStarts: starts, outCounts } = out;
-  const dropped = context > 0 ? 0 : frames * (patches - kept);
-  return reducedVideo('fastVid', video, { tokens: outTokens, indices, sizes, dropped, starts }, outCounts[0]!);
+  return { weights, features, numbers, kept };
 }
 
 /** How many tokens of a frame are kept. */

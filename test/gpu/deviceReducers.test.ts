@@ -6,6 +6,8 @@ import {
   DeviceBuffer,
   densityPeaks,
   evs,
+  type FastVidOptions,
+  fastVid,
   type HostTensor,
   type ReducedDeviceVideo,
   type ReducedVideo,
@@ -45,10 +47,20 @@ const method = <Options>(
   options: Options,
 ) => ((tokens: never) => reduce(tokens, options)) as Method;
 
+/** With the same made attention for the same shape. */
+const fastVidWith = (options: Omit<FastVidOptions, 'attention'>) =>
+  ((tokens: Tensor | DeviceBuffer) => {
+    const [frames, patches] = tokens.dims as [number, number];
+    return fastVid(tokens as Tensor, { ...options, attention: madeAttention(6, [frames, patches]) });
+  }) as Method;
+
 const methods: Record<string, Method> = {
   vCast: method(vCast, { retentionRatio: 0.25 }),
   'vCast as the reference': method(vCast, { retentionRatio: 0.4, leftover: 'reference', temperature: 0.05 }),
   evs: method(evs, { retentionRatio: 0.3 }),
+  fastVid: fastVidWith({ retentionRatio: 0.3 }),
+  'fastVid in few segments': fastVidWith({ retentionRatio: 0.5, segments: 1, threshold: -1, anchorStep: 2 }),
+  'fastVid without anchors': fastVidWith({ retentionRatio: 1 }),
   uniform: method(uniform, { retentionRatio: 0.2 }),
   random: method(random, { retentionRatio: 0.2, seed: 7 }),
 };
@@ -131,7 +143,8 @@ test('what the tokens hold is said as on the host', async () => {
   video.data[70] = Number.POSITIVE_INFINITY;
   const onDevice = await upload(video);
   const error = { code: 'ERR_LONGVLM_NOT_FINITE', message: expect.stringContaining('at frame 1, patch 1, channel 2') };
-  for (const reduce of [methods.vCast!, methods.evs!]) await expect(reduce(onDevice)).rejects.toMatchObject(error);
+  for (const reduce of [methods.vCast!, methods.evs!, methods.fastVid!])
+    await expect(reduce(onDevice)).rejects.toMatchObject(error);
   await expect(temporalSimilarity(onDevice, { match: 'best' })).rejects.toMatchObject(error);
 });
 

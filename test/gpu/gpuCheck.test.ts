@@ -31,6 +31,7 @@ test('every step runs by emulation, and says neither a time nor that a GPU was t
     'bound',
     'towers',
     'timings',
+    'reducers',
     'float16',
     'copies',
     'whole',
