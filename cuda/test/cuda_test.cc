@@ -825,6 +825,7 @@ int main(int count, char** arguments) {
         {"temporal", [&] { reducer_tests::TestTemporalSimilarity(stream); }},
         {"anchors", [&] { reducer_tests::TestAssignToAnchors(stream); }},
         {"top-k", [&] { reducer_tests::TestSelectTopK(stream); }},
+        {"frame-means", [&] { reducer_tests::TestFrameMeans(stream); }},
         {"evs", [&] { reducer_tests::TestEvs(stream); }},
         {"v-cast", [&] { reducer_tests::TestVCast(stream); }},
         {"density", [&] { reducer_tests::TestDensityPeaks(stream); }},

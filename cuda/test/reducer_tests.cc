@@ -6,6 +6,7 @@
 #include "checks.h"
 #include "core/assign_to_anchors.h"
 #include "core/density_peaks.h"
+#include "core/frame_means.h"
 #include "core/select_diverse.h"
 #include "core/select_top_k.h"
 #include "core/temporal_similarity.h"
@@ -443,6 +444,31 @@ void TestSelectTopK(const Stream& stream) {
       CheckTopK(group, kind, 6, patches, budgets, stream);
     }
     CheckTopK(group, kind, 600, 5, std::vector<int32_t>(600, 2), stream);
+  }
+}
+
+void TestFrameMeans(const Stream& stream) {
+  Group group("means of frames");
+  for (const char* kind : {"random", "zero rows", "wide values"}) {
+    for (const lv_type type : kTypes) {
+      for (const size_t width : {1, 24, 1000}) {
+        const Video video(kind, type, {3, 37, width}, width);
+        group.Begin(video.Name(kind));
+        const Buffer tokens = Buffer::Of(View(video.bytes), stream);
+        const Buffer out(3 * width * sizeof(float));
+        lv_frame_means_args args = {};
+        args.type = type;
+        args.tokens = tokens.get();
+        args.frames = 3;
+        args.patches = 37;
+        args.channels = width;
+        args.out = out.get<float>();
+        ExpectNothing(group, RunWithout(args, lv_frame_means, stream));
+        std::vector<float> expected;
+        longvlm::FrameMeans(video.values(), video.shape, kAlone, expected);
+        group.Same("means", View(out.Read<float>(stream)), View(expected));
+      }
+    }
   }
 }
 

@@ -21,7 +21,17 @@ export async function* kernels(context) {
   yield { result: summary(await output(built('cuda_test', context), ['--quick', '--poison'])) };
 }
 
-const reducerTests = ['v-cast', 'evs', 'temporal', 'anchors', 'density', 'diverse', 'top-k', 'reducer-reports'];
+const reducerTests = [
+  'v-cast',
+  'evs',
+  'temporal',
+  'anchors',
+  'density',
+  'diverse',
+  'top-k',
+  'frame-means',
+  'reducer-reports',
+];
 
 /** Each tool of compute-sanitizer over the golden cases, then over more for as long as there is time. */
 export async function* sanitizer(context) {
