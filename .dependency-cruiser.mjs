@@ -28,7 +28,7 @@ const mayImport = {
   'binding.ts': ['base', 'bindingReducers.ts'],
   kernels: ['base', 'binding.ts'],
   files: ['base'],
-  cache: ['base', 'files'],
+  cache: ['base', 'binding.ts', 'files'],
   compute: ['base', 'bindingReducers.ts', 'binding.ts', 'kernels', 'files'],
   video: ['base'],
   tower: ['base', 'kernels', 'files', 'cache', 'compute'],

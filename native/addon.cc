@@ -6,10 +6,10 @@
 namespace {
 
 constexpr void (*kInitFunctions[])(Napi::Env, Napi::Object) = {
-    longvlm::InitInstructionSet,        longvlm::InitMergeTokens,   longvlm::InitTokenMetric,
-    longvlm::InitBipartiteSoftMatching, longvlm::InitPoolClsTokens, longvlm::InitDeviceBuffers,
-    longvlm::InitEvaluateEmbeddings,    longvlm::InitOrtSessions,   longvlm::InitReducers,
-    longvlm::InitReducerParts,
+    longvlm::InitInstructionSet,        longvlm::InitMergeTokens,      longvlm::InitTokenMetric,
+    longvlm::InitBipartiteSoftMatching, longvlm::InitPoolClsTokens,    longvlm::InitDeviceBuffers,
+    longvlm::InitEvaluateEmbeddings,    longvlm::InitOrtSessions,      longvlm::InitReducers,
+    longvlm::InitReducerParts,          longvlm::InitRoundToEightBits,
 };
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {

@@ -110,6 +110,18 @@ export type NativePoolClsTokensArgs = {
   readonly out: NativeTensor;
 };
 
+export type NativeRoundToEightBitsArgs = {
+  /** Floats of `type` as they lie in a file, of `dims` [rows, outputs, inputs]: from row `first` on of a matrix [outputs, inputs]. */
+  readonly rows: Uint8Array;
+  readonly type: 'float32' | 'float16' | 'bfloat16';
+  readonly dims: NativeDims;
+  readonly first: number;
+  /** [inputs, outputs], integers of 8 bits; the columns of `rows` are written. */
+  readonly outValues: Uint8Array;
+  /** [outputs]; those of `rows` are written, infinity for a row that holds it or NaN. */
+  readonly outScales: Float32Array;
+};
+
 /** A GPU, as native code reports it. */
 export type NativeCudaDevice = {
   readonly index: number;
@@ -246,6 +258,7 @@ export type NativeBinding = {
   densityPeaks(args: NativeDensityPeaksArgs): NativeTask;
   selectDiverse(args: NativeSelectDiverseArgs): NativeTask;
   gaussianScores(args: NativeGaussianScoresArgs): NativeTask;
+  roundToEightBits(args: NativeRoundToEightBitsArgs): NativeTask;
   /** The GPUs that the GPU kernel library in the file `library` finds. With `needsDriver`, it is opened only if a driver is installed. */
   cudaDevices(args: { readonly library: string; readonly needsDriver: boolean }): NativeCudaDevice[];
   allocateDeviceBuffer(args: AllocateDeviceBufferArgs): NativeDeviceBuffer;

@@ -13,6 +13,7 @@ void InitBipartiteSoftMatching(Napi::Env env, Napi::Object exports);
 void InitPoolClsTokens(Napi::Env env, Napi::Object exports);
 void InitReducers(Napi::Env env, Napi::Object exports);
 void InitReducerParts(Napi::Env env, Napi::Object exports);
+void InitRoundToEightBits(Napi::Env env, Napi::Object exports);
 void InitDeviceBuffers(Napi::Env env, Napi::Object exports);
 void InitEvaluateEmbeddings(Napi::Env env, Napi::Object exports);
 void InitOrtSessions(Napi::Env env, Napi::Object exports);

@@ -1,8 +1,10 @@
 // Matrices of linear layers in eight bits: made once from the weights of a model, and kept in the cache.
-import { widened } from '../base/largeTensor.js';
-import { inTurns } from '../base/pace.js';
-import { readFloatTensor, type TensorData } from '../files/safetensors.js';
-import { type TensorLocation, weightsError } from '../files/tensorFile.js';
+import { openRegularFile } from '../base/regularFile.js';
+import { severalAtOnce } from '../base/severalAtOnce.js';
+import { runNative } from '../binding.js';
+import { poolThreads } from '../files/fileContent.js';
+import type { TensorData } from '../files/safetensors.js';
+import { allocated, floatType, readInto, type TensorLocation, weightsError } from '../files/tensorFile.js';
 import { guardedFingerprint } from './fingerprint.js';
 import type { CallOptions } from './sharedWork.js';
 import { cachedWeights } from './weightsCache.js';
@@ -10,10 +12,8 @@ import { cachedWeights } from './weightsCache.js';
 /** A matrix [in, out] of integers, and the scale of each of its columns [out]. */
 export type EightBits = { readonly values: TensorLocation; readonly scales: TensorLocation };
 
-// Small enough that two products with bytes stay below 2^15, where CPUs without VNNI saturate: the same result on all.
-const largest = 63;
-const version = 1;
-const square = 64;
+// The largest integer is a constant of the native code: another one needs another version.
+const rounding = { version: 1, largest: 63 };
 
 /**
  * Matrices [out, in] as integers, each output with a scale of its own, by the matrices' names.
@@ -28,8 +28,10 @@ export async function toEightBits(
   options: CallOptions = {},
 ): Promise<ReadonlyMap<string, EightBits>> {
   const names = matrices.map(({ name }) => name);
-  const { key, check } = await guardedFingerprint({ version, largest, names }, matrices, options.signal);
-  const make = () => Object.assign({}, ...matrices.map((matrix) => inEightBits(matrix, check)));
+  const { key, check } = await guardedFingerprint({ ...rounding, names }, matrices, options.signal);
+  const buffers = Array.from({ length: poolThreads }, () => ({ bytes: new Uint8Array(0) }));
+  const make = (signal: AbortSignal) =>
+    Object.assign({}, ...matrices.map((matrix) => inEightBits(matrix, buffers, check, signal)));
   const { tensors, path } = await cachedWeights({ key: `${key}-int8`, source, type: 'int8', make }, options);
   return new Map(
     names.map((name) => {
@@ -40,54 +42,62 @@ export async function toEightBits(
   );
 }
 
-// Read when they are written, and twice: all of them at once would take as much memory as the model.
-function inEightBits(matrix: TensorLocation, check: () => Promise<void>): Record<string, TensorData> {
+// Read when they are written: all of them at once would take as much memory as the model.
+function inEightBits(
+  matrix: TensorLocation,
+  buffers: readonly BandBuffer[],
+  check: () => Promise<void>,
+  signal: AbortSignal,
+): Record<string, TensorData> {
   const [outputs, inputs] = matrix.shape as [number, number];
-  const rows = async () => {
-    const read = await readFloatTensor(matrix);
+  let scales: Float32Array | undefined;
+  const values = async () => {
+    const made = await rounded(matrix, buffers, signal);
     await check();
-    return (await widened(read)).data;
-  };
-  const scales = async () => {
-    const found = await scalesOf(await rows(), inputs);
-    if (found.every(Number.isFinite)) return found;
+    scales = made.scales;
+    if (scales.every(Number.isFinite)) return made.values;
     throw weightsError(matrix.file, `tensor ${matrix.name} holds NaN or infinity`, 'Get the weights anew.');
   };
   return {
-    [`${matrix.name}.scales`]: { type: 'F32', shape: [outputs], data: scales },
-    [matrix.name]: { type: 'I8', shape: [inputs, outputs], data: async () => integersOf(await rows(), inputs) },
+    [matrix.name]: { type: 'I8', shape: [inputs, outputs], data: values },
+    [`${matrix.name}.scales`]: { type: 'F32', shape: [outputs], data: async () => scales! },
   };
 }
 
-// Rows of some 10,000 values are done in a fraction of a turn.
-const rowsAtOnce = 16;
+type BandBuffer = { bytes: Uint8Array<ArrayBuffer> };
 
-async function scalesOf(rows: Float32Array, inputs: number): Promise<Float32Array> {
-  const scales = new Float32Array(rows.length / inputs);
-  await inTurns(scales.length, rowsAtOnce, (from, to) => {
-    for (let output = from; output < to; output++) {
-      let magnitude = 0;
-      for (let i = output * inputs; i < (output + 1) * inputs; i++) magnitude = Math.max(magnitude, Math.abs(rows[i]!));
-      scales[output] = magnitude === 0 ? 1 : magnitude / largest;
-    }
-  });
-  return scales;
-}
+const bandBytes = 2 << 20;
+// Lines of memory, of which each is written by one thread.
+const fewestRows = 64;
 
-async function integersOf(rows: Float32Array, inputs: number): Promise<Int8Array> {
-  const scales = await scalesOf(rows, inputs);
-  const outputs = scales.length;
-  const integers = new Int8Array(rows.length);
-  // In squares: row after row, each integer would be written to another line of memory.
-  const across = Math.ceil(inputs / square);
-  await inTurns(Math.ceil(outputs / square) * across, 1, (at) => {
-    const [top, left] = [Math.floor(at / across) * square, (at % across) * square];
-    for (let output = top; output < Math.min(top + square, outputs); output++) {
-      const scale = scales[output]!;
-      const right = Math.min(left + square, inputs);
-      for (let input = left; input < right; input++)
-        integers[input * outputs + output] = Math.round(rows[output * inputs + input]! / scale);
-    }
-  });
-  return integers;
+/** Reads a matrix band by band, and rounds bands on all cores while others are read. */
+async function rounded(
+  matrix: TensorLocation,
+  buffers: readonly BandBuffer[],
+  signal: AbortSignal,
+): Promise<{ readonly values: Uint8Array; readonly scales: Float32Array }> {
+  const { file, offset, byteLength, shape } = matrix;
+  const type = floatType(matrix);
+  const [outputs, inputs] = shape as [number, number];
+  const rowBytes = byteLength / outputs;
+  const rows = Math.max(1, Math.floor(bandBytes / rowBytes / fewestRows)) * fewestRows;
+  const values = allocated(file, outputs * inputs);
+  const scales = new Float32Array(outputs);
+  const handle = await openRegularFile(file);
+  try {
+    const bands = Array.from({ length: Math.ceil(outputs / rows) }, (_, band) => band * rows);
+    await severalAtOnce(bands, buffers.length, async (first, place) => {
+      signal.throwIfAborted();
+      const count = Math.min(rows, outputs - first);
+      const buffer = buffers[place]!;
+      if (buffer.bytes.byteLength < count * rowBytes) buffer.bytes = allocated(file, count * rowBytes);
+      const bytes = buffer.bytes.subarray(0, count * rowBytes);
+      await readInto(bytes, handle, file, offset + first * rowBytes);
+      const args = { rows: bytes, type, first, outValues: values, outScales: scales };
+      await runNative((native) => native.roundToEightBits({ ...args, dims: [count, outputs, inputs] }), signal);
+    });
+  } finally {
+    await handle.close();
+  }
+  return { values, scales };
 }

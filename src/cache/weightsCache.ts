@@ -16,7 +16,7 @@ export type WeightsToKeep = {
   /** What they are written out as, for whoever lists the cache. */
   readonly type: 'float32' | 'int8';
   /** Fails when the weights that they are made from are no longer those that the key was made of. */
-  readonly make: () => Record<string, TensorData>;
+  readonly make: (signal: AbortSignal) => Record<string, TensorData>;
 };
 
 const folderName = 'weights';
@@ -41,7 +41,7 @@ export async function cachedWeights(wanted: WeightsToKeep, options: CallOptions 
     read: (file: string) => openSafetensors(file).catch(() => undefined),
     make: async (file: string, signal: AbortSignal, onProgress: OnProgress) => {
       const metadata = { format: formatName, name: `${name} in ${type}` };
-      await writeSafetensors(file, counted(make(), name, onProgress), metadata, signal);
+      await writeSafetensors(file, counted(make(signal), name, onProgress), metadata, signal);
       return openSafetensors(file);
     },
   };

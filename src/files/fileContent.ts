@@ -3,14 +3,15 @@ import { createHash, webcrypto } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { openRegularFile } from '../base/regularFile.js';
+import { severalAtOnce } from '../base/severalAtOnce.js';
 import { readInto } from './tensorFile.js';
 
 /** A stretch of a file. */
 export type Stretch = { readonly file: string; readonly offset: number; readonly byteLength: number };
 
 const chunkBytes = 2 << 20;
-// As many as libuv has threads: they read and hash, and the event loop does neither.
-const atOnce = 4;
+/** As many as libuv has threads: they read and hash, and the event loop does neither. */
+export const poolThreads = 4;
 
 /**
  * Of each stretch, SHA-256 of its length and of the SHA-256 of each of its 2 MiB.
@@ -24,23 +25,15 @@ export async function digests(stretches: readonly Stretch[], signal?: AbortSigna
       Array.from({ length: Math.ceil(stretch.byteLength / chunkBytes) }, (_, chunk) => ({ index, chunk })),
     );
     const found = stretches.map((): Uint8Array[] => []);
-    let next = 0;
-    const work = async () => {
-      const buffer = new Uint8Array(chunkBytes);
-      for (let at = chunks[next++]; at; at = chunks[next++]) {
-        signal?.throwIfAborted();
-        const { file, offset, byteLength } = stretches[at.index]!;
-        const start = at.chunk * chunkBytes;
-        const length = Math.min(chunkBytes, byteLength - start);
-        const bytes = buffer.subarray(0, length);
-        await readInto(bytes, handles.get(file)!, file, offset + start);
-        found[at.index]![at.chunk] = new Uint8Array(await webcrypto.subtle.digest('SHA-256', bytes));
-      }
-    };
-    // All of them, before the files are closed.
-    const ended = await Promise.allSettled(Array.from({ length: atOnce }, work));
-    const failed = ended.find((result) => result.status === 'rejected');
-    if (failed) throw failed.reason;
+    const buffers = Array.from({ length: poolThreads }, () => new Uint8Array(chunkBytes));
+    await severalAtOnce(chunks, poolThreads, async ({ index, chunk }, place) => {
+      signal?.throwIfAborted();
+      const { file, offset, byteLength } = stretches[index]!;
+      const start = chunk * chunkBytes;
+      const bytes = buffers[place]!.subarray(0, Math.min(chunkBytes, byteLength - start));
+      await readInto(bytes, handles.get(file)!, file, offset + start);
+      found[index]![chunk] = new Uint8Array(await webcrypto.subtle.digest('SHA-256', bytes));
+    });
     return stretches.map(({ byteLength }, index) => {
       const hash = createHash('sha256').update(`${byteLength} bytes`);
       for (const part of found[index]!) hash.update(part);

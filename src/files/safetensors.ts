@@ -1,4 +1,5 @@
 // The safetensors format: u64 header length, JSON header, then the tensors' bytes at the offsets in the header.
+import type { FileHandle } from 'node:fs/promises';
 import { LongVLMError } from '../base/errors.js';
 import { openRegularFile } from '../base/regularFile.js';
 import type { Tensor } from '../base/tensor.js';
@@ -28,7 +29,7 @@ export type SafetensorsFile = WeightFile & {
 
 /**
  * A tensor for {@link writeSafetensors}. `data` holds exactly the elements of `shape`, BF16 and F16 as bits. If `data` is a
- * function, it is called when the tensor is written, so only one tensor is in memory at a time.
+ * function, it is called when the tensor is written, in the order of the tensors, so only one tensor is in memory at a time.
  */
 export type TensorData = {
   readonly type: ElementType;
@@ -38,6 +39,8 @@ export type TensorData = {
 
 // Some 100,000 tensors, ten times as many as any model has in one file. The format's own limit is 100 MB.
 const maxHeaderBytes = 25_000_000;
+// One write() may not exceed 2 GiB - 1.
+const maxWriteBytes = 1 << 30;
 const metadataKey = '__metadata__';
 const tensorLimits = { items: 1000, bytes: 1 << 16 };
 const metadataLimits = { items: 1000, bytes: 8 << 20 };
@@ -156,28 +159,52 @@ export async function writeSafetensors(
   metadata: Readonly<Record<string, string>> = {},
   signal?: AbortSignal,
 ): Promise<void> {
-  // Wide element types first, so that every tensor is aligned to its element size.
-  const entries = Object.entries(tensors).sort(([, a], [, b]) => bytesPerElement(b.type)! - bytesPerElement(a.type)!);
-  const header = encodeHeader(entries, metadata);
+  const entries = Object.entries(tensors);
+  const places = placesOf(entries);
+  const header = encodeHeader(places, tensors, metadata);
   await writeWholeFile(path, async (handle) => {
-    await handle.writeFile(header);
+    await writeAt(handle, header, 0);
     for (const [name, { type, shape, data }] of entries) {
       signal?.throwIfAborted();
       const view = typeof data === 'function' ? await data() : data;
       checkBytes(name, type, shape, view);
-      await handle.writeFile(new Uint8Array(view.buffer, view.byteOffset, view.byteLength));
+      const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+      await writeAt(handle, bytes, header.byteLength + places.get(name)![0]);
     }
   });
 }
 
-function encodeHeader(entries: [string, TensorData][], metadata: Readonly<Record<string, string>>): Uint8Array {
-  const header: [string, unknown][] = Object.keys(metadata).length > 0 ? [['__metadata__', metadata]] : [];
+async function writeAt(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < bytes.byteLength; )
+    done += (await handle.write(bytes, done, Math.min(bytes.byteLength - done, maxWriteBytes), position + done))
+      .bytesWritten;
+}
+
+type Range = readonly [begin: number, end: number];
+
+/** Where the tensors lie behind the header: wide element types first, so that every tensor is aligned to its element size. */
+function placesOf(entries: readonly [string, TensorData][]): ReadonlyMap<string, Range> {
+  const sorted = entries.toSorted(([, a], [, b]) => bytesPerElement(b.type)! - bytesPerElement(a.type)!);
+  const places = new Map<string, Range>();
   let end = 0;
-  for (const [name, { type, shape, data }] of entries) {
+  for (const [name, { type, shape }] of sorted) {
+    const begin = end;
+    end += expectedBytes(type, shape)!;
+    places.set(name, [begin, end]);
+  }
+  return places;
+}
+
+function encodeHeader(
+  places: ReadonlyMap<string, Range>,
+  tensors: Readonly<Record<string, TensorData>>,
+  metadata: Readonly<Record<string, string>>,
+): Uint8Array {
+  const header: [string, unknown][] = Object.keys(metadata).length > 0 ? [['__metadata__', metadata]] : [];
+  for (const [name, range] of places) {
+    const { type, shape, data } = tensors[name]!;
     if (typeof data !== 'function') checkBytes(name, type, shape, data);
-    const bytes = expectedBytes(type, shape)!;
-    header.push([name, { dtype: type, shape, data_offsets: [end, end + bytes] }]);
-    end += bytes;
+    header.push([name, { dtype: type, shape, data_offsets: range }]);
   }
   const json = JSON.stringify(Object.fromEntries(header));
   const text = new TextEncoder().encode(json.padEnd(json.length + ((8 - (Buffer.byteLength(json) % 8)) % 8)));

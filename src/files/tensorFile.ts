@@ -153,7 +153,8 @@ export async function readInto(bytes: Uint8Array, handle: FileHandle, path: stri
   }
 }
 
-function allocated(path: string, byteLength: number): Uint8Array<ArrayBuffer> {
+/** Memory for what is read of a file. @throws LongVLMError `ERR_LONGVLM_WEIGHTS` when there is not as much */
+export function allocated(path: string, byteLength: number): Uint8Array<ArrayBuffer> {
   try {
     return new Uint8Array(byteLength);
   } catch {
@@ -186,14 +187,21 @@ export async function readTensor(location: TensorLocation): Promise<TensorValues
  * @throws LongVLMError as {@link readTensor}, and `ERR_LONGVLM_WEIGHTS` for other element types.
  */
 export async function readFloatTensor(location: TensorLocation): Promise<Tensor> {
-  if (location.type !== 'F32' && location.type !== 'F16' && location.type !== 'BF16')
-    throw weightsError(
-      location.file,
-      `tensor ${location.name} is of type ${location.type} where F32, F16 or BF16 is needed`,
-      'Convert it to one of them.',
-    );
+  const type = floatType(location);
   const data = (await readTensor(location)) as Float32Array | Uint16Array;
-  return { type: location.type === 'F16' ? 'float16' : 'float32', data, dims: location.shape };
+  return { type: type === 'float16' ? type : 'float32', data, dims: location.shape };
+}
+
+const floatTypes = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;
+
+/** The type of a tensor of floats. @throws LongVLMError `ERR_LONGVLM_WEIGHTS` for other element types. */
+export function floatType({ type, name, file }: TensorLocation): 'float32' | 'float16' | 'bfloat16' {
+  if (Object.hasOwn(floatTypes, type)) return floatTypes[type as keyof typeof floatTypes];
+  throw weightsError(
+    file,
+    `tensor ${name} is of type ${type} where F32, F16 or BF16 is needed`,
+    'Convert it to one of them.',
+  );
 }
 
 function decode(type: ElementType, buffer: ArrayBuffer): TensorValues | Promise<TensorValues> {

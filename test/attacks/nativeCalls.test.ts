@@ -106,4 +106,28 @@ describe('native calls', () => {
     for (const slots of [2 ** 31, 2 ** 52, 2 ** 53 - 1])
       expect(() => native.mergeByAssignment!({ ...args, slots, out: new Float32Array(0) })).toThrow('slots is invalid');
   });
+
+  test('refuse rows of a matrix that are not where they should be', () => {
+    const args = {
+      ...{ rows: new Uint8Array(16), type: 'float32', dims: [2, 5, 2], first: 3 },
+      ...{ outValues: new Uint8Array(10), outScales: new Float32Array(5) },
+    };
+    const wrong = {
+      rows: [new Uint8Array(15), new Uint8Array(17).subarray(1), new BigInt64Array(2)],
+      type: ['int8', 'float16', undefined],
+      dims: [
+        [3, 5, 2],
+        [2, 4, 2],
+        [2, 5, 3],
+        [1, 2 ** 31 - 1, 2 ** 31 - 1],
+        [0, 5, 2],
+      ],
+      first: [4, -1, 2 ** 53 - 1],
+      outValues: [new Uint8Array(9), undefined],
+      outScales: [new Float32Array(4), new Int32Array(5)],
+    };
+    for (const [key, values] of Object.entries(wrong))
+      for (const value of values)
+        expect(() => native.roundToEightBits!({ ...args, [key]: value }), `${key}: ${value}`).toThrow('is invalid');
+  });
 });

@@ -14,6 +14,9 @@ void TestOperations(const std::string& instruction_set);
 // Operations that overlap on one pool of threads, are cancelled, or fail.
 void TestThreads();
 
+// Rounding matrices to eight bits.
+void TestRoundToEightBits();
+
 // The queues and the memory of a GPU, over one that is made up.
 void TestCudaDevice();
 

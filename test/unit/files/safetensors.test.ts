@@ -140,6 +140,24 @@ describe('writeSafetensors() and readTensor()', () => {
     );
   });
 
+  test('makes data in the order given, which is not that of the file', async () => {
+    const made: string[] = [];
+    const making = (name: string, data: ArrayBufferView) => async () => {
+      made.push(name);
+      return data;
+    };
+    const path = newPath();
+    await writeSafetensors(path, {
+      bytes: { type: 'U8', shape: [3], data: making('bytes', Uint8Array.of(1, 2, 3)) },
+      floats: { type: 'F32', shape: [1], data: making('floats', Float32Array.of(0.5)) },
+    });
+    expect(made).toEqual(['bytes', 'floats']);
+    const { tensors } = await openSafetensors(path);
+    expect([...tensors.keys()]).toEqual(['floats', 'bytes']);
+    expect(await readTensor(tensors.get('floats')!)).toEqual(Float32Array.of(0.5));
+    expect(await readTensor(tensors.get('bytes')!)).toEqual(Uint8Array.of(1, 2, 3));
+  });
+
   test('widens BF16 exactly', async () => {
     const path = newPath();
     await writeSafetensors(path, { a: { type: 'BF16', shape: [3], data: new Uint16Array([0x3f80, 0xc049, 0x0001]) } });
