@@ -15,6 +15,7 @@ import {
   similarityFlops,
   tinyCase,
 } from './cases.js';
+import { pageOf } from './html/write.js';
 import { type BenchOptions, help, parseOptions, UsageError } from './options.js';
 import { watchOtherLoad } from './otherLoad.js';
 import { repositoryPath } from './packageFiles.js';
@@ -176,6 +177,12 @@ function prepareSave(file: string): { save(content: string): void } {
   };
 }
 
+function writePage(results: readonly string[], file: string): void {
+  const content = pageOf(results.length > 0 ? results : [repositoryPath('bench/results')]);
+  prepareSave(file).save(content);
+  console.log(file);
+}
+
 async function main(options: BenchOptions): Promise<void> {
   const wanted = allCases.filter(
     ({ group, name, quick }) => `${group}: ${name}`.includes(options.filter) && (quick || !options.quick),
@@ -226,6 +233,7 @@ async function main(options: BenchOptions): Promise<void> {
 try {
   const options = parseOptions(process.argv.slice(2), process.env);
   if (options.help) console.log(help);
+  else if (options.html) writePage(options.html, options.save ?? repositoryPath('build/benchmarks.html'));
   else await main(options);
 } catch (error) {
   console.error(`bench: ${error instanceof Error ? error.message : error}`);

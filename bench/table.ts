@@ -27,7 +27,7 @@ function fasterThan({ faster = [] }: Result): string {
 }
 
 /** Three significant figures, but all digits of the integer part. */
-function digits(value: number): string {
+export function digits(value: number): string {
   return Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3);
 }
 
