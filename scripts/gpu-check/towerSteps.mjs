@@ -152,7 +152,9 @@ export async function* towers(context) {
     for (const size of batches) {
       const times = [];
       if (!(await fits(() => encode(tower, up, out, size)))) {
-        yield { [`${precision}, ${size} frames a run`]: `more than LONGVLM_GPU_MEMORY, ${gpuMemoryBytes() / 2 ** 20} MiB` };
+        yield {
+          [`${precision}, ${size} frames a run`]: `more than LONGVLM_GPU_MEMORY, ${gpuMemoryBytes() / 2 ** 20} MiB`,
+        };
         continue;
       }
       for (let round = 0; round < rounds; round++) {
