@@ -9,7 +9,8 @@ constexpr void (*kInitFunctions[])(Napi::Env, Napi::Object) = {
     longvlm::InitInstructionSet,        longvlm::InitMergeTokens,      longvlm::InitTokenMetric,
     longvlm::InitBipartiteSoftMatching, longvlm::InitPoolClsTokens,    longvlm::InitDeviceBuffers,
     longvlm::InitEvaluateEmbeddings,    longvlm::InitOrtSessions,      longvlm::InitReducers,
-    longvlm::InitReducerParts,          longvlm::InitRoundToEightBits,
+    longvlm::InitReducerParts,          longvlm::InitRoundToEightBits, longvlm::InitConcurrency,
+    longvlm::InitHeldMemory,
 };
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {

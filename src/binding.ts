@@ -2,9 +2,9 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { types } from 'node:util';
-import { descriptorCause } from './base/descriptors.js';
+import { listen } from './base/abort.js';
+import { addonError, packageRoot } from './base/addonError.js';
 import { LongVLMError, type LongVLMErrorCode, messageOf } from './base/errors.js';
 import type {
   NativeAssignToAnchorsArgs,
@@ -281,6 +281,12 @@ export type NativeBinding = {
   releaseOrtSession(args: { readonly session: NativeOrtSession }): NativeTask;
   /** Cancels all work of this thread's sessions, and frees them before it returns: for a process that exits. */
   endOrtSessions(): void;
+  /** Whether the memory of a typed array over an ArrayBuffer stays during a task, also when the buffer is transferred away. */
+  holdsMemory(): boolean;
+  /** The most threads of the kernels. */
+  concurrency(): number;
+  /** At most 1024, in the whole process; 0 for the default. */
+  setConcurrency(args: { readonly threads: number }): void;
   /** The instruction set that the kernels use: `'portable'`, `'avx2'`, `'avx512'` or `'neon'`. */
   instructionSet(): string;
   /** The instruction sets that this CPU has, `portable` first. */
@@ -303,18 +309,12 @@ export function binding(): NativeBinding {
 }
 
 function load(): NativeBinding {
-  const require = createRequire(import.meta.url);
+  const root = packageRoot();
   const override = process.env.LONGVLM_ADDON;
-  const root = new URL('../', import.meta.url);
-  const places = override
-    ? [resolve(override)]
-    : // built by scripts/build-addon.mjs; by Ninja on Windows; a debug build
-      ['build/Release/longvlm.node', 'build/longvlm.node', 'build/Debug/longvlm.node'].map((path) =>
-        fileURLToPath(new URL(path, root)),
-      );
+  const require = createRequire(resolve(root ?? '', 'package.json'));
   const attempts: string[] = [];
   let cause: unknown;
-  for (const place of places) {
+  for (const place of override ? [resolve(override)] : placesIn(root)) {
     if (!existsSync(place)) {
       attempts.push(`${place}: no such file`);
       continue;
@@ -326,36 +326,15 @@ function load(): NativeBinding {
       attempts.push(`${place}: ${messageOf(error)}`);
     }
   }
-  const shortage = descriptorCause(cause);
-  const solutions = shortage
-    ? [shortage[1]]
-    : solutionsFor(attempts.join('\n'), cause !== undefined, override !== undefined);
-  const message = [
-    `The native addon of longvlm could not be loaded on ${process.platform}-${process.arch}, Node ${process.version}.`,
-    ...attempts.map((attempt) => `- ${attempt}`),
-    'Possible solutions:',
-    ...solutions.map((solution) => `- ${solution}`),
-  ].join('\n');
-  throw new LongVLMError('ERR_LONGVLM_ADDON', message, cause === undefined ? undefined : { cause });
+  throw addonError({ attempts, cause, root, overridden: Boolean(override) });
 }
 
-/** Remedies for the failed attempts, chosen by their messages. */
-function solutionsFor(attempts: string, found: boolean, overridden: boolean): string[] {
-  if (overridden) return ['Unset LONGVLM_ADDON, or let it name a longvlm.node that was built for this machine.'];
-  const rebuild = 'npm rebuild longvlm';
-  if (!found)
-    return [
-      `Build it: run '${rebuild}'. It was not built if npm ran with --ignore-scripts, or if no C++ compiler was there (on Debian and Ubuntu: sudo apt-get install build-essential cmake).`,
-    ];
-  const solutions = [];
-  if (/invalid ELF header|wrong ELF class|incompatible architecture|not a mach-o|not a valid Win32/i.test(attempts))
-    solutions.push(
-      `It was built for another machine: run '${rebuild}' on this one. In a container, do not copy node_modules from outside.`,
-    );
-  if (/GLIBC|GLIBCXX|CXXABI|libstdc\+\+|musl/i.test(attempts))
-    solutions.push(`It was built against another C or C++ library: run '${rebuild}' on this machine.`);
-  if (solutions.length === 0) solutions.push(`Build it again: run '${rebuild}'.`);
-  return solutions;
+/** Built by scripts/build-addon.mjs; by Ninja on Windows; a debug build. */
+function placesIn(root: string | undefined): string[] {
+  if (root === undefined) return [];
+  return ['build/Release/longvlm.node', 'build/longvlm.node', 'build/Debug/longvlm.node'].map((path) =>
+    resolve(root, path),
+  );
 }
 
 const codes: ReadonlySet<string> = new Set<LongVLMErrorCode>([
@@ -374,6 +353,18 @@ export function fromNative(error: unknown): unknown {
 }
 
 /**
+ * An input of the caller's, as other threads can read it whatever the caller does to its buffer meanwhile: its memory is held
+ * where native code can, else copied. Shared memory stays by itself.
+ * @throws TypeError for memory that can be resized: what is cut off is gone, whoever holds it
+ */
+export function nativeInput<T extends ArrayBufferView & { slice(): T }>(name: string, array: T): T {
+  const { buffer } = array as { readonly buffer: { readonly resizable?: boolean } };
+  if (buffer.resizable === true)
+    throw new TypeError(`Expected ArrayBuffer of a fixed length for ${name}.buffer but received a resizable one`);
+  return binding().holdsMemory() || types.isSharedArrayBuffer(buffer) ? array : array.slice();
+}
+
+/**
  * Waits for a native task, and cancels the task when `signal` aborts.
  *
  * Settles when native code no longer reads or writes the arrays. Rejects with `signal.reason` after an abort.
@@ -381,15 +372,14 @@ export function fromNative(error: unknown): unknown {
 export async function runNative(start: (native: NativeBinding) => NativeTask, signal?: AbortSignal): Promise<void> {
   signal?.throwIfAborted();
   const task = start(binding());
-  const cancel = () => task.cancel();
-  signal?.addEventListener('abort', cancel);
+  const unlink = listen(signal, () => task.cancel());
   try {
     await task.promise;
   } catch (error) {
     signal?.throwIfAborted();
     throw fromNative(error);
   } finally {
-    signal?.removeEventListener('abort', cancel);
+    unlink();
   }
   signal?.throwIfAborted();
 }

@@ -17,5 +17,7 @@ void InitRoundToEightBits(Napi::Env env, Napi::Object exports);
 void InitDeviceBuffers(Napi::Env env, Napi::Object exports);
 void InitEvaluateEmbeddings(Napi::Env env, Napi::Object exports);
 void InitOrtSessions(Napi::Env env, Napi::Object exports);
+void InitConcurrency(Napi::Env env, Napi::Object exports);
+void InitHeldMemory(Napi::Env env, Napi::Object exports);
 
 }  // namespace longvlm

@@ -7,7 +7,7 @@
 
 #include "bind/bindings.h"
 #include "bind/guard.h"
-#include "bind/promise_worker.h"
+#include "bind/native_task.h"
 
 namespace longvlm {
 
@@ -116,7 +116,7 @@ Napi::Value Upload(const Napi::CallbackInfo& info) {
     const std::span<std::byte> data = arguments.Bytes("data");
     auto memory = ReadMemory(info.Env(), arguments, data.size());
     arguments.CheckUnchanged();
-    return StartTask(info.Env(), kCallee, arguments.kept(),
+    return StartTask(info.Env(), kCallee, &EnvironmentWork::waiting, arguments.kept(),
                      [data, memory = std::move(memory)](const std::atomic<bool>& cancelled) {
                        memory->device().Upload(memory->data(), data.data(), data.size(), cancelled);
                      });
@@ -131,7 +131,7 @@ Napi::Value Download(const Napi::CallbackInfo& info) {
     const std::span<std::byte> out = arguments.Bytes("out");
     auto memory = ReadMemory(info.Env(), arguments, out.size());
     arguments.CheckUnchanged();
-    return StartTask(info.Env(), kCallee, arguments.kept(),
+    return StartTask(info.Env(), kCallee, &EnvironmentWork::waiting, arguments.kept(),
                      [out, memory = std::move(memory)](const std::atomic<bool>& cancelled) {
                        memory->device().Download(out.data(), memory->data(), out.size(), cancelled);
                      });

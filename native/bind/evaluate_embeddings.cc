@@ -8,7 +8,7 @@
 #include "bind/arguments.h"
 #include "bind/bindings.h"
 #include "bind/guard.h"
-#include "bind/promise_worker.h"
+#include "bind/native_task.h"
 #include "core/error.h"
 #include "llama/embeddings.h"
 
@@ -87,7 +87,7 @@ Napi::Value EvaluateEmbeddingsAsync(const Napi::CallbackInfo& info) {
     std::vector<Napi::Object> kept = arguments.kept();
     kept.push_back(context.As<Napi::Object>());
     return StartTask(
-        info.Env(), kCallee, kept,
+        info.Env(), kCallee, &EnvironmentWork::waiting, kept,
         [target, sequence, first, embeddings](const std::atomic<bool>& cancelled) {
           switch (llama::EvaluateEmbeddings(target, sequence, first, embeddings, cancelled)) {
             case llama::Outcome::kDone:

@@ -1,5 +1,5 @@
-// Converts C++ exceptions to JavaScript errors in synchronous entry points. PromiseWorker does the
-// same for asynchronous ones.
+// Converts C++ exceptions to JavaScript errors in synchronous entry points. Settler does the same
+// for asynchronous ones.
 #pragma once
 
 #include <exception>

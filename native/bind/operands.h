@@ -8,7 +8,7 @@
 
 #include "bind/addon_state.h"
 #include "bind/arguments.h"
-#include "bind/promise_worker.h"
+#include "bind/native_task.h"
 #include "core/cuda_device.h"
 #include "core/cuda_operations.h"
 #include "core/tensor.h"
@@ -64,8 +64,9 @@ Operation MakeOperation(Napi::Env env, const Operands& operands, const Args& arg
     operation.kept = operands.memory();
     return [device, operation](const std::atomic<bool>*) { device->Run(operation); };
   }
-  return [args, compute, threads = AddonState::Threads(env)](const std::atomic<bool>* cancelled) {
-    compute(args, Workers{threads.get(), cancelled});
+  return [args, compute,
+          threads = &AddonState::Work(env).computing()](const std::atomic<bool>* cancelled) {
+    compute(args, Workers{threads, cancelled});
   };
 }
 
@@ -73,7 +74,9 @@ Operation MakeOperation(Napi::Env env, const Operands& operands, const Args& arg
 template <typename Args, typename Compute>
 Napi::Value StartOperation(Napi::Env env, const char* callee, const Operands& operands,
                            const Args& args, Compute compute) {
-  return StartTask(env, callee, operands.kept(),
+  const Threads threads =
+      operands.device() == nullptr ? &EnvironmentWork::computing : &EnvironmentWork::waiting;
+  return StartTask(env, callee, threads, operands.kept(),
                    [run = MakeOperation(env, operands, args, compute)](
                        const std::atomic<bool>& cancelled) { run(&cancelled); });
 }
@@ -85,11 +88,11 @@ Napi::Value StartHostOperation(Napi::Env env, const char* callee, const Operands
                                const Args& args, Compute compute) {
   operands.CheckUnchanged();
   if (operands.device() != nullptr) Invalid("tokens", "on a GPU");
-  return StartTask(
-      env, callee, operands.kept(),
-      [args, compute, threads = AddonState::Threads(env)](const std::atomic<bool>& cancelled) {
-        compute(args, Workers{threads.get(), &cancelled});
-      });
+  ThreadPool* threads = &AddonState::Work(env).computing();
+  return StartTask(env, callee, &EnvironmentWork::computing, operands.kept(),
+                   [args, compute, threads](const std::atomic<bool>& cancelled) {
+                     compute(args, Workers{threads, &cancelled});
+                   });
 }
 
 }  // namespace longvlm

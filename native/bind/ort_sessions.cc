@@ -9,8 +9,8 @@
 #include "bind/bindings.h"
 #include "bind/device_buffers.h"
 #include "bind/guard.h"
+#include "bind/native_task.h"
 #include "bind/operations.h"
-#include "bind/session_environment.h"
 #include "ort/session_runner.h"
 
 namespace longvlm {
@@ -39,14 +39,9 @@ HeldSession& ToSession(Napi::Env env, const Napi::Value& value) {
   return *value.As<Napi::External<HeldSession>>().Data();
 }
 
-Napi::Object ToTask(Napi::Env env, const Napi::Promise& promise,
-                    const std::shared_ptr<ort::Cancellation>& cancellation) {
-  Napi::Object task = Napi::Object::New(env);
-  task.Set("promise", promise);
-  task.Set("cancel", Napi::Function::New(env, [cancellation](const Napi::CallbackInfo&) {
-             cancellation->Cancel();
-           }));
-  return task;
+Napi::Object SessionTask(Napi::Env env, const Napi::Promise& promise,
+                         const std::shared_ptr<ort::Cancellation>& cancellation) {
+  return ToTask(env, promise, [cancellation] { cancellation->Cancel(); });
 }
 
 // ortLibrary(args: { library: string }): NativeOrtLibrary
@@ -102,7 +97,7 @@ Napi::Value Open(const Napi::CallbackInfo& info) {
     if (options.threads > kMostThreads) Invalid("threads", std::to_string(options.threads));
     const std::span<std::byte> bytes = arguments.Bytes("model");
     arguments.CheckUnchanged();
-    SessionEnvironment& environment = AddonState::Sessions(env);
+    EnvironmentWork& environment = AddonState::Work(env);
     const auto runner = ort::SessionRunner::Make(library, ThreadOf(options));
     environment.Add(runner);
     const auto session =
@@ -113,7 +108,7 @@ Napi::Value Open(const Napi::CallbackInfo& info) {
     const auto cancellation = std::make_shared<ort::Cancellation>();
     runner->Load(std::vector<std::byte>(bytes.begin(), bytes.end()), std::move(options),
                  cancellation, settle);
-    Napi::Object task = ToTask(env, promise, cancellation);
+    Napi::Object task = SessionTask(env, promise, cancellation);
     task.Set("session", session);
     return task;
   });
@@ -235,10 +230,10 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
         kept.insert(kept.end(), fields.kept().begin(), fields.kept().end());
       }
     }
-    auto [promise, settle] = AddonState::Sessions(env).settler().Expect(kCallee, kept);
+    auto [promise, settle] = AddonState::Work(env).settler().Expect(kCallee, kept);
     const auto cancellation = std::make_shared<ort::Cancellation>();
     held.runner->Run(std::move(call), cancellation, settle);
-    return ToTask(env, promise, cancellation);
+    return SessionTask(env, promise, cancellation);
   });
 }
 
@@ -247,17 +242,17 @@ Napi::Value Release(const Napi::CallbackInfo& info) {
   constexpr const char* kCallee = "releaseOrtSession";
   return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
     const auto runner = ToSession(info.Env(), Arguments(info).Get("session")).runner;
-    auto [promise, settle] = AddonState::Sessions(info.Env()).settler().Expect(kCallee, {});
+    auto [promise, settle] = AddonState::Work(info.Env()).settler().Expect(kCallee, {});
     runner->Release(settle);
     // There is nothing to cancel.
-    return ToTask(info.Env(), promise, std::make_shared<ort::Cancellation>());
+    return SessionTask(info.Env(), promise, std::make_shared<ort::Cancellation>());
   });
 }
 
 // endOrtSessions(): void
 Napi::Value End(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), "endOrtSessions", [&]() -> Napi::Value {
-    AddonState::Sessions(info.Env()).EndSessions();
+    AddonState::Work(info.Env()).EndSessions();
     return info.Env().Undefined();
   });
 }

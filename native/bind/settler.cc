@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "bind/guard.h"
+#include "bind/held_memory.h"
 
 namespace longvlm {
 
@@ -32,8 +33,11 @@ std::shared_ptr<Settler> Settler::Make(Napi::Env env) {
 std::pair<Napi::Promise, Settler::Settle> Settler::Expect(const char* callee,
                                                           const std::vector<Napi::Object>& kept) {
   const uint64_t id = calls_++;
-  Expected expected{callee, Napi::Promise::Deferred::New(env_), {}};
-  for (const Napi::Object& object : kept) expected.kept.push_back(Napi::Persistent(object));
+  Expected expected{callee, Napi::Promise::Deferred::New(env_), {}, {}};
+  for (const Napi::Object& object : kept) {
+    expected.kept.push_back(Napi::Persistent(object));
+    expected.memory.push_back(HoldMemory(object));
+  }
   const Napi::Promise promise = expected.deferred.Promise();
   if (expected_.empty()) napi_ref_threadsafe_function(env_, wake_);
   expected_.emplace(id, std::move(expected));

@@ -21,8 +21,8 @@ class Settler : public std::enable_shared_from_this<Settler> {
   static std::shared_ptr<Settler> Make(Napi::Env env);
 
   // A promise, and what settles it from any thread, once: with an exception, or with undefined.
-  // Until then the event loop goes on, and `kept` stays alive. `callee` is the name of the
-  // JavaScript function for messages; must be a string literal.
+  // Until then the event loop goes on, and `kept` stays alive, with its memory. `callee` is the
+  // name of the JavaScript function for messages; must be a string literal.
   using Settle = std::function<void(std::exception_ptr)>;
   std::pair<Napi::Promise, Settle> Expect(const char* callee,
                                           const std::vector<Napi::Object>& kept);
@@ -37,6 +37,7 @@ class Settler : public std::enable_shared_from_this<Settler> {
     const char* callee;
     Napi::Promise::Deferred deferred;
     std::vector<Napi::ObjectReference> kept;
+    std::vector<std::shared_ptr<void>> memory;
   };
 
   void Arrive(uint64_t id, std::exception_ptr failure);

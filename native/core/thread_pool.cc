@@ -5,6 +5,12 @@
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <system_error>
+#include <utility>
+
+#if defined(__linux__)
+#include <pthread.h>
+#endif
 
 #include "core/batch_scheduling.h"
 #include "core/error.h"
@@ -12,10 +18,16 @@
 namespace longvlm {
 namespace {
 
-size_t ThreadCount() {
+// Tasks that run at once. With more, each would have fewer threads, and memory of its own.
+constexpr size_t kTasksAtOnce = 4;
+
+// What SetConcurrency() said; 0 for the default.
+std::atomic<size_t> chosen_threads{0};
+
+size_t DefaultThreads() {
   const char* text = std::getenv("LONGVLM_NUM_THREADS");
   if (text == nullptr || *text == '\0') return std::max(1u, std::thread::hardware_concurrency());
-  constexpr long kMost = 1024;
+  constexpr long kMost = ThreadPool::kMostThreads;
   char* end = nullptr;
   const long count = std::strtol(text, &end, 10);
   if (*end != '\0' || count < 1 || count > kMost) {
@@ -26,13 +38,54 @@ size_t ThreadCount() {
   return static_cast<size_t>(count);
 }
 
+// Not destroyed at exit, when threads may still use them.
+struct Pools {
+  std::mutex mutex;
+  std::weak_ptr<ThreadPool> computing;
+  std::weak_ptr<ThreadPool> waiting;
+};
+Pools& ThePools() {
+  static auto& pools = *new Pools;
+  return pools;
+}
+
+// For exits that JavaScript is not told of: no thread may work when the C library and static
+// objects end. On Windows no other thread is alive by then.
+void ShutDownAtExit() {
+#if !defined(_WIN32)
+  static const int registered = std::atexit([] {
+    Pools& pools = ThePools();
+    std::unique_lock<std::mutex> lock(pools.mutex);
+    const auto all = {pools.computing.lock(), pools.waiting.lock()};
+    lock.unlock();
+    for (const auto& pool : all)
+      if (pool != nullptr) pool->Shutdown();
+  });
+  (void)registered;
+#endif
+}
+
+// The pool that `held` knows, or a new one.
+std::shared_ptr<ThreadPool> Get(std::weak_ptr<ThreadPool> Pools::*held, size_t threads) {
+  Pools& pools = ThePools();
+  const std::lock_guard<std::mutex> lock(pools.mutex);
+  std::shared_ptr<ThreadPool> pool = (pools.*held).lock();
+  if (pool == nullptr) {
+    pool = std::make_shared<ThreadPool>(threads);
+    pools.*held = pool;
+    ShutDownAtExit();
+  }
+  return pool;
+}
+
 }  // namespace
 
-struct ThreadPool::Job {
+// Guarded by the pool's mutex, but for `next`.
+struct ThreadPool::Loop {
   const size_t count;
   const FunctionRef<void(size_t)> body;
   std::atomic<size_t> next{0};
-  size_t helpers = 0;  // guarded by the pool's mutex, as is `error`
+  size_t helpers = 0;
   std::exception_ptr error = {};
 
   // Runs calls until none are left. Returns the exception of one of them, if any.
@@ -47,72 +100,189 @@ struct ThreadPool::Job {
   }
 };
 
-std::shared_ptr<ThreadPool> ThreadPool::Shared() {
-  static std::mutex mutex;
-  static std::weak_ptr<ThreadPool> shared;
-  const std::lock_guard<std::mutex> lock(mutex);
-  std::shared_ptr<ThreadPool> pool = shared.lock();
-  if (pool == nullptr) {
-    pool = std::make_shared<ThreadPool>(ThreadCount());
-    shared = pool;
-  }
-  return pool;
+size_t ThreadPool::Concurrency() {
+  const size_t chosen = chosen_threads;
+  return chosen != 0 ? chosen : DefaultThreads();
 }
 
-ThreadPool::ThreadPool(size_t threads) {
-  for (size_t i = 1; i < threads; ++i) {
+void ThreadPool::SetConcurrency(size_t threads) {
+  chosen_threads = threads;
+  Pools& pools = ThePools();
+  std::unique_lock<std::mutex> lock(pools.mutex);
+  const std::shared_ptr<ThreadPool> pool = pools.computing.lock();
+  lock.unlock();
+  if (pool != nullptr) pool->Resize(Concurrency());
+}
+
+std::shared_ptr<ThreadPool> ThreadPool::Shared() { return Get(&Pools::computing, Concurrency()); }
+
+std::shared_ptr<ThreadPool> ThreadPool::Waiting() { return Get(&Pools::waiting, kTasksAtOnce); }
+
+void ThreadPool::Resize(size_t threads) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  most_ = threads;
+  if (queue_.size() > 0) StartThreads(most_);
+  work_.notify_all();
+}
+
+void ThreadPool::StartThreads(size_t count) {
+  while (!stopping_ && threads_.size() < count) {
     try {
-      helpers_.emplace_back([this] { Help(); });
+      threads_.emplace_back([this, index = threads_.size()] { Work(index); });
     } catch (const std::system_error&) {
-      break;  // the process may have no more threads: fewer do the same work
+      return;  // the process may have no more threads: fewer do the same work
     }
   }
 }
 
-ThreadPool::~ThreadPool() {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    stopping_ = true;
-  }
-  work_.notify_all();
-  for (std::thread& helper : helpers_) helper.join();
+ThreadPool::Loop* ThreadPool::LoopToHelp() const {
+  const auto found = std::ranges::find_if(
+      loops_, [this](const Loop* loop) { return loop->helpers + 1 < most_.load(); });
+  return found == loops_.end() ? nullptr : *found;
 }
 
-void ThreadPool::Help() {
+bool ThreadPool::CanStartTask() const {
+  return queue_.size() > 0 && running_.size() < std::min(most_.load(), kTasksAtOnce);
+}
+
+void ThreadPool::Work(size_t index) {
+#if defined(__linux__)
+  pthread_setname_np(pthread_self(), "longvlm");
+#endif
+  // Otherwise this thread would preempt the JavaScript thread, which woke it, on its core.
   [[maybe_unused]] const BatchScheduling batch;
   std::unique_lock<std::mutex> lock(mutex_);
   while (true) {
-    work_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
-    if (jobs_.empty()) return;
-    Job& job = *jobs_.front();
-    ++job.helpers;
-    lock.unlock();
-    const std::exception_ptr error = job.Run();
-    lock.lock();
-    // All calls have been started; the caller may have noticed this first.
-    std::erase(jobs_, &job);
-    if (error && !job.error) job.error = error;
-    if (--job.helpers == 0) done_.notify_all();
+    // Threads above the number that may work stay, asleep.
+    work_.wait(lock, [&] {
+      return stopping_ || (index < most_ && (LoopToHelp() != nullptr || CanStartTask()));
+    });
+    if (Loop* loop = LoopToHelp(); loop != nullptr) {
+      // What has begun comes before what waits.
+      Help(*loop, lock);
+    } else if (CanStartTask()) {
+      RunTask(lock);
+    } else if (stopping_) {
+      return;
+    }
   }
 }
 
+void ThreadPool::Help(Loop& loop, std::unique_lock<std::mutex>& lock) {
+  ++loop.helpers;
+  lock.unlock();
+  const std::exception_ptr error = loop.Run();
+  lock.lock();
+  // All calls have been started; the caller may have noticed this first.
+  std::erase(loops_, &loop);
+  if (error && !loop.error) loop.error = error;
+  if (--loop.helpers == 0) done_.notify_all();
+}
+
+void ThreadPool::RunTask(std::unique_lock<std::mutex>& lock) {
+  const std::shared_ptr<Task> task = queue_.Next();
+  running_.insert(task);
+  lock.unlock();
+  std::exception_ptr error;
+  try {
+    if (task->cancelled) throw Cancelled();
+    task->run(task->cancelled);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  task->run = {};
+  task->done(std::move(error));
+  task->done = {};
+  lock.lock();
+  running_.erase(task);
+  done_.notify_all();
+  // Some other thread may start a task in its place.
+  if (queue_.size() > 0) work_.notify_all();
+}
+
 void ThreadPool::For(size_t count, FunctionRef<void(size_t)> body) {
-  if (count <= 1 || helpers_.empty()) {
+  if (count <= 1 || most_ <= 1) {
     for (size_t i = 0; i < count; ++i) body(i);
     return;
   }
-  Job job{count, body};
+  Loop loop{count, body};
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    jobs_.push_back(&job);
+    const size_t useful = std::min<size_t>(most_, running_.size() + count);
+    // The caller is one of them, also where it is no thread of the pool.
+    StartThreads(running_.empty() ? useful - 1 : useful);
+    loops_.push_back(&loop);
   }
   work_.notify_all();
-  const std::exception_ptr error = job.Run();
+  const std::exception_ptr error = loop.Run();
   std::unique_lock<std::mutex> lock(mutex_);
-  std::erase(jobs_, &job);
-  done_.wait(lock, [&job] { return job.helpers == 0; });
+  std::erase(loops_, &loop);
+  done_.wait(lock, [&loop] { return loop.helpers == 0; });
   if (error) std::rethrow_exception(error);
-  if (job.error) std::rethrow_exception(job.error);
+  if (loop.error) std::rethrow_exception(loop.error);
+}
+
+void ThreadPool::Start(std::shared_ptr<Task> task) {
+  std::exception_ptr failure = std::make_exception_ptr(Cancelled());
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    StartThreads(std::min<size_t>(most_, running_.size() + queue_.size() + 1));
+    if (!threads_.empty()) {
+      queue_.Add(std::move(task));
+      work_.notify_all();
+      return;
+    }
+    if (!stopping_)
+      failure = std::make_exception_ptr(std::runtime_error("the process may have no more threads"));
+  }
+  task->done(std::move(failure));
+}
+
+void ThreadPool::Cancel(const std::shared_ptr<Task>& task) {
+  task->cancelled = true;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!queue_.Remove(task)) return;
+  }
+  task->run = {};
+  task->done(std::make_exception_ptr(Cancelled()));
+}
+
+void ThreadPool::CancelRunning(const void* owner) {
+  for (const std::shared_ptr<Task>& task : running_)
+    if (owner == nullptr || task->owner == owner) task->cancelled = true;
+}
+
+void ThreadPool::EndTasks(const void* owner) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  const auto waiting = queue_.RemoveAll(owner);
+  CancelRunning(owner);
+  done_.wait(lock, [&] {
+    return std::ranges::none_of(running_, [&](const auto& task) { return task->owner == owner; });
+  });
+  lock.unlock();
+  for (const std::shared_ptr<Task>& task : waiting) {
+    task->run = {};
+    task->done(std::make_exception_ptr(Cancelled()));
+  }
+}
+
+void ThreadPool::Shutdown() {
+  std::deque<std::shared_ptr<Task>> waiting;
+  std::vector<std::thread> threads;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+    waiting = queue_.RemoveAll(nullptr);
+    CancelRunning(nullptr);
+    threads.swap(threads_);
+  }
+  work_.notify_all();
+  for (const std::shared_ptr<Task>& task : waiting) {
+    task->run = {};
+    task->done(std::make_exception_ptr(Cancelled()));
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 void Workers::For(size_t count, FunctionRef<void(size_t)> body) const {

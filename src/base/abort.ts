@@ -1,20 +1,41 @@
+import { setMaxListeners } from 'node:events';
+
+/**
+ * `signal`, of which Node says no more that its listeners were a leak: one signal may end any number of calls, and each takes
+ * its listener away when it is done.
+ */
+export function forAnyNumber<S extends AbortSignal>(signal: S): S {
+  try {
+    setMaxListeners(0, signal);
+  } catch {
+    // Of another realm, or none of Node's: it does not count.
+  }
+  return signal;
+}
+
+/** Calls `listener` when `signal` aborts. Returns what takes the listener away. */
+export function listen(signal: AbortSignal | undefined, listener: (event: Event) => void): () => void {
+  if (!signal) return () => {};
+  forAnyNumber(signal).addEventListener('abort', listener, { once: true });
+  return () => signal.removeEventListener('abort', listener);
+}
+
 /**
  * `promise`, or a rejection with `signal.reason` as soon as one of the signals aborts. The work behind the promise
  * continues; if it fails after that, its error is ignored.
  */
 export async function raceAbort<T>(promise: Promise<T>, ...signals: (AbortSignal | undefined)[]): Promise<T> {
   promise.catch(() => {});
-  const given = signals.filter((signal) => signal !== undefined);
-  for (const signal of given) signal.throwIfAborted();
+  for (const signal of signals) signal?.throwIfAborted();
   let onAbort!: (event: Event) => void;
   const aborted = new Promise<never>((_, reject) => {
     onAbort = (event) => reject((event.target as AbortSignal).reason);
   });
-  for (const signal of given) signal.addEventListener('abort', onAbort, { once: true });
+  const unlink = signals.map((signal) => listen(signal, onAbort));
   try {
     return await Promise.race([promise, aborted]);
   } finally {
-    for (const signal of given) signal.removeEventListener('abort', onAbort);
+    for (const end of unlink) end();
   }
 }
 
@@ -27,13 +48,14 @@ export function linkedController(...signals: (AbortSignal | undefined)[]): {
   readonly unlink: () => void;
 } {
   const controller = new AbortController();
+  forAnyNumber(controller.signal);
   const onAbort = (event: Event) => controller.abort((event.target as AbortSignal).reason);
-  for (const signal of signals) {
+  const links = signals.map((signal) => {
     if (signal?.aborted) controller.abort(signal.reason);
-    signal?.addEventListener('abort', onAbort, { once: true });
-  }
+    return listen(signal, onAbort);
+  });
   const unlink = () => {
-    for (const signal of signals) signal?.removeEventListener('abort', onAbort);
+    for (const end of links) end();
   };
   return { controller, unlink };
 }

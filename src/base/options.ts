@@ -13,7 +13,8 @@ export function readOptions<O extends object, Name extends keyof O & string>(
   const read: Partial<Pick<O, Name>> = {};
   for (const name of names) {
     const value = options[name];
-    if (value !== undefined) read[name] = value;
+    // Null is no signal, as for fetch().
+    if (value !== undefined && !(name === 'signal' && value === null)) read[name] = value;
   }
   return read as Pick<O, Name>;
 }

@@ -1,6 +1,6 @@
 // Checks of arguments, in one sentence shape: "Expected X for name but received value of type t".
-import { setMaxListeners } from 'node:events';
 import { types } from 'node:util';
+import { forAnyNumber } from './abort.js';
 import { LongVLMError } from './errors.js';
 import { escaped } from './printable.js';
 import { elementCount, type Float32Tensor, type Tensor } from './tensor.js';
@@ -138,12 +138,11 @@ export function listed(values: readonly unknown[]): string {
   return Array.from(values, (value) => (typeof value === 'number' ? String(value) : describe(value))).join(', ');
 }
 
+/** Null is no signal, as for fetch(). */
 export function checkSignal(value: unknown): AbortSignal | undefined {
-  if (value === undefined) return undefined;
+  if (value === undefined || value === null) return undefined;
   if (!isSignal(value)) wrongType('signal', 'AbortSignal', value);
-  // One signal may end any number of calls: more than ten listeners are no leak, and Node would warn of one.
-  if (value instanceof EventTarget) setMaxListeners(0, value);
-  return value;
+  return forAnyNumber(value);
 }
 
 /** Whether `value` is an AbortSignal, of this realm or of another, as under Jest. */

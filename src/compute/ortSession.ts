@@ -1,6 +1,6 @@
 // Sessions of ONNX Runtime in the native addon, each with a thread that works beside the event loop.
 import { availableParallelism } from 'node:os';
-import { raceAbort } from '../base/abort.js';
+import { listen, raceAbort } from '../base/abort.js';
 import { checkDescriptors, descriptorCause } from '../base/descriptors.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { wrongValue } from '../base/validate.js';
@@ -161,14 +161,14 @@ function open(model: OnnxModel, provider: Candidate, threads = availableParallel
 
 /** Waits for native work, which an abort ends. */
 async function untilDone({ promise, cancel }: NativeTask, signal: AbortSignal | undefined): Promise<void> {
-  signal?.addEventListener('abort', cancel, { once: true });
+  const unlink = listen(signal, () => cancel());
   try {
     if (signal?.aborted) cancel();
     await raceAbort(promise, signal);
   } catch (error) {
     throw fromNative(error);
   } finally {
-    signal?.removeEventListener('abort', cancel);
+    unlink();
   }
 }
 

@@ -106,7 +106,7 @@ export class FeaturesCache {
   async featuresOf(
     request: FeaturesRequest,
     encode: (signal: AbortSignal, onProgress: OnProgress) => Promise<VideoFeatures>,
-    signal?: AbortSignal,
+    given?: AbortSignal,
     onProgress?: OnProgress,
   ): Promise<VideoFeatures> {
     const read = frozenCopy('request', request, {
@@ -117,7 +117,7 @@ export class FeaturesCache {
       isSame: optional(checkFunction),
     });
     checkFunction('encode', encode);
-    checkSignal(signal);
+    const signal = checkSignal(given);
     const { name, identity, matches = () => true, isSame = async () => true } = read;
     const key = hashOf({ content: await read.content(signal), identity, version });
     const recipe = {

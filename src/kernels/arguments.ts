@@ -17,12 +17,6 @@ export function checkFilledTensor(name: string, value: unknown, shape: readonly 
   return tensor;
 }
 
-/** Checks that work on other threads can use the memory of an array: what is resized under them ends the process. */
-export function checkFixed(name: string, { buffer }: ArrayBufferView): void {
-  if ((buffer as { readonly resizable?: boolean }).resizable === true)
-    throw new TypeError(`Expected ArrayBuffer of a fixed length for ${name}.buffer but received a resizable one`);
-}
-
 /** Checks that the number of attention heads divides the channels. */
 export function checkHeads(heads: unknown, channels: number): number {
   const count = checkInteger('heads', heads, 1);

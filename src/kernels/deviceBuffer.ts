@@ -12,8 +12,7 @@ import {
   wrongType,
   wrongValue,
 } from '../base/validate.js';
-import { binding, fromNative, type NativeArray, type NativeDeviceBuffer, runNative } from '../binding.js';
-import { checkFixed } from './arguments.js';
+import { binding, fromNative, type NativeDeviceBuffer, nativeInput, runNative } from '../binding.js';
 import { cudaIndex, cudaLibrary, type Device } from './cuda.js';
 
 /** An element type of a {@link DeviceBuffer}. */
@@ -153,11 +152,8 @@ export class DeviceBuffer {
       throw new RangeError(`Expected shape [${this.dims.join(', ')}] for tensor but received [${listed(dims)}]`);
     if (data.length !== elementCount(this.dims))
       wrongValue('tensor.data.length', String(elementCount(this.dims)), data.length);
-    checkFixed('tensor.data', data);
-    await runNative(
-      (addon) => addon.uploadToDevice({ buffer: native, data: data as NativeArray }),
-      checkSignal(options.signal),
-    );
+    const own = nativeInput('tensor.data', data as Float32Array);
+    await runNative((addon) => addon.uploadToDevice({ buffer: native, data: own }), checkSignal(options.signal));
   }
 
   /**

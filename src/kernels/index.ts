@@ -13,6 +13,7 @@ export {
   assignToAnchors,
 } from './assignToAnchors.js';
 export { type BipartiteSoftMatchingOptions, bipartiteSoftMatching } from './bipartiteSoftMatching.js';
+export { concurrency } from './concurrency.js';
 export { type CudaDevice, cudaDevices, type Device } from './cuda.js';
 export {
   type DensityClusters,

@@ -98,8 +98,8 @@ export type MergedDeviceTokens = {
 /**
  * Merges the most similar tokens of each segment, level by level, until few are left: LongVLM's hierarchical token merging.
  *
- * Runs on all cores (`LONGVLM_NUM_THREADS` limits them) and off the JavaScript thread. Until the promise settles the
- * tokens are being read: do not write to them, nor transfer or resize their buffer.
+ * Runs on all cores ({@link concurrency} limits them) and off the JavaScript thread. Until the promise settles the
+ * tokens are being read: do not write to them. Their buffer may be transferred away; one that can be resized is refused.
  *
  * The tokens that are most similar to another are merged first; of equal ones the lower index. A zero token is similar
  * to nothing. The result is the same to the last bit on every CPU and with any number of threads.

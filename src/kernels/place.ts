@@ -3,8 +3,8 @@
 import { types } from 'node:util';
 import { elementCount, toFloat32 } from '../base/tensor.js';
 import { checkSignal, wrongType, wrongValue } from '../base/validate.js';
-import { type NativeBinding, type NativeTask, type NativeTensor, runNative } from '../binding.js';
-import { checkFilledTensor, checkFixed } from './arguments.js';
+import { type NativeBinding, type NativeTask, type NativeTensor, nativeInput, runNative } from '../binding.js';
+import { checkFilledTensor } from './arguments.js';
 import { allocateOn, arrayOf, DeviceBuffer, type DeviceTensorType, type HostTensor } from './deviceBuffer.js';
 
 export type Placed = HostTensor | DeviceBuffer;
@@ -119,18 +119,12 @@ export function valuesOf(tensor: Placed | Int32Array): NativeTensor {
 /** An operation with checked arguments and allocated results. */
 export type Prepared<Args, Result> = { readonly args: Args; readonly result: Result };
 
-/** Small inputs are copied: a caller that transfers them away then takes nothing from under the work. */
-const mostCopiedBytes = 2 ** 18;
-
-/**
- * Arguments whose inputs other threads can read: resizable memory is refused, and small arrays are copied. Node-API cannot
- * hold on to the memory of a large array that the caller transfers away.
- */
+/** Arguments whose inputs other threads can read, whatever the caller does to their buffers. */
 export function ownInputs<Args>(args: Args): Args {
   const own = Object.entries(args as object).map(([name, value]: [string, unknown]) => {
-    if (!types.isTypedArray(value)) return [name, value];
-    checkFixed(name, value);
-    return [name, name.startsWith('out') || value.byteLength > mostCopiedBytes ? value : value.slice()];
+    // Outputs are nobody else's.
+    const isInput = types.isTypedArray(value) && !name.startsWith('out');
+    return [name, isInput ? nativeInput(name, value as Float32Array) : value];
   });
   return Object.fromEntries(own) as Args;
 }

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import type { LlamaContextSequence, Token } from 'node-llama-cpp';
+import { listen } from '../base/abort.js';
 import { checkDescriptors } from '../base/descriptors.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { checkAllFinite, widened } from '../base/largeTensor.js';
@@ -15,6 +16,7 @@ import {
   type NativeEmbeddingsInput,
   type NativeEvaluateEmbeddingsArgs,
   type NativeTask,
+  nativeInput,
 } from '../binding.js';
 import { cannotLoad } from './llama.js';
 import { noteRun, type Places, readPlaces, usedPlaces } from './places.js';
@@ -137,7 +139,7 @@ export async function evaluateEmbeddings(
   if (count === 0) return;
   const { acquireLock } = await loadInside();
   await held._abortTokenPredictor(false, true);
-  const values = await widened(embeddings);
+  const values = await widened({ ...embeddings, data: nativeInput('embeddings.data', embeddings.data) } as Tensor);
   // One NaN would spread over every later token of the sequence.
   await checkAllFinite('The tensor of embeddings', values, 'Check the features and the projector that it comes from.');
   // Lock in the order of node-llama-cpp's own evaluation: first the sequence, then its context, which a decode locks.
@@ -205,7 +207,7 @@ async function evaluate(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const { _ctx: context } = held._context;
-  let cancel = () => {};
+  let unlink = () => {};
   try {
     const task: NativeTask = binding().evaluateEmbeddings({
       context,
@@ -213,15 +215,14 @@ async function evaluate(
       sequence: held._sequenceId,
       ...args,
     });
-    cancel = () => task.cancel();
-    signal?.addEventListener('abort', cancel);
+    unlink = listen(signal, () => task.cancel());
     // An abort after the last embedding has no effect: all embeddings are evaluated and recorded in the sequence.
     await task.promise;
   } catch (error) {
     signal?.throwIfAborted();
     throw notTaken(error);
   } finally {
-    signal?.removeEventListener('abort', cancel);
+    unlink();
   }
 }
 

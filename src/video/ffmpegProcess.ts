@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
+import { listen } from '../base/abort.js';
 import { endAfterDeath } from '../base/caretaker.js';
 import { checkDescriptors } from '../base/descriptors.js';
 import { LongVLMError } from '../base/errors.js';
@@ -100,13 +101,12 @@ export class FfmpegProcess {
         if (this.#troubles.length < MAX_TROUBLES) this.#troubles.push(line);
     });
     if (frames && !frames.inLog) readLines(child.stdio[3] as Readable, (line) => frames.add(line));
-    const kill = () => this.kill();
-    signal?.addEventListener('abort', kill);
+    const unlink = listen(signal, () => this.kill());
     void this.closed.then(() => {
       alive.delete(child);
-      signal?.removeEventListener('abort', kill);
+      unlink();
     });
-    if (signal?.aborted) kill();
+    if (signal?.aborted) this.kill();
   }
 
   /** @throws LongVLMError when a file cannot be opened; errors of spawn() */

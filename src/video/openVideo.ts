@@ -75,9 +75,9 @@ export function openVideo(input: VideoInput, options: OpenVideoOptions = {}): Pr
 }
 
 async function open(input: VideoInput, options: OpenVideoOptions): Promise<Video> {
-  const { ffmpeg, signal, onProgress, limits } = checkObject('options', options);
+  const { ffmpeg, onProgress, limits, ...given } = checkObject('options', options);
   if (ffmpeg !== undefined) checkString('ffmpeg', ffmpeg);
-  checkSignal(signal);
+  const signal = checkSignal(given.signal);
   if (onProgress !== undefined) checkFunction('onProgress', onProgress);
   const allLimits = checkLimits(limits);
   const { store, timestamps } = checkInput(input, allLimits);
@@ -117,8 +117,7 @@ class OpenedVideo implements Video {
   }
 
   async probe(signal?: AbortSignal): Promise<VideoInfo> {
-    checkSignal(signal);
-    const { controller, unlink } = linkedController(this.#disposed.signal, signal);
+    const { controller, unlink } = linkedController(this.#disposed.signal, checkSignal(signal));
     const options = { ffmpeg: this.#ffmpeg, signal: controller.signal };
     const files = this.#stored.map(({ file }) => file);
     try {
@@ -133,8 +132,7 @@ class OpenedVideo implements Video {
   }
 
   async contentHash(signal?: AbortSignal): Promise<string> {
-    checkSignal(signal);
-    const { controller, unlink } = linkedController(this.#disposed.signal, signal);
+    const { controller, unlink } = linkedController(this.#disposed.signal, checkSignal(signal));
     try {
       controller.signal.throwIfAborted();
       this.#contentHash ??= await this.#hash(controller.signal);

@@ -78,9 +78,9 @@ const SELF_TURNING = new Set(['h264', 'hevc', 'vvc', 'mjpeg', 'png', 'apng', 'we
  */
 export async function probeVideo(path: string, options: ProbeOptions = {}): Promise<VideoInfo> {
   checkString('path', path);
-  const { ffmpeg, signal, limits } = checkObject('options', options);
+  const { ffmpeg, limits, ...given } = checkObject('options', options);
   if (ffmpeg !== undefined) checkString('ffmpeg', ffmpeg);
-  checkSignal(signal);
+  const signal = checkSignal(given.signal);
   return probeFile(localFile(path, checkLimits(limits)), { ffmpeg, signal });
 }
 

@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
   const bool only_threads = argc > 2 && std::strcmp(argv[2], "--threads") == 0;
   try {
     longvlm::TestRoundToEightBits();
+    longvlm::TestPool();
     longvlm::TestCudaDevice();
     longvlm::TestOrtSession();
     longvlm::TestOrtDevice();

@@ -16,6 +16,8 @@ void TestThreads();
 
 // Rounding matrices to eight bits.
 void TestRoundToEightBits();
+// Tasks on the threads of a pool.
+void TestPool();
 
 // The queues and the memory of a GPU, over one that is made up.
 void TestCudaDevice();

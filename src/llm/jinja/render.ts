@@ -1,6 +1,7 @@
 // Runs a chat template in a process of its own.
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { listen } from '../../base/abort.js';
 import { checkDescriptors, descriptorCause } from '../../base/descriptors.js';
 import { LongVLMError, messageOf } from '../../base/errors.js';
 import type { Rendered, RenderJob } from './renderer.js';
@@ -33,11 +34,10 @@ export async function renderConversations(
         env,
       });
       const timer = setTimeout(() => resolve(failed('it takes too long')), limits.milliseconds + patienceMs);
-      const onAbort = () => reject(signal!.reason);
-      signal?.addEventListener('abort', onAbort, { once: true });
+      const unlink = listen(signal, () => reject(signal!.reason));
       end = () => {
         clearTimeout(timer);
-        signal?.removeEventListener('abort', onAbort);
+        unlink();
         child.kill('SIGKILL');
       };
       child.once('error', (error) => reject(cannotStart(error)));

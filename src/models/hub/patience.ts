@@ -1,4 +1,5 @@
 // Timeouts for a hub that does not respond.
+import { linkedController } from '../../base/abort.js';
 
 /** Seconds from one of Hugging Face's environment variables; 10 (their default) if it is not a number above 0. */
 export function secondsOf(variable: 'HF_HUB_DOWNLOAD_TIMEOUT' | 'HF_HUB_ETAG_TIMEOUT'): number {
@@ -16,14 +17,12 @@ export async function withPatience<T>(
   work: (signal: AbortSignal, alive: () => void) => Promise<T>,
 ): Promise<T> {
   signal?.throwIfAborted();
-  const controller = new AbortController();
+  const { controller, unlink } = linkedController(signal);
   const timer = setTimeout(() => controller.abort(new Error(`nothing came for ${seconds} s`)), seconds * 1000);
-  const onAbort = () => controller.abort(signal!.reason);
-  signal?.addEventListener('abort', onAbort, { once: true });
   try {
     return await work(controller.signal, () => timer.refresh());
   } finally {
     clearTimeout(timer);
-    signal?.removeEventListener('abort', onAbort);
+    unlink();
   }
 }
