@@ -1,4 +1,5 @@
-// Checks that no source file has more than 400 lines, and that src/index.ts contains only re-exports.
+// Checks that no source file has more than 400 lines, that src/index.ts contains only re-exports, and that no value is asked
+// whether it is an `instanceof` a built-in class: it may be of another realm, as under Jest, and as good.
 //
 //   node scripts/check-sources.mjs [root of a repository]
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -23,12 +24,40 @@ for (const folder of folders.filter((name) => existsSync(join(root, name)))) {
   }
 }
 
+const parse = (file) => ts.createSourceFile(file, readFileSync(join(root, file), 'utf8'), ts.ScriptTarget.Latest);
+
+/** The line of a node. */
+const lineOf = (file, node) => file.getLineAndCharacterOfPosition(node.getStart(file)).line + 1;
+
+/** Calls `visit` for a node and all below it. */
+function walk(node, visit) {
+  visit(node);
+  ts.forEachChild(node, (child) => walk(child, visit));
+}
+
+for (const name of readdirSync(join(root, 'src'), { recursive: true }).filter((name) => name.endsWith('.ts'))) {
+  const file = parse(`src/${name}`);
+  const known = new Set();
+  walk(file, (node) => {
+    const isName = node.name && ts.isIdentifier(node.name) && !ts.isPropertyAccessExpression(node);
+    if (isName) known.add(node.name.text);
+  });
+  walk(file, (node) => {
+    if (!ts.isBinaryExpression(node) || node.operatorToken.kind !== ts.SyntaxKind.InstanceOfKeyword) return;
+    if (!ts.isIdentifier(node.right) || known.has(node.right.text)) return;
+    wrong.push(
+      `src/${name}:${lineOf(file, node)} asks for instanceof ${node.right.text}, which other realms have, too. Use types of node:util, or isErrorOf().`,
+    );
+  });
+}
+
 const index = 'src/index.ts';
-const parsed = ts.createSourceFile(index, readFileSync(join(root, index), 'utf8'), ts.ScriptTarget.Latest);
+const parsed = parse(index);
 for (const statement of parsed.statements) {
   if (ts.isExportDeclaration(statement) && statement.moduleSpecifier) continue;
-  const { line } = parsed.getLineAndCharacterOfPosition(statement.getStart(parsed));
-  wrong.push(`${index}:${line + 1} is not a re-export. Move what it does into the file it belongs to.`);
+  wrong.push(
+    `${index}:${lineOf(parsed, statement)} is not a re-export. Move what it does into the file it belongs to.`,
+  );
 }
 
 for (const line of wrong) console.error(line);

@@ -7,7 +7,7 @@ import type { VideoRuns } from './base/videoRun.js';
 import { projectTokens } from './encode/projectTokens.js';
 import type { SamplingRequest, SettledSampling } from './encode/sampling.js';
 import type { EncodeOptions, VideoEncoder } from './encode/videoEncoder.js';
-import { checkVideoPart, ofPart, VideoFeatures, type VideoPart } from './encode/videoFeatures.js';
+import { checkVideoPart, featuresOf, ofPart, type VideoFeatures, type VideoPart } from './encode/videoFeatures.js';
 import { type Answer, type AskOptions, readAskOptions } from './llm/answer.js';
 import { VideoChat } from './llm/chat.js';
 import type { VideoChatOptions } from './llm/chatOptions.js';
@@ -151,8 +151,8 @@ export class LongVLM {
    * video, where its model has one.
    * @throws LongVLMError `ERR_LONGVLM_MISMATCH` when the features belong to another tower or projector
    */
-  async project(features: VideoFeatures, options: ProjectOptions = {}): Promise<Float32Tensor> {
-    if (!(features instanceof VideoFeatures)) wrongType('features', 'VideoFeatures', features);
+  async project(given: VideoFeatures, options: ProjectOptions = {}): Promise<Float32Tensor> {
+    const features = featuresOf(given) ?? wrongType('features', 'VideoFeatures', given);
     const { part = 'both', signal } = readOptions(options, ['part', 'signal']);
     checkVideoPart(part);
     checkSignal(signal);
@@ -203,8 +203,8 @@ export class LongVLM {
     const template = given.template ?? this.template;
     resolvePromptTemplate(template);
     checkVideoPart(given.part ?? 'both');
-    const isEncoded = video instanceof VideoFeatures;
-    const features = isEncoded ? video : await this.encodeFor(undefined, video, { ...given, template });
+    const features =
+      featuresOf(video) ?? (await this.encodeFor(undefined, video as VideoInput, { ...given, template }));
     const embeddings = await this.project(features, given);
     const { system, contextSize, timestamps, signal } = given;
     const chat = await VideoChat.create(llm, embeddings, {
@@ -238,7 +238,7 @@ export class LongVLM {
     const { onText, ...chatOptions } = readOptions(options, [...chatOptionNames, 'onText']);
     if (onText !== undefined) checkFunction('onText', onText);
     const given = { ...chatOptions, ...readAskOptions(options) };
-    const features = video instanceof VideoFeatures ? video : await this.encodeFor(question, video, given);
+    const features = featuresOf(video) ?? (await this.encodeFor(question, video as VideoInput, given));
     const contextSize = given.contextSize ?? this.requiredContextSize(features, question, given);
     const chat = await this.chat(features, { ...given, contextSize });
     try {
@@ -276,12 +276,12 @@ export class LongVLM {
    * longer answer is cut off there.
    */
   requiredContextSize(
-    features: VideoFeatures,
+    encoded: VideoFeatures,
     question: string,
     options: Pick<ChatOptions & AskOptions, 'part' | 'template' | 'system' | 'maxTokens' | 'timestamps'> = {},
   ): number {
     checkString('question', question);
-    if (!(features instanceof VideoFeatures)) wrongType('features', 'VideoFeatures', features);
+    const features = featuresOf(encoded) ?? wrongType('features', 'VideoFeatures', encoded);
     const given = readOptions(options, ['part', 'template', 'system', 'maxTokens', 'timestamps']);
     const part = given.part ?? 'both';
     const videoTokens = this.#withEnding(features.checkPart(part));

@@ -61,16 +61,20 @@ export class LongVLMError extends Error {
   }
 }
 
+/** Whether `value` is an error of a built-in kind, such as `RangeError`, of this realm or of another, as under Jest. */
+export function isErrorOf(value: unknown, ...names: readonly string[]): value is Error {
+  return types.isNativeError(value) && names.includes(value.name);
+}
+
 /** An error of this realm or of another. */
 function isError(value: unknown): value is Error {
-  return value instanceof Error || types.isNativeError(value);
+  return types.isNativeError(value) || Object.prototype.toString.call(value) === '[object DOMException]';
 }
 
 /** The message of anything thrown. */
 export function messageOf(error: unknown): string {
-  if (isError(error)) return String(error.message);
   try {
-    return String(error);
+    return String(isError(error) ? error.message : error);
   } catch {
     // What is thrown may be anything, also what has no text.
     return 'something without a text was thrown';
@@ -79,5 +83,5 @@ export function messageOf(error: unknown): string {
 
 /** The message of the error's cause where it has one: fetch() says only that it failed, and its cause says why. */
 export function reasonOf(error: unknown): string {
-  return messageOf(isError(error) && error.cause !== undefined ? error.cause : error);
+  return messageOf(types.isNativeError(error) && error.cause !== undefined ? error.cause : error);
 }

@@ -1,5 +1,7 @@
 // Checks data from files and servers against valibot schemas. Errors have the sentence shape of validate.ts.
+
 import * as v from 'valibot';
+import { isErrorOf } from './errors.js';
 import { integerWords, numberWords, wrongType, wrongValue } from './validate.js';
 
 /**
@@ -38,7 +40,7 @@ function readWith<const Schema extends v.GenericSchema>(schema: Schema, value: u
     return v.safeParse(schema, value, { abortEarly: true, message: expectedIn });
   } catch (error) {
     // A proxy that was revoked, anywhere in the value; what getters of the caller throw is passed on.
-    if (error instanceof TypeError && /has been revoked/.test(error.message))
+    if (isErrorOf(error, 'TypeError') && /has been revoked/.test(error.message))
       throw new TypeError(`Expected a value that can be read for ${name} but received a revoked Proxy`);
     throw error;
   }

@@ -58,7 +58,11 @@ function isRevoked(value: unknown): boolean {
 
 /** @throws TypeError always: `value` is of the wrong kind. */
 export function wrongType(name: string, expected: string, value: unknown): never {
-  throw new TypeError(escaped(`Expected ${expected} for ${name} but received ${describe(value)}`));
+  const received = describe(value);
+  // Each installed copy of this package has classes of its own.
+  const isForeign = expected !== 'Object' && received === `an instance of ${expected}`;
+  const hint = isForeign ? ` that this copy of longvlm did not make: have one copy (npm ls longvlm)` : '';
+  throw new TypeError(escaped(`Expected ${expected} for ${name} but received ${received}${hint}`));
 }
 
 /** @throws RangeError always: `value` is of the right kind but cannot be used. */

@@ -1,5 +1,6 @@
 // Quantised weights, and those that do not lie one value after the other, cannot be run where they lie: they are written out
 // once into the cache, as float32 or in sequence.
+import { isErrorOf } from '../base/errors.js';
 import { dequantize, isQuantized } from '../files/quantizedBlocks.js';
 import { readInOrder } from '../files/readInOrder.js';
 import type { TensorData } from '../files/safetensors.js';
@@ -39,7 +40,7 @@ async function inFloats({ name, type, file }: TensorLocation, bytes: Uint8Array)
   try {
     return await dequantize(type, bytes);
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
+    if (!isErrorOf(error, 'RangeError')) throw error;
     throw weightsError(file, `tensor ${name} takes more memory than there is`, 'Use a smaller model.');
   }
 }

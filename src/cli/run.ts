@@ -1,6 +1,6 @@
 // Shared by all commands: stopping on Ctrl-C, one line for a failure, the exit code.
 import { descriptorCause } from '../base/descriptors.js';
-import { LongVLMError, messageOf } from '../base/errors.js';
+import { isErrorOf, LongVLMError, messageOf } from '../base/errors.js';
 import { escaped } from '../base/printable.js';
 
 /** Exit codes: 1 for a failure, 2 for wrong usage, 128 + the signal's number after a signal. */
@@ -38,7 +38,7 @@ export async function run(command: (signal: AbortSignal) => Promise<void>): Prom
 
 function exitCodeOf(error: unknown): number {
   if (error instanceof Interrupted) return error.exitCode;
-  return error instanceof TypeError || error instanceof RangeError ? exitCodes.usage : exitCodes.failure;
+  return isErrorOf(error, 'TypeError', 'RangeError') ? exitCodes.usage : exitCodes.failure;
 }
 
 function lineOf(error: unknown): string {
@@ -46,7 +46,7 @@ function lineOf(error: unknown): string {
   const cause = descriptorCause(error);
   if (cause) return cause.join('. ');
   const line = escaped(messageOf(error).replace(/\s*\n\s*/g, ' '));
-  const known = error instanceof LongVLMError || error instanceof TypeError || error instanceof RangeError;
+  const known = error instanceof LongVLMError || isErrorOf(error, 'TypeError', 'RangeError');
   return known ? line : `unexpected failure: ${line}`;
 }
 

@@ -1,4 +1,5 @@
 // Inputs and outputs of graphs, and whose memory they are in.
+import { types } from 'node:util';
 import { elementCount, type Tensor } from '../base/tensor.js';
 import { checkInteger, wrongValue } from '../base/validate.js';
 import { DeviceBuffer } from '../kernels/deviceBuffer.js';
@@ -68,7 +69,7 @@ export function takeOver<O extends Outputs>(inputs: Values, outputs: O, move: bo
 function ownsBuffer(tensor: HostTensor | DeviceBuffer): boolean {
   if (tensor instanceof DeviceBuffer) return false;
   const { data } = tensor;
-  return data.buffer instanceof ArrayBuffer && data.byteLength === data.buffer.byteLength;
+  return types.isArrayBuffer(data.buffer) && data.byteLength === data.buffer.byteLength;
 }
 
 function plain({ type, data, dims }: HostTensor): HostTensor {

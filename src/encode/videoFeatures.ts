@@ -1,4 +1,5 @@
 import path from 'node:path';
+import { types } from 'node:util';
 import { LongVLMError } from '../base/errors.js';
 import { readOptions } from '../base/options.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
@@ -39,6 +40,18 @@ export function countTokens(part: VideoPart, global: number, local: number): num
 export function ofPart(part: VideoPart, { runs, durationSeconds }: VideoRuns): VideoRuns {
   if (part === 'both') return { runs, durationSeconds };
   return { runs: runs.filter(({ kind }) => (kind === 'global') === (part === 'global')), durationSeconds };
+}
+
+/**
+ * Features as they are, and those of another installed copy of this package, checked anew; undefined for anything else.
+ * @throws TypeError or RangeError for such that are damaged
+ * @internal
+ */
+export function featuresOf(value: unknown): VideoFeatures | undefined {
+  if (value instanceof VideoFeatures) return value;
+  if (typeof value !== 'object' || value === null || types.isProxy(value) || !Object.hasOwn(value, 'local'))
+    return undefined;
+  return value.constructor?.name === 'VideoFeatures' ? new VideoFeatures(value as VideoFeaturesInit) : undefined;
 }
 
 /**

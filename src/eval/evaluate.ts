@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { withCallbacks } from '../base/callbacks.js';
-import { LongVLMError, messageOf } from '../base/errors.js';
+import { isErrorOf, LongVLMError, messageOf } from '../base/errors.js';
 import { hashOf } from '../base/hash.js';
 import { inTurns, Pace } from '../base/pace.js';
 import { PartedMap } from '../base/partedMap.js';
@@ -160,7 +160,7 @@ async function evaluateAll(vlm: LongVLM, dataset: Dataset, options: EvaluateOpti
 
 /** A range without frames is wrong for this video alone: the error of the argument does not say which. */
 function aboutVideo(video: string, error: unknown): unknown {
-  if (!(error instanceof RangeError) || !/ for start( and end)? but received /.test(error.message)) return error;
+  if (!isErrorOf(error, 'RangeError') || !/ for start( and end)? but received /.test(error.message)) return error;
   return new LongVLMError(
     'ERR_LONGVLM_VIDEO',
     `${video} has no frames in the range that is asked for: ${error.message}. Leave it out of the data set, or choose another range.`,

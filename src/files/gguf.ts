@@ -1,5 +1,7 @@
 // The GGUF format: counts, metadata, where each tensor lies, then the tensors' bytes. Every length in it is untrusted.
+
 import type { FileHandle } from 'node:fs/promises';
+import { types } from 'node:util';
 import { Pace } from '../base/pace.js';
 import { openRegularFile } from '../base/regularFile.js';
 import { elementCount } from '../base/tensor.js';
@@ -279,7 +281,7 @@ class Reader {
     let rested = this.position;
     for (let i = 0; i < count; i++) {
       const value = this.value(type, depth + 1);
-      list.push(value instanceof Promise ? await value : value);
+      list.push(types.isPromise(value) ? await value : value);
       if (i % 256 < 255 && this.position - rested < bytesAtOnce) continue;
       rested = this.position;
       await this.rest(0);

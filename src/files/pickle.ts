@@ -1,5 +1,6 @@
 // A restricted reader of Python's pickle format: it builds dicts, lists, tuples, strings, numbers, and objects that its
 // caller allows by name. No code of a pickle is ever executed. What it builds is bounded, whatever the pickle asks for.
+import { types } from 'node:util';
 import { Pace } from '../base/pace.js';
 
 /** A value on a pickle's stack. Lists, tuples and sets are arrays; dicts are Maps of what they have under names. */
@@ -255,7 +256,7 @@ class Unpickler {
 
   #set(items: PickleValue[]): void {
     const dict = this.#top();
-    if (!(dict instanceof Map) || items.length % 2 !== 0) throw damaged();
+    if (!types.isMap(dict) || items.length % 2 !== 0) throw damaged();
     this.#names += items.length / 2;
     if (items.length > maxBatch || this.#names > maxNames) throw tooMuch();
     for (let i = 0; i < items.length; i += 2) {

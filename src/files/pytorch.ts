@@ -1,6 +1,8 @@
 // Files of torch.save: a zip archive with a pickle of names and shapes, and an uncompressed record for each storage; from
 // before PyTorch 1.6, several pickles, and then the storages.
+
 import type { FileHandle } from 'node:fs/promises';
+import { types } from 'node:util';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { Pace } from '../base/pace.js';
 import { openRegularFile } from '../base/regularFile.js';
@@ -228,15 +230,15 @@ async function collect(path: string, root: PickleValue): Promise<Map<string, Ten
   let visits = 0;
   for (let next = waiting.pop(); next; next = waiting.pop()) {
     const { prefix, dict, depth } = next;
-    if (!(dict instanceof Map)) continue;
+    if (!types.isMap(dict)) continue;
     if (depth > maxDepth) throw weightsError(path, `it has dicts in dicts, more than ${maxDepth}`, distrust);
     for (const [key, value] of dict) {
       if (++visits > maxVisits) throw weightsError(path, `it has more than ${maxVisits} entries`, distrust);
       if (visits % 1024 === 0 && pace.isDue) await pace.rest();
-      if (!(value instanceof SavedTensor) && !(value instanceof Map)) continue;
+      if (!(value instanceof SavedTensor) && !types.isMap(value)) continue;
       const name = prefix + key;
       if (name.length > maxNameLength) throw weightsError(path, `it has a name of ${name.length} characters`, distrust);
-      if (value instanceof Map) waiting.push({ prefix: `${name}.`, dict: value, depth: depth + 1 });
+      if (types.isMap(value)) waiting.push({ prefix: `${name}.`, dict: value, depth: depth + 1 });
       else if (tensors.get(name) === undefined) tensors.set(name, value.view);
       else if (tensors.get(name) !== value.view) throw weightsError(path, `tensor ${name} occurs twice`, distrust);
     }

@@ -1,6 +1,6 @@
 // The safetensors format: u64 header length, JSON header, then the tensors' bytes at the offsets in the header.
 import type { FileHandle } from 'node:fs/promises';
-import { LongVLMError } from '../base/errors.js';
+import { isErrorOf, LongVLMError } from '../base/errors.js';
 import { openRegularFile } from '../base/regularFile.js';
 import type { Tensor } from '../base/tensor.js';
 import { writeWholeFile } from '../base/wholeFile.js';
@@ -106,7 +106,7 @@ async function readHeader(
     }
   } catch (error) {
     if (error instanceof LongVLMError) throw error;
-    const reason = error instanceof RangeError ? `its header has ${error.message}` : 'its header is no JSON object';
+    const reason = isErrorOf(error, 'RangeError') ? `its header has ${error.message}` : 'its header is no JSON object';
     throw weightsError(path, `not a safetensors file: ${reason}`, otherFile);
   }
   await checkPlaces(path, tensors, fileBytes);

@@ -1,5 +1,6 @@
 // What the pickles of torch.save are made of: everything that `torch.load(weights_only=True)` takes. Tensors and storages
 // are kept as places in the file; what holds no weights is taken and not looked at.
+import { types } from 'node:util';
 import { elementCount } from '../base/tensor.js';
 import { PickleError, type PickleObject, type PickleValue, type PickleWorld } from './pickle.js';
 import type { ElementType } from './tensorFile.js';
@@ -190,7 +191,7 @@ const dicts = new WeakMap<PickleValue[], PickleValue>();
 
 /** What a Python dict is made of: another one, or a list of pairs. */
 function dictOf(entries: PickleValue | undefined): PickleValue {
-  if (entries instanceof Map) return entries;
+  if (types.isMap(entries)) return entries;
   if (!Array.isArray(entries)) return new Map();
   const known = dicts.get(entries);
   if (known) return known;
@@ -228,7 +229,7 @@ function tensorOf(
 
 /** The marks of a tensor whose values stand in the file with another sign, or conjugated. */
 function setBits(bits: PickleValue | undefined): string[] {
-  return bits instanceof Map ? [...bits].flatMap(([name, isSet]) => (isSet === true ? [name] : [])) : [];
+  return types.isMap(bits) ? [...bits].flatMap(([name, isSet]) => (isSet === true ? [name] : [])) : [];
 }
 
 function onDevice(tensor: PickleValue | undefined, kind: PickleValue | undefined): PickleValue | undefined {

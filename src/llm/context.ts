@@ -1,6 +1,6 @@
 // The context of a chat in llama.cpp, and its failures.
 import type { LlamaContext } from 'node-llama-cpp';
-import { LongVLMError, messageOf } from '../base/errors.js';
+import { isErrorOf, LongVLMError, messageOf } from '../base/errors.js';
 import type { LanguageModel } from './model.js';
 
 /** What llama.cpp evaluates at once where there is nothing else to consider. */
@@ -42,6 +42,6 @@ export async function createContext(
 export function asLongVLMError(error: unknown, model: LanguageModel, signal: AbortSignal | undefined): unknown {
   if (signal?.aborted && error === signal.reason) return error;
   if (model.disposed) return model.disposedError();
-  if (error instanceof LongVLMError || error instanceof TypeError || error instanceof RangeError) return error;
+  if (error instanceof LongVLMError || isErrorOf(error, 'TypeError', 'RangeError')) return error;
   return new LongVLMError('ERR_LONGVLM_LLM', `The language model failed: ${messageOf(error)}.`, { cause: error });
 }

@@ -2,6 +2,7 @@
 import type { Llama } from 'node-llama-cpp';
 import { checkDescriptors, descriptorCause } from '../base/descriptors.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
+import { checkProcesses, processRemedy } from '../base/processes.js';
 
 /** The language model's device. `auto` is the best GPU that llama.cpp can use on this machine, else the CPU. */
 export type LanguageModelDevice = 'auto' | 'cpu' | 'cuda' | 'vulkan' | 'metal';
@@ -67,6 +68,9 @@ async function start(device: LanguageModelDevice): Promise<Llama> {
   try {
     // It starts processes, to try its binaries.
     checkDescriptors();
+    await checkProcesses().catch((error: unknown) => {
+      throw cannotStart(`no process can be started to try it: ${messageOf(error)}`, error, processRemedy);
+    });
     llama = await getLlama({
       gpu: device === 'cpu' ? false : device,
       build: 'never',
@@ -80,13 +84,26 @@ async function start(device: LanguageModelDevice): Promise<Llama> {
       },
     });
   } catch (error) {
+    if (error instanceof LongVLMError) throw error;
     const [cause, remedy] = descriptorCause(error) ?? [];
-    throw cannotStart(cause ?? (error instanceof NoBinaryFoundError ? noBinary : messageOf(error)), error, remedy);
+    if (cause === undefined && error instanceof NoBinaryFoundError)
+      throw cannotStart(noBinary, error, binaryRemedy(device));
+    throw cannotStart(cause ?? messageOf(error), error, remedy);
   }
   if (device === 'auto' || (llama.gpu || 'cpu') === device) return llama;
   // For a GPU that the platform does not support, node-llama-cpp silently uses the CPU.
   await llama.dispose();
-  throw cannotStart(noBinary);
+  throw cannotStart(noBinary, undefined, binaryRemedy(device));
+}
+
+/** What helps where node-llama-cpp finds no binary: its packages for a machine are optional dependencies. */
+function binaryRemedy(device: LanguageModelDevice): string {
+  const system = ({ darwin: 'mac', win32: 'win' } as Record<string, string>)[process.platform] ?? 'linux';
+  const machine = `@node-llama-cpp/${system}-${process.arch}${system === 'mac' && process.arch === 'arm64' ? '-metal' : ''}`;
+  if (device === 'cpu' || device === 'auto')
+    return `Install longvlm again with its optional dependencies (without --omit=optional): it needs ${machine}.`;
+  const needed = device === 'metal' ? machine : `${machine}-${device}`;
+  return `Install its driver, and its package ${needed} where that is missing (an optional dependency), or use 'auto' or 'off' for the GPU.`;
 }
 
 /** Runs `work`. If it fails, `explain` is called with the errors that llama.cpp logged meanwhile, and returns the error to throw. */

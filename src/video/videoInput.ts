@@ -143,7 +143,7 @@ function storeInput(
     return from(() => webSource(input));
   }
   // What only has its prototype is none.
-  const isWeb = input instanceof ReadableStream;
+  const isWeb = Object.prototype.toString.call(input) === '[object ReadableStream]';
   if (!isWeb && isCallable((input as Partial<NodeJS.ReadableStream>)[Symbol.asyncIterator]))
     return from(() => nodeSource(input as NodeJS.ReadableStream));
   return wrongType(argument, 'path, URL, Uint8Array, ArrayBuffer, Blob, stream or { frames }', input);

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { listen } from '../../base/abort.js';
 import { checkDescriptors, descriptorCause } from '../../base/descriptors.js';
 import { LongVLMError, messageOf } from '../../base/errors.js';
+import { processRemedy } from '../../base/processes.js';
 import type { Rendered, RenderJob } from './renderer.js';
 
 // Far more than the templates of known models need: a conversation takes them some hundred steps, and they make some thousand
@@ -56,10 +57,7 @@ export async function renderConversations(
 }
 
 function cannotStart(error: unknown): LongVLMError {
-  const [cause, remedy] = descriptorCause(error) ?? [
-    messageOf(error),
-    'Let this program start processes, and free memory.',
-  ];
+  const [cause, remedy] = descriptorCause(error) ?? [messageOf(error), processRemedy];
   return new LongVLMError(
     'ERR_LONGVLM_LLM',
     `No process can be started for the model's chat template: ${cause}. ${remedy}`,

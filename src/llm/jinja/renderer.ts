@@ -1,7 +1,9 @@
 // The process in which the chat template of a model's file runs. A template is a program of whoever made the file: here it has
 // its own memory, and time and steps that end.
+
 import { runInThisContext } from 'node:vm';
 import * as jinja from '@huggingface/jinja';
+import { isErrorOf } from '../../base/errors.js';
 import { strftime } from './strftime.js';
 
 /** A message as templates know it: its content is a text, or a list of typed parts. */
@@ -148,10 +150,10 @@ function boundedRange(most: number) {
 }
 
 function reasonOf(error: unknown): string {
-  if (error instanceof RangeError) return 'it is nested too deeply, or makes too long a text';
+  if (isErrorOf(error, 'RangeError')) return 'it is nested too deeply, or makes too long a text';
   const { code, message } = error as { code?: unknown; message?: unknown };
   if (code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') return 'it takes too long';
   // The library's, about what it does not find.
-  if (error instanceof TypeError) return 'it is incomplete, or does what is not supported';
+  if (isErrorOf(error, 'TypeError')) return 'it is incomplete, or does what is not supported';
   return String(message || 'it gives no reason').slice(0, 1000);
 }

@@ -1,7 +1,7 @@
 // Downloads files of models from the Hugging Face hub, or from any server with the same interface.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { LongVLMError, messageOf, reasonOf } from '../../base/errors.js';
+import { isErrorOf, LongVLMError, messageOf, reasonOf } from '../../base/errors.js';
 import type { Progress } from '../../base/progress.js';
 import { download } from './download.js';
 import { readListing } from './listing.js';
@@ -115,7 +115,7 @@ async function namesIn(body: Uint8Array, repo: Repo): Promise<string[]> {
   try {
     return await readListing(body);
   } catch (error) {
-    const cause = `${error instanceof SyntaxError ? 'what it answers is no JSON object, ' : ''}${messageOf(error)}`;
+    const cause = `${isErrorOf(error, 'SyntaxError') ? 'what it answers is no JSON object, ' : ''}${messageOf(error)}`;
     throw new LongVLMError(
       'ERR_LONGVLM_HUB',
       `${endpoint()} does not list the files of ${repo.name}: ${cause}. ${checkEndpoint}`,

@@ -112,6 +112,15 @@ describe('check-sources', () => {
     expect(output.trim().split('\n')).toHaveLength(3);
     expect(code).not.toBe(0);
   });
+
+  test('rejects instanceof of what other realms have, too', async () => {
+    const { code, output } = await check({
+      'src/base/own.ts': 'class Own {}\nexport const isOwn = (value: unknown) => value instanceof Own;\n',
+      'src/base/map.ts': 'export const isMap = (value: unknown) =>\n  value instanceof Map;\n',
+    });
+    expect(output).toMatch(/^src\/base\/map.ts:2 asks for instanceof Map, .*\n$/);
+    expect(code).not.toBe(0);
+  });
 });
 
 describe('check-python', () => {
