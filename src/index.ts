@@ -46,7 +46,7 @@ export * from './kernels/index.js';
 export type { Answer, AskOptions, StopReason } from './llm/answer.js';
 export { VideoChat } from './llm/chat.js';
 export type { VideoChatOptions } from './llm/chatOptions.js';
-export { type EvaluateEmbeddingsOptions, evaluateEmbeddings } from './llm/embeddings.js';
+export { type EvaluateEmbeddingsOptions, evaluateEmbeddings, type LlamaSequence } from './llm/embeddings.js';
 export type { VicunaTemplate } from './llm/layouts/vicuna.js';
 export type { LanguageModelDevice } from './llm/llama.js';
 export { LanguageModel, type LanguageModelOptions } from './llm/model.js';

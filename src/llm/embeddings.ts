@@ -71,6 +71,17 @@ async function load(): Promise<Locks> {
   );
 }
 
+/**
+ * A `LlamaContextSequence` of node-llama-cpp, as far as it is told from other objects. Its types are not imported: they have
+ * errors of their own where a project checks the types of packages (`skipLibCheck: false`).
+ */
+export type LlamaSequence = {
+  readonly contextSize: number;
+  readonly nextTokenIndex: number;
+  readonly contextTokens: readonly number[];
+  readonly disposed: boolean;
+};
+
 /** Options of {@link evaluateEmbeddings}. */
 export type EvaluateEmbeddingsOptions = {
   /**
@@ -119,11 +130,11 @@ export type EvaluateEmbeddingsOptions = {
  * ```
  */
 export async function evaluateEmbeddings(
-  sequence: LlamaContextSequence,
+  sequence: LlamaSequence,
   embeddings: Tensor,
   options: EvaluateEmbeddingsOptions = {},
 ): Promise<void> {
-  const held = sequence as SequenceInside;
+  const held = sequence as unknown as SequenceInside;
   if (typeof held?._sequenceId !== 'number' || typeof held._context?._ctx?.getContextSize !== 'function')
     wrongType('sequence', 'LlamaContextSequence of node-llama-cpp', sequence);
   checkTensor('embeddings', embeddings, ['tokens', 'width']);
@@ -150,15 +161,15 @@ export async function evaluateEmbeddings(
     locks.push(held._context._backendContextDisposeGuard.createPreventDisposalHandle());
     checkInput(held, { count, width, places, causal });
     const first = held._nextTokenIndex;
-    const room = sequence.contextSize - 1 - Math.max(usedPlaces(sequence), first + places.span - count);
+    const room = sequence.contextSize - 1 - Math.max(usedPlaces(held), first + places.span - count);
     if (count > room) throw contextFull(count, room, sequence.contextSize);
     const { positions, span } = places;
     await evaluate(held, { first, count, width, embeddings: values.data, positions, causal }, signal);
-    const token = (placeholder ?? sequence.model.tokens.bos ?? 0) as Token;
+    const token = (placeholder ?? held.model.tokens.bos ?? 0) as Token;
     held._contextTokens = held._contextTokens.concat(new Array<Token>(span).fill(token));
     held._nextTokenIndex += span;
-    noteRun(sequence, { start: first, span, count });
-    sequence.tokenMeter.useTokens(count, 'input');
+    noteRun(held, { start: first, span, count });
+    held.tokenMeter.useTokens(count, 'input');
   } finally {
     for (const lock of locks.reverse()) lock.dispose();
   }

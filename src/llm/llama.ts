@@ -10,6 +10,7 @@ export type LanguageModelDevice = 'auto' | 'cpu' | 'cuda' | 'vulkan' | 'metal';
 /** The names of {@link LanguageModelDevice}. */
 export const languageModelDevices = ['auto', 'cpu', 'cuda', 'vulkan', 'metal'] as const;
 
+/** @internal */
 type NodeLlamaCpp = typeof import('node-llama-cpp');
 
 // Node opens so many of the package's files at once, and some more. Where it cannot, it remembers that, and never tries again.
@@ -20,7 +21,7 @@ let loaded: Promise<NodeLlamaCpp> | undefined;
 const started = new Map<LanguageModelDevice, Promise<Llama>>();
 const listeners = new Set<string[]>();
 
-/** @throws LongVLMError `ERR_LONGVLM_LLM` when node-llama-cpp cannot be loaded */
+/** @throws LongVLMError `ERR_LONGVLM_LLM` when node-llama-cpp cannot be loaded. @internal */
 export function loadNodeLlamaCpp(): Promise<NodeLlamaCpp> {
   if (loaded === undefined) {
     loaded = load();
@@ -44,7 +45,7 @@ export function cannotLoad(error: unknown): LongVLMError {
   return new LongVLMError('ERR_LONGVLM_LLM', `node-llama-cpp cannot be loaded: ${cause}. ${remedy}`, { cause: error });
 }
 
-/** @throws LongVLMError `ERR_LONGVLM_LLM` when llama.cpp cannot run on that device */
+/** @throws LongVLMError `ERR_LONGVLM_LLM` when llama.cpp cannot run on that device. @internal */
 export function startLlama(device: LanguageModelDevice): Promise<Llama> {
   let llama = started.get(device);
   if (llama === undefined) {

@@ -70,6 +70,7 @@ export function checkSamplingOptions(options: SamplingOptions): void {
  * The options for one evaluation.
  * @param answered the tokens of the answer so far, read anew for each token
  * @throws LongVLMError `ERR_LONGVLM_LLM` for a grammar that does not parse
+ * @internal
  */
 export async function toEvaluateOptions(
   options: SamplingOptions,
