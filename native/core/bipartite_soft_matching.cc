@@ -44,7 +44,7 @@ void BipartiteSoftMatching(const BipartiteSoftMatchingArgs& args, const Workers&
       entry.Start(shape.rows, shape.width, args.protected_tokens, nullptr, kernels);
     }
     ReadMetric(args.metric, shape, 1, kernels, workers, entries);
-    if (args.r > 0) Matching::MatchAll(entries, workers);
+    if (args.r > 0) Matching::MatchAll(entries, true, workers);
     workers.For(shape.batch, [&](size_t i) { WriteMatches(args, entries[i], i); });
     if (args.r > 0) Matching::MergeAll(entries, args.r, false, workers);
     for (size_t i = 0; i < shape.batch; ++i) {

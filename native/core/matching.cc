@@ -13,32 +13,19 @@ namespace {
 
 constexpr size_t kPanelsPerBlock = 4;
 constexpr size_t kSlotsPerBlock = 128;
+constexpr size_t kRowsPerBlock = 64;
 // Limits on the pairs that ScreenMatches may return for a panel of A, for each panel of B and for
 // each row of A: above these, BestMatch on all pairs is less work.
 constexpr size_t kPairsPerPanel = 4;
 constexpr size_t kMostColumns = 32;
+// What Screen returns when 8 bits do not tell enough tokens apart.
+constexpr size_t kTooManyHits = std::numeric_limits<size_t>::max();
 constexpr size_t kMaxPairs = kPairsPerPanel * (kScreenMaxPanels + kMostColumns);
 
 size_t CeilDiv(size_t value, size_t by) { return (value + by - 1) / by; }
 
-// How far the 16-bit product of the most similar row can be below the highest 16-bit product.
-//
-// Let a and b be rows of length 1 (within 2^-22), q_a and q_b the integers nearest to s a and s b,
-// s = kScreenScale. No value of a - q_a / s is beyond 0.51 / s (0.5, and the rounding of s a in
-// float32), so the vector is no longer than e = 0.51 sqrt(dims) / s, and
-//   |a b - q_a q_b / s^2| <= |a - q_a / s| |b| + |q_a / s| |b - q_b / s| <= 2.01 e + e^2.
-// The chain of float32 multiply-adds is within dims 2^-23 of a b. So the chain is within
-// E = 2.01 e + e^2 + dims 2^-23 of q_a q_b / s^2, and the row with the highest chain, whichever it
-// is, has an integer product of at least the highest less 2 E s^2. A row equal to a, which is
-// chosen even where rounding puts another's chain above its own, has one within 2 (dims 2^-23 +
-// 2^-21) of the highest chain.
-double ScreenMargin(size_t dims) {
-  const double scale = static_cast<double>(kScreenScale);
-  const double count = static_cast<double>(dims);
-  const double rounding = 0.51 * std::sqrt(count) / scale;
-  const double error = 2.01 * rounding + rounding * rounding + count * 0x1p-23;
-  return (2 * error + 2 * (count * 0x1p-23 + 0x1p-21)) * scale * scale;
-}
+// The fewest rows of B for which screening in 8 bits first is less work.
+constexpr size_t kFewestRowsForBytes = 400;
 
 }  // namespace
 
@@ -49,7 +36,7 @@ void Matching::Start(size_t tokens, size_t dims, size_t protected_tokens, const 
   protected_ = protected_tokens;
   tokens_ = tokens;
   merged_ = false;
-  const double margin = ScreenMargin(dims);
+  const double margin = WordMargin(dims);
   screens_ = kernels.screen_matches != nullptr && margin < 0x1p30;
   margin_ = screens_ ? static_cast<int32_t>(std::ceil(margin)) : 0;
   // Below any rounded product of equal rows.
@@ -67,6 +54,10 @@ void Matching::Start(size_t tokens, size_t dims, size_t protected_tokens, const 
   }
   a_.Resize(num_a(), dims, kernels.width_a, screens_);
   b_.Resize(num_b(), dims, kernels.width_b, screens_);
+  has_bytes_ = screens_ && kernels.screen_panels != nullptr && dims <= kScreenMaxByteDims &&
+               num_b() >= kFewestRowsForBytes;
+  bytes_of_a_.Resize(has_bytes_ ? num_a() : 0, dims, kernels.width_a);
+  bytes_of_b_.Resize(has_bytes_ ? num_b() : 0, dims, kernels.width_b);
   matches_.resize(CeilDiv(num_a(), kernels.width_a) * kernels.width_a);
   unscreened_.resize(CeilDiv(num_a(), kernels.width_a));
   assignment_.resize(tokens);
@@ -101,7 +92,30 @@ void Matching::SetMatch(size_t row_of_a, float highest, int32_t row_of_b, int32_
       equal >= 0 ? Match{1, equal} : Match{std::min(highest, kAlmostOne), row_of_b};
 }
 
-void Matching::ScreenPanel(size_t panel) {
+size_t Matching::Screen(size_t panel, size_t first, size_t count, uint32_t wanted, bool by_bytes,
+                        std::span<RowPair> pairs) const {
+  const size_t width_a = kernels_->width_a;
+  const size_t max_pairs = kPairsPerPanel * (count + width_a);
+  if (!by_bytes) {
+    return kernels_->screen_matches(a_.screen(panel), b_.screen(first), count, dims_, margin_,
+                                    wanted, pairs.data(), max_pairs);
+  }
+  uint32_t hits[kScreenMaxPanels];
+  int32_t margins[kMostColumns] = {};
+  const size_t first_row = panel * width_a;
+  for (size_t i = 0; i < std::min(width_a, num_a() - first_row); ++i) {
+    margins[i] = ByteMargin(bytes_of_a_.scale(first_row + i), byte_scale_, dims_);
+  }
+  const size_t found =
+      kernels_->screen_panels(bytes_of_a_.panel(panel), bytes_of_b_.panel(first),
+                              bytes_of_b_.start(first), count, dims_, margins, wanted, hits);
+  // More would take as long as the 16-bit products of all pairs.
+  if (found > count * width_a * width_a / 128) return kTooManyHits;
+  return kernels_->screen_rows(a_.screen(panel), b_.screen(first), hits, count, dims_, margin_,
+                               pairs.data(), max_pairs);
+}
+
+bool Matching::ScreenPanel(size_t panel, bool ordered, bool by_bytes) {
   struct Best {
     float highest = -std::numeric_limits<float>::infinity();
     int32_t row = 0;
@@ -121,13 +135,12 @@ void Matching::ScreenPanel(size_t panel) {
   const size_t panels = CeilDiv(num_b(), width_b);
   for (size_t first = 0; first < panels; first += kScreenMaxPanels) {
     const size_t count = std::min(kScreenMaxPanels, panels - first);
-    const size_t max_pairs = kPairsPerPanel * (count + width_a);
-    size_t found = kernels_->screen_matches(a_.screen(panel), b_.screen(first), count, dims_,
-                                            margin_, wanted, pairs, max_pairs);
-    if (found > max_pairs) {
-      unscreened_[panel] = 1;
-      return;
+    size_t found = Screen(panel, first, count, wanted, by_bytes, pairs);
+    if (found == kTooManyHits) {
+      by_bytes = false;
+      found = Screen(panel, first, count, wanted, by_bytes, pairs);
     }
+    if (found > kPairsPerPanel * (count + width_a)) return by_bytes;
     const size_t first_b = first * width_b;
     // Excludes the rows that pad the last panel.
     const size_t rows = num_b() - first_b;
@@ -135,6 +148,17 @@ void Matching::ScreenPanel(size_t panel) {
         std::remove_if(pairs, pairs + found,
                        [rows](const RowPair& pair) { return pair.row_of_b >= rows; }) -
         pairs);
+    if (!ordered && panels == count) {
+      // A row that is alone is the most similar, whatever its similarity.
+      uint16_t rows_of[kMostColumns] = {};
+      for (size_t i = 0; i < found; ++i) ++rows_of[pairs[i].row_of_a];
+      const auto alone = [&](const RowPair& pair) {
+        if (rows_of[pair.row_of_a] != 1) return false;
+        best[pair.row_of_a].row = static_cast<int32_t>(pair.row_of_b);
+        return true;
+      };
+      found = static_cast<size_t>(std::remove_if(pairs, pairs + found, alone) - pairs);
+    }
     kernels_->similarities(a_.row(first_row), b_.row(first_b), pairs, found, dims_, similarity);
     for (size_t i = 0; i < found; ++i) {
       Best& mine = best[pairs[i].row_of_a];
@@ -154,6 +178,7 @@ void Matching::ScreenPanel(size_t panel) {
     const bool zero = (wanted >> i & 1) == 0;
     SetMatch(first_row + i, zero ? 0 : best[i].highest, best[i].row, best[i].equal);
   }
+  return by_bytes;
 }
 
 void Matching::MatchPanel(size_t panel) {
@@ -169,17 +194,44 @@ void Matching::MatchPanel(size_t panel) {
   }
 }
 
-void Matching::MatchAll(std::span<Matching> segments, const Workers& workers) {
+void Matching::SetBytes(std::span<Matching> segments, const Workers& workers) {
+  const size_t num_a = segments.front().num_a();
+  const size_t num_b = segments.front().num_b();
+  const size_t blocks = CeilDiv(num_a, kRowsPerBlock);  // of A, and as many rows of B or one less
+  workers.For(segments.size(), [&](size_t i) {
+    Matching& segment = segments[i];
+    const float largest =
+        segment.kernels_->largest_magnitude(segment.b_.row(0), num_b * segment.dims_);
+    segment.byte_scale_.scale = PanelBytes::ScaleOf(largest);
+  });
+  workers.For(segments.size() * blocks, [&](size_t i) {
+    Matching& segment = segments[i / blocks];
+    const size_t first = i % blocks * kRowsPerBlock;
+    for (size_t row = first; row < std::min(first + kRowsPerBlock, num_a); ++row) {
+      segment.bytes_of_a_.SetOfA(row, segment.a_.row(row), *segment.kernels_);
+    }
+    for (size_t row = first; row < std::min(first + kRowsPerBlock, num_b); ++row) {
+      segment.bytes_of_b_.SetOfB(row, segment.b_.row(row), segment.byte_scale_.scale,
+                                 *segment.kernels_);
+    }
+  });
+  for (Matching& segment : segments) {
+    segment.bytes_of_b_.Pad(num_b);
+    segment.byte_scale_ = segment.bytes_of_b_.ScaleOfAll(num_b);
+  }
+}
+
+void Matching::MatchAll(std::span<Matching> segments, bool ordered, const Workers& workers) {
   const Matching& any = segments.front();
   const size_t panels_a = CeilDiv(any.num_a(), any.kernels_->width_a);
   const size_t panels_b = CeilDiv(any.num_b(), any.kernels_->width_b);
   const size_t blocks = CeilDiv(panels_a, kPanelsPerBlock);
-  const auto for_panels = [&](size_t i, void (Matching::*work)(size_t), bool all) {
-    Matching& segment = segments[i / blocks];
-    const size_t first = i % blocks * kPanelsPerBlock;
-    for (size_t panel = first; panel < std::min(first + kPanelsPerBlock, panels_a); ++panel) {
-      if (all || segment.unscreened_[panel] != 0) (segment.*work)(panel);
-    }
+  // Calls work(segment, first panel, last panel) for blocks of panels of A.
+  const auto for_blocks = [&](const auto& work) {
+    workers.For(segments.size() * blocks, [&](size_t i) {
+      const size_t first = i % blocks * kPanelsPerBlock;
+      work(segments[i / blocks], first, std::min(first + kPanelsPerBlock, panels_a));
+    });
   };
   for (Matching& segment : segments) {
     segment.a_.PadScreen(segment.num_a(), false);
@@ -187,8 +239,15 @@ void Matching::MatchAll(std::span<Matching> segments, const Workers& workers) {
     std::ranges::fill(segment.unscreened_, static_cast<uint8_t>(1));
   }
   if (any.screens_) {
-    workers.For(segments.size() * blocks,
-                [&](size_t i) { for_panels(i, &Matching::ScreenPanel, true); });
+    const bool has_bytes = any.has_bytes_ && any.num_b() >= kFewestRowsForBytes;
+    if (has_bytes) SetBytes(segments, workers);
+    for_blocks([has_bytes, ordered](Matching& segment, size_t first, size_t last) {
+      // Where 8 bits do not tell tokens apart, they do not for their neighbours either.
+      bool by_bytes = has_bytes;
+      for (size_t panel = first; panel < last; ++panel) {
+        by_bytes = segment.ScreenPanel(panel, ordered, by_bytes);
+      }
+    });
   }
   const auto unscreened = [panels_a](const Matching& segment) {
     const auto& flags = segment.unscreened_;
@@ -205,8 +264,11 @@ void Matching::MatchAll(std::span<Matching> segments, const Workers& workers) {
       segment.b_.Pack(panel, segment.num_b());
     }
   });
-  workers.For(segments.size() * blocks,
-              [&](size_t i) { for_panels(i, &Matching::MatchPanel, false); });
+  for_blocks([](Matching& segment, size_t first, size_t last) {
+    for (size_t panel = first; panel < last; ++panel) {
+      if (segment.unscreened_[panel] != 0) segment.MatchPanel(panel);
+    }
+  });
 }
 
 void Matching::SetKeys() {
@@ -317,7 +379,7 @@ void Matching::MergeAll(std::span<Matching> segments, size_t r, bool more, const
 size_t Matching::memory() const {
   return BytesOf(metric_, weights_, from_weights_, sums_, sizes_, matches_, unscreened_, keys_,
                  order_, slot_of_, first_from_, from_, next_sums_, next_sizes_, assignment_) +
-         a_.memory() + b_.memory();
+         a_.memory() + b_.memory() + bytes_of_a_.memory() + bytes_of_b_.memory();
 }
 
 }  // namespace longvlm

@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "core/panel_bytes.h"
 #include "core/panel_rows.h"
 #include "core/thread_pool.h"
 #include "kernels/dispatch.h"
@@ -50,8 +51,9 @@ class Matching {
   size_t max_r() const { return (tokens_ - protected_) / 2; }
 
   // A level is MatchAll, then MergeAll. Several segments of the same shape advance together.
-  // Requires max_r() >= 1.
-  static void MatchAll(std::span<Matching> segments, const Workers& workers);
+  // Requires max_r() >= 1. `ordered`: whether the similarities are wanted, by match(), SortedRows()
+  // or a merge of fewer than num_a(); else only the rows of B are found.
+  static void MatchAll(std::span<Matching> segments, bool ordered, const Workers& workers);
   // 1 <= r <= max_r(). `more`: whether another level follows.
   static void MergeAll(std::span<Matching> segments, size_t r, bool more, const Workers& workers);
 
@@ -67,7 +69,13 @@ class Matching {
   size_t memory() const;
 
  private:
-  void ScreenPanel(size_t panel);
+  static void SetBytes(std::span<Matching> segments, const Workers& workers);
+  // The pairs of a panel of A and `count` panels of B that can be the most similar; their number,
+  // or more than kPairsPerPanel * (count + width_a), or kTooManyHits.
+  size_t Screen(size_t panel, size_t first, size_t count, uint32_t wanted, bool by_bytes,
+                std::span<RowPair> pairs) const;
+  // Returns whether to go on with 8 bits.
+  bool ScreenPanel(size_t panel, bool ordered, bool by_bytes);
   void MatchPanel(size_t panel);
   int32_t FindEqual(size_t row_of_a) const;
   bool SameRow(size_t row_of_a, size_t row_of_b) const;
@@ -94,6 +102,9 @@ class Matching {
   std::vector<double> sums_;
   std::vector<double> sizes_;
   PanelRows a_, b_;
+  bool has_bytes_ = false;
+  PanelBytes bytes_of_a_, bytes_of_b_;
+  ByteScale byte_scale_{};  // of B
 
   std::vector<Match> matches_;
   std::vector<uint8_t> unscreened_;  // for each panel of A: whether BestMatch has to decide

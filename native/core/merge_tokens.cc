@@ -33,7 +33,7 @@ void TokenMerger::MergeSegments(const MergeTokensArgs& args, size_t first, size_
   for (const uint32_t wanted : args.schedule) {
     const size_t r = std::min<size_t>(wanted, segments.front().max_r());
     if (r == 0) continue;
-    Matching::MatchAll(segments, workers);
+    Matching::MatchAll(segments, r < segments.front().num_a(), workers);
     Matching::MergeAll(segments, r, segments.front().tokens() - r > kept, workers);
   }
   int32_t* assignment = args.out_assignment + first_row;

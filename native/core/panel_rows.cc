@@ -1,19 +1,8 @@
 #include "core/panel_rows.h"
 
 #include <algorithm>
-#include <bit>
 
 namespace longvlm {
-namespace {
-
-// Rounds to the nearest integer. Adding 1.5 * 2^23 leaves it in the lowest bits; compilers can
-// vectorise this, but not std::lrint.
-uint32_t ToInteger(float value) {
-  return std::bit_cast<uint32_t>(value * kScreenScale + 0x1.8p23f) & 0xffffu;
-}
-
-}  // namespace
-
 void PanelRows::Resize(size_t rows, size_t dims, size_t width, bool screen) {
   dims_ = dims;
   pairs_ = (dims + 1) / 2;
@@ -30,31 +19,13 @@ void PanelRows::Resize(size_t rows, size_t dims, size_t width, bool screen) {
 void PanelRows::Set(size_t index, const float* mean, const Kernels& kernels) {
   float* row = rows_.data() + index * dims_;
   is_zero_[index] = kernels.normalize_row(mean, dims_, row) ? 0 : 1;
-  if (screens_) Quantize(index);
+  if (screens_) kernels.row_words(row, dims_, Pairs(index), width_);
 }
 
 void PanelRows::SetMean(size_t index, const double* sum, double divisor, const Kernels& kernels) {
   float* row = rows_.data() + index * dims_;
   kernels.store_means_f32(sum, divisor, dims_, row);
   Set(index, row, kernels);
-}
-
-void PanelRows::Quantize(size_t index) {
-  const float* values = row(index);
-  int32_t* out = Pairs(index);
-  constexpr size_t kPairsAtOnce = 16;
-  size_t k = 0;
-  for (; k + kPairsAtOnce <= dims_ / 2; k += kPairsAtOnce) {
-    uint32_t integers[2 * kPairsAtOnce];
-    for (size_t i = 0; i < 2 * kPairsAtOnce; ++i) integers[i] = ToInteger(values[2 * k + i]);
-    for (size_t i = 0; i < kPairsAtOnce; ++i) {
-      out[(k + i) * width_] = static_cast<int32_t>(integers[2 * i] | integers[2 * i + 1] << 16);
-    }
-  }
-  for (; k < pairs_; ++k) {
-    const uint32_t high = 2 * k + 1 < dims_ ? ToInteger(values[2 * k + 1]) : 0;
-    out[k * width_] = static_cast<int32_t>(ToInteger(values[2 * k]) | high << 16);
-  }
 }
 
 void PanelRows::PadScreen(size_t rows, bool with_last) {

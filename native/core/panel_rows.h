@@ -35,7 +35,6 @@ class PanelRows {
   size_t memory() const { return BytesOf(rows_, is_zero_, screen_, panels_); }
 
  private:
-  void Quantize(size_t index);
   int32_t* Pairs(size_t index) {
     return screen_.data() + index / width_ * width_ * pairs_ + index % width_;
   }

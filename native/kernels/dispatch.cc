@@ -1,9 +1,11 @@
 // The only file that queries the CPU's features.
 #include "kernels/dispatch.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdlib>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -21,50 +23,140 @@
 namespace longvlm {
 namespace {
 
-// In ascending order; a CPU supports the first rows up to some row.
-constexpr Kernels kTable[] = {
-    {"portable", kPanelWidthAPortable, kPanelWidthBPortable, TokenMetricF32_portable,
-     TokenMetricF16_portable, NormalizeRow_portable, ScreenMatches_portable, Similarities_portable,
-     BestMatch_portable, Products_portable, DotProduct_portable, SumRowsF32_portable,
-     SumRowsF16_portable, SumRowsF64_portable, StoreMeansF32_portable, StoreMeansF16_portable},
+constexpr Kernels kPortable = {
+    .name = "portable",
+    .width_a = kPanelWidthAPortable,
+    .width_b = kPanelWidthBPortable,
+    .token_metric_f32 = TokenMetricF32_portable,
+    .token_metric_f16 = TokenMetricF16_portable,
+    .normalize_row = NormalizeRow_portable,
+    .screen_matches = ScreenMatches_portable,
+    .row_words = RowWords_portable,
+    .screen_panels = nullptr,
+    .screen_rows = nullptr,
+    .row_bytes = nullptr,
+    .largest_magnitude = nullptr,
+    .similarities = Similarities_portable,
+    .best_match = BestMatch_portable,
+    .products = Products_portable,
+    .dot_product = DotProduct_portable,
+    .sum_rows_f32 = SumRowsF32_portable,
+    .sum_rows_f16 = SumRowsF16_portable,
+    .sum_rows_f64 = SumRowsF64_portable,
+    .store_means_f32 = StoreMeansF32_portable,
+    .store_means_f16 = StoreMeansF16_portable,
+};
+
 #if defined(LONGVLM_X86)
-    {"avx2", kPanelWidthAAvx2, kPanelWidthBAvx2, TokenMetricF32_avx2, TokenMetricF16_avx2,
-     NormalizeRow_avx2, ScreenMatches_avx2, Similarities_avx2, BestMatch_avx2, Products_avx2,
-     DotProduct_avx2, SumRowsF32_avx2, SumRowsF16_avx2, SumRowsF64_avx2, StoreMeansF32_avx2,
-     StoreMeansF16_avx2},
-    // Memory-bound kernels are no faster with wider registers.
-    {"avx512", kPanelWidthAAvx512, kPanelWidthBAvx512, TokenMetricF32_avx2, TokenMetricF16_avx2,
-     NormalizeRow_avx2, ScreenMatches_avx512, Similarities_avx2, BestMatch_avx512, Products_avx512,
-     DotProduct_avx2, SumRowsF32_avx2, SumRowsF16_avx2, SumRowsF64_avx2, StoreMeansF32_avx2,
-     StoreMeansF16_avx2},
+constexpr Kernels kAvx2 = {
+    .name = "avx2",
+    .width_a = kPanelWidthAAvx2,
+    .width_b = kPanelWidthBAvx2,
+    .token_metric_f32 = TokenMetricF32_avx2,
+    .token_metric_f16 = TokenMetricF16_avx2,
+    .normalize_row = NormalizeRow_avx2,
+    .screen_matches = ScreenMatches_avx2,
+    .row_words = RowWords_avx2,
+    .screen_panels = nullptr,
+    .screen_rows = nullptr,
+    .row_bytes = nullptr,
+    .largest_magnitude = nullptr,
+    .similarities = Similarities_avx2,
+    .best_match = BestMatch_avx2,
+    .products = Products_avx2,
+    .dot_product = DotProduct_avx2,
+    .sum_rows_f32 = SumRowsF32_avx2,
+    .sum_rows_f16 = SumRowsF16_avx2,
+    .sum_rows_f64 = SumRowsF64_avx2,
+    .store_means_f32 = StoreMeansF32_avx2,
+    .store_means_f16 = StoreMeansF16_avx2,
+};
+
+#if defined(LONGVLM_AVXVNNI)
+constexpr Kernels AvxVnni() {
+  Kernels kernels = kAvx2;
+  kernels.name = "avxvnni";
+  kernels.screen_panels = ScreenPanels_avxvnni;
+  kernels.screen_rows = ScreenRows_avx2;
+  kernels.row_bytes = RowBytes_avx2;
+  kernels.largest_magnitude = LargestMagnitude_avx2;
+  return kernels;
+}
+#endif
+
+// Kernels that only wait for memory are no faster with wider registers.
+constexpr Kernels Avx512() {
+  Kernels kernels = kAvx2;
+  kernels.name = "avx512";
+  kernels.width_a = kPanelWidthAAvx512;
+  kernels.width_b = kPanelWidthBAvx512;
+  kernels.token_metric_f32 = TokenMetricF32_avx512;
+  kernels.token_metric_f16 = TokenMetricF16_avx512;
+  kernels.screen_matches = ScreenMatches_avx512;
+  kernels.screen_panels = ScreenPanels_avx512;
+  kernels.screen_rows = ScreenRows_avx512;
+  kernels.row_bytes = RowBytes_avx2;
+  kernels.largest_magnitude = LargestMagnitude_avx2;
+  kernels.best_match = BestMatch_avx512;
+  kernels.products = Products_avx512;
+  return kernels;
+}
 #elif defined(LONGVLM_ARM64)
-    // 16-bit products are no faster than float32 ones, so there is no screening. Here the compiler
-    // makes fused multiply-adds of the portable code.
-    {"neon", kPanelWidthANeon, kPanelWidthBNeon, TokenMetricF32_neon, TokenMetricF16_neon,
-     NormalizeRow_neon, nullptr, Similarities_portable, BestMatch_neon, Products_neon,
-     DotProduct_neon, SumRowsF32_neon, SumRowsF16_neon, SumRowsF64_neon, StoreMeansF32_neon,
-     StoreMeansF16_neon},
+// 16-bit products are no faster than float32 ones, so there is no screening. Here the compiler
+// makes fused multiply-adds of the portable code.
+constexpr Kernels Neon() {
+  Kernels kernels = kPortable;
+  kernels.name = "neon";
+  kernels.width_a = kPanelWidthANeon;
+  kernels.width_b = kPanelWidthBNeon;
+  kernels.token_metric_f32 = TokenMetricF32_neon;
+  kernels.token_metric_f16 = TokenMetricF16_neon;
+  kernels.normalize_row = NormalizeRow_neon;
+  kernels.screen_matches = nullptr;
+  kernels.best_match = BestMatch_neon;
+  kernels.products = Products_neon;
+  kernels.dot_product = DotProduct_neon;
+  kernels.sum_rows_f32 = SumRowsF32_neon;
+  kernels.sum_rows_f16 = SumRowsF16_neon;
+  kernels.sum_rows_f64 = SumRowsF64_neon;
+  kernels.store_means_f32 = StoreMeansF32_neon;
+  kernels.store_means_f16 = StoreMeansF16_neon;
+  return kernels;
+}
+#endif
+
+// In ascending order of what is chosen. A CPU may lack one and support a later one.
+constexpr Kernels kTable[] = {
+    kPortable,
+#if defined(LONGVLM_X86)
+    kAvx2,
+#if defined(LONGVLM_AVXVNNI)
+    AvxVnni(),
+#endif
+    Avx512(),
+#elif defined(LONGVLM_ARM64)
+    Neon(),
 #endif
 };
 
 // All valid values of LONGVLM_MAX_ISA, on any machine: an instruction set that this machine lacks
 // has no effect.
-constexpr std::string_view kNames[] = {"portable", "avx2", "avx512", "neon"};
+constexpr std::string_view kNames[] = {"portable", "avx2", "avxvnni", "avx512", "neon"};
 
 #if defined(LONGVLM_X86)
 struct Registers {
   uint32_t a, b, c, d;
 };
 
-Registers CpuId(uint32_t leaf) {
+Registers CpuId(uint32_t leaf, uint32_t part = 0) {
 #if defined(_MSC_VER)
   std::array<int, 4> out;
-  __cpuidex(out.data(), static_cast<int>(leaf), 0);
+  __cpuidex(out.data(), static_cast<int>(leaf), static_cast<int>(part));
   return {static_cast<uint32_t>(out[0]), static_cast<uint32_t>(out[1]),
           static_cast<uint32_t>(out[2]), static_cast<uint32_t>(out[3])};
 #else
   Registers out{};
-  __get_cpuid_count(leaf, 0, &out.a, &out.b, &out.c, &out.d);
+  __get_cpuid_count(leaf, part, &out.a, &out.b, &out.c, &out.d);
   return out;
 #endif
 }
@@ -99,30 +191,39 @@ bool HasAvx512() {
   return (SavedState() & kZmmAndMasks) == kZmmAndMasks &&
          (leaf7.b & (kF | kBw | kVl)) == (kF | kBw | kVl) && (leaf7.c & kVnni) != 0;
 }
+
+bool HasAvxVnni() {
+  constexpr uint32_t kAvxVnni = 1u << 4;
+  return CpuId(7).a >= 1 && (CpuId(7, 1).a & kAvxVnni) != 0;
+}
 #endif
 
-// How many rows of the table this CPU supports.
-size_t CountOfCpu() {
+bool Supports([[maybe_unused]] std::string_view name) {
 #if defined(LONGVLM_X86)
-  if (!HasAvx2()) return 1;
-  return HasAvx512() ? 3 : 2;
+  if (name == "portable") return true;
+  if (!HasAvx2()) return false;
+  if (name == "avxvnni") return HasAvxVnni();
+  return name == "avx2" || HasAvx512();
 #else
-  return std::size(kTable);
+  return true;
 #endif
 }
 
+// The best that this CPU supports up to `name`, or at all if `name` is of another processor.
 const Kernels* AtMost(std::string_view name) {
-  const size_t count = CountOfCpu();
-  for (size_t i = 0; i < count; ++i) {
-    if (kTable[i].name == name) return &kTable[i];
+  if (std::find(std::begin(kNames), std::end(kNames), name) == std::end(kNames)) {
+    std::string names;
+    for (const std::string_view known : kNames)
+      names.append(names.empty() ? "" : ", ").append(known);
+    throw std::invalid_argument("Expected one of " + names + " for LONGVLM_MAX_ISA but received '" +
+                                std::string(name) + "'");
   }
-  std::string names;
-  for (const std::string_view known : kNames) {
-    if (known == name) return &kTable[count - 1];
-    names.append(names.empty() ? "" : ", ").append(known);
+  const Kernels* best = kTable;
+  for (const Kernels& kernels : kTable) {
+    if (Supports(kernels.name)) best = &kernels;
+    if (kernels.name == name) break;
   }
-  throw std::invalid_argument("Expected one of " + names + " for LONGVLM_MAX_ISA but received '" +
-                              std::string(name) + "'");
+  return best;
 }
 
 std::atomic<const Kernels*> active{nullptr};
@@ -133,7 +234,7 @@ const Kernels& ActiveKernels() {
   const Kernels* kernels = active.load(std::memory_order_acquire);
   if (kernels == nullptr) {
     const char* limit = std::getenv("LONGVLM_MAX_ISA");
-    kernels = limit != nullptr && *limit != '\0' ? AtMost(limit) : &kTable[CountOfCpu() - 1];
+    kernels = AtMost(limit != nullptr && *limit != '\0' ? limit : std::rbegin(kTable)->name);
     active.store(kernels, std::memory_order_release);
   }
   return *kernels;
@@ -144,8 +245,10 @@ void SetMaxInstructionSet(std::string_view name) {
 }
 
 std::vector<std::string_view> InstructionSets() {
-  std::vector<std::string_view> names(CountOfCpu());
-  for (size_t i = 0; i < names.size(); ++i) names[i] = kTable[i].name;
+  std::vector<std::string_view> names;
+  for (const Kernels& kernels : kTable) {
+    if (Supports(kernels.name)) names.push_back(kernels.name);
+  }
   return names;
 }
 

@@ -10,8 +10,11 @@
 #include "kernels/dot_product.h"
 #include "kernels/normalize_row.h"
 #include "kernels/products.h"
+#include "kernels/row_integers.h"
 #include "kernels/row_sums.h"
 #include "kernels/screen_matches.h"
+#include "kernels/screen_panels.h"
+#include "kernels/screen_rows.h"
 #include "kernels/similarities.h"
 #include "kernels/token_metric.h"
 
@@ -21,15 +24,24 @@
 #define LONGVLM_ARM64 1
 #endif
 
-// Marks a function of an _avx2 or _avx512 file. An attribute of the function, unlike a compiler
-// flag of the file, does not affect inline functions of headers, of which the linker keeps one copy
-// for all files.
+// Compilers before these have no intrinsics or assembler for AVX-VNNI.
+#if defined(LONGVLM_X86) &&                                                                      \
+    ((defined(__clang__) && __clang_major__ >= 13) || (defined(_MSC_VER) && _MSC_VER >= 1930) || \
+     (defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11))
+#define LONGVLM_AVXVNNI 1
+#endif
+
+// Marks a function of an _avx2, _avxvnni or _avx512 file. An attribute of the function, unlike a
+// compiler flag of the file, does not affect inline functions of headers, of which the linker keeps
+// one copy for all files.
 #if defined(LONGVLM_X86) && defined(__GNUC__)
 #define LONGVLM_TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
+#define LONGVLM_TARGET_AVXVNNI __attribute__((target("avx2,fma,f16c,avxvnni")))
 #define LONGVLM_TARGET_AVX512 \
   __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")))
 #else
 #define LONGVLM_TARGET_AVX2
+#define LONGVLM_TARGET_AVXVNNI
 #define LONGVLM_TARGET_AVX512
 #endif
 
@@ -46,6 +58,12 @@ struct Kernels {
   decltype(&NormalizeRow_portable) normalize_row;
   // Null if 16-bit products are no faster than float32 products.
   decltype(&ScreenMatches_portable) screen_matches;
+  decltype(&RowWords_portable) row_words;
+  // Null if 8-bit products are no faster than 16-bit products.
+  decltype(&ScreenPanels_avx512) screen_panels;
+  decltype(&ScreenRows_avx512) screen_rows;
+  decltype(&RowBytes_avx2) row_bytes;
+  decltype(&LargestMagnitude_avx2) largest_magnitude;
   decltype(&Similarities_portable) similarities;
   decltype(&BestMatch_portable) best_match;
   decltype(&Products_portable) products;

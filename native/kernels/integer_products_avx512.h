@@ -39,6 +39,27 @@ LONGVLM_TARGET_AVX512 inline __m512i HighestAvx512(__m512i a, __m512i b) {
   return _mm512_maskz_max_epi32(0xffff, a, b);
 }
 
+// The 16-bit products of a column of a panel of A, which begins at `column`, with the rows of one
+// panel of B, in the first lanes; the others are 0. `pairs`: of 16-bit numbers in a row.
+LONGVLM_TARGET_AVX512 inline __m512i ColumnProductsAvx512(const int32_t* column,
+                                                          const int32_t* panel, size_t pairs) {
+  constexpr size_t kA = kPanelWidthAAvx512;
+  constexpr size_t kB = kPanelWidthBAvx512;
+  constexpr __mmask16 kRows = (1u << kB) - 1;
+  // Two sums hide half of the latency.
+  __m512i even = _mm512_setzero_si512(), odd = even;
+  size_t k = 0;
+  for (; k + 2 <= pairs; k += 2, column += 2 * kA, panel += 2 * kB) {
+    AddWordProducts(_mm512_maskz_loadu_epi32(kRows, panel), _mm512_set1_epi32(column[0]), even);
+    AddWordProducts(_mm512_maskz_loadu_epi32(kRows, panel + kB), _mm512_set1_epi32(column[kA]),
+                    odd);
+  }
+  if (k < pairs) {
+    AddWordProducts(_mm512_maskz_loadu_epi32(kRows, panel), _mm512_set1_epi32(column[0]), even);
+  }
+  return _mm512_add_epi32(even, odd);
+}
+
 // The highest product of each column of a panel of A with the rows of a panel of B.
 struct HighestOfPanelAvx512 {
   __m512i left;   // columns 0 to 15

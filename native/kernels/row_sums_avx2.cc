@@ -31,48 +31,86 @@ LONGVLM_TARGET_AVX2 inline void Store4(__m256d value, uint16_t* to) {
 }
 
 constexpr size_t kRowsAtOnce = 4;
+// Rows are at arbitrary addresses, which the hardware prefetcher cannot predict, so rows are
+// prefetched this far ahead, into the second-level cache: with the sums they are too many for the
+// first-level cache.
+constexpr size_t kRowsAhead = 2 * kRowsAtOnce;
 
-// kRows rows at a time: the sum is loaded and stored once for all of them. Rows are at arbitrary
-// addresses, which the hardware prefetcher cannot predict, so the `next_rows` rows are prefetched.
-template <size_t kRows, typename T>
-LONGVLM_TARGET_AVX2 void AddRows(const T* base, const size_t* offsets, const float* weights,
-                                 size_t width, size_t next_rows, double* sum) {
+// Adds kRows rows to `sum`, which is 0 before if `first`. Prefetches the rows at `ahead`.
+template <size_t kRows, bool kWeighted, typename T>
+LONGVLM_TARGET_AVX2 inline void AddRows(const T* base, const size_t* offsets, const size_t* ahead,
+                                        const float* weights, size_t width, bool first,
+                                        double* sum) {
   constexpr size_t kValuesPerLine = 64 / sizeof(T);
-  size_t c = 0;
-  for (; c + 4 <= width; c += 4) {
-    if (c % kValuesPerLine == 0) {
-      for (size_t r = 0; r < next_rows; ++r) {
-        _mm_prefetch(reinterpret_cast<const char*>(base + offsets[kRows + r] + c), _MM_HINT_T0);
+  const T* row[kRows];
+  const T* next[kRows];
+  __m256d weight[kRows];
+  for (size_t r = 0; r < kRows; ++r) {
+    row[r] = base + offsets[r];
+    next[r] = base + ahead[r];
+    if constexpr (kWeighted) weight[r] = _mm256_set1_pd(static_cast<double>(weights[r]));
+  }
+  const auto add = [&](size_t c) LONGVLM_TARGET_AVX2 {
+    __m256d total = first ? _mm256_setzero_pd() : _mm256_loadu_pd(sum + c);
+    for (size_t r = 0; r < kRows; ++r) {
+      const __m256d value = Load4(row[r] + c);
+      if constexpr (kWeighted) {
+        total = _mm256_fmadd_pd(value, weight[r], total);
+      } else {
+        total = _mm256_add_pd(total, value);
       }
     }
-    __m256d total = _mm256_loadu_pd(sum + c);
-    for (size_t r = 0; r < kRows; ++r) {
-      const __m256d value = Load4(base + offsets[r] + c);
-      total = weights == nullptr
-                  ? _mm256_add_pd(total, value)
-                  : _mm256_fmadd_pd(value, _mm256_set1_pd(static_cast<double>(weights[r])), total);
-    }
     _mm256_storeu_pd(sum + c, total);
-  }
-  for (; c < width; ++c) {
+  };
+  size_t c = 0;
+  for (; c + kValuesPerLine <= width; c += kValuesPerLine) {
     for (size_t r = 0; r < kRows; ++r) {
-      const double weight = weights == nullptr ? 1.0 : static_cast<double>(weights[r]);
-      sum[c] += ToDouble(base[offsets[r] + c]) * weight;
+      _mm_prefetch(reinterpret_cast<const char*>(next[r] + c), _MM_HINT_T1);
     }
+    for (size_t i = 0; i < kValuesPerLine; i += 4) add(c + i);
+  }
+  for (; c + 4 <= width; c += 4) add(c);
+  for (; c < width; ++c) {
+    double total = first ? 0.0 : sum[c];
+    for (size_t r = 0; r < kRows; ++r) {
+      total += ToDouble(row[r][c]) * (kWeighted ? static_cast<double>(weights[r]) : 1.0);
+    }
+    sum[c] = total;
+  }
+}
+
+template <bool kWeighted, typename T>
+LONGVLM_TARGET_AVX2 void SumRows(const T* base, const size_t* offsets, const float* weights,
+                                 size_t count, size_t width, double* sum) {
+  if (count == 0) std::fill_n(sum, width, 0.0);
+  const auto weights_from = [weights](size_t row) { return kWeighted ? weights + row : nullptr; };
+  size_t r = 0;
+  for (; r + kRowsAtOnce <= count; r += kRowsAtOnce) {
+    size_t ahead[kRowsAtOnce];
+    for (size_t i = 0; i < kRowsAtOnce; ++i) {
+      ahead[i] = offsets[std::min(r + kRowsAhead + i, count - 1)];
+    }
+    AddRows<kRowsAtOnce, kWeighted>(base, offsets + r, ahead, weights_from(r), width, r == 0, sum);
+  }
+  // What is left, at once.
+  const size_t* left = offsets + r;
+  switch (count - r) {
+    case 1:
+      return AddRows<1, kWeighted>(base, left, left, weights_from(r), width, r == 0, sum);
+    case 2:
+      return AddRows<2, kWeighted>(base, left, left, weights_from(r), width, r == 0, sum);
+    case 3:
+      return AddRows<3, kWeighted>(base, left, left, weights_from(r), width, r == 0, sum);
   }
 }
 
 template <typename T>
 LONGVLM_TARGET_AVX2 void SumRows(const T* base, const size_t* offsets, const float* weights,
                                  size_t count, size_t width, double* sum) {
-  std::fill_n(sum, width, 0.0);
-  size_t r = 0;
-  for (; r + kRowsAtOnce <= count; r += kRowsAtOnce) {
-    AddRows<kRowsAtOnce>(base, offsets + r, weights == nullptr ? nullptr : weights + r, width,
-                         std::min(kRowsAtOnce, count - r - kRowsAtOnce), sum);
-  }
-  for (; r < count; ++r) {
-    AddRows<1>(base, offsets + r, weights == nullptr ? nullptr : weights + r, width, 0, sum);
+  if (weights == nullptr) {
+    SumRows<false>(base, offsets, nullptr, count, width, sum);
+  } else {
+    SumRows<true>(base, offsets, weights, count, width, sum);
   }
 }
 

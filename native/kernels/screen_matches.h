@@ -20,11 +20,11 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/row_integers.h"
 #include "kernels/similarities.h"
 
 namespace longvlm {
 
-inline constexpr float kScreenScale = 32767;
 inline constexpr size_t kScreenMaxPanels = 256;
 
 size_t ScreenMatches_portable(const int32_t* a, const int32_t* b, size_t panels, size_t dims,

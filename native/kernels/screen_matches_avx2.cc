@@ -1,10 +1,7 @@
-#include "kernels/dispatch.h"
-#include "kernels/panels.h"
+#include "kernels/integer_products_avx2.h"
 #include "kernels/screen_matches.h"
 
 #if defined(LONGVLM_X86)
-
-#include <immintrin.h>
 
 #include <bit>
 #include <limits>
@@ -33,19 +30,6 @@ LONGVLM_TARGET_AVX2 inline __m256i Highest(__m256i a, __m256i b, __m256i c, __m2
 LONGVLM_TARGET_AVX2 inline uint32_t Below(__m256i values, __m256i least) {
   const __m256i below = _mm256_cmpgt_epi32(least, values);
   return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(below)));
-}
-
-// The products of column `i` of `a` with the rows of one panel of B, in the first lanes.
-LONGVLM_TARGET_AVX2 inline __m256i ColumnProducts(const int32_t* a, size_t i, const int32_t* panel,
-                                                  size_t pairs) {
-  __m256i sum = _mm256_setzero_si256();
-  for (size_t k = 0; k < pairs; ++k) {
-    const __m256i rows =
-        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(panel + k * kPanelWidthBAvx2));
-    const __m256i one = _mm256_set1_epi32(a[k * kPanelWidthAAvx2 + i]);
-    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(rows, one));
-  }
-  return sum;
 }
 
 }  // namespace
@@ -104,7 +88,7 @@ LONGVLM_TARGET_AVX2 size_t ScreenMatches_avx2(const int32_t* a, const int32_t* b
         Below(highest[panel][0], least_left) | Below(highest[panel][1], least_right) << 8;
     for (uint32_t left = columns & ~below & 0xffffu; left != 0; left &= left - 1) {
       const uint32_t i = static_cast<uint32_t>(std::countr_zero(left));
-      const __m256i products = ColumnProducts(a, i, first_panel + panel * pairs * kB, pairs);
+      const __m256i products = ColumnProductsAvx2(a + i, first_panel + panel * pairs * kB, pairs);
       for (uint32_t rows = ~Below(products, _mm256_set1_epi32(least[i])) & kRows; rows != 0;
            rows &= rows - 1) {
         if (count == max_pairs) return max_pairs + 1;

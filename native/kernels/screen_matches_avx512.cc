@@ -1,32 +1,12 @@
-#include "kernels/dispatch.h"
 #include "kernels/integer_products_avx512.h"
-#include "kernels/panels.h"
 #include "kernels/screen_matches.h"
 
 #if defined(LONGVLM_X86)
-
-#include <immintrin.h>
 
 #include <bit>
 #include <limits>
 
 namespace longvlm {
-namespace {
-
-// The products of column `i` of `a` with the rows of one panel of B, in the first lanes.
-LONGVLM_TARGET_AVX512 inline __m512i ColumnProducts(const int32_t* a, size_t i,
-                                                    const int32_t* panel, size_t pairs) {
-  constexpr __mmask16 kRows = (1u << kPanelWidthBAvx512) - 1;
-  __m512i sum = _mm512_setzero_si512();
-  for (size_t k = 0; k < pairs; ++k) {
-    const __m512i rows = _mm512_maskz_loadu_epi32(kRows, panel + k * kPanelWidthBAvx512);
-    AddWordProducts(rows, _mm512_set1_epi32(a[k * kPanelWidthAAvx512 + i]), sum);
-  }
-  return sum;
-}
-
-}  // namespace
-
 LONGVLM_TARGET_AVX512 size_t ScreenMatches_avx512(const int32_t* a, const int32_t* b, size_t panels,
                                                   size_t dims, int32_t margin, uint32_t columns,
                                                   RowPair* found, size_t max_pairs) {
@@ -57,7 +37,7 @@ LONGVLM_TARGET_AVX512 size_t ScreenMatches_avx512(const int32_t* a, const int32_
     const uint32_t high = _mm512_cmpge_epi32_mask(highest[panel][1], least_right);
     for (uint32_t left = columns & (low | high << 16); left != 0; left &= left - 1) {
       const uint32_t i = static_cast<uint32_t>(std::countr_zero(left));
-      const __m512i products = ColumnProducts(a, i, b + panel * pairs * kB, pairs);
+      const __m512i products = ColumnProductsAvx512(a + i, b + panel * pairs * kB, pairs);
       const uint32_t enough = _mm512_cmpge_epi32_mask(products, _mm512_set1_epi32(least[i]));
       for (uint32_t rows = enough & kRows; rows != 0; rows &= rows - 1) {
         if (count == max_pairs) return max_pairs + 1;

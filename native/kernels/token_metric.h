@@ -23,6 +23,11 @@ void TokenMetricF32_avx2(const float* tokens, size_t count, size_t heads, size_t
 void TokenMetricF16_avx2(const uint16_t* tokens, size_t count, size_t heads, size_t dims,
                          float* metric);
 
+void TokenMetricF32_avx512(const float* tokens, size_t count, size_t heads, size_t dims,
+                           float* metric);
+void TokenMetricF16_avx512(const uint16_t* tokens, size_t count, size_t heads, size_t dims,
+                           float* metric);
+
 void TokenMetricF32_neon(const float* tokens, size_t count, size_t heads, size_t dims,
                          float* metric);
 void TokenMetricF16_neon(const uint16_t* tokens, size_t count, size_t heads, size_t dims,
