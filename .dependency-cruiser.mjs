@@ -17,7 +17,7 @@ const library = [
     'reduce',
     'encode',
   ],
-  ...['llm', 'models', 'load', 'longvlm.ts', 'eval'],
+  ...['llm', 'models', 'load', 'longvlm.ts', 'eval', 'jobs', 'service'],
 ];
 const below = (name) => library.slice(0, library.indexOf(name));
 
@@ -40,21 +40,26 @@ const mayImport = {
   load: below('load'),
   'longvlm.ts': ['base', 'video', 'tower', 'projector', 'reduce', 'encode', 'llm', 'models', 'load'],
   eval: ['base', 'files', 'cache', 'encode', 'llm', 'longvlm.ts'],
-  'index.ts': library,
+  jobs: ['base'],
+  service: ['base', 'video', 'encode', 'llm', 'longvlm.ts', 'jobs'],
+  'index.ts': below('jobs'),
   cli: [...library, 'index.ts'],
 };
 
 // npm packages, and where they may be imported.
 const packagesIn = {
+  '@fastify/multipart': ['service'],
   '@huggingface/jinja': ['llm'],
   'cli-progress': ['cli'],
   commander: ['cli'],
   'env-paths': ['cache'],
+  fastify: ['service'],
   'node-llama-cpp': ['llm'],
   'onnxruntime-node': ['compute'],
   'proper-lockfile': ['cache'],
+  'prom-client': ['service'],
   protobufjs: ['compute'],
-  valibot: ['base', 'files', 'cache', 'tower', 'projector', 'encode', 'llm', 'models', 'load', 'eval'],
+  valibot: ['base', 'files', 'cache', 'tower', 'projector', 'encode', 'llm', 'models', 'load', 'eval', 'service'],
 };
 
 /** Matches the paths below any of `names`, each a folder of src/ or a file in it. */

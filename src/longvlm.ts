@@ -1,6 +1,7 @@
 import { withCallbacks } from './base/callbacks.js';
 import { LongVLMError } from './base/errors.js';
 import { readOptions } from './base/options.js';
+import type { Scheduler } from './base/scheduler.js';
 import { type Float32Tensor, float32Tensor } from './base/tensor.js';
 import { checkFunction, checkSignal, checkString, wrongType } from './base/validate.js';
 import type { VideoRuns } from './base/videoRun.js';
@@ -175,7 +176,11 @@ export class LongVLM {
    * @throws as {@link encode} and {@link checkQuestion}
    * @internal
    */
-  encodeFor(question: string | undefined, video: VideoInput, options: ChatOptions = {}): Promise<VideoFeatures> {
+  encodeFor(
+    question: string | undefined,
+    video: VideoInput,
+    options: ChatOptions & { scheduler?: Scheduler } = {},
+  ): Promise<VideoFeatures> {
     this.checkQuestion(question, options);
     const { part = 'both', template = this.template, system, contextSize, timestamps } = options;
     const prompt = {

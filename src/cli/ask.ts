@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { videoReport } from '../encode/videoReport.js';
 import {
   type AnswerFlags,
   addAnswerOptions,
@@ -10,7 +11,7 @@ import {
   type ModelFlags,
   partOf,
 } from './options.js';
-import { devicesOf, videoLine, videoReport, warningLines } from './report.js';
+import { devicesOf, videoLine, warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
 import { withLongVLM } from './withLongVLM.js';
 import { writeAnswer, writeJson } from './write.js';

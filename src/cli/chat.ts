@@ -1,5 +1,6 @@
 import { createInterface } from 'node:readline';
 import { Command } from 'commander';
+import { videoReport } from '../encode/videoReport.js';
 import type { VideoChat } from '../llm/chat.js';
 import {
   type AnswerFlags,
@@ -12,7 +13,7 @@ import {
   type ModelFlags,
   partOf,
 } from './options.js';
-import { videoLine, videoReport, warningLines } from './report.js';
+import { videoLine, warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
 import { withLongVLM } from './withLongVLM.js';
 import { writeAnswer, writeJson } from './write.js';

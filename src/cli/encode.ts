@@ -1,11 +1,12 @@
 import { Command, Option } from 'commander';
 import { checkFeaturesOutput } from '../encode/featuresFile.js';
 import type { VideoEncoder } from '../encode/videoEncoder.js';
+import { videoReport } from '../encode/videoReport.js';
 import { loadVideoEncoder } from '../load/loadModels.js';
 import { addLanguageOptions, addVisionOptions, loadOptions, type ModelFlags } from './options.js';
 import { checkOutput } from './output.js';
 import { ProgressBar } from './progress.js';
-import { videoLine, videoReport, warningLines } from './report.js';
+import { videoLine, warningLines } from './report.js';
 import { milliseconds, run } from './run.js';
 import { writeJson } from './write.js';
 

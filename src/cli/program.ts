@@ -7,6 +7,7 @@ import { encodeCommand } from './encode.js';
 import { evalCommand } from './eval.js';
 import { infoCommand } from './info.js';
 import { modelsCommand } from './models.js';
+import { serveCommand } from './serve.js';
 
 const program = new Command('longvlm')
   .description('Ask long videos questions, on your own machine.')
@@ -22,6 +23,7 @@ Examples:
   longvlm encode talk.mp4 -o talk.safetensors --vision clip/
   longvlm chat talk.safetensors --vision clip/ --projector mm_projector.safetensors --llm vicuna.gguf
   longvlm eval questions.jsonl -o predictions.json
+  longvlm serve --folder ~/Videos
 
 Without --model, --vision, --projector and --llm the embedded model, nano, answers.
 LONGVLM_MODEL, LONGVLM_VISION, LONGVLM_PROJECTOR and LONGVLM_LLM are the defaults of these flags.`,
@@ -31,6 +33,7 @@ for (const command of [
   chatCommand(),
   encodeCommand(),
   evalCommand(),
+  serveCommand(),
   infoCommand(),
   modelsCommand(),
   cacheCommand(),

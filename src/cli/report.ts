@@ -1,22 +1,8 @@
 // Reports of the settings that were actually used, as text and as JSON.
 import { escaped } from '../base/printable.js';
 import type { VideoFeatures, VideoPart } from '../encode/videoFeatures.js';
+import { videoReport } from '../encode/videoReport.js';
 import type { LongVLM } from '../longvlm.js';
-
-/** The `video` object of `--json`. */
-export function videoReport(features: VideoFeatures, part: VideoPart = 'both') {
-  const { frames, fps, start, end } = features.sampling;
-  return {
-    frames,
-    ...(fps !== undefined && { fps }),
-    ...(start !== undefined && { start }),
-    ...(end !== undefined && { end }),
-    segments: features.segments,
-    tokens: features.tokenCountOf(part),
-    runs: features.runsOf(part).runs.map(({ kind, start, end, tokens }) => ({ kind, start, end, tokens })),
-    duration: features.source.durationSeconds,
-  };
-}
 
 /** The `devices` object of `--json`: the devices that were actually used; the tower's only if the tower ran. */
 export function devicesOf({ models }: LongVLM, vision: string | undefined) {

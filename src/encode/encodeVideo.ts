@@ -2,6 +2,7 @@
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { type FileStates, fileStates, haveChanged } from '../base/fileState.js';
 import type { OnProgress } from '../base/progress.js';
+import type { Lane, Scheduler } from '../base/scheduler.js';
 import { checkInteger } from '../base/validate.js';
 import type { VideoRuns } from '../base/videoRun.js';
 import type { Projector } from '../projector/projector.js';
@@ -12,7 +13,7 @@ import type { Tower } from '../tower/tower.js';
 import type { Video } from '../video/openVideo.js';
 import { selectFrames } from '../video/selection.js';
 import { gatherOnDevice } from './deviceSegments.js';
-import { type Gathering, gatherOnHost, type VideoTokens } from './gatheredTokens.js';
+import { type Gathering, gatherOnHost } from './gatheredTokens.js';
 import { expectedRuns } from './runs.js';
 import { picking, type Sampling, type SettledSampling } from './sampling.js';
 import { VideoFeatures } from './videoFeatures.js';
@@ -49,6 +50,7 @@ export async function encodeVideo(
     onPlanned,
     onProgress,
     signal,
+    scheduler,
   }: {
     /** The sampling of so many frames of so many tokens, where `sampling` shares out a budget among them. */
     readonly ofVideo: (frames: number, shape: Pick<FrameShape, 'patches' | 'grid'>) => SettledSampling;
@@ -56,12 +58,15 @@ export async function encodeVideo(
     readonly onPlanned: OnPlanned | undefined;
     readonly onProgress: OnProgress | undefined;
     readonly signal: AbortSignal | undefined;
+    /** Says when to begin. Defaults to at once. */
+    readonly scheduler: Scheduler | undefined;
   },
 ): Promise<VideoFeatures> {
+  const inLane = <T>(lane: Lane, work: () => Promise<T>) => (scheduler ? scheduler.run(lane, work, signal) : work());
   const report = (stage: 'probe' | 'encode', done: number, total: number) =>
     onProgress?.({ stage, done, total, unit: 'frames', name: video.name });
   report('probe', 0, sampling.frames ?? 0);
-  const info = await video.probe(signal);
+  const info = await inLane('decode', () => video.probe(signal));
   const { segmentFrames, globalLayers, resize, start, end, fps, maxFrames } = sampling;
   const range = { ...(start !== undefined && { start }), ...(end !== undefined && { end }) };
   const most = maxFrames !== undefined && { maxFrames };
@@ -91,18 +96,19 @@ export async function encodeVideo(
   const geometry = frameGeometry(config, resize, frameShape);
   const shape = { frames, segmentFrames, tokensPerSegment, globalLayers };
   const reading = { frames, ...range, segmentFrames, geometry, ...(signal && { signal }) };
-  let gathering: Gathering | undefined;
-  let tokens: VideoTokens | undefined;
-  try {
-    for await (const segment of video.segments(reading)) {
-      gathering ??= (await gatherOnDevice(encoder, shape, signal)) ?? gatherOnHost(encoder, shape, signal);
-      timestamps.set(segment.timestamps, segment.index * segmentFrames);
-      report('encode', await gathering.add(segment.frames), frames);
+  const tokens = await inLane('encode', async () => {
+    let gathering: Gathering | undefined;
+    try {
+      for await (const segment of video.segments(reading)) {
+        gathering ??= (await gatherOnDevice(encoder, shape, signal)) ?? gatherOnHost(encoder, shape, signal);
+        timestamps.set(segment.timestamps, segment.index * segmentFrames);
+        report('encode', await gathering.add(segment.frames), frames);
+      }
+      return await gathering!.finish();
+    } finally {
+      gathering?.dispose();
     }
-    tokens = await gathering!.finish();
-  } finally {
-    gathering?.dispose();
-  }
+  });
   const changed = haveChanged(before, await fileStates(video.paths))
     ? [`'${video.name}' was changed while it was read, and its frames may be of either version. Encode it again.`]
     : [];

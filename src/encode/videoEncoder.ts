@@ -2,6 +2,7 @@ import { withCallbacks } from '../base/callbacks.js';
 import { LongVLMError } from '../base/errors.js';
 import { areSame, type FileStates, fileStates } from '../base/fileState.js';
 import type { OnProgress } from '../base/progress.js';
+import type { Scheduler } from '../base/scheduler.js';
 import {
   checkFunction,
   checkInteger,
@@ -85,6 +86,9 @@ export type EncodeOptions = {
   onProgress?: OnProgress | undefined;
   signal?: AbortSignal | undefined;
 };
+
+/** What only this package gives: who is told of the runs, and who says when to begin. */
+type InnerOptions = { onPlanned?: OnPlanned; scheduler?: Scheduler | undefined };
 
 /**
  * Encodes videos to features: reads frames, runs the vision tower, reduces the patches, and caches the result. Needs neither
@@ -267,11 +271,11 @@ export class VideoEncoder {
   }
 
   /** As {@link encode}, and tells the runs of the video's tokens before its first frame is decoded. @internal */
-  encodePlanned(input: VideoInput, options: EncodeOptions & { onPlanned: OnPlanned }): Promise<VideoFeatures> {
+  encodePlanned(input: VideoInput, options: EncodeOptions & InnerOptions): Promise<VideoFeatures> {
     return withCallbacks(options, ['onProgress', 'onPlanned'], (guarded) => this.#encodeInput(input, guarded));
   }
 
-  async #encodeInput(input: VideoInput, options: EncodeOptions & { onPlanned?: OnPlanned }): Promise<VideoFeatures> {
+  async #encodeInput(input: VideoInput, options: EncodeOptions & InnerOptions): Promise<VideoFeatures> {
     const { onProgress, limits, cache = this.#cache } = checkObject('options', options);
     if (onProgress !== undefined) checkFunction('onProgress', onProgress);
     checkCache(cache);
@@ -279,21 +283,24 @@ export class VideoEncoder {
     signal?.throwIfAborted();
     if (this.disposed) throw new LongVLMError('ERR_LONGVLM_DISPOSED', 'This VideoEncoder was disposed. Make it again.');
     if (limits !== undefined) checkObject('limits', limits);
-    const { sampling: asked = {}, onPlanned } = options;
+    const { sampling: asked = {}, onPlanned, scheduler } = options;
     const sampling = this.settle(asked);
     const request = overlay(asked);
-    const video = await openVideo(input, {
-      ...(this.#ffmpeg !== undefined && { ffmpeg: this.#ffmpeg }),
-      limits: { ...this.#limits, ...limits },
-      ...(onProgress && { onProgress }),
-      ...(signal && { signal }),
-    });
+    const open = () =>
+      openVideo(input, {
+        ...(this.#ffmpeg !== undefined && { ffmpeg: this.#ffmpeg }),
+        limits: { ...this.#limits, ...limits },
+        ...(onProgress && { onProgress }),
+        ...(signal && { signal }),
+      });
+    const video = await (scheduler ? scheduler.run('decode', open, signal) : open());
     const before = await fileStates(video.paths);
     const ofVideo: Parameters<typeof encodeVideo>[4]['ofVideo'] = (frames, shape) =>
       this.#settleFor({ ...request, fps: undefined, frames }, { ...this.config, ...shape });
     let encoding: Promise<unknown> = Promise.resolve();
     const encode = (signal: AbortSignal | undefined, onProgress: OnProgress | undefined) => {
-      const features = encodeVideo(this.#models, video, before, sampling, { ofVideo, onPlanned, onProgress, signal });
+      const told = { onPlanned, onProgress, signal, scheduler };
+      const features = encodeVideo(this.#models, video, before, sampling, { ofVideo, ...told });
       encoding = features.catch(() => {});
       return features;
     };

@@ -7,10 +7,10 @@ import { readOptions } from '../base/options.js';
 import { Pace } from '../base/pace.js';
 import { PartedMap } from '../base/partedMap.js';
 import { printable } from '../base/printable.js';
+import { realPathWithin, realRoot } from '../base/root.js';
 import { nonEmptyString, parse } from '../base/schema.js';
 import { checkInteger, checkSignal, checkString } from '../base/validate.js';
 import { readLines, textOf } from './lines.js';
-import { realPathWithin, realRoot } from './root.js';
 
 /** A question about a video, with the expected answer. */
 export type DatasetEntry = {

@@ -5,6 +5,7 @@ import { hashOf } from '../base/hash.js';
 import { inTurns, Pace } from '../base/pace.js';
 import { PartedMap } from '../base/partedMap.js';
 import type { Progress } from '../base/progress.js';
+import { realPathWithin, realRoot } from '../base/root.js';
 import { checkFunction, checkObject, checkString, wrongType } from '../base/validate.js';
 import { version } from '../base/version.js';
 import { weightsFingerprint } from '../cache/fingerprint.js';
@@ -17,7 +18,6 @@ import { type ChatOptions, LongVLM } from '../longvlm.js';
 import { checkDataset, type Dataset, type DatasetEntry } from './dataset.js';
 import type { Prediction } from './predictions.js';
 import { ResumeFile, type RunIdentity } from './resumeFile.js';
-import { realPathWithin, realRoot } from './root.js';
 import { scoreAnswer } from './score.js';
 
 /**

@@ -3,7 +3,7 @@ import { raceAbort } from '../base/abort.js';
 import { LongVLMError } from '../base/errors.js';
 import { readOptions } from '../base/options.js';
 import type { Tensor } from '../base/tensor.js';
-import { checkFunction, checkInteger, checkString } from '../base/validate.js';
+import { checkFunction, checkInteger, checkString, checkText } from '../base/validate.js';
 import type { VideoRun } from '../base/videoRun.js';
 import { type Answer, type AskOptions, readAskOptions, type StopReason } from './answer.js';
 import { type AnswerStream, readAnswer } from './answerStream.js';
@@ -14,14 +14,13 @@ import {
   checkLengths,
   checkPrompt,
   contextFull,
-  defaultContextSize,
+  contextSizeOf,
   defaultMaxTokens,
-  fittingBudget,
   neededContextSize,
   type PromptTexts,
-  placesOfVideo,
 } from './contextSize.js';
 import { checkPlaces, evaluateVideo, largestRun } from './evaluateVideo.js';
+import { tokensOfGivenTurn } from './givenTurn.js';
 import { checkModel, type LanguageModel } from './model.js';
 import { usedPlaces } from './places.js';
 import { textBeforeQuestion, tokensOfFirstTurn, tokensOfNextTurn, tokensOfPastTurn } from './prompt.js';
@@ -107,16 +106,7 @@ export class VideoChat {
     checkLengths(model, most, system);
     const turn = tokensOfFirstTurn(model, layout, system, '?', tokens);
     checkPlaces(model, runs);
-    const text = textBeforeQuestion(turn);
-    const places = placesOfVideo(model, tokens);
-    const fixed = text + places;
-    const contextSize = wanted ?? defaultContextSize(model, fixed);
-    if (fixed + 1 >= contextSize)
-      throw new LongVLMError(
-        'ERR_LONGVLM_CONTEXT_FULL',
-        `The video's ${videoTokens} tokens${places > videoTokens ? `, which take ${places} places,` : ''} and ${text} of the prompt do not fit into a context of ${contextSize} tokens ` +
-          `(the model was trained for ${model.trainContextSize}). Raise contextSize${fittingBudget(model, contextSize, text, tokens)}, or use fewer segments or tokens per segment.`,
-      );
+    const contextSize = contextSizeOf(model, wanted, textBeforeQuestion(turn), tokens);
     await model.loadWhole(signal);
     const together = attention === 'full' ? largestRun(runs, videoTokens) : undefined;
     const context = await createContext(model, contextSize, together);
@@ -235,6 +225,26 @@ export class VideoChat {
       this.#turns = 0;
       this.#pending = [];
       this.#lastAnswer = undefined;
+    } finally {
+      release();
+    }
+  }
+
+  /**
+   * Adds a turn that took place elsewhere, such as before this chat was made. It is evaluated with the next question.
+   * @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL`, `ERR_LONGVLM_UNSUPPORTED`, `ERR_LONGVLM_DISPOSED`
+   */
+  async addTurn(question: string, answer: string): Promise<void> {
+    checkString('question', question);
+    checkText('answer', answer);
+    const release = await this.#begin(undefined);
+    try {
+      await this.#showLastTurnAsPast();
+      checkLengths(this.#model, this.#sequence.contextSize, question, answer);
+      const turn = { system: this.#system, question, answer, isFirst: this.#turns === 0 };
+      this.#pending = [...this.#pending, ...tokensOfGivenTurn(this.#model, this.#layout, turn, this.#tokens)];
+      this.#turns++;
+      this.#lastTurn = undefined;
     } finally {
       release();
     }

@@ -63,11 +63,6 @@ function isFarTooLong(model: LanguageModel, contextSize: number, text: string): 
   return tokens > 2 * contextSize;
 }
 
-/** Default size of a chat's context; `fixed` tokens come before the first question. */
-export function defaultContextSize(model: LanguageModel, fixed: number): number {
-  return Math.min(model.trainContextSize, Math.max(4096, fixed + 256 + defaultMaxTokens));
-}
-
 /** Places that are left for an answer where a budget is proposed. */
 const shortAnswer = 256;
 
@@ -83,6 +78,29 @@ export function fittingBudget(
   return budget < Math.max(video.runs.length, least)
     ? ''
     : `, give the video at most ${budget} tokens (tokens: ${budget}, --tokens ${budget})`;
+}
+
+/**
+ * Size of a chat's context, with room for a question and its answer unless `wanted` says it.
+ * @param text tokens of text before the first question
+ * @throws LongVLMError `ERR_LONGVLM_CONTEXT_FULL` if the video does not fit
+ */
+export function contextSizeOf(
+  model: LanguageModel,
+  wanted: number | undefined,
+  text: number,
+  video: PromptTokens,
+): number {
+  const { count } = video;
+  const places = placesOfVideo(model, video);
+  const usual = Math.max(4096, text + places + 256 + defaultMaxTokens);
+  const contextSize = wanted ?? Math.min(model.trainContextSize, usual);
+  if (text + places + 1 < contextSize) return contextSize;
+  throw new LongVLMError(
+    'ERR_LONGVLM_CONTEXT_FULL',
+    `The video's ${count} tokens${places > count ? `, which take ${places} places,` : ''} and ${text} of the prompt do not fit into a context of ${contextSize} tokens ` +
+      `(the model was trained for ${model.trainContextSize}). Raise contextSize${fittingBudget(model, contextSize, text, video)}, or use fewer segments or tokens per segment.`,
+  );
 }
 
 /** The error for a full context: `wanted` tokens do not fit into the remaining `room`, if these are known. */

@@ -1,10 +1,10 @@
-// Data sets of strangers: only files in one folder may be named.
+// Paths of strangers: only files in one folder may be named.
 import { realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { LongVLMError } from '../base/errors.js';
-import { fileError } from '../base/fileError.js';
-import { printable } from '../base/printable.js';
-import { checkString } from '../base/validate.js';
+import { LongVLMError } from './errors.js';
+import { fileError } from './fileError.js';
+import { printable } from './printable.js';
+import { checkString } from './validate.js';
 
 /** The real path of the folder that all videos must be in. @throws TypeError, RangeError; LongVLMError `ERR_LONGVLM_FILE` */
 export async function realRoot(root: string): Promise<string> {

@@ -1,0 +1,122 @@
+import { readFile } from 'node:fs/promises';
+import { Command, Option } from 'commander';
+import { fileError } from '../base/fileError.js';
+import type { ServiceOptions } from '../service/settings.js';
+import { addLanguageOptions, addVisionOptions, decimal, integer, limitsOf, type ModelFlags } from './options.js';
+import { run } from './run.js';
+import { withLongVLM } from './withLongVLM.js';
+
+type Flags = ModelFlags & {
+  host?: string;
+  port: number;
+  apiKeyFile?: string;
+  folder?: string[];
+  contextSize?: number;
+  framesLimit: number;
+  requests: number;
+  decodings: number;
+  encodings: number;
+  answers: number;
+  waiting: number;
+  requestSeconds: number;
+  graceSeconds: number;
+  log?: boolean;
+};
+
+/** Commander's own, of an option that can be given again. */
+const collected = (text: string, before: string[] | undefined) => [...(before ?? []), text];
+const number = (flags: string, description: string, value: number, min = 1) =>
+  new Option(flags, description).argParser(integer(min)).default(value);
+
+/** `longvlm serve` */
+export function serveCommand(): Command {
+  const command = new Command('serve')
+    .description("answer over HTTP, in OpenAI's format: POST /v1/chat/completions with a video_url")
+    .option('--host <address>', 'where to listen; other machines reach it at 0.0.0.0 or :: (default: 127.0.0.1)')
+    .addOption(number('--port <n>', 'the port; 0 for one that is free', 8000, 0))
+    .option(
+      '--api-key-file <file>',
+      'keys of which each request needs one, a line each (default: those in $LONGVLM_API_KEYS, with commas between them)',
+    )
+    .addOption(
+      new Option('--folder <dir>', 'a folder whose files file: URLs may name; can be given again').argParser(collected),
+    )
+    .addOption(number('--requests <n>', 'requests that are worked on at a time', 16))
+    .addOption(number('--decodings <n>', 'of these, videos that are fetched and read at a time', 4))
+    .addOption(number('--encodings <n>', 'of these, videos that are encoded at a time', 2))
+    .addOption(number('--answers <n>', 'of these, answers that are written at a time', 2))
+    .addOption(number('--waiting <n>', 'requests that may wait; more are refused (429)', 64, 0))
+    .addOption(number('--frames-limit <n>', 'most frames that a request may have sampled', 1024))
+    .addOption(
+      new Option('--context-size <n>', "largest context, in tokens (default: the model's)").argParser(integer(16)),
+    )
+    .addOption(
+      new Option('--request-seconds <s>', 'longest time for a request').argParser(decimal(0, 1e6)).default(3600),
+    )
+    .addOption(
+      new Option('--grace-seconds <s>', 'how long answers may go on after SIGTERM or Ctrl-C; a second one ends them')
+        .argParser(decimal(0, 1e6))
+        .default(10),
+    )
+    .option('--no-log', 'write no line for each request to standard error')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  longvlm serve
+  longvlm serve --model llava-1.5-7b --folder ~/Videos --port 9000
+  curl http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' -d '{"messages": [{"role": "user",
+    "content": [{"type": "video_url", "video_url": {"url": "https://example.org/talk.mp4"}}, {"type": "text", "text": "What is shown?"}]}]}'
+
+OpenAI's clients work with the base URL http://127.0.0.1:8000/v1. /openapi.json describes all of it.`,
+    );
+  return addLanguageOptions(addVisionOptions(command)).action((flags: Flags) => run((signal) => serve(flags, signal)));
+}
+
+async function serve(flags: Flags, signal: AbortSignal): Promise<void> {
+  const options = await serviceOptions(flags);
+  await withLongVLM(flags, signal, async (vlm, progress) => {
+    // Loaded here, as no other command needs it.
+    const { startService } = await import('../service/service.js');
+    const service = await startService(vlm, options);
+    progress.stop();
+    process.stderr.write(`longvlm: listening at ${service.url}\n`);
+    const again = new AbortController();
+    if (!signal.aborted)
+      await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+    const stop = () => again.abort();
+    process.once('SIGINT', stop);
+    process.once('SIGTERM', stop);
+    try {
+      await service.close(again.signal);
+    } finally {
+      process.off('SIGINT', stop);
+      process.off('SIGTERM', stop);
+    }
+  });
+}
+
+async function serviceOptions(flags: Flags): Promise<ServiceOptions> {
+  const { host, port, folder, contextSize, requestSeconds, graceSeconds } = flags;
+  return {
+    ...{ host, port, folders: folder, contextSize, requestSeconds, graceSeconds },
+    apiKeys: await keysOf(flags),
+    limits: limitsOf(flags),
+    maxFrames: flags.framesLimit,
+    lanes: { request: flags.requests, decode: flags.decodings, encode: flags.encodings, answer: flags.answers },
+    maxWaiting: flags.waiting,
+    ...(flags.log !== false && { onLog: (line: string) => process.stderr.write(`${line}\n`) }),
+  };
+}
+
+/** The keys; none on the command line, which other users of the machine see. */
+async function keysOf({ apiKeyFile }: Flags): Promise<string[]> {
+  const text =
+    apiKeyFile === undefined
+      ? (process.env.LONGVLM_API_KEYS ?? '').replaceAll(',', '\n')
+      : await readFile(apiKeyFile, 'utf8').catch((error: unknown) => Promise.reject(fileError(apiKeyFile, error)));
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'));
+}

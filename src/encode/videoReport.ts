@@ -1,0 +1,16 @@
+import type { VideoFeatures, VideoPart } from './videoFeatures.js';
+
+/** What of a video was really used, as the command line and the service tell it. */
+export function videoReport(features: VideoFeatures, part: VideoPart = 'both') {
+  const { frames, fps, start, end } = features.sampling;
+  return {
+    frames,
+    ...(fps !== undefined && { fps }),
+    ...(start !== undefined && { start }),
+    ...(end !== undefined && { end }),
+    segments: features.segments,
+    tokens: features.tokenCountOf(part),
+    runs: features.runsOf(part).runs.map(({ kind, start, end, tokens }) => ({ kind, start, end, tokens })),
+    duration: features.source.durationSeconds,
+  };
+}

@@ -1,0 +1,160 @@
+// Answers requests: from the video that a request names to its answer, each step in its lane.
+import { LongVLMError } from '../base/errors.js';
+import type { Scheduler } from '../base/scheduler.js';
+import type { VideoFeatures } from '../encode/videoFeatures.js';
+import { videoReport } from '../encode/videoReport.js';
+import type { Answer, AskOptions } from '../llm/answer.js';
+import type { ChatOptions, LongVLM } from '../longvlm.js';
+import { ApiError } from './apiError.js';
+import { askOptionsOf } from './askOptions.js';
+import type { ChatRequest } from './chatRequest.js';
+import { type Conversation, readConversation } from './conversation.js';
+import { type MediaSources, type NamedVideo, videoOf } from './media.js';
+import type { Settings } from './settings.js';
+import { readVideoSampling } from './videoSampling.js';
+
+/** An answer, and what was used for it. */
+export type Answered = {
+  readonly answer: Answer;
+  /** Tokens before the answer: the video, all turns before, and the question. */
+  readonly promptTokens: number;
+  /** Those of them that are the video's. */
+  readonly videoTokens: number;
+  /** What was really used, for the response. */
+  readonly used: object;
+};
+
+/** A request that is checked as far as it can be without its video. */
+export type Prepared = {
+  readonly conversation: Conversation;
+  readonly video: NamedVideo;
+  readonly chat: ChatOptions;
+  readonly ask: AskOptions;
+};
+
+/** Texts of a turn are set into some tokens of the template. */
+const templateTokens = 32;
+
+/** Answers about videos with one {@link LongVLM}. */
+export class Answerer {
+  readonly #vlm: LongVLM;
+  readonly #settings: Settings;
+  readonly #sources: MediaSources;
+
+  constructor(vlm: LongVLM, settings: Settings, sources: MediaSources) {
+    this.#vlm = vlm;
+    this.#settings = settings;
+    this.#sources = sources;
+  }
+
+  /** @throws ApiError, TypeError or RangeError for a request that cannot be answered */
+  async prepare(request: ChatRequest): Promise<Prepared> {
+    const conversation = readConversation(request.messages);
+    const { part, timestamps, template } = request.longvlm ?? {};
+    const sampling = readVideoSampling(request, this.#vlm.encoder.settle(), this.#settings.maxFrames);
+    const chat: ChatOptions = {
+      ...{ sampling, limits: this.#settings.limits },
+      ...(part !== undefined && { part }),
+      ...(timestamps !== undefined && { timestamps }),
+      ...(template !== undefined && { template }),
+      ...(conversation.system !== undefined && { system: conversation.system }),
+    };
+    const ask = askOptionsOf(request);
+    this.#vlm.checkQuestion(textOf(conversation), { ...chat, ...this.#contextSize() });
+    return { conversation, video: await videoOf(conversation.media, this.#sources), chat, ask };
+  }
+
+  /**
+   * @param onText called with each piece of the answer
+   * @throws as {@link LongVLM.ask}; ApiError
+   */
+  async answer(
+    { conversation, video, chat, ask }: Prepared,
+    scheduler: Scheduler,
+    signal: AbortSignal,
+    onText?: (text: string) => void,
+  ): Promise<Answered> {
+    const started = performance.now();
+    const features = await this.#features(conversation, video, { ...chat, signal }, scheduler);
+    const encoded = performance.now();
+    return scheduler.run(
+      'answer',
+      async () => {
+        const begun = performance.now();
+        const contextSize = this.#contextFor(features, conversation, { ...chat, ...ask });
+        const talk = await this.#vlm.chat(features, { ...chat, contextSize, signal });
+        try {
+          for (const { question, answer } of conversation.turns) await talk.addTurn(question, answer);
+          const before = talk.usedTokens;
+          await talk.ask(conversation.question, { ...ask, signal, ...(onText && { onText }) });
+          const answer = talk.lastAnswer!;
+          const { frames: _, ...sampling } = features.sampling;
+          return {
+            answer,
+            promptTokens: before + answer.promptTokens,
+            videoTokens: talk.videoTokens,
+            used: {
+              video: videoReport(features, chat.part),
+              sampling,
+              warnings: features.source.warnings.map((warning) => hidden(warning, video.paths)),
+              timings: {
+                encode: Math.round(encoded - started),
+                wait: Math.round(begun - encoded),
+                firstToken: Math.round(answer.timings.firstToken),
+                answer: Math.round(performance.now() - begun),
+              },
+            },
+          };
+        } finally {
+          await talk.dispose();
+        }
+      },
+      signal,
+    );
+  }
+
+  async #features(
+    conversation: Conversation,
+    { input, paths }: NamedVideo,
+    options: ChatOptions,
+    scheduler: Scheduler,
+  ): Promise<VideoFeatures> {
+    const given = { ...options, ...this.#contextSize(), scheduler };
+    try {
+      return await this.#vlm.encodeFor(textOf(conversation), input, given);
+    } catch (error) {
+      if (!(error instanceof LongVLMError)) throw error;
+      throw new LongVLMError(error.code, hidden(error.message, paths), { cause: error });
+    }
+  }
+
+  #contextSize() {
+    const { contextSize } = this.#settings;
+    return contextSize !== undefined && { contextSize };
+  }
+
+  #contextFor(features: VideoFeatures, conversation: Conversation, options: ChatOptions & AskOptions): number {
+    const needed = this.#vlm.requiredContextSize(features, textOf(conversation), options);
+    const most = this.#settings.contextSize ?? this.#vlm.models.llm!.trainContextSize;
+    return Math.min(most, needed + templateTokens * conversation.turns.length);
+  }
+}
+
+/** All texts of a conversation but the system's. */
+function textOf({ turns, question }: Conversation): string {
+  return [...turns.flatMap((turn) => [turn.question, turn.answer]), question].join('\n');
+}
+
+/** A text without paths of this machine. */
+function hidden(text: string, paths: readonly string[]): string {
+  return paths.reduce((rest, path) => rest.replaceAll(path, 'video'), text);
+}
+
+/** @throws ApiError for a model that is not this one */
+export function checkModelName(asked: string | null | undefined, name: string): void {
+  if (asked !== undefined && asked !== null && asked !== name)
+    throw new ApiError(404, `There is no model '${asked.slice(0, 100)}' here. Ask ${name}.`, {
+      param: 'model',
+      code: 'model_not_found',
+    });
+}

@@ -1,0 +1,129 @@
+// The HTTP service of one LongVLM.
+import type { AddressInfo } from 'node:net';
+import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { messageOf } from '../base/errors.js';
+import { realRoot } from '../base/root.js';
+import { LaneScheduler } from '../jobs/laneScheduler.js';
+import type { LongVLM } from '../longvlm.js';
+import { Access } from './access.js';
+import { Answerer } from './answerer.js';
+import { ApiError, ClientGone } from './apiError.js';
+import { addChatRoute, asApiError } from './chatRoute.js';
+import { RequestSignals } from './requestSignals.js';
+import { readSettings, type ServiceOptions, type Settings } from './settings.js';
+
+/** A running service. */
+export type Service = {
+  /** Where it listens, such as `http://127.0.0.1:8000`. */
+  readonly url: string;
+  /**
+   * Takes no more requests, gives those in work the time of `graceSeconds`, ends what is left, and waits for its end. The models stay
+   * loaded.
+   * @param signal aborts the waiting
+   */
+  close(signal?: AbortSignal): Promise<void>;
+};
+
+/**
+ * Answers questions about videos over HTTP, in OpenAI's format.
+ * @param vlm stays the caller's, who disposes it once the service is closed
+ * @throws TypeError or RangeError for a wrong option; LongVLMError `ERR_LONGVLM_FILE` for a folder that is none; Node's error if the
+ *   address is in use
+ */
+export async function startService(vlm: LongVLM, options: ServiceOptions = {}): Promise<Service> {
+  const settings = readSettings(options);
+  const folders = await Promise.all(settings.folders.map(realRoot));
+  const signals = new RequestSignals(settings.requestSeconds);
+  const scheduler = new LaneScheduler(settings.lanes, settings.maxWaiting);
+  const access = new Access(settings.apiKeys, settings.host);
+  const model = vlm.preset ?? vlm.models.llm?.name ?? 'longvlm';
+  const app = makeApp(settings);
+  addErrors(app, settings);
+  app.addHook('onRequest', async (request) => access.check(request));
+  addChatRoute(app, {
+    ...{ model, scheduler, signals },
+    answerer: new Answerer(vlm, settings, { folders, files: undefined }),
+    onAnswered: () => {},
+    clientOf: (request) => access.clientOf(request),
+    log: (request, error) => logFailure(settings, request, error),
+  });
+  app.get('/v1/models', async () => ({ object: 'list', data: [describeModel(vlm, model)] }));
+  app.get<{ Params: { model: string } }>('/v1/models/:model', async ({ params }) => {
+    if (params.model !== model)
+      throw new ApiError(404, 'There is no such model here.', { param: 'model', code: 'model_not_found' });
+    return describeModel(vlm, model);
+  });
+  app.get('/health', async () => ({ status: 'ok' }));
+  await app.listen({ host: settings.host, port: settings.port });
+  const { address, family, port } = app.server.address() as AddressInfo;
+  return {
+    url: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`,
+    close: (signal) => close(app, signals, settings, signal),
+  };
+}
+
+function makeApp({ maxBodyBytes, bodySeconds }: Settings): FastifyInstance {
+  return fastify({
+    bodyLimit: maxBodyBytes,
+    // Idle connections are closed with the service, others when they have been answered.
+    forceCloseConnections: 'idle',
+    requestTimeout: Math.max(1, bodySeconds * 1000),
+    exposeHeadRoutes: false,
+    http: { headersTimeout: 15_000, connectionsCheckingInterval: 1000 },
+  });
+}
+
+function addErrors(app: FastifyInstance, settings: Settings): void {
+  const send = (request: FastifyRequest, reply: FastifyReply, error: ApiError) => {
+    logFailure(settings, request, error);
+    if (error.retryAfter !== undefined) reply.header('retry-after', String(error.retryAfter));
+    return reply.code(error.status).send(error.toJSON());
+  };
+  app.setErrorHandler<FastifyError>((error, request, reply) => send(request, reply, asApiError(error)));
+  app.setNotFoundHandler((request, reply) =>
+    send(request, reply, new ApiError(404, 'There is no such address here: see /openapi.json.')),
+  );
+  app.addHook('onResponse', async (request, reply) => {
+    settings.onLog(`${lineOf(request)} ${reply.statusCode} ${Math.round(reply.elapsedTime)} ms`);
+  });
+}
+
+/** A request without what its sender wrote. */
+function lineOf(request: FastifyRequest): string {
+  return `${request.id} ${request.method} ${request.routeOptions.url ?? '(unknown)'}`;
+}
+
+/** Only faults of the service are told with their message: others may have content of the request. */
+function logFailure({ onLog }: Settings, request: FastifyRequest, { status, code, cause }: ApiError): void {
+  if (cause instanceof ClientGone) return;
+  onLog(
+    `${lineOf(request)} failed ${status}${code === null ? '' : ` ${code}`}${status === 500 ? `: ${messageOf(cause)}` : ''}`,
+  );
+}
+
+function describeModel(vlm: LongVLM, id: string) {
+  const { frames, segmentFrames, tokensPerSegment } = vlm.sampling;
+  return {
+    ...{ id, object: 'model', created: 0, owned_by: 'longvlm' },
+    max_model_len: vlm.models.llm?.trainContextSize,
+    longvlm: { frames, segmentFrames, tokensPerSegment },
+  };
+}
+
+async function close(
+  app: FastifyInstance,
+  signals: RequestSignals,
+  { graceSeconds }: Settings,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const timer = setTimeout(() => signals.stop(), graceSeconds * 1000);
+  const stop = () => signals.stop();
+  if (signal?.aborted) stop();
+  signal?.addEventListener('abort', stop, { once: true });
+  try {
+    await app.close();
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', stop);
+  }
+}

@@ -1,0 +1,80 @@
+// What a service allows.
+import { checkInteger, checkNumber, checkString } from '../base/validate.js';
+import type { LaneLimits } from '../jobs/laneScheduler.js';
+import type { VideoLimits } from '../video/limits.js';
+
+/** Options of {@link startService}. */
+export type ServiceOptions = {
+  /** Address to listen at. Defaults to `127.0.0.1`, which only this machine reaches. */
+  host?: string | undefined;
+  /** Defaults to `8000`; `0` for any that is free. */
+  port?: number | undefined;
+  /** Keys of which each request needs one. Defaults to none, and none is needed. */
+  apiKeys?: readonly string[] | undefined;
+  /** Folders whose files `file:` URLs may name, links followed. Defaults to none. */
+  folders?: readonly string[] | undefined;
+  /** Limits of each video. */
+  limits?: VideoLimits | undefined;
+  /** The most frames that are sampled from a video. Defaults to `1024`. */
+  maxFrames?: number | undefined;
+  /** Largest context of a conversation, in tokens. Defaults to the size that the language model was trained for. */
+  contextSize?: number | undefined;
+  /** Largest body of a request in JSON, in bytes. Defaults to 64 MiB. */
+  maxBodyBytes?: number | undefined;
+  /** The longest time that a request may take once its turn has come, in seconds. Defaults to `3600`. */
+  requestSeconds?: number | undefined;
+  /** The longest time until the body of a request has come, in seconds. Defaults to `60`. */
+  bodySeconds?: number | undefined;
+  /** How long answers may go on once the service is stopped, in seconds. Defaults to `10`. */
+  graceSeconds?: number | undefined;
+  /**
+   * How many requests are worked on at a time, and how many of these are fetched and read, encoded, and answered. Default to 16, 4, 2
+   * and 2.
+   */
+  lanes?: Partial<LaneLimits> | undefined;
+  /** How many more requests may wait. Defaults to `64`. */
+  maxWaiting?: number | undefined;
+  /** Called with a line for each request, which has no content of it. */
+  onLog?: ((line: string) => void) | undefined;
+};
+
+/** {@link ServiceOptions} with the defaults. */
+export type Settings = {
+  readonly host: string;
+  readonly port: number;
+  readonly apiKeys: readonly string[];
+  readonly folders: readonly string[];
+  readonly limits: VideoLimits;
+  readonly maxFrames: number;
+  readonly contextSize: number | undefined;
+  readonly maxBodyBytes: number;
+  readonly requestSeconds: number;
+  readonly bodySeconds: number;
+  readonly graceSeconds: number;
+  readonly lanes: LaneLimits;
+  readonly maxWaiting: number;
+  readonly onLog: (line: string) => void;
+};
+
+/** @throws TypeError or RangeError for a wrong option */
+export function readSettings(options: ServiceOptions): Settings {
+  const { host = '127.0.0.1', port = 8000, apiKeys = [], folders = [], limits = {}, contextSize } = options;
+  const { maxFrames = 1024, maxBodyBytes = 64 * 2 ** 20, maxWaiting = 64, onLog = () => {} } = options;
+  const { requestSeconds = 3600, bodySeconds = 60, graceSeconds = 10 } = options;
+  const lanes = { request: 16, decode: 4, encode: 2, answer: 2, ...options.lanes };
+  checkString('host', host);
+  checkInteger('port', port, 0, 65535);
+  for (const [index, key] of apiKeys.entries()) checkString(`apiKeys[${index}]`, key);
+  checkInteger('maxFrames', maxFrames, 1);
+  if (contextSize !== undefined) checkInteger('contextSize', contextSize, 16);
+  checkInteger('maxBodyBytes', maxBodyBytes, 1, 2 ** 30);
+  checkInteger('maxWaiting', maxWaiting, 0);
+  checkNumber('requestSeconds', requestSeconds, 0);
+  checkNumber('bodySeconds', bodySeconds, 0);
+  checkNumber('graceSeconds', graceSeconds, 0);
+  for (const [lane, most] of Object.entries(lanes)) checkInteger(`lanes.${lane}`, most, 1);
+  return {
+    ...{ host, port, apiKeys, folders, limits, contextSize, maxFrames, maxBodyBytes, maxWaiting, onLog },
+    ...{ requestSeconds, bodySeconds, graceSeconds, lanes },
+  };
+}

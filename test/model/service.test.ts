@@ -1,0 +1,221 @@
+// The service with nano and real clients: one server for all of it.
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import OpenAI from 'openai';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { FeaturesCache, LongVLM } from '../../dist/index.js';
+import { type Service, startService } from '../../dist/service/service.js';
+
+const world = fileURLToPath(new URL('../fixtures/world/', import.meta.url));
+const file = path.join(world, 'world-2000000.mp4');
+const dataUrl = `data:video/mp4;base64,${readFileSync(file, 'base64')}`;
+const temporary = mkdtempSync(path.join(tmpdir(), 'longvlm-service-'));
+const logged: string[] = [];
+let vlm: LongVLM;
+let service: Service;
+let client: OpenAI;
+
+beforeAll(async () => {
+  vlm = await LongVLM.load({
+    threads: 1,
+    gpu: 'off',
+    cache: await FeaturesCache.open(path.join(temporary, 'features')),
+  });
+  service = await startService(vlm, { port: 0, folders: [world], onLog: (line) => logged.push(line) });
+  client = new OpenAI({ baseURL: `${service.url}/v1`, apiKey: 'none', maxRetries: 0 });
+});
+afterAll(async () => {
+  await service.close();
+  await vlm.dispose();
+  rmSync(temporary, { recursive: true });
+});
+
+type Content = OpenAI.ChatCompletionContentPart[];
+const about = (url: string, text: string) =>
+  [
+    { type: 'video_url', video_url: { url } },
+    { type: 'text', text },
+  ] as unknown as Content;
+const ask = (content: Content | string, more: object = {}) =>
+  client.chat.completions.create({ model: 'nano', messages: [{ role: 'user', content }], ...more });
+
+describe("OpenAI's client", () => {
+  test('gets an answer about a video, the tokens, and what was used', async () => {
+    const { choices, usage, ...rest } = await ask(about(dataUrl, 'What happens last?'));
+    expect(choices).toMatchObject([
+      { message: { role: 'assistant', content: 'Three green triangles.' }, finish_reason: 'stop' },
+    ]);
+    const chat = await vlm.chat(file);
+    await chat.ask('What happens last?');
+    const completion = chat.lastAnswer!.tokenIds.length;
+    expect(usage).toMatchObject({
+      completion_tokens: completion,
+      prompt_tokens: chat.usedTokens - completion,
+      total_tokens: chat.usedTokens,
+      prompt_tokens_details: { video_tokens: 84 },
+    });
+    expect(rest).toMatchObject({
+      object: 'chat.completion',
+      model: 'nano',
+      longvlm: { video: { frames: 100, segments: 20, tokens: 84 }, sampling: { segmentFrames: 5, resize: 'squash' } },
+    });
+    await chat.dispose();
+  });
+
+  test('streams the same answer in pieces, and the counts where it asks for them', async () => {
+    const whole = await ask(about(dataUrl, 'Describe the video.'));
+    const stream = await client.chat.completions.create({
+      model: 'nano',
+      messages: [{ role: 'user', content: about(dataUrl, 'Describe the video.') }],
+      stream: true,
+      stream_options: { include_usage: true },
+    });
+    const chunks: OpenAI.ChatCompletionChunk[] = [];
+    for await (const chunk of stream) chunks.push(chunk);
+    const texts = chunks.map(({ choices }) => choices[0]?.delta.content ?? '');
+    expect(texts.join('')).toBe(whole.choices[0]!.message.content);
+    expect(texts.filter(Boolean).length).toBeGreaterThan(3);
+    expect(chunks[0]!.choices[0]!.delta.role).toBe('assistant');
+    expect(chunks.at(-2)).toMatchObject({ choices: [{ finish_reason: 'stop' }], longvlm: { video: { frames: 100 } } });
+    expect(chunks.at(-1)).toMatchObject({ choices: [], usage: whole.usage });
+  });
+
+  test('goes on with a conversation as a chat would', async () => {
+    const [first, second] = ['Describe the video.', 'What happens last?'];
+    const chat = await vlm.chat(file);
+    const answer = await chat.ask(first!);
+    const before = chat.usedTokens;
+    const expected = await chat.ask(second!);
+    const { choices, usage } = await client.chat.completions.create({
+      model: 'nano',
+      messages: [
+        { role: 'user', content: about(pathToFileURL(file).href, first!) },
+        { role: 'assistant', content: answer },
+        { role: 'user', content: second! },
+      ],
+    });
+    expect(choices[0]!.message.content).toBe(expected);
+    expect(usage!.prompt_tokens).toBe(before + chat.lastAnswer!.promptTokens);
+    await chat.dispose();
+  });
+
+  test('gets JSON of its schema', async () => {
+    const schema = {
+      type: 'object',
+      properties: {
+        colour: { enum: ['red', 'green', 'blue'] },
+        count: { type: 'integer' },
+        note: { anyOf: [{ type: 'string', maxLength: 5 }, { type: 'null' }] },
+      },
+      required: ['colour', 'count'],
+      additionalProperties: false,
+    };
+    const response_format = { type: 'json_schema', json_schema: { name: 'shapes', schema, strict: true } };
+    const { choices } = await ask(about(dataUrl, 'What happens last?'), { response_format, max_tokens: 200 });
+    const answer = JSON.parse(choices[0]!.message.content!);
+    expect(schema.properties.colour.enum).toContain(answer.colour);
+    expect(Object.keys(answer)).toEqual(['colour', 'count', 'note']);
+    const { choices: free } = await ask(about(dataUrl, 'What happens last?'), {
+      response_format: { type: 'json_object' },
+      max_tokens: 3,
+    });
+    expect(free[0]!.message.content).toMatch(/^\{/);
+  });
+});
+
+test('a video is sampled as vLLM names it, or as the library does, and the response says how', async () => {
+  const used = async (more: object) =>
+    ((await ask(about(dataUrl, 'What happens last?'), { max_tokens: 1, ...more })) as unknown as { longvlm: object })
+      .longvlm;
+  expect(await used({ media_io_kwargs: { video: { num_frames: 23, fps: -1 } } })).toMatchObject({
+    video: { frames: 25, tokens: 5 * 4 + 4 },
+  });
+  const own = { start: 2, end: 12, fps: 1, tokensPerSegment: 2, globalLayers: 0 };
+  expect(await used({ longvlm: own, media_io_kwargs: { video: { num_frames: 50 } } })).toMatchObject({
+    video: { frames: 10, start: 2, tokens: 4 },
+  });
+});
+
+test.each([
+  ['input_video with bytes', { type: 'input_video', input_video: { data: dataUrl.slice(dataUrl.indexOf(',') + 1) } }],
+  ['input_video as a text', { type: 'input_video', input_video: dataUrl.slice(dataUrl.indexOf(',') + 1) }],
+  ['video_url as a text', { type: 'video_url', video_url: pathToFileURL(file).href }],
+])('a video is taken as %s', async (_, part) => {
+  const content = [{ type: 'text', text: 'What happens last?' }, part] as unknown as Content;
+  expect((await ask(content)).choices[0]!.message.content).toBe('Three green triangles.');
+});
+
+describe('a request is refused that', () => {
+  const text = { type: 'text', text: 'What?' };
+  const outside = pathToFileURL(fileURLToPath(new URL('../../package.json', import.meta.url))).href;
+  const through = `${pathToFileURL(world).href}../../../package.json`;
+  test.each([
+    ['is for another model', { model: 'gpt-5' }, 404, 'model', /no model 'gpt-5' here/],
+    ['has no question', { messages: [{ role: 'user', content: [about(dataUrl, '')[0]] }] }, 400, 'messages', /a text/],
+    ['has no video', { messages: [{ role: 'user', content: 'What?' }] }, 400, 'messages', /video_url/],
+    ['has no messages', { messages: [] }, 400, 'messages.length', /Expected at least 1/],
+    ['is too warm', { temperature: -1 }, 400, 'temperature', /number of at least 0 for temperature but received -1/],
+    ['wants tools', { tools: [{ type: 'function', function: { name: 'a' } }] }, 400, 'tools.length', /tools cannot/],
+    ['misspells an option', { longvlm: { frame: 4 } }, 400, 'longvlm.frame', /nothing for longvlm.frame/],
+    ['wants too many frames', { longvlm: { frames: 10_000 } }, 400, 'frames', /1 to 1024 for frames/],
+    [
+      'names a file elsewhere',
+      { messages: [{ role: 'user', content: about(outside, 'What?') }] },
+      403,
+      'video_url',
+      /no file in a folder/,
+    ],
+    [
+      'climbs out of a folder',
+      { messages: [{ role: 'user', content: about(through, 'What?') }] },
+      403,
+      'video_url',
+      /no file in a folder/,
+    ],
+    [
+      'has no URL',
+      { messages: [{ role: 'user', content: about('ftp://x/y', 'What?') }] },
+      400,
+      'video_url',
+      /Expected a URL/,
+    ],
+    [
+      'has a schema that no grammar holds',
+      {
+        response_format: { type: 'json_schema', json_schema: { name: 'a', schema: { type: 'string', pattern: 'a+' } } },
+      },
+      400,
+      'response_format.json_schema.schema',
+      /'pattern', which a grammar cannot hold/,
+    ],
+    [
+      'is too long',
+      { messages: [{ role: 'user', content: about(dataUrl, 'word '.repeat(9000)) }] },
+      400,
+      null,
+      /context/,
+    ],
+  ])('%s', async (_, body, status, param, message) => {
+    const failure = await ask([...about(dataUrl, 'What?'), text] as Content, body).catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(OpenAI.APIError);
+    expect(failure).toMatchObject({ status, param, error: { message: expect.stringMatching(message) } });
+  });
+
+  test('has no video in its bytes, without a word of the service’s own files', async () => {
+    const failure = await ask(about('data:video/mp4;base64,AAAA', 'What?')).catch((error: unknown) => error);
+    expect(failure).toMatchObject({ status: 400, code: 'ERR_LONGVLM_VIDEO', type: 'invalid_request_error' });
+    expect(String(failure)).not.toContain(tmpdir());
+  });
+});
+
+test('no line of the log has content of a request', async () => {
+  const secret = createHash('sha1').update('a').digest('hex');
+  await fetch(`${service.url}/${secret}?${secret}`);
+  await ask(about(`https://${secret}.invalid/${secret}`, secret)).catch(() => {});
+  expect(logged.length).toBeGreaterThan(10);
+  expect(logged.join('\n')).not.toContain(secret);
+  expect(logged.join('\n')).not.toMatch(/triangles|happens/);
+});
