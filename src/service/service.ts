@@ -9,6 +9,7 @@ import { Access } from './access.js';
 import { Answerer } from './answerer.js';
 import { ApiError, ClientGone } from './apiError.js';
 import { addChatRoute, asApiError } from './chatRoute.js';
+import { Metrics } from './metrics.js';
 import { RequestSignals } from './requestSignals.js';
 import { readSettings, type ServiceOptions, type Settings } from './settings.js';
 
@@ -24,6 +25,9 @@ export type Service = {
   close(signal?: AbortSignal): Promise<void>;
 };
 
+/** How long the last words to clients may take once all work was stopped. */
+const lastWordsMs = 1000;
+
 /**
  * Answers questions about videos over HTTP, in OpenAI's format.
  * @param vlm stays the caller's, who disposes it once the service is closed
@@ -37,13 +41,17 @@ export async function startService(vlm: LongVLM, options: ServiceOptions = {}): 
   const scheduler = new LaneScheduler(settings.lanes, settings.maxWaiting);
   const access = new Access(settings.apiKeys, settings.host);
   const model = vlm.preset ?? vlm.models.llm?.name ?? 'longvlm';
+  const metrics = new Metrics(scheduler);
   const app = makeApp(settings);
   addErrors(app, settings);
+  app.addHook('onResponse', async ({ routeOptions }, { statusCode, elapsedTime }) =>
+    metrics.onResponse(routeOptions.url ?? 'none', statusCode, elapsedTime),
+  );
   app.addHook('onRequest', async (request) => access.check(request));
   addChatRoute(app, {
     ...{ model, scheduler, signals },
     answerer: new Answerer(vlm, settings, { folders, files: undefined }),
-    onAnswered: () => {},
+    onAnswered: (answered) => metrics.onAnswered(answered),
     clientOf: (request) => access.clientOf(request),
     log: (request, error) => logFailure(settings, request, error),
   });
@@ -54,6 +62,7 @@ export async function startService(vlm: LongVLM, options: ServiceOptions = {}): 
     return describeModel(vlm, model);
   });
   app.get('/health', async () => ({ status: 'ok' }));
+  app.get('/metrics', async (_, reply) => reply.type(metrics.type).send(await metrics.text()));
   await app.listen({ host: settings.host, port: settings.port });
   const { address, family, port } = app.server.address() as AddressInfo;
   return {
@@ -116,14 +125,21 @@ async function close(
   { graceSeconds }: Settings,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const timer = setTimeout(() => signals.stop(), graceSeconds * 1000);
-  const stop = () => signals.stop();
+  const { server } = app;
+  const stop = () => {
+    signals.stop();
+    // Who does not take its last words goes without them.
+    timers.push(setTimeout(() => server.closeAllConnections(), lastWordsMs));
+  };
+  const timers = [setTimeout(stop, graceSeconds * 1000)];
+  // A connection whose answer ends from now on would be kept for the client's next request.
+  timers.push(setInterval(() => server.closeIdleConnections(), 50));
   if (signal?.aborted) stop();
   signal?.addEventListener('abort', stop, { once: true });
   try {
     await app.close();
   } finally {
-    clearTimeout(timer);
+    for (const timer of timers) clearTimeout(timer);
     signal?.removeEventListener('abort', stop);
   }
 }

@@ -1,6 +1,16 @@
 // The service with nano and real clients: one server for all of it.
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import {
+  appendFileSync,
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -8,28 +18,45 @@ import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FeaturesCache, LongVLM } from '../../dist/index.js';
 import { type Service, startService } from '../../dist/service/service.js';
+import { children } from '../fixtures/processes.js';
+import { ffmpeg } from '../unit/video/videoFiles.js';
 
 const world = fileURLToPath(new URL('../fixtures/world/', import.meta.url));
 const file = path.join(world, 'world-2000000.mp4');
 const dataUrl = `data:video/mp4;base64,${readFileSync(file, 'base64')}`;
 const temporary = mkdtempSync(path.join(tmpdir(), 'longvlm-service-'));
 const logged: string[] = [];
+/** While there is a file of this name, ffmpeg never ends; each of its runs is a line in the other. */
+const stuck = path.join(temporary, 'stuck');
+const runs = path.join(temporary, 'runs');
+const wrapper = path.join(temporary, 'ffmpeg');
+const left = path.join(temporary, 'temporary');
+const before = process.env.TMPDIR;
 let vlm: LongVLM;
 let service: Service;
 let client: OpenAI;
 
 beforeAll(async () => {
-  vlm = await LongVLM.load({
-    threads: 1,
-    gpu: 'off',
-    cache: await FeaturesCache.open(path.join(temporary, 'features')),
-  });
+  mkdirSync(left);
+  process.env.TMPDIR = left;
+  appendFileSync(runs, '');
+  writeFileSync(
+    wrapper,
+    `#!/bin/sh\ncase "$*" in *-version*) exec "${ffmpeg.path}" "$@" ;; esac\necho run >> "${runs}"\n` +
+      `[ -e "${stuck}" ] && exec "${ffmpeg.path}" -nostdin -v quiet -re -f lavfi -i anullsrc -f null -\n` +
+      `exec "${ffmpeg.path}" "$@"\n`,
+  );
+  chmodSync(wrapper, 0o755);
+  const cache = await FeaturesCache.open(path.join(temporary, 'features'));
+  vlm = await LongVLM.load({ threads: 1, gpu: 'off', cache, ffmpeg: wrapper });
   service = await startService(vlm, { port: 0, folders: [world], onLog: (line) => logged.push(line) });
   client = new OpenAI({ baseURL: `${service.url}/v1`, apiKey: 'none', maxRetries: 0 });
 });
 afterAll(async () => {
   await service.close();
   await vlm.dispose();
+  if (before === undefined) delete process.env.TMPDIR;
+  else process.env.TMPDIR = before;
   rmSync(temporary, { recursive: true });
 });
 
@@ -218,4 +245,122 @@ test('no line of the log has content of a request', async () => {
   expect(logged.length).toBeGreaterThan(10);
   expect(logged.join('\n')).not.toContain(secret);
   expect(logged.join('\n')).not.toMatch(/triangles|happens/);
+});
+
+/** Waits until something is so, which events of other processes make it. */
+async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await isSo())) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+const metric = async (name: string, of = service) =>
+  Number(
+    new RegExp(`^${name.replace(/[{}"]/g, '\\$&')} (.*)$`, 'm').exec(
+      await (await fetch(`${of.url}/metrics`)).text(),
+    )?.[1],
+  );
+const video = (index: number) =>
+  `data:video/mp4;base64,${readFileSync(path.join(world, `world-200000${index}.mp4`), 'base64')}`;
+
+test('the features of a video are made once, however many ask', async () => {
+  const runsOf = async (requests: number) => {
+    const start = readFileSync(runs, 'utf8').length;
+    const answers = await Promise.all(
+      Array.from({ length: requests }, (_, i) =>
+        ask(about(video(1), 'Describe the video.'), {
+          seed: i,
+          max_tokens: 8,
+          longvlm: { frames: 5, start: requests },
+        }),
+      ),
+    );
+    expect(new Set(answers.map(({ choices }) => choices[0]!.message.content)).size).toBe(1);
+    return readFileSync(runs, 'utf8').length - start;
+  };
+  expect(await runsOf(4)).toBe(await runsOf(1));
+});
+
+describe.runIf(process.platform === 'linux')('while ffmpeg is stuck', () => {
+  test.each([
+    ['', {}],
+    [' of a stream', { stream: true }],
+  ])('a client%s that goes away takes ffmpeg and the upload with it', async (_, more) => {
+    writeFileSync(stuck, '');
+    try {
+      const gone = new AbortController();
+      const body = {
+        messages: [{ role: 'user' as const, content: about(video(2), 'What?') }],
+        model: 'nano',
+        longvlm: { frames: 5 },
+        ...more,
+      };
+      const asked = client.chat.completions.create(body, { signal: gone.signal }).catch((error: unknown) => error);
+      await until(() => children().length > 0);
+      expect(readdirSync(left)).toHaveLength(1);
+      expect(await metric('longvlm_running{lane="decode"}')).toBe(1);
+      gone.abort();
+      expect(await asked).toBeInstanceOf(OpenAI.APIUserAbortError);
+      await until(async () => children().length === 0 && (await metric('longvlm_running{lane="request"}')) === 0);
+      await until(() => !existsSync(left) || readdirSync(left).length === 0);
+    } finally {
+      rmSync(stuck);
+    }
+  });
+
+  test('who finds no room is told when to try again, and those who wait are answered', async () => {
+    await ask(about(dataUrl, 'What happens last?'));
+    const lanes = { request: 1 };
+    const small = await startService(vlm, { port: 0, lanes, maxWaiting: 1, requestSeconds: 30 });
+    const body = (url: string) => ({
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ messages: [{ role: 'user', content: about(url, 'What happens last?') }] }),
+    });
+    const post = (url: string, signal?: AbortSignal) =>
+      fetch(`${small.url}/v1/chat/completions`, { ...body(url), signal: signal ?? null });
+    writeFileSync(stuck, '');
+    try {
+      const gone = new AbortController();
+      const first = post(video(2), gone.signal).catch(() => {});
+      await until(() => children().length > 0);
+      const waiting = post(dataUrl);
+      await until(async () => (await metric('longvlm_waiting{lane="request"}', small)) === 1);
+      const refused = await post(dataUrl);
+      expect([refused.status, Number(refused.headers.get('retry-after'))]).toEqual([429, expect.closeTo(2, 0)]);
+      expect(await refused.json()).toMatchObject({ error: { type: 'rate_limit_error', code: 'rate_limit_exceeded' } });
+      expect((await fetch(`${small.url}/health`)).status).toBe(200);
+      gone.abort();
+      await first;
+      expect(await (await waiting).json()).toMatchObject({
+        choices: [{ message: { content: 'Three green triangles.' } }],
+      });
+    } finally {
+      rmSync(stuck);
+      await small.close();
+    }
+  });
+
+  test('a service that stops lets answers end, refuses the others, and leaves nothing', async () => {
+    await ask(about(dataUrl, 'Describe the video.'));
+    const ending = await startService(vlm, { port: 0, graceSeconds: 1 });
+    const other = new OpenAI({ baseURL: `${ending.url}/v1`, apiKey: 'none', maxRetries: 0 });
+    const body = (url: string) => ({
+      model: 'nano',
+      messages: [{ role: 'user' as const, content: about(url, 'Describe the video.') }],
+    });
+    writeFileSync(stuck, '');
+    try {
+      const hangs = other.chat.completions.create(body(video(2))).catch((error: unknown) => error);
+      await until(() => children().length > 0);
+      const stream = await other.chat.completions.create({ ...body(dataUrl), stream: true });
+      const closed = ending.close();
+      let text = '';
+      for await (const { choices } of stream) text += choices[0]?.delta.content ?? '';
+      expect(text).toMatch(/green triangles\.$/);
+      await expect(fetch(`${ending.url}/health`)).rejects.toThrow();
+      expect(await hangs).toMatchObject({ status: 503, error: { message: expect.stringMatching(/stops/) } });
+      await closed;
+      await until(() => children().length === 0);
+    } finally {
+      rmSync(stuck);
+    }
+  });
 });
