@@ -59,6 +59,7 @@ const packagesIn = {
   'proper-lockfile': ['cache'],
   'prom-client': ['service'],
   protobufjs: ['compute'],
+  undici: ['video'],
   valibot: ['base', 'files', 'cache', 'tower', 'projector', 'encode', 'llm', 'models', 'load', 'eval', 'service'],
 };
 

@@ -11,6 +11,8 @@ type Flags = ModelFlags & {
   port: number;
   apiKeyFile?: string;
   folder?: string[];
+  allowHost?: string[];
+  allowPrivate?: boolean;
   contextSize?: number;
   framesLimit: number;
   requests: number;
@@ -41,6 +43,13 @@ export function serveCommand(): Command {
     .addOption(
       new Option('--folder <dir>', 'a folder whose files file: URLs may name; can be given again').argParser(collected),
     )
+    .addOption(
+      new Option(
+        '--allow-host <name>',
+        'a host that URLs may lead to, or *.NAME for those below; can be given again (default: all)',
+      ).argParser(collected),
+    )
+    .option('--allow-private', 'fetch URLs of this machine and of private networks, too')
     .addOption(number('--requests <n>', 'requests that are worked on at a time', 16))
     .addOption(number('--decodings <n>', 'of these, videos that are fetched and read at a time', 4))
     .addOption(number('--encodings <n>', 'of these, videos that are encoded at a time', 2))
@@ -101,7 +110,7 @@ async function serviceOptions(flags: Flags): Promise<ServiceOptions> {
   return {
     ...{ host, port, folders: folder, contextSize, requestSeconds, graceSeconds },
     apiKeys: await keysOf(flags),
-    limits: limitsOf(flags),
+    limits: { ...limitsOf(flags), privateAddresses: flags.allowPrivate === true, hosts: flags.allowHost },
     maxFrames: flags.framesLimit,
     lanes: { request: flags.requests, decode: flags.decodings, encode: flags.encodings, answer: flags.answers },
     maxWaiting: flags.waiting,

@@ -11,7 +11,7 @@ import type { FileStore } from './fileStore.js';
 export type MediaSources = {
   /** Real paths of the folders that `file:` URLs may lead to. */
   readonly folders: readonly string[];
-  readonly files: FileStore | undefined;
+  readonly files: FileStore;
 };
 
 /** A video, and paths of this machine that messages about it must not show. */
@@ -40,9 +40,9 @@ async function inputOf(part: MediaPart, sources: MediaSources): Promise<PictureI
 async function ofUrl(text: string, param: string, { folders, files }: MediaSources): Promise<PictureInput> {
   if (text.startsWith('data:')) return ofDataUrl(text, param);
   if (/^file-[\w-]+$/.test(text)) {
-    const stored = await files?.find(text);
+    const stored = files.pathOf(text);
     if (stored === undefined) throw new ApiError(404, 'There is no such file. Upload it again.', { param });
-    return stored.path;
+    return stored;
   }
   // The text may hold a password.
   if (!URL.canParse(text)) throw new ApiError(400, `Expected a valid URL for ${param}.`, { param });

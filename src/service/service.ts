@@ -9,6 +9,8 @@ import { Access } from './access.js';
 import { Answerer } from './answerer.js';
 import { ApiError, ClientGone } from './apiError.js';
 import { addChatRoute, asApiError } from './chatRoute.js';
+import { addFileRoutes } from './fileRoutes.js';
+import { FileStore } from './fileStore.js';
 import { Metrics } from './metrics.js';
 import { RequestSignals } from './requestSignals.js';
 import { readSettings, type ServiceOptions, type Settings } from './settings.js';
@@ -44,15 +46,18 @@ export async function startService(vlm: LongVLM, options: ServiceOptions = {}): 
   const metrics = new Metrics(scheduler);
   const app = makeApp(settings);
   addErrors(app, settings);
+  limitBodies(app, settings.bodySeconds);
   app.addHook('onResponse', async ({ routeOptions }, { statusCode, elapsedTime }) =>
     metrics.onResponse(routeOptions.url ?? 'none', statusCode, elapsedTime),
   );
   app.addHook('onRequest', async (request) => access.check(request));
+  const files = new FileStore(settings.limits, settings.uploads);
+  const clientOf = (request: FastifyRequest) => access.clientOf(request);
+  await addFileRoutes(app, { files, signals, clientOf });
   addChatRoute(app, {
-    ...{ model, scheduler, signals },
-    answerer: new Answerer(vlm, settings, { folders, files: undefined }),
+    ...{ model, scheduler, signals, clientOf },
+    answerer: new Answerer(vlm, settings, { folders, files }),
     onAnswered: (answered) => metrics.onAnswered(answered),
-    clientOf: (request) => access.clientOf(request),
     log: (request, error) => logFailure(settings, request, error),
   });
   app.get('/v1/models', async () => ({ object: 'list', data: [describeModel(vlm, model)] }));
@@ -67,19 +72,34 @@ export async function startService(vlm: LongVLM, options: ServiceOptions = {}): 
   const { address, family, port } = app.server.address() as AddressInfo;
   return {
     url: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`,
-    close: (signal) => close(app, signals, settings, signal),
+    close: (signal) => close(app, signals, settings, signal).finally(() => files.dispose()),
   };
 }
 
-function makeApp({ maxBodyBytes, bodySeconds }: Settings): FastifyInstance {
+function makeApp({ maxBodyBytes }: Settings): FastifyInstance {
   return fastify({
     bodyLimit: maxBodyBytes,
     // Idle connections are closed with the service, others when they have been answered.
     forceCloseConnections: 'idle',
-    requestTimeout: Math.max(1, bodySeconds * 1000),
+    // Uploads have limits of their own, other bodies come sooner.
+    requestTimeout: 0,
     exposeHeadRoutes: false,
-    http: { headersTimeout: 15_000, connectionsCheckingInterval: 1000 },
+    http: { headersTimeout: 15_000, connectionsCheckingInterval: 5000 },
   });
+}
+
+/** Ends connections whose request does not come, as Node would. */
+function limitBodies(app: FastifyInstance, bodySeconds: number): void {
+  const timers = new WeakMap<FastifyRequest, NodeJS.Timeout>();
+  app.addHook('onRequest', async (request) => {
+    if (request.isMultipart()) return;
+    const { socket } = request.raw;
+    const end = () => socket.end('HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n', () => socket.destroy());
+    timers.set(request, setTimeout(end, bodySeconds * 1000).unref());
+  });
+  const clear = async (request: FastifyRequest) => clearTimeout(timers.get(request));
+  app.addHook('preValidation', clear);
+  app.addHook('onResponse', clear);
 }
 
 function addErrors(app: FastifyInstance, settings: Settings): void {

@@ -2,6 +2,7 @@
 import { checkInteger, checkNumber, checkString } from '../base/validate.js';
 import type { LaneLimits } from '../jobs/laneScheduler.js';
 import type { VideoLimits } from '../video/limits.js';
+import type { StoreLimits } from './fileStore.js';
 
 /** Options of {@link startService}. */
 export type ServiceOptions = {
@@ -13,7 +14,10 @@ export type ServiceOptions = {
   apiKeys?: readonly string[] | undefined;
   /** Folders whose files `file:` URLs may name, links followed. Defaults to none. */
   folders?: readonly string[] | undefined;
-  /** Limits of each video. */
+  /**
+   * Limits of each video. By default URLs lead to public addresses alone (`privateAddresses: false`), to any host. Lists are never
+   * read.
+   */
   limits?: VideoLimits | undefined;
   /** The most frames that are sampled from a video. Defaults to `1024`. */
   maxFrames?: number | undefined;
@@ -34,6 +38,8 @@ export type ServiceOptions = {
   lanes?: Partial<LaneLimits> | undefined;
   /** How many more requests may wait. Defaults to `64`. */
   maxWaiting?: number | undefined;
+  /** How much of uploaded files is kept: 32 GiB, 1000 files, and each for a day by default. */
+  uploads?: Partial<StoreLimits> | undefined;
   /** Called with a line for each request, which has no content of it. */
   onLog?: ((line: string) => void) | undefined;
 };
@@ -53,6 +59,7 @@ export type Settings = {
   readonly graceSeconds: number;
   readonly lanes: LaneLimits;
   readonly maxWaiting: number;
+  readonly uploads: StoreLimits;
   readonly onLog: (line: string) => void;
 };
 
@@ -62,6 +69,7 @@ export function readSettings(options: ServiceOptions): Settings {
   const { maxFrames = 1024, maxBodyBytes = 64 * 2 ** 20, maxWaiting = 64, onLog = () => {} } = options;
   const { requestSeconds = 3600, bodySeconds = 60, graceSeconds = 10 } = options;
   const lanes = { request: 16, decode: 4, encode: 2, answer: 2, ...options.lanes };
+  const uploads = { mostBytes: 32 * 2 ** 30, mostFiles: 1000, keepSeconds: 86_400, ...options.uploads };
   checkString('host', host);
   checkInteger('port', port, 0, 65535);
   for (const [index, key] of apiKeys.entries()) checkString(`apiKeys[${index}]`, key);
@@ -72,9 +80,11 @@ export function readSettings(options: ServiceOptions): Settings {
   checkNumber('requestSeconds', requestSeconds, 0);
   checkNumber('bodySeconds', bodySeconds, 0);
   checkNumber('graceSeconds', graceSeconds, 0);
+  for (const [name, value] of Object.entries(uploads)) checkNumber(`uploads.${name}`, value, 0);
   for (const [lane, most] of Object.entries(lanes)) checkInteger(`lanes.${lane}`, most, 1);
   return {
-    ...{ host, port, apiKeys, folders, limits, contextSize, maxFrames, maxBodyBytes, maxWaiting, onLog },
-    ...{ requestSeconds, bodySeconds, graceSeconds, lanes },
+    ...{ host, port, apiKeys, folders, contextSize, maxFrames, maxBodyBytes, maxWaiting, onLog },
+    ...{ requestSeconds, bodySeconds, graceSeconds, lanes, uploads },
+    limits: { privateAddresses: false, ...limits, lists: false },
   };
 }

@@ -1,6 +1,6 @@
 // Limits for videos of strangers, which no recording reaches.
 import { LongVLMError } from '../base/errors.js';
-import { checkBoolean, checkInteger, checkNumber, checkObject } from '../base/validate.js';
+import { checkBoolean, checkInteger, checkNumber, checkObject, checkStrings } from '../base/validate.js';
 
 /** Limits for a video or picture. Above one of them the error names it. */
 export type VideoLimits = {
@@ -12,10 +12,19 @@ export type VideoLimits = {
   readonly idleSeconds?: number;
   /** Maximum number of redirects for one URL. Defaults to `5`. */
   readonly maxRedirects?: number;
+  /**
+   * Whether URLs may lead to addresses that are not of the public internet: this machine, private networks, and others that are set
+   * apart. `false` also holds for each redirect, and for what a name resolves to when it is connected to. Defaults to `true`.
+   */
+  readonly privateAddresses?: boolean;
+  /** Hosts that URLs may lead to, also by redirects; `*.example.org` for all below one. Defaults to all. */
+  readonly hosts?: readonly string[] | undefined;
   /** Maximum size of a picture in pixels, as it is stored and while it is resized. Defaults to 2^27, such as 16384 x 8192. */
   readonly maxPixels?: number;
   /** Maximum number of frames of a video. Defaults to `5_000_000`: 46 hours at 30 frames per second. */
   readonly maxFrames?: number;
+  /** Maximum duration of a video, in seconds. Defaults to no limit. */
+  readonly maxSeconds?: number;
   /**
    * Maximum time that one run of ffmpeg may keep its reader waiting, in seconds. Defaults to `600`, and a second more for each
    * 50 kB of the file.
@@ -36,11 +45,13 @@ export const limitNames = [
   'maxRedirects',
   'maxPixels',
   'maxFrames',
+  'maxSeconds',
   'decodeSeconds',
 ] as const;
 
 /** {@link VideoLimits} with the defaults. */
-export type SettledLimits = Required<Omit<VideoLimits, 'decodeSeconds'>> & Pick<VideoLimits, 'decodeSeconds'>;
+export type SettledLimits = Required<Omit<VideoLimits, 'decodeSeconds' | 'hosts'>> &
+  Pick<VideoLimits, 'decodeSeconds' | 'hosts'>;
 
 const DECODE_SECONDS = 600;
 const BYTES_PER_SECOND = 50_000;
@@ -54,8 +65,11 @@ export function checkLimits(limits: VideoLimits = {}): SettledLimits {
     maxRedirects = 5,
     maxPixels = 2 ** 27,
     maxFrames = 5_000_000,
+    maxSeconds = Number.POSITIVE_INFINITY,
     decodeSeconds,
     lists = false,
+    privateAddresses = true,
+    hosts,
   } = checkObject('limits', limits);
   checkInteger('limits.maxBytes', maxBytes, 1);
   checkNumber('limits.timeoutSeconds', timeoutSeconds, 0);
@@ -65,9 +79,12 @@ export function checkLimits(limits: VideoLimits = {}): SettledLimits {
   checkInteger('limits.maxPixels', maxPixels, 1, 2 ** 31 - 1);
   checkInteger('limits.maxFrames', maxFrames, 1);
   if (decodeSeconds !== undefined) checkNumber('limits.decodeSeconds', decodeSeconds, 0);
+  checkNumber('limits.maxSeconds', maxSeconds, 0);
   checkBoolean('limits.lists', lists);
-  const fetch = { maxBytes, timeoutSeconds, idleSeconds, maxRedirects };
-  return { ...fetch, maxPixels, maxFrames, lists, ...(decodeSeconds !== undefined && { decodeSeconds }) };
+  checkBoolean('limits.privateAddresses', privateAddresses);
+  if (hosts !== undefined) checkStrings('limits.hosts', hosts);
+  const fetch = { maxBytes, timeoutSeconds, idleSeconds, maxRedirects, privateAddresses, hosts };
+  return { ...fetch, maxPixels, maxFrames, maxSeconds, lists, ...(decodeSeconds !== undefined && { decodeSeconds }) };
 }
 
 /** How long one ffmpeg may keep its reader waiting for a file of `bytes`, in seconds. */

@@ -117,6 +117,9 @@ export async function probeFile(file: InputFile, { ffmpeg, signal }: Omit<ProbeO
   const frameRate = kind === 'image' ? 0 : ticks > 0 ? average : stream.frameRate;
   const lastSeconds = packets.lastDuration > 0 ? packets.lastDuration * tick : frameRate > 0 ? 1 / frameRate : 0;
   const durationSeconds = kind === 'image' ? 0 : ticks * tick + lastSeconds;
+  const { maxSeconds } = file.limits;
+  if (durationSeconds > maxSeconds)
+    throw limitError(file.name, `lasts ${durationSeconds.toFixed(1)} s, more than ${maxSeconds}`, 'maxSeconds');
   const damage = damageOf(reading, { name: file.name, frames: length, seconds: durationSeconds });
   return {
     path: file.given,

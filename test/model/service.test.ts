@@ -1,18 +1,24 @@
 // The service with nano and real clients: one server for all of it.
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import {
   appendFileSync,
   chmodSync,
+  createReadStream,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer, request as httpRequest, type IncomingMessage } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -49,7 +55,12 @@ beforeAll(async () => {
   chmodSync(wrapper, 0o755);
   const cache = await FeaturesCache.open(path.join(temporary, 'features'));
   vlm = await LongVLM.load({ threads: 1, gpu: 'off', cache, ffmpeg: wrapper });
-  service = await startService(vlm, { port: 0, folders: [world], onLog: (line) => logged.push(line) });
+  service = await startService(vlm, {
+    port: 0,
+    folders: [world],
+    limits: { maxBytes: 4 << 20 },
+    onLog: (line) => logged.push(line),
+  });
   client = new OpenAI({ baseURL: `${service.url}/v1`, apiKey: 'none', maxRetries: 0 });
 });
 afterAll(async () => {
@@ -176,7 +187,7 @@ test.each([
 });
 
 describe('a request is refused that', () => {
-  const text = { type: 'text', text: 'What?' };
+  const words = { type: 'text', text: 'What?' };
   const outside = pathToFileURL(fileURLToPath(new URL('../../package.json', import.meta.url))).href;
   const through = `${pathToFileURL(world).href}../../../package.json`;
   test.each([
@@ -226,7 +237,7 @@ describe('a request is refused that', () => {
       /context/,
     ],
   ])('%s', async (_, body, status, param, message) => {
-    const failure = await ask([...about(dataUrl, 'What?'), text] as Content, body).catch((error: unknown) => error);
+    const failure = await ask([...about(dataUrl, 'What?'), words] as Content, body).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(OpenAI.APIError);
     expect(failure).toMatchObject({ status, param, error: { message: expect.stringMatching(message) } });
   });
@@ -235,6 +246,134 @@ describe('a request is refused that', () => {
     const failure = await ask(about('data:video/mp4;base64,AAAA', 'What?')).catch((error: unknown) => error);
     expect(failure).toMatchObject({ status: 400, code: 'ERR_LONGVLM_VIDEO', type: 'invalid_request_error' });
     expect(String(failure)).not.toContain(tmpdir());
+  });
+});
+
+describe('an uploaded file', () => {
+  test('is named by its id in a question, until it is deleted', async () => {
+    const { id, ...uploaded } = await client.files.create({ file: createReadStream(file), purpose: 'vision' });
+    expect(uploaded).toMatchObject({ object: 'file', bytes: statSync(file).size, filename: 'world-2000000.mp4' });
+    expect(readdirSync(left)).toHaveLength(1);
+    expect((await ask(about(id, 'What happens last?'))).choices[0]!.message.content).toBe('Three green triangles.');
+    expect((await client.files.list()).data.map((each) => each.id)).toEqual([id]);
+    expect(await client.files.retrieve(id)).toMatchObject({ id, purpose: 'vision' });
+    expect(await client.files.delete(id)).toMatchObject({ id, deleted: true });
+    await expect(ask(about(id, 'What?'))).rejects.toMatchObject({ status: 404, param: 'video_url' });
+    expect(readdirSync(left)).toEqual([]);
+  });
+
+  test('is refused where it is too large, whatever it says of its size, and nothing of it stays', async () => {
+    const large = new Blob([Buffer.alloc(3 << 20), Buffer.alloc(3 << 20)]);
+    const tooLarge = { status: 413, message: expect.stringMatching(/larger than 4194304 bytes/) };
+    const upload = client.files.create({ file: new File([large], 'a.mp4'), purpose: 'vision' });
+    await expect(upload).rejects.toMatchObject(tooLarge);
+    const [status, { error }] = await endless(
+      'multipart/form-data; boundary=b',
+      '--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n',
+    );
+    expect([status, error.message]).toEqual([413, tooLarge.message]);
+    expect(readdirSync(left)).toEqual([]);
+  });
+});
+
+/** Posts a body that never ends, until there is an answer. */
+function endless(
+  type: string,
+  begin: string,
+  path = '/v1/files',
+  headers: object = {},
+): Promise<[number, { error: { message: string } }]> {
+  return new Promise((resolve, reject) => {
+    const request = httpRequest(`${service.url}${path}`, {
+      method: 'POST',
+      headers: { 'content-type': type, ...headers },
+    });
+    request.on('response', async (response) => {
+      clearInterval(sending);
+      const answer = JSON.parse(await text(response));
+      request.destroy();
+      resolve([response.statusCode!, answer]);
+    });
+    request.on('error', reject);
+    request.write(begin);
+    const piece = Buffer.alloc(1 << 20);
+    const sending = setInterval(() => request.write(piece), 5);
+  });
+}
+
+test('a body of 10 GB is refused before it comes', async () => {
+  const headers = { 'content-length': 1e10 };
+  const [status, { error }] = await endless('application/json', '{', '/v1/chat/completions', headers);
+  expect([status, error.message]).toEqual([413, expect.stringMatching(/too large/)]);
+});
+
+describe('a service with keys', () => {
+  let keyed: Service;
+  const ask = (headers: Record<string, string>, path = '/v1/models') => fetch(`${keyed.url}${path}`, { headers });
+  beforeAll(async () => {
+    keyed = await startService(vlm, { port: 0, apiKeys: ['first', 'second'], bodySeconds: 0.2 });
+  });
+  afterAll(() => keyed.close());
+
+  test.each([
+    ['no key', {}, 401],
+    ['a wrong key', { authorization: 'Bearer third' }, 401],
+    ['a prefix of a key', { authorization: 'Bearer firs' }, 401],
+    ['one of its keys', { authorization: 'Bearer second' }, 200],
+  ])('answers who gives %s', async (_, headers, status) => {
+    expect((await ask(headers as Record<string, string>)).status).toBe(status);
+    expect((await ask(headers as Record<string, string>, '/health')).status).toBe(200);
+  });
+
+  test('answers no page of another site, and to no name that leads here', async () => {
+    const key = { authorization: 'Bearer first' };
+    expect((await ask({ ...key, origin: 'https://evil.example' })).status).toBe(403);
+    expect((await ask({ ...key, origin: keyed.url })).status).toBe(200);
+    const { hostname, port } = new URL(keyed.url);
+    const headers = { ...key, host: `rebound.example:${port}` };
+    const [response] = (await once(httpRequest({ hostname, port, path: '/v1/models', headers }).end(), 'response')) as [
+      IncomingMessage,
+    ];
+    expect(response.resume().statusCode).toBe(421);
+  });
+
+  test('ends a connection whose body does not come', async () => {
+    const { hostname, port } = new URL(keyed.url);
+    const socket = connect(Number(port), hostname);
+    socket.write(
+      'POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer first\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{',
+    );
+    expect(await text(socket)).toMatch(/^HTTP\/1\.1 408 /);
+  });
+});
+
+describe('an upload reads nothing else:', () => {
+  const asked: unknown[] = [];
+  const inner = createServer((request, response) => {
+    asked.push(request.url);
+    response.end();
+  });
+  beforeAll(() => void inner.listen(0, '127.0.0.1'));
+  afterAll(() => void inner.close());
+  const at = () => `http://127.0.0.1:${(inner.address() as AddressInfo).port}/a.ts`;
+  test.each<[string, () => string]>([
+    ['a playlist with a file', () => `#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://${file}\n#EXT-X-ENDLIST\n`],
+    ['a playlist with an address', () => `#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n${at()}\n#EXT-X-ENDLIST\n`],
+    ['a playlist with subfile', () => `#EXTM3U\n#EXTINF:9,\nsubfile,,start,0,end,0,,:${file}\n#EXT-X-ENDLIST\n`],
+    ['a playlist with data', () => `#EXTM3U\n#EXTINF:9,\n${dataUrl}\n#EXT-X-ENDLIST\n`],
+    ['a concat script', () => `ffconcat version 1.0\nfile ${file}\nduration 9\n`],
+    ['a DASH manifest', () => `<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>${at()}</BaseURL></MPD>`],
+  ])('%s', async (_, list) => {
+    const url = `data:video/mp4;base64,${Buffer.from(list()).toString('base64')}`;
+    const failure = await ask(about(url, 'What?')).catch((error: unknown) => error);
+    expect(failure).toMatchObject({ status: 400, code: 'ERR_LONGVLM_VIDEO' });
+    expect(asked).toEqual([]);
+  });
+
+  test('a URL of a private network', async () => {
+    const failure = await ask(about(at(), 'What?')).catch((error: unknown) => error);
+    expect(failure).toMatchObject({ status: 400, code: 'ERR_LONGVLM_FETCH' });
+    expect(asked).toEqual([]);
   });
 });
 
