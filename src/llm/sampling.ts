@@ -109,7 +109,7 @@ async function grammarState(source: NonNullable<SamplingOptions['grammar']>, mod
       const grammar: LlamaGrammar =
         typeof source === 'string'
           ? await llama.createGrammar({ grammar: source })
-          : await llama.createGrammarForJsonSchema(source.jsonSchema as never);
+          : await llama.createGrammar({ grammar: await grammarOf(source.jsonSchema, llama) });
       return new LlamaGrammarEvaluationState({ model, grammar });
     },
     (lines, error) =>
@@ -119,4 +119,10 @@ async function grammarState(source: NonNullable<SamplingOptions['grammar']>, mod
         { cause: error },
       ),
   );
+}
+
+/** A grammar that ends with the value: node-llama-cpp has empty lines behind it, with which a model may go on for ever. */
+async function grammarOf(jsonSchema: object, llama: Llama): Promise<string> {
+  const { grammar } = await llama.createGrammarForJsonSchema(jsonSchema as never);
+  return grammar.replace(/^(root ::= .*) "(\\n)+" \[\\n\]\*$/m, '$1');
 }

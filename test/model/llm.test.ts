@@ -252,6 +252,7 @@ describe('VideoChat', () => {
       expect(chat.lastAnswer?.stopReason).toBe('endOfAnswer');
       const schema = { type: 'object', properties: { seen: { type: 'boolean' } } };
       const text = await chat.ask(question, { temperature: 0, maxTokens: 60, grammar: { jsonSchema: schema } });
+      expect([chat.lastAnswer!.stopReason, text.at(-1)]).toEqual(['endOfAnswer', '}']);
       expect(JSON.parse(text)).toHaveProperty('seen');
     });
   });

@@ -20,6 +20,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
+import { generateText, jsonSchema, type ModelMessage, Output, streamText } from 'ai';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FeaturesCache, LongVLM } from '../../dist/index.js';
@@ -153,6 +155,7 @@ describe("OpenAI's client", () => {
     };
     const response_format = { type: 'json_schema', json_schema: { name: 'shapes', schema, strict: true } };
     const { choices } = await ask(about(dataUrl, 'What happens last?'), { response_format, max_tokens: 200 });
+    expect(choices[0]!.finish_reason).toBe('stop');
     const answer = JSON.parse(choices[0]!.message.content!);
     expect(schema.properties.colour.enum).toContain(answer.colour);
     expect(Object.keys(answer)).toEqual(['colour', 'count', 'note']);
@@ -162,6 +165,40 @@ describe("OpenAI's client", () => {
     });
     expect(free[0]!.message.content).toMatch(/^\{/);
   });
+});
+
+test("Vercel's AI SDK asks about a video's bytes, streaming, over two turns, and with a schema", async () => {
+  const model = createOpenAICompatible({
+    name: 'longvlm',
+    baseURL: `${service.url}/v1`,
+    supportsStructuredOutputs: true,
+  })('nano');
+  const question: ModelMessage = {
+    role: 'user',
+    content: [
+      { type: 'file', data: readFileSync(file), mediaType: 'video/mp4' },
+      { type: 'text', text: 'Describe the video.' },
+    ],
+  };
+  const first = streamText({ model, messages: [question], maxRetries: 0 });
+  const pieces: string[] = [];
+  for await (const each of first.textStream) pieces.push(each);
+  expect(pieces.join('')).toMatch(/^First three yellow circles, .* three green triangles\.$/);
+  const messages: ModelMessage[] = [
+    question,
+    { role: 'assistant', content: pieces.join('') },
+    { role: 'user', content: 'What happens last?' },
+  ];
+  const second = await generateText({ model, messages, maxRetries: 0 });
+  expect([second.text, second.finishReason]).toEqual(['Three green triangles.', 'stop']);
+  const schema = jsonSchema({
+    type: 'object',
+    properties: { colour: { enum: ['red', 'blue'] } },
+    required: ['colour'],
+    additionalProperties: false,
+  });
+  const { output } = await generateText({ model, messages, output: Output.object({ schema }), maxRetries: 0 });
+  expect(['red', 'blue']).toContain((output as { colour: string }).colour);
 });
 
 test('a video is sampled as vLLM names it, or as the library does, and the response says how', async () => {
