@@ -50,6 +50,7 @@ const mayImport = {
 const packagesIn = {
   '@fastify/multipart': ['service'],
   '@huggingface/jinja': ['llm'],
+  '@valibot/to-json-schema': ['service'],
   'cli-progress': ['cli'],
   commander: ['cli'],
   'env-paths': ['cache'],

@@ -12,6 +12,7 @@ import { addChatRoute, asApiError } from './chatRoute.js';
 import { addFileRoutes } from './fileRoutes.js';
 import { FileStore } from './fileStore.js';
 import { Metrics } from './metrics.js';
+import { addOpenApi } from './openApi.js';
 import { RequestSignals } from './requestSignals.js';
 import { readSettings, type ServiceOptions, type Settings } from './settings.js';
 
@@ -53,6 +54,7 @@ export async function startService(vlm: LongVLM, options: ServiceOptions = {}): 
   app.addHook('onRequest', async (request) => access.check(request));
   const files = new FileStore(settings.limits, settings.uploads);
   const clientOf = (request: FastifyRequest) => access.clientOf(request);
+  addOpenApi(app);
   await addFileRoutes(app, { files, signals, clientOf });
   addChatRoute(app, {
     ...{ model, scheduler, signals, clientOf },

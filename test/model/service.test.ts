@@ -167,6 +167,30 @@ describe("OpenAI's client", () => {
   });
 });
 
+test('the OpenAPI document has all routes, and what a request may have', async () => {
+  const { paths, components } = (await (await fetch(`${service.url}/openapi.json`)).json()) as {
+    paths: Record<string, object>;
+    components: { schemas: { ChatCompletionRequest: object } };
+  };
+  expect(
+    Object.entries(paths)
+      .map(([url, methods]) => `${Object.keys(methods).join(' ')} ${url}`)
+      .sort(),
+  ).toEqual(
+    [
+      ...['get /health', 'get /metrics', 'get /openapi.json', 'get /v1/models', 'get /v1/models/{model}'],
+      ...['get delete /v1/files/{id}', 'post get /v1/files', 'post /v1/chat/completions'].sort(),
+    ].sort(),
+  );
+  expect(components.schemas.ChatCompletionRequest).toMatchObject({
+    required: ['messages'],
+    properties: {
+      messages: { type: 'array', minItems: 1 },
+      longvlm: { anyOf: [{ properties: { resize: { enum: ['crop', 'squash', 'pad'] } } }, { type: 'null' }] },
+    },
+  });
+});
+
 test("Vercel's AI SDK asks about a video's bytes, streaming, over two turns, and with a schema", async () => {
   const model = createOpenAICompatible({
     name: 'longvlm',
