@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { Command, Option } from 'commander';
 import { fileError } from '../base/fileError.js';
-import type { ServiceOptions } from '../service/settings.js';
+import { isLoopback } from '../service/loopback.js';
+import { readSettings, type ServiceOptions } from '../service/settings.js';
 import { addLanguageOptions, addVisionOptions, decimal, integer, limitsOf, type ModelFlags } from './options.js';
 import { run } from './run.js';
 import { withLongVLM } from './withLongVLM.js';
@@ -84,6 +85,9 @@ OpenAI's clients work with the base URL http://127.0.0.1:8000/v1. /openapi.json 
 
 async function serve(flags: Flags, signal: AbortSignal): Promise<void> {
   const options = await serviceOptions(flags);
+  const { host, apiKeys } = readSettings(options);
+  if (!isLoopback(host) && apiKeys.length === 0)
+    process.stderr.write(`warning: whoever reaches ${host} can use it: give keys, with --api-key-file\n`);
   await withLongVLM(flags, signal, async (vlm, progress) => {
     // Loaded here, as no other command needs it.
     const { startService } = await import('../service/service.js');

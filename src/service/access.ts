@@ -2,6 +2,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
 import { ApiError } from './apiError.js';
+import { isLoopback } from './loopback.js';
 
 /** Paths that need no key. */
 const open: ReadonlySet<string> = new Set(['/health', '/openapi.json']);
@@ -44,11 +45,6 @@ export class Access {
 
 function digest(key: string): Buffer {
   return createHash('sha256').update(key).digest();
-}
-
-/** Whether a name or address is this machine's own, which no other machine reaches. */
-export function isLoopback(name: string | undefined): boolean {
-  return name === 'localhost' || name === '::1' || /^127(\.\d{1,3}){3}$/.test(name ?? '');
 }
 
 /** The name in a Host header, without port and brackets. */

@@ -96,7 +96,8 @@ export function addOpenApi(app: FastifyInstance): void {
     for (const each of [method].flat()) {
       const operation = described[`${each} ${url}`];
       if (operation === undefined) throw new Error(`The OpenAPI document has no ${each} ${url}.`);
-      (paths[url.replace(/:(\w+)/g, '{$1}')] ??= {})[each.toLowerCase()] = operationOf(url, operation);
+      const path = url.replace(/:(\w+)/g, '{$1}');
+      paths[path] = { ...paths[path], [each.toLowerCase()]: operationOf(url, operation) };
     }
   });
   app.get('/openapi.json', async () => ({

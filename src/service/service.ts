@@ -34,8 +34,8 @@ const lastWordsMs = 1000;
 /**
  * Answers questions about videos over HTTP, in OpenAI's format.
  * @param vlm stays the caller's, who disposes it once the service is closed
- * @throws TypeError or RangeError for a wrong option; LongVLMError `ERR_LONGVLM_FILE` for a folder that is none; Node's error if the
- *   address is in use
+ * @throws TypeError or RangeError for a wrong option, or an address that cannot be listened at; LongVLMError `ERR_LONGVLM_FILE` for a
+ *   folder that is none
  */
 export async function startService(vlm: LongVLM, options: ServiceOptions = {}): Promise<Service> {
   const settings = readSettings(options);
@@ -70,12 +70,28 @@ export async function startService(vlm: LongVLM, options: ServiceOptions = {}): 
   });
   app.get('/health', async () => ({ status: 'ok' }));
   app.get('/metrics', async (_, reply) => reply.type(metrics.type).send(await metrics.text()));
-  await app.listen({ host: settings.host, port: settings.port });
+  await listen(app, settings);
   const { address, family, port } = app.server.address() as AddressInfo;
   return {
     url: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`,
     close: (signal) => close(app, signals, settings, signal).finally(() => files.dispose()),
   };
+}
+
+async function listen(app: FastifyInstance, { host, port }: Settings): Promise<void> {
+  try {
+    await app.listen({ host, port });
+  } catch (error) {
+    await app.close();
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EADDRINUSE')
+      throw new RangeError(`Expected port that is free for port but received ${port}, which another program uses`);
+    if (code === 'EACCES')
+      throw new RangeError(`Expected port that this user may use for port but received ${port}; above 1023 all may`);
+    if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND' || code === 'EAI_AGAIN')
+      throw new RangeError(`Expected address of this machine for host but received ${host}`);
+    throw error;
+  }
 }
 
 function makeApp({ maxBodyBytes }: Settings): FastifyInstance {

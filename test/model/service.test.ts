@@ -26,7 +26,8 @@ import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FeaturesCache, LongVLM } from '../../dist/index.js';
 import { type Service, startService } from '../../dist/service/service.js';
-import { children } from '../fixtures/processes.js';
+import { longvlm, start } from '../fixtures/commandLine.js';
+import { children, exists } from '../fixtures/processes.js';
 import { ffmpeg } from '../unit/video/videoFiles.js';
 
 const world = fileURLToPath(new URL('../fixtures/world/', import.meta.url));
@@ -563,4 +564,55 @@ describe.runIf(process.platform === 'linux')('while ffmpeg is stuck', () => {
       rmSync(stuck);
     }
   });
+});
+
+describe('longvlm serve', () => {
+  test.runIf(process.platform === 'linux')(
+    'says where it listens, and at SIGTERM ends what hangs and itself, with code 0 and nothing left',
+    async () => {
+      const own = path.join(temporary, 'own');
+      mkdirSync(own);
+      const args = ['serve', '--port', '0', '--gpu', 'off', '--threads', '1', '--ffmpeg', wrapper, '--folder', world];
+      const { child, result } = start([...args, '--grace-seconds', '0'], { TMPDIR: own, LONGVLM_API_KEYS: 'key' });
+      let said = '';
+      child.stderr!.on('data', (piece) => (said += piece));
+      writeFileSync(stuck, '');
+      try {
+        await until(() => /listening at \S+\n/.test(said));
+        const url = /listening at (\S+)\n/.exec(said)![1]!;
+        expect((await fetch(`${url}/v1/models`)).status).toBe(401);
+        const asking = new OpenAI({ baseURL: `${url}/v1`, apiKey: 'key', maxRetries: 0 });
+        const messages = [{ role: 'user' as const, content: about(video(2), 'What?') }];
+        const hangs = asking.chat.completions.create({ model: 'nano', messages }).catch((error: unknown) => error);
+        await until(() => children(child.pid).length > 0);
+        const helpers = children(child.pid);
+        child.kill('SIGTERM');
+        expect(await hangs).toMatchObject({ status: 503 });
+        expect((await result).code).toBe(0);
+        await until(() => !helpers.some(exists));
+        await until(() => readdirSync(own).length === 0);
+        expect(said).toMatch(/POST \/v1\/chat\/completions failed 503\n/);
+      } finally {
+        rmSync(stuck);
+        child.kill('SIGKILL');
+      }
+    },
+  );
+
+  test('refuses a wrong option before it loads a model', async () => {
+    const { code, stderr } = await longvlm('serve', '--port', '70000', '--llm', '/nowhere.gguf');
+    expect([code, stderr]).toEqual([
+      2,
+      expect.stringMatching(/^longvlm: Expected integer .* 65535 for port but .*\n$/),
+    ]);
+  });
+});
+
+test.each<[string, object, RegExp]>([
+  ['a port in use', {}, /^Expected port that is free for port but received \d+, which another program uses$/],
+  ['an address of another machine', { host: '203.0.113.1', port: 0 }, /^Expected address of this machine for host but/],
+  ['a folder that is none', { port: 0, folders: ['/nowhere'] }, /nowhere/],
+])('a service is not started at %s', async (_, options, message) => {
+  const port = Number(new URL(service.url).port);
+  await expect(startService(vlm, { port, ...options })).rejects.toThrow(message);
 });
