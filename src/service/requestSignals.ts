@@ -1,4 +1,5 @@
 // When the work for a request is to end: its client has gone, its time is over, or the service stops.
+import { setMaxListeners } from 'node:events';
 import type { FastifyReply } from 'fastify';
 import { linkedController } from '../base/abort.js';
 import { longestTimer } from '../base/wait.js';
@@ -12,6 +13,8 @@ export class RequestSignals {
   /** @param seconds the longest time for the work of one */
   constructor(seconds: number) {
     this.#seconds = seconds;
+    // One for each request.
+    setMaxListeners(0, this.#stopped.signal);
   }
 
   /** Aborts when the client goes away before all was sent, or the service stops. Call `end` when the work has ended. */

@@ -34,12 +34,21 @@ const repetitions = ['minItems', 'maxItems', 'minLength', 'maxLength'];
 export function readResponseFormat(format: ResponseFormat | null | undefined): { jsonSchema: object } | undefined {
   if (!format || format.type === 'text') return undefined;
   if (format.type === 'json_object') return { jsonSchema: { type: 'object', additionalProperties: true } };
-  const reader = new SchemaReader();
-  return { jsonSchema: reader.read(format.json_schema.schema, 'response_format.json_schema.schema', 0) };
+  return { jsonSchema: new SchemaReader().readWhole(format.json_schema.schema, 'response_format.json_schema.schema') };
 }
 
 class SchemaReader {
   #nodes = 0;
+  readonly #names = new Set<string>();
+  /** Names that are referred to, and where. */
+  readonly #references = new Map<string, string>();
+
+  readWhole(given: unknown, path: string): Schema {
+    const schema = this.read(given, path, 0);
+    for (const [name, place] of this.#references)
+      if (!this.#names.has(name)) throw unusable(place, 'refers to what is not in $defs');
+    return schema;
+  }
 
   read(given: unknown, path: string, depth: number): Schema {
     if (!v.is(jsonObject, given)) throw unusable(path, 'is no object');
@@ -47,6 +56,7 @@ class SchemaReader {
       throw unusable(path, `is more than ${mostNodes} schemas, or ${mostDepth} within each other`);
     const schema = without(given, silent);
     const { $defs, ...rest } = schema;
+    if (v.is(jsonObject, $defs)) for (const name of Object.keys($defs)) this.#names.add(name);
     const defs = $defs === undefined ? {} : { $defs: this.#members($defs, `${path}.$defs`, depth) };
     return { ...defs, ...this.#body(rest, path, depth) };
   }
@@ -61,6 +71,7 @@ class SchemaReader {
       allow(schema, ['$ref'], path);
       if (typeof schema.$ref !== 'string' || !/^#\/\$defs\/[^/~]+$/.test(schema.$ref))
         throw unusable(`${path}.$ref`, 'is not of the form #/$defs/NAME');
+      this.#references.set(schema.$ref.slice('#/$defs/'.length), `${path}.$ref`);
       return schema;
     }
     if ('const' in schema || 'enum' in schema) {
@@ -68,6 +79,7 @@ class SchemaReader {
       allow(schema, ['type', 'const', 'enum'], path);
       if (!Array.isArray(values) || values.length === 0 || values.some((value) => typeof value === 'object' && value))
         throw unusable(path, 'has a const or enum that is not texts, numbers, booleans and null');
+      for (const value of values) checkText(value, path);
       this.#nodes += values.length;
       return { enum: values };
     }
@@ -118,7 +130,10 @@ class SchemaReader {
   #members(given: unknown, path: string, depth: number): Schema {
     if (!v.is(jsonObject, given)) throw unusable(path, 'is no object');
     return Object.fromEntries(
-      Object.entries(given).map(([name, member]) => [name, this.read(member, `${path}.${name}`, depth + 1)]),
+      Object.entries(given).map(([name, member]) => {
+        checkText(name, path);
+        return [name, this.read(member, `${path}.${name}`, depth + 1)];
+      }),
     );
   }
 
@@ -126,6 +141,11 @@ class SchemaReader {
     if (!Array.isArray(given) || given.length === 0) throw unusable(path, 'is no array of schemas');
     return given.map((each, index) => this.read(each, `${path}[${index}]`, depth + 1));
   }
+}
+
+/** llama.cpp would write the text into the log, with its grammar. */
+function checkText(text: unknown, path: string): void {
+  if (typeof text === 'string' && /\p{Cc}/u.test(text)) throw unusable(path, 'has a text with a control character');
 }
 
 function without(schema: Schema, keys: readonly string[]): Schema {

@@ -83,3 +83,19 @@ test('a turn before one that is shown otherwise keeps the last token of an answe
     await chat.dispose();
   }
 });
+
+test('turns that took place elsewhere are seen as those of one prompt', async () => {
+  const [video] = await runsOf('qwen2');
+  const options = { temperature: 0, contextSize: 512 };
+  const chat = await VideoChat.create(model, video!, { ...options, template: layout });
+  const answers = ['red and blue', 'at the end'];
+  const one = await VideoChat.create(model, video!, { ...options, template: asOnePrompt(answers) });
+  try {
+    for (const answer of answers) await chat.addTurn('?', answer);
+    const expected = await one.ask('?', { maxTokens: 8 });
+    expect([await chat.ask('?', { maxTokens: 8 }), chat.usedTokens]).toEqual([expected, one.usedTokens]);
+  } finally {
+    await chat.dispose();
+    await one.dispose();
+  }
+});

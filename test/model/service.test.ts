@@ -250,6 +250,8 @@ test.each([
 
 describe('a request is refused that', () => {
   const words = { type: 'text', text: 'What?' };
+  const schema = (of: object) => ({ response_format: { type: 'json_schema', json_schema: { name: 'a', schema: of } } });
+  const schemaParam = (rest = '') => `response_format.json_schema.schema${rest}`;
   const outside = pathToFileURL(fileURLToPath(new URL('../../package.json', import.meta.url))).href;
   const through = `${pathToFileURL(world).href}../../../package.json`;
   test.each([
@@ -281,6 +283,22 @@ describe('a request is refused that', () => {
       400,
       'video_url',
       /Expected a URL/,
+    ],
+    ['refers to no schema', schema({ $ref: '#/$defs/a' }), 400, schemaParam('.$ref'), /what is not in \$defs/],
+    ['has a NUL in its schema', schema({ enum: ['a\0'] }), 400, schemaParam(), /control character/],
+    [
+      'recurs to the left',
+      schema({ $ref: '#/$defs/a', $defs: { a: { anyOf: [{ $ref: '#/$defs/a' }] } } }),
+      400,
+      'response_format',
+      /left recursion/,
+    ],
+    [
+      'has a schema of many',
+      schema({ anyOf: Array.from({ length: 600 }, () => ({ type: 'null' })) }),
+      400,
+      schemaParam('.anyOf[499]'),
+      /more than 500 schemas/,
     ],
     [
       'has a schema that no grammar holds',
