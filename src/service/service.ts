@@ -142,10 +142,8 @@ function lineOf(request: FastifyRequest): string {
 
 /** Only faults of the service are told with their message: others may have content of the request. */
 function logFailure({ onLog }: Settings, request: FastifyRequest, { status, code, cause }: ApiError): void {
-  if (cause instanceof ClientGone) return;
-  onLog(
-    `${lineOf(request)} failed ${status}${code === null ? '' : ` ${code}`}${status === 500 ? `: ${messageOf(cause)}` : ''}`,
-  );
+  const why = `failed ${status}${code === null ? '' : ` ${code}`}${status === 500 ? `: ${messageOf(cause)}` : ''}`;
+  onLog(`${lineOf(request)} ${cause instanceof ClientGone ? 'ended: its client went away' : why}`);
 }
 
 function describeModel(vlm: LongVLM, id: string) {
