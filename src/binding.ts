@@ -7,6 +7,7 @@ import { listen } from './base/abort.js';
 import { addonError, packageRoot } from './base/addonError.js';
 import { LongVLMError, type LongVLMErrorCode, messageOf } from './base/errors.js';
 import type {
+  NativeAimArgs,
   NativeAssignToAnchorsArgs,
   NativeDensityPeaksArgs,
   NativeDeviceBuffer,
@@ -249,6 +250,7 @@ export type NativeBinding = {
   vCast(args: NativeVCastArgs): NativeTask;
   fastVid(args: NativeFastVidArgs): NativeTask;
   flashVid(args: NativeFlashVidArgs): NativeTask;
+  aim(args: NativeAimArgs): NativeTask;
   segmentFrames(args: NativeSegmentFramesArgs): NativeTask;
   frameMeans(args: NativeFrameMeansArgs): NativeTask;
   temporalSimilarity(args: NativeTemporalSimilarityArgs): NativeTask;

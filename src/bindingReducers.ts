@@ -114,6 +114,16 @@ export type NativeGatherTokensArgs = {
   readonly outTokens: NativeTensor;
 };
 
+/** `schedule`: tokens of a frame that each step merges, at most half of those left. */
+export type NativeAimArgs = {
+  readonly tokens: NativeTensor;
+  readonly dims: NativeDims;
+  readonly schedule: readonly number[];
+  readonly outTokens: NativeTensor;
+  readonly outIndices: Int32Array;
+  readonly outSizes: Float32Array;
+};
+
 /** A `beta` below 0 gives plain means. */
 export type NativeAssignToAnchorsArgs = {
   readonly tokens: NativeTensor;

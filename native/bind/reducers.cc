@@ -1,8 +1,10 @@
 #include <string>
+#include <vector>
 
 #include "bind/bindings.h"
 #include "bind/guard.h"
 #include "bind/operands.h"
+#include "core/aim.h"
 #include "core/cuda_reducers.h"
 #include "core/fast_vid.h"
 #include "core/flash_vid.h"
@@ -36,6 +38,24 @@ Napi::Value EvsAsync(const Napi::CallbackInfo& info) {
     return StartOperation(info.Env(), kCallee, operands, args,
                           [](const EvsArgs&, const Workers&) {});
   });
+}
+
+// What a method that cuts and merges writes: the tokens that it keeps, at most `bound`.
+struct Kept {
+  Values tokens;
+  int32_t* indices;
+  float* sizes;
+  int32_t* starts;
+  int32_t* counts;
+};
+
+Kept ReadKept(Operands& operands, const ConstValues& tokens, const Shape& shape, size_t bound,
+              size_t counts) {
+  return {.tokens = operands.FloatsLike("outTokens", tokens, bound * shape.width),
+          .indices = operands.Int32s("outIndices", bound),
+          .sizes = operands.Float32s("outSizes", bound),
+          .starts = operands.Int32s("outStarts", shape.batch),
+          .counts = operands.Int32s("outCounts", counts)};
 }
 
 // vCast(args: NativeVCastArgs): NativeTask
@@ -73,6 +93,7 @@ Napi::Value FastVidAsync(const Napi::CallbackInfo& info) {
     const size_t bound = shape.batch * (salient + context);
     const size_t feature_width = static_cast<size_t>(operands.SmallInteger("featureWidth", 1));
     const ConstValues tokens = operands.Floats("tokens", shape.size());
+    const Kept kept = ReadKept(operands, tokens, shape, bound, 1);
     const FastVidArgs args{
         .tokens = tokens,
         .shape = shape,
@@ -85,11 +106,11 @@ Napi::Value FastVidAsync(const Napi::CallbackInfo& info) {
         .threshold = static_cast<float>(operands.Number("threshold")),
         .anchor_step = operands.Integer("anchorStep", 1),
         .beta = operands.Number("beta"),
-        .out = operands.FloatsLike("outTokens", tokens, bound * shape.width),
-        .out_indices = operands.Int32s("outIndices", bound),
-        .out_sizes = operands.Float32s("outSizes", bound),
-        .out_starts = operands.Int32s("outStarts", shape.batch),
-        .out_count = operands.Int32s("outCounts", 1)};
+        .out = kept.tokens,
+        .out_indices = kept.indices,
+        .out_sizes = kept.sizes,
+        .out_starts = kept.starts,
+        .out_count = kept.counts};
     return StartHostOperation(info.Env(), kCallee, operands, args, FastVid);
   });
 }
@@ -103,6 +124,7 @@ Napi::Value FlashVidAsync(const Napi::CallbackInfo& info) {
     const size_t budget = AtMost(operands, "budget", 1, shape.rows);
     const size_t bound = shape.batch * (budget + 1);
     const ConstValues tokens = operands.Floats("tokens", shape.size());
+    const Kept kept = ReadKept(operands, tokens, shape, bound, 3);
     const FlashVidArgs args{
         .tokens = tokens,
         .shape = shape,
@@ -114,12 +136,37 @@ Napi::Value FlashVidAsync(const Napi::CallbackInfo& info) {
         .segments = operands.Integer("segments", 1),
         .reference_counts = operands.Boolean("referenceCounts"),
         .cluster_picked = operands.Boolean("clusterPicked"),
-        .out = operands.FloatsLike("outTokens", tokens, bound * shape.width),
-        .out_indices = operands.Int32s("outIndices", bound),
-        .out_sizes = operands.Float32s("outSizes", bound),
-        .out_starts = operands.Int32s("outStarts", shape.batch),
-        .out_counts = operands.Int32s("outCounts", 3)};
+        .out = kept.tokens,
+        .out_indices = kept.indices,
+        .out_sizes = kept.sizes,
+        .out_starts = kept.starts,
+        .out_counts = kept.counts};
     return StartHostOperation(info.Env(), kCallee, operands, args, FlashVid);
+  });
+}
+
+// aim(args: NativeAimArgs): NativeTask
+Napi::Value AimAsync(const Napi::CallbackInfo& info) {
+  constexpr const char* kCallee = "aim";
+  return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
+    Operands operands(info);
+    const Shape shape = operands.Shape3("dims");
+    const std::vector<uint32_t> schedule = operands.Integers("schedule");
+    size_t kept = shape.rows;
+    for (const uint32_t merges : schedule) {
+      if (merges < 1 || merges > kept / 2) Invalid("schedule", std::to_string(merges));
+      kept -= merges;
+    }
+    const size_t count = shape.batch * kept;
+    const ConstValues tokens = operands.Floats("tokens", shape.size());
+    const AimArgs args{.tokens = tokens,
+                       .shape = shape,
+                       .schedule = schedule,
+                       .kept = kept,
+                       .out = operands.FloatsLike("outTokens", tokens, count * shape.width),
+                       .out_indices = operands.Int32s("outIndices", count),
+                       .out_sizes = operands.Float32s("outSizes", count)};
+    return StartHostOperation(info.Env(), kCallee, operands, args, Aim);
   });
 }
 
@@ -130,6 +177,7 @@ void InitReducers(Napi::Env env, Napi::Object exports) {
   exports.Set("vCast", Napi::Function::New(env, VCastAsync));
   exports.Set("fastVid", Napi::Function::New(env, FastVidAsync));
   exports.Set("flashVid", Napi::Function::New(env, FlashVidAsync));
+  exports.Set("aim", Napi::Function::New(env, AimAsync));
 }
 
 }  // namespace longvlm

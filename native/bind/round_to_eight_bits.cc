@@ -6,7 +6,7 @@
 #include "bind/arguments.h"
 #include "bind/bindings.h"
 #include "bind/guard.h"
-#include "bind/promise_worker.h"
+#include "bind/native_task.h"
 
 namespace longvlm {
 namespace {
@@ -46,11 +46,11 @@ Napi::Value RoundToEightBitsAsync(const Napi::CallbackInfo& info) {
             reinterpret_cast<int8_t*>(Memory(arguments, "outValues", shape.rows * shape.width, 1)),
         .out_scales = arguments.HostFloats("outScales", shape.rows)};
     arguments.CheckUnchanged();
-    return StartTask(
-        info.Env(), kCallee, arguments.kept(),
-        [args, threads = AddonState::Threads(info.Env())](const std::atomic<bool>& cancelled) {
-          RoundToEightBits(args, Workers{threads.get(), &cancelled});
-        });
+    ThreadPool* const threads = &AddonState::Work(info.Env()).computing();
+    return StartTask(info.Env(), kCallee, &EnvironmentWork::computing, arguments.kept(),
+                     [args, threads](const std::atomic<bool>& cancelled) {
+                       RoundToEightBits(args, Workers{threads, &cancelled});
+                     });
   });
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <type_traits>
 
+#include "core/lanes.h"
 #include "core/row_means.h"
 
 namespace longvlm {
@@ -18,11 +19,12 @@ void Anchors::Set(const RowReader& tokens, size_t width, std::span<const uint32_
   panels_.Resize(rows.size(), width, kernels.width_b, false);
   std::vector<float> values(width);
   for (size_t i = 0; i < rows.size(); ++i) {
-    tokens.Read(rows[i], 1, values.data());
-    panels_.Set(i, values.data(), kernels);
+    const float* row = tokens.Row(rows[i], values.data());
+    CheckFinite(row, width);
+    panels_.Set(i, row, kernels);
   }
   for (size_t panel = 0; panel * kernels.width_b < rows.size(); ++panel) {
-    panels_.Pack(panel, rows.size());
+    panels_.Pack(panel, rows.size(), kernels);
   }
 }
 
@@ -81,10 +83,11 @@ void TokenPanel::Read(const RowReader& tokens, size_t width, std::span<const uin
   row_.resize(width);
   panel_.Resize(rows.size(), width, kernels.width_a, false);
   for (size_t i = 0; i < rows.size(); ++i) {
-    tokens.Read(rows[i], 1, row_.data());
-    panel_.Set(i, row_.data(), kernels);
+    const float* row = tokens.Row(rows[i], row_.data());
+    CheckFinite(row, width);
+    panel_.Set(i, row, kernels);
   }
-  panel_.Pack(0, rows.size());
+  panel_.Pack(0, rows.size(), kernels);
 }
 
 void AssignToAnchors(const AssignToAnchorsArgs& args, const Workers& workers) {
@@ -104,10 +107,10 @@ void AssignToAnchors(const AssignToAnchorsArgs& args, const Workers& workers) {
     Anchors anchors;
     anchors.Set(tokens, shape.width, anchor_rows, kernels);
     const size_t panels = (shape.rows + kernels.width_a - 1) / kernels.width_a;
-    workers.For(panels, [&](size_t i) {
+    std::vector<TokenPanel> lanes;
+    ForBlocks(panels, workers, lanes, [&](size_t i, TokenPanel& panel) {
       const size_t first = i * kernels.width_a;
       const size_t count = std::min(kernels.width_a, shape.rows - first);
-      TokenPanel panel;
       panel.Read(tokens, shape.width, std::span(rows).subspan(first, count), kernels);
       std::vector<float> best(kernels.width_a);
       std::vector<int32_t> anchor(kernels.width_a);

@@ -1,8 +1,10 @@
 #include "core/bipartite_soft_matching.h"
 
 #include <algorithm>
+#include <span>
 #include <vector>
 
+#include "core/lanes.h"
 #include "core/matching.h"
 #include "core/metric.h"
 
@@ -39,17 +41,18 @@ void BipartiteSoftMatching(const BipartiteSoftMatchingArgs& args, const Workers&
   const Kernels& kernels = ActiveKernels();
   const Shape& shape = args.shape;
   LocateNotFinite(args.metric, shape, BipartiteSoftMatchingArgs::kNames, [&] {
-    std::vector<Matching> entries(shape.batch);
-    for (Matching& entry : entries) {
+    // Each thread keeps the memory of one entry, which stays in a cache, for all of its entries.
+    std::vector<Matching> lanes;
+    ForItems(shape.batch, workers, lanes, [&](size_t i, Matching& entry, const Workers& own) {
+      const std::span<Matching> one(&entry, 1);
       entry.Start(shape.rows, shape.width, args.protected_tokens, nullptr, kernels);
-    }
-    ReadMetric(args.metric, shape, 1, kernels, workers, entries);
-    if (args.r > 0) Matching::MatchAll(entries, true, workers);
-    workers.For(shape.batch, [&](size_t i) { WriteMatches(args, entries[i], i); });
-    if (args.r > 0) Matching::MergeAll(entries, args.r, false, workers);
-    for (size_t i = 0; i < shape.batch; ++i) {
-      std::ranges::copy(entries[i].assignment(), args.out_assignment + i * shape.rows);
-    }
+      ReadMetric(args.metric.From(i * shape.rows * shape.width), {1, shape.rows, shape.width}, 1,
+                 kernels, own, one);
+      if (args.r > 0) Matching::MatchAll(one, true, own);
+      WriteMatches(args, entry, i);
+      if (args.r > 0) Matching::MergeAll(one, args.r, false, own);
+      std::ranges::copy(entry.assignment(), args.out_assignment + i * shape.rows);
+    });
   });
 }
 

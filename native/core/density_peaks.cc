@@ -28,17 +28,20 @@ class Distances {
     }
   }
 
+  // The square of a distance, before what Length does: a higher one never has a lower length.
   // Exactly 0 to an equal row, whose product is that of the row with itself, unless rounded as the
   // reference.
-  float Between(size_t row, size_t other, float product) const {
+  double Square(size_t row, size_t other, float product) const {
     if (!reference_squares_.empty()) {
-      return std::sqrt(ReferenceSquaredDistance(product, reference_squares_[row],
-                                                reference_squares_[other])) /
-             root_;
+      return static_cast<double>(
+          ReferenceSquaredDistance(product, reference_squares_[row], reference_squares_[other]));
     }
-    const double square =
-        (static_cast<double>(rows_.square(row)) + static_cast<double>(rows_.square(other))) -
-        2 * static_cast<double>(product);
+    return (static_cast<double>(rows_.square(row)) + static_cast<double>(rows_.square(other))) -
+           2 * static_cast<double>(product);
+  }
+
+  float Length(double square) const {
+    if (!reference_squares_.empty()) return std::sqrt(static_cast<float>(square)) / root_;
     return square > 0 ? static_cast<float>(std::sqrt(square / dims_)) : 0;
   }
 
@@ -63,7 +66,7 @@ class Distances {
 };
 
 // Puts a value among the smallest ones, which are ascending.
-void AddToSmallest(float value, std::vector<float>& smallest) {
+void AddToSmallest(double value, std::vector<double>& smallest) {
   if (!(value < smallest.back())) return;
   size_t place = smallest.size() - 1;
   for (; place > 0 && smallest[place - 1] > value; --place) smallest[place] = smallest[place - 1];
@@ -89,34 +92,38 @@ void ForRows(const RowProducts& rows, const Workers& workers, Visit visit) {
 
 void FindDensityPeaks(const RowProducts& rows, size_t neighbours, Rounding rounding,
                       const Workers& workers, DensityPeaks& out) {
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
   const size_t count = rows.rows();
   out.density.resize(count);
   out.distance.resize(count);
   out.score.resize(count);
   if (count == 0) return;
   const Distances distances(rows, rounding);
+  std::vector<double> farthest(count);
   ForRows(rows, workers, [&](size_t row, auto product) {
-    std::vector<float> nearest(std::min(neighbours, count), kInfinity);
-    float farthest = 0;
+    std::vector<double> squares(std::min(neighbours, count), kInfinity);
+    double most = 0;
     for (size_t j = 0; j < count; ++j) {
-      const float distance = distances.Between(row, j, product(j));
-      AddToSmallest(distance, nearest);
-      farthest = std::max(farthest, distance);
+      const double square = distances.Square(row, j, product(j));
+      AddToSmallest(square, squares);
+      most = std::max(most, square);
     }
+    std::vector<float> nearest(squares.size());
+    std::ranges::transform(squares, nearest.begin(),
+                           [&](double square) { return distances.Length(square); });
     out.density[row] = distances.Density(nearest);
-    out.distance[row] = farthest;
+    farthest[row] = most;
   });
-  const float largest = *std::ranges::max_element(out.distance);
+  const double largest = *std::ranges::max_element(farthest);
   ForRows(rows, workers, [&](size_t row, auto product) {
-    float nearest = largest;
+    double nearest = largest;
     for (size_t j = 0; j < count; ++j) {
       if (out.density[j] > out.density[row]) {
-        nearest = std::min(nearest, distances.Between(row, j, product(j)));
+        nearest = std::min(nearest, distances.Square(row, j, product(j)));
       }
     }
-    out.distance[row] = nearest;
-    out.score[row] = nearest * out.density[row];
+    out.distance[row] = distances.Length(nearest);
+    out.score[row] = out.distance[row] * out.density[row];
   });
 }
 
@@ -134,17 +141,22 @@ void AssignToCentres(const RowProducts& rows, const std::vector<uint32_t>& centr
                      Rounding rounding, const Workers& workers, std::vector<uint32_t>& out) {
   const size_t count = rows.rows();
   out.assign(count, 0);
-  std::vector<float> nearest(count, std::numeric_limits<float>::infinity());
+  struct Nearest {
+    double square = std::numeric_limits<double>::infinity();
+    float distance = std::numeric_limits<float>::infinity();
+  };
+  std::vector<Nearest> nearest(count);
   std::vector<float> products(count);
   const Distances distances(rows, rounding);
   for (size_t i = 0; i < centres.size(); ++i) {
     rows.Row(centres[i], products.data(), workers);
     for (size_t row = 0; row < count; ++row) {
-      const float distance = distances.Between(row, centres[i], products[row]);
-      if (distance < nearest[row]) {
-        nearest[row] = distance;
-        out[row] = static_cast<uint32_t>(i);
-      }
+      const double square = distances.Square(row, centres[i], products[row]);
+      if (!(square < nearest[row].square)) continue;
+      const float distance = distances.Length(square);
+      if (!(distance < nearest[row].distance)) continue;
+      nearest[row] = {square, distance};
+      out[row] = static_cast<uint32_t>(i);
     }
   }
   for (size_t i = 0; i < centres.size(); ++i) out[centres[i]] = static_cast<uint32_t>(i);

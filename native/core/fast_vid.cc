@@ -98,8 +98,10 @@ std::vector<uint32_t> PickTokens(const FastVidArgs& args, const RowReader& token
 
 // Writes the salient tokens, and gives each anchor its place among them. Returns the tokens kept.
 size_t PlaceTokens(const FastVidArgs& args, const RowReader& tokens,
-                   const std::vector<std::vector<uint32_t>>& salient, std::vector<Frame>& frames) {
+                   const std::vector<std::vector<uint32_t>>& salient, std::vector<Frame>& frames,
+                   const Workers& workers) {
   size_t kept = 0;
+  std::vector<std::pair<uint32_t, size_t>> copies;  // a token, and where it goes
   for (size_t i = 0; i < frames.size(); ++i) {
     Frame& frame = frames[i];
     std::vector<std::pair<uint32_t, int64_t>> order;  // a token, and its number if it is an anchor
@@ -112,7 +114,7 @@ size_t PlaceTokens(const FastVidArgs& args, const RowReader& tokens,
     for (const auto& [token, anchor] : order) {
       args.out_indices[kept] = static_cast<int32_t>(token);
       if (anchor < 0) {
-        tokens.Copy(token, args.out, kept);
+        copies.emplace_back(token, kept);
         args.out_sizes[kept] = 1;
       } else {
         frame.anchor_slots[static_cast<size_t>(anchor)] = kept;
@@ -120,13 +122,21 @@ size_t PlaceTokens(const FastVidArgs& args, const RowReader& tokens,
       ++kept;
     }
   }
+  constexpr size_t kRowsPerBlock = 16;
+  workers.For((copies.size() + kRowsPerBlock - 1) / kRowsPerBlock, [&](size_t block) {
+    const size_t last = std::min((block + 1) * kRowsPerBlock, copies.size());
+    for (size_t i = block * kRowsPerBlock; i < last; ++i) {
+      tokens.Copy(copies[i].first, args.out, copies[i].second);
+    }
+  });
   return kept;
 }
 
 // Blends tokens into the anchors of some frames of one segment: of each the tokens of its own, or
 // all of the segment.
 void BlendInto(const FastVidArgs& args, const RowReader& tokens, const std::vector<Frame>& frames,
-               std::span<const size_t> anchor_frames, const Workers& workers) {
+               std::span<const size_t> anchor_frames, const Workers& workers,
+               std::vector<TokenPanel>& token_panels) {
   const Kernels& kernels = ActiveKernels();
   std::vector<Anchors> anchors(anchor_frames.size());
   workers.For(anchors.size(), [&](size_t i) {
@@ -145,11 +155,11 @@ void BlendInto(const FastVidArgs& args, const RowReader& tokens, const std::vect
   };
   std::vector<std::vector<int32_t>> assigned(anchors.size(), std::vector<int32_t>(rest.size()));
   const size_t panels = (rest_of_frame + kernels.width_a - 1) / kernels.width_a;
-  workers.For((any.segment_last - any.segment_first) * panels, [&](size_t block) {
+  const size_t blocks = (any.segment_last - any.segment_first) * panels;
+  ForBlocks(blocks, workers, token_panels, [&](size_t block, TokenPanel& panel) {
     const size_t frame_first = block / panels * rest_of_frame;
     const size_t first = frame_first + block % panels * kernels.width_a;
     const size_t count = std::min(kernels.width_a, frame_first + rest_of_frame - first);
-    TokenPanel panel;
     bool read = false;
     std::vector<float> best(kernels.width_a);
     std::vector<int32_t> anchor(kernels.width_a);
@@ -190,7 +200,8 @@ void FastVid(const FastVidArgs& args, const Workers& workers) {
     ForItems(shape.batch, workers, lanes, [&](size_t i, Lane& lane, const Workers& own) {
       salient[i] = PickTokens(args, tokens, i, own, lane, frames[i]);
     });
-    *args.out_count = static_cast<int32_t>(PlaceTokens(args, tokens, salient, frames));
+    *args.out_count = static_cast<int32_t>(PlaceTokens(args, tokens, salient, frames, workers));
+    std::vector<TokenPanel> token_panels;
     for (size_t first = 0; first < shape.batch; first = frames[first].segment_last) {
       std::vector<size_t> anchor_frames;
       for (size_t frame = first; frame < frames[first].segment_last; ++frame) {
@@ -198,7 +209,8 @@ void FastVid(const FastVidArgs& args, const Workers& workers) {
       }
       for (size_t i = 0; i < anchor_frames.size(); i += kFramesAtOnce) {
         const size_t count = std::min(kFramesAtOnce, anchor_frames.size() - i);
-        BlendInto(args, tokens, frames, std::span(anchor_frames).subspan(i, count), workers);
+        BlendInto(args, tokens, frames, std::span(anchor_frames).subspan(i, count), workers,
+                  token_panels);
       }
     }
   });

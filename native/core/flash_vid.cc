@@ -38,6 +38,7 @@ struct Frame {
 struct Lane {
   RowProducts rows;
   DensityPeaks peaks;
+  MatchScratch matches;
   std::vector<float> weights;
   std::vector<uint32_t> chosen, cluster_of;
 };
@@ -55,7 +56,7 @@ void PickTokens(const FlashVidArgs& args, const RowReader& tokens, size_t index,
   lane.chosen.clear();
   if (args.picked > 0) {
     lane.rows.Start(patches, args.shape.width, ActiveKernels());
-    workers.For(patches, [&](size_t i) { tokens.ReadUnit(first + i, lane.rows.row(i)); });
+    tokens.ReadUnits(first, patches, lane.rows.row(0), workers);
     lane.rows.Multiply(workers);
     if (args.attention != nullptr) {
       lane.weights.resize(patches);
@@ -243,13 +244,13 @@ void FlashVid(const FlashVidArgs& args, const Workers& workers) {
     Tracks tracks{std::vector<std::vector<size_t>>(shape.batch * shape.rows),
                   std::vector<uint32_t>(shape.batch * shape.rows, 0)};
     if (merges && args.temporal_threshold < 1) {
-      ForItems(shape.batch, workers, lanes, [&](size_t i, Lane&, const Workers& own) {
+      ForItems(shape.batch, workers, lanes, [&](size_t i, Lane& lane, const Workers& own) {
         if (args.out_starts[i] != 0) return;
         Frame& frame = frames[i];
         frame.best.resize(frame.others.size());
         frame.match.resize(frame.others.size());
-        MatchRows(tokens, shape.width, frame.others, frames[i - 1].others, own, frame.best.data(),
-                  frame.match.data());
+        MatchRows(tokens, shape.width, frame.others, frames[i - 1].others, own, lane.matches,
+                  frame.best.data(), frame.match.data());
       });
     }
     const std::vector<size_t> bounds =

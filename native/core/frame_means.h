@@ -8,7 +8,12 @@
 
 namespace longvlm {
 
-// out [batch, width], sums in float64 and rounded once. Throws NotFinite, and Cancelled.
+// The mean of frame number `frame`, out [width]: sums in float64, rounded once. Throws NotFinite,
+// and Cancelled.
+void FrameMean(ConstValues tokens, const Shape& shape, size_t frame, const Workers& workers,
+               float* out);
+
+// Those of all frames, out [batch, width].
 void FrameMeans(ConstValues tokens, const Shape& shape, const Workers& workers,
                 std::vector<float>& out);
 

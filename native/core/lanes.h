@@ -35,4 +35,18 @@ void ForItems(size_t items, const Workers& workers, std::vector<Lane>& lanes, Wo
   });
 }
 
+// Calls work(block, lane) for every block, on all threads, each with a lane of scratch memory.
+template <typename Lane, typename Work>
+void ForBlocks(size_t blocks, const Workers& workers, std::vector<Lane>& lanes, Work work) {
+  const size_t threads = std::min(workers.threads(), blocks);
+  if (lanes.size() < threads) lanes.resize(threads);
+  const Workers alone{nullptr, workers.cancelled};
+  std::atomic<size_t> next{0};
+  workers.For(threads, [&](size_t thread) {
+    for (size_t block; (block = next.fetch_add(1)) < blocks;) {
+      alone.For(1, [&](size_t) { work(block, lanes[thread]); });
+    }
+  });
+}
+
 }  // namespace longvlm

@@ -20,6 +20,8 @@ constexpr size_t kPairsPerPanel = 4;
 constexpr size_t kMostColumns = 32;
 // What Screen returns when 8 bits do not tell enough tokens apart.
 constexpr size_t kTooManyHits = std::numeric_limits<size_t>::max();
+// Rounding a row to 16 bits takes as long as screening saves on fewer rows of B.
+constexpr size_t kLeastScreened = 192;
 constexpr size_t kMaxPairs = kPairsPerPanel * (kScreenMaxPanels + kMostColumns);
 
 size_t CeilDiv(size_t value, size_t by) { return (value + by - 1) / by; }
@@ -37,7 +39,7 @@ void Matching::Start(size_t tokens, size_t dims, size_t protected_tokens, const 
   tokens_ = tokens;
   merged_ = false;
   const double margin = WordMargin(dims);
-  screens_ = kernels.screen_matches != nullptr && margin < 0x1p30;
+  screens_ = kernels.screen_matches != nullptr && margin < 0x1p30 && num_b() >= kLeastScreened;
   margin_ = screens_ ? static_cast<int32_t>(std::ceil(margin)) : 0;
   // Below any rounded product of equal rows.
   might_be_equal_ = 1 - 0x1p-22f * (static_cast<float>(dims) + 4);
@@ -186,7 +188,7 @@ void Matching::MatchPanel(size_t panel) {
   const size_t columns = std::min(kernels_->width_a, num_a() - first_row);
   float highest[kMostColumns];
   int32_t row[kMostColumns];
-  a_.Pack(panel, num_a());
+  a_.Pack(panel, num_a(), *kernels_);
   kernels_->best_match(a_.panel(panel), b_.panel(0), num_b(), dims_, highest, row);
   for (size_t i = 0; i < columns; ++i) {
     const bool look = highest[i] > might_be_equal_;
@@ -261,7 +263,7 @@ void Matching::MatchAll(std::span<Matching> segments, bool ordered, const Worker
     Matching& segment = segments[i / packs];
     const size_t first = i % packs * kPanelsPerPack;
     for (size_t panel = first; panel < std::min(first + kPanelsPerPack, panels_b); ++panel) {
-      segment.b_.Pack(panel, segment.num_b());
+      segment.b_.Pack(panel, segment.num_b(), *segment.kernels_);
     }
   });
   for_blocks([](Matching& segment, size_t first, size_t last) {

@@ -16,6 +16,11 @@ void ReadMetricRows(const TokenMetricArgs& args, const Kernels& kernels, size_t 
   Visit(args.tokens, [&](const auto* tokens) {
     const auto* from = tokens + first * args.shape.width;
     if constexpr (std::is_same_v<decltype(from), const float*>) {
+      if (args.heads == 1) {
+        // The mean of one head is the value itself, but for the sign of zero.
+        for (size_t i = 0; i < count * dims; ++i) metric[i] = from[i] + 0.0f;
+        return;
+      }
       kernels.token_metric_f32(from, count, args.heads, dims, metric);
     } else {
       kernels.token_metric_f16(from, count, args.heads, dims, metric);

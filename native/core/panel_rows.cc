@@ -37,12 +37,9 @@ void PanelRows::PadScreen(size_t rows, bool with_last) {
   }
 }
 
-void PanelRows::Pack(size_t panel, size_t rows) {
-  float* out = panels_.data() + panel * width_ * dims_;
-  for (size_t i = 0; i < width_; ++i) {
-    const size_t index = std::min(panel * width_ + i, rows - 1);
-    for (size_t k = 0; k < dims_; ++k) out[k * width_ + i] = row(index)[k];
-  }
+void PanelRows::Pack(size_t panel, size_t rows, const Kernels& kernels) {
+  kernels.pack_panel(rows_.data(), rows, panel * width_, dims_, width_,
+                     panels_.data() + panel * width_ * dims_);
 }
 
 }  // namespace longvlm

@@ -25,7 +25,7 @@ class PanelRows {
   void PadScreen(size_t rows, bool with_last);
 
   // Writes the float32 panel `panel` of the first `rows` rows.
-  void Pack(size_t panel, size_t rows);
+  void Pack(size_t panel, size_t rows, const Kernels& kernels);
 
   const float* row(size_t index) const { return rows_.data() + index * dims_; }
   bool is_zero(size_t index) const { return is_zero_[index] != 0; }

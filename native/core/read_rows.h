@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <type_traits>
 
 #include "core/metric.h"
 #include "core/tensor.h"
@@ -29,10 +30,28 @@ class RowReader {
       Read(first + from, std::min(kRowsPerBlock, count - from), out + from * args_.shape.width);
     });
   }
-  // One row, scaled to length 1; a zero row stays zero.
-  void ReadUnit(size_t row, float* out) const {
-    Read(row, 1, out);
-    kernels_.normalize_row(out, args_.shape.width, out);
+  // The values of a row where they are float32, else in `scratch`, which holds a row; unchecked.
+  const float* Row(size_t row, float* scratch) const {
+    return Visit(args_.tokens, [&](const auto* tokens) -> const float* {
+      const auto* from = tokens + row * args_.shape.width;
+      if constexpr (std::is_same_v<decltype(from), const float*>) {
+        return from;
+      } else {
+        kernels_.token_metric_f16(from, 1, 1, args_.shape.width, scratch);
+        return scratch;
+      }
+    });
+  }
+  // The same as Read on all threads, each row scaled to length 1; a zero row stays zero.
+  void ReadUnits(size_t first, size_t count, float* out, const Workers& workers) const {
+    constexpr size_t kRowsPerBlock = 16;
+    const size_t width = args_.shape.width;
+    workers.For((count + kRowsPerBlock - 1) / kRowsPerBlock, [&](size_t block) {
+      const size_t from = block * kRowsPerBlock;
+      const size_t rows = std::min(kRowsPerBlock, count - from);
+      Read(first + from, rows, out + from * width);
+      kernels_.normalize_rows(out + from * width, rows, width);
+    });
   }
 
   // Copies a row to row `to` of `out`, of the same type.

@@ -12,10 +12,21 @@ void RowProducts::Start(size_t rows, size_t dims, const Kernels& kernels) {
 }
 
 void RowProducts::Pack(size_t panel, size_t width, std::vector<float>& panels) const {
-  float* out = panels.data() + panel * width * dims_;
-  for (size_t i = 0; i < width; ++i) {
-    const float* values = row(std::min(panel * width + i, count_ - 1));
-    for (size_t k = 0; k < dims_; ++k) out[k * width + i] = values[k];
+  kernels_->pack_panel(rows_.data(), count_, panel * width, dims_, width,
+                       panels.data() + panel * width * dims_);
+}
+
+size_t RowProducts::FirstMultiplied(size_t band) const {
+  return band * width() / kernels_->width_b * kernels_->width_b;
+}
+
+void RowProducts::Mirror(size_t band) {
+  const size_t first = band * width();
+  const size_t columns = std::min(width(), count_ - first);
+  float* to = products_.data() + band * band_size();
+  for (size_t row = 0; row < FirstMultiplied(band); ++row) {
+    const float* from = products_.data() + row / width() * band_size() + row % width();
+    for (size_t i = 0; i < columns; ++i) to[row * width() + i] = from[(first + i) * width()];
   }
 }
 
@@ -31,9 +42,11 @@ void RowProducts::Multiply(const Workers& workers) {
   if (keeps()) {
     products_.resize(bands() * band_size());
     workers.For(bands(), [&](size_t band) {
-      kernels_->products(panel_a(band), b_.data(), count_, dims_,
-                         products_.data() + band * band_size());
+      const size_t first = FirstMultiplied(band);
+      kernels_->products(panel_a(band), b_.data() + first * dims_, count_ - first, dims_,
+                         products_.data() + band * band_size() + first * width());
     });
+    workers.For(bands(), [&](size_t band) { Mirror(band); });
     for (size_t i = 0; i < count_; ++i) {
       squares_[i] = products_[i / width() * band_size() + i * width() + i % width()];
     }

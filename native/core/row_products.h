@@ -42,6 +42,10 @@ class RowProducts {
   static constexpr size_t kMostKeptRows = 2048;
 
   void Pack(size_t panel, size_t width, std::vector<float>& panels) const;
+  // Of a band the rows before it have its products in their own bands, mirrored: the first row that
+  // it is multiplied with, and the copying of the others.
+  size_t FirstMultiplied(size_t band) const;
+  void Mirror(size_t band);
   bool keeps() const { return count_ <= kMostKeptRows; }
   size_t band_size() const { return count_ * width(); }
   const float* panel_a(size_t panel) const { return a_.data() + panel * width() * dims_; }

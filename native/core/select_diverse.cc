@@ -74,8 +74,7 @@ void SelectDiverseTokens(const SelectDiverseArgs& args, const Workers& workers) 
     ForItems(shape.batch, workers, lanes, [&](size_t entry, Lane& lane, const Workers& own) {
       const RowReader tokens{args.tokens, shape.width, kernels};
       lane.rows.Start(shape.rows, shape.width, kernels);
-      own.For(shape.rows,
-              [&](size_t row) { tokens.ReadUnit(entry * shape.rows + row, lane.rows.row(row)); });
+      tokens.ReadUnits(entry * shape.rows, shape.rows, lane.rows.row(0), own);
       lane.rows.Multiply(own);
       const float* weights = args.weights == nullptr ? nullptr : args.weights + entry * shape.rows;
       SelectDiverse(lane.rows, weights, args.count, own, lane.picked);

@@ -53,7 +53,7 @@ void GatherTokens(const GatherTokensArgs& args, const Workers& workers) {
       const size_t last = std::min((block + 1) * kRowsPerBlock, args.count);
       for (size_t i = block * kRowsPerBlock; i < last; ++i) {
         const auto token = static_cast<size_t>(args.indices[i]);
-        reader.Read(token, 1, row.data());
+        CheckFinite(reader.Row(token, row.data()), args.shape.width);
         reader.Copy(token, args.out, i);
       }
     });

@@ -13,11 +13,17 @@
 
 namespace longvlm {
 
+// Scratch memory of MatchRows, which keeps it for the next call.
+struct MatchScratch {
+  Anchors anchors;
+  std::vector<TokenPanel> panels;
+};
+
 // For each of `rows` the most similar of `before` by cosine: best [rows], and match [rows], its
 // position in `before`; of equal ones the first. Neither list is empty.
 void MatchRows(const RowReader& tokens, size_t width, std::span<const uint32_t> rows,
-               std::span<const uint32_t> before, const Workers& workers, float* best,
-               int32_t* match);
+               std::span<const uint32_t> before, const Workers& workers, MatchScratch& scratch,
+               float* best, int32_t* match);
 
 struct TemporalSimilarityArgs {
   static constexpr TensorNames kNames{"tokens", {"frame", "patch", "channel"}};

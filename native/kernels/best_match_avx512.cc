@@ -3,29 +3,28 @@
 
 #if defined(LONGVLM_X86)
 
+#include <algorithm>
 #include <limits>
 
 namespace longvlm {
 namespace {
 
-struct Best {
-  __m512 value;
-  __m512i index;
-
-  LONGVLM_TARGET_AVX512 inline void Fold(__m512 similarity, int32_t row) {
-    const __mmask16 higher = _mm512_cmp_ps_mask(similarity, value, _CMP_GT_OQ);
-    value = _mm512_mask_mov_ps(value, higher, similarity);
-    index = _mm512_mask_set1_epi32(index, higher, row);
-  }
-};
-
-// Ascending b with a strict comparison: the lowest index keeps a tie.
+// Ascending b with a strict comparison: the lowest index keeps a tie. The highest are in memory, as
+// the sums need all registers.
 struct FoldBest {
-  Best left, right;
+  float* best;
+  int32_t* index;
 
-  LONGVLM_TARGET_AVX512 inline void operator()(size_t row, __m512 l, __m512 r) {
-    left.Fold(l, static_cast<int32_t>(row));
-    right.Fold(r, static_cast<int32_t>(row));
+  LONGVLM_TARGET_AVX512 inline void Fold(size_t column, __m512 similarity, int32_t row) {
+    const __m512 highest = _mm512_loadu_ps(best + column);
+    const __mmask16 higher = _mm512_cmp_ps_mask(similarity, highest, _CMP_GT_OQ);
+    _mm512_mask_storeu_ps(best + column, higher, similarity);
+    _mm512_mask_storeu_epi32(index + column, higher, _mm512_set1_epi32(row));
+  }
+
+  LONGVLM_TARGET_AVX512 inline void operator()(size_t row, __m512 left, __m512 right) {
+    Fold(0, left, static_cast<int32_t>(row));
+    Fold(16, right, static_cast<int32_t>(row));
   }
 };
 
@@ -33,13 +32,10 @@ struct FoldBest {
 
 LONGVLM_TARGET_AVX512 void BestMatch_avx512(const float* a, const float* b, size_t num_b,
                                             size_t dims, float* best, int32_t* index) {
-  const Best none{_mm512_set1_ps(-std::numeric_limits<float>::infinity()), _mm512_setzero_si512()};
-  FoldBest fold{none, none};
+  std::fill_n(best, kPanelWidthAAvx512, -std::numeric_limits<float>::infinity());
+  std::fill_n(index, kPanelWidthAAvx512, 0);
+  FoldBest fold{best, index};
   ForProductsAvx512(a, b, num_b, dims, fold);
-  _mm512_storeu_ps(best, fold.left.value);
-  _mm512_storeu_ps(best + 16, fold.right.value);
-  _mm512_storeu_si512(index, fold.left.index);
-  _mm512_storeu_si512(index + 16, fold.right.index);
 }
 
 }  // namespace longvlm

@@ -8,7 +8,9 @@
 
 #include "kernels/best_match.h"
 #include "kernels/dot_product.h"
+#include "kernels/gaussian_sums.h"
 #include "kernels/normalize_row.h"
+#include "kernels/pack_panel.h"
 #include "kernels/products.h"
 #include "kernels/row_integers.h"
 #include "kernels/row_sums.h"
@@ -56,6 +58,8 @@ struct Kernels {
   decltype(&TokenMetricF32_portable) token_metric_f32;
   decltype(&TokenMetricF16_portable) token_metric_f16;
   decltype(&NormalizeRow_portable) normalize_row;
+  decltype(&NormalizeRows_portable) normalize_rows;
+  decltype(&PackPanel_portable) pack_panel;
   // Null if 16-bit products are no faster than float32 products.
   decltype(&ScreenMatches_portable) screen_matches;
   decltype(&RowWords_portable) row_words;
@@ -68,6 +72,10 @@ struct Kernels {
   decltype(&BestMatch_portable) best_match;
   decltype(&Products_portable) products;
   decltype(&DotProduct_portable) dot_product;
+  decltype(&SquareAndProduct_portable) square_and_product;
+  decltype(&SelectChannels_portable) select_channels;
+  decltype(&AddMoments_portable) add_moments;
+  decltype(&SquaredDistances_portable) squared_distances;
   decltype(&SumRowsF32_portable) sum_rows_f32;
   decltype(&SumRowsF16_portable) sum_rows_f16;
   decltype(&SumRowsF64_portable) sum_rows_f64;

@@ -1,4 +1,5 @@
-// The product of two rows in float64.
+// The product of two rows in float64; and the product of a row with itself and with another, in one
+// read of it.
 //   a [dims] float32      b [dims] float32; may be the same row; no alignment
 // Range: dims >= 0. NaN and infinity pass into the result.   Ties: none.   Work: 2 dims flops,
 // bound by the read of the rows; no workspace. Error: none between instruction sets: products of
@@ -11,8 +12,18 @@
 
 namespace longvlm {
 
+struct SquareAndProduct {
+  double square;   // a a
+  double product;  // a b
+};
+
 double DotProduct_portable(const float* a, const float* b, size_t dims);
 double DotProduct_avx2(const float* a, const float* b, size_t dims);
 double DotProduct_neon(const float* a, const float* b, size_t dims);
+
+SquareAndProduct SquareAndProduct_portable(const float* a, const float* b, size_t dims);
+SquareAndProduct SquareAndProduct_avx2(const float* a, const float* b, size_t dims);
+SquareAndProduct SquareAndProduct_avx512(const float* a, const float* b, size_t dims);
+SquareAndProduct SquareAndProduct_neon(const float* a, const float* b, size_t dims);
 
 }  // namespace longvlm

@@ -23,6 +23,10 @@ double DotProduct_neon(const float* a, const float* b, size_t dims) {
   return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
+SquareAndProduct SquareAndProduct_neon(const float* a, const float* b, size_t dims) {
+  return {DotProduct_neon(a, a, dims), DotProduct_neon(a, b, dims)};
+}
+
 }  // namespace longvlm
 
 #endif  // LONGVLM_ARM64

@@ -14,4 +14,8 @@ double DotProduct_portable(const float* a, const float* b, size_t dims) {
   return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
+SquareAndProduct SquareAndProduct_portable(const float* a, const float* b, size_t dims) {
+  return {DotProduct_portable(a, a, dims), DotProduct_portable(a, b, dims)};
+}
+
 }  // namespace longvlm

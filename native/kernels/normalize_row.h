@@ -13,6 +13,11 @@
 
 namespace longvlm {
 
+// NormalizeRows does so to each of `count` rows [count, dims], in place.
+void NormalizeRows_portable(float* rows, size_t count, size_t dims);
+void NormalizeRows_avx2(float* rows, size_t count, size_t dims);
+void NormalizeRows_neon(float* rows, size_t count, size_t dims);
+
 bool NormalizeRow_portable(const float* mean, size_t dims, float* row);
 bool NormalizeRow_avx2(const float* mean, size_t dims, float* row);
 bool NormalizeRow_neon(const float* mean, size_t dims, float* row);

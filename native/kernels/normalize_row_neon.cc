@@ -39,6 +39,10 @@ bool NormalizeRow_neon(const float* mean, size_t dims, float* row) {
   return scale != 0;
 }
 
+void NormalizeRows_neon(float* rows, size_t count, size_t dims) {
+  for (size_t i = 0; i < count; ++i) NormalizeRow_neon(rows + i * dims, dims, rows + i * dims);
+}
+
 }  // namespace longvlm
 
 #endif  // LONGVLM_ARM64

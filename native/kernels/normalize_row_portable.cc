@@ -22,4 +22,8 @@ bool NormalizeRow_portable(const float* mean, size_t dims, float* row) {
   return scale != 0;
 }
 
+void NormalizeRows_portable(float* rows, size_t count, size_t dims) {
+  for (size_t i = 0; i < count; ++i) NormalizeRow_portable(rows + i * dims, dims, rows + i * dims);
+}
+
 }  // namespace longvlm

@@ -11,6 +11,9 @@ void TestKernels();
 // The operations with the instruction set in use, against the portable kernels.
 void TestOperations(const std::string& instruction_set);
 
+// The reducers of a video's tokens and their kernels with the instruction set in use.
+void TestReducers(const std::string& instruction_set);
+
 // Operations that overlap on one pool of threads, are cancelled, or fail.
 void TestThreads();
 
