@@ -2,7 +2,18 @@ import { getEventListeners } from 'node:events';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { float32Tensor } from '../../dist/base/tensor.js';
-import { bipartiteSoftMatching, mergeTokens, poolClsTokens } from '../../dist/kernels/index.js';
+import {
+  aim,
+  assignToAnchors,
+  bipartiteSoftMatching,
+  densityPeaks,
+  fastVid,
+  flashVid,
+  mergeTokens,
+  poolClsTokens,
+  selectDiverse,
+  temporalSimilarity,
+} from '../../dist/kernels/index.js';
 import { instructionSets, useInstructionSet } from './instructionSets.js';
 import { randomTensor } from './tensors.js';
 
@@ -60,6 +71,30 @@ describe('an abort signal', () => {
       await underWay();
       controller.abort();
       await expect(work).rejects.toBe(controller.signal.reason);
+    });
+
+    const long = float32Tensor(huge.data, [2, 150_000, 64]);
+    const attention = float32Tensor(new Float32Array(300_000), [2, 150_000]);
+    const reducers: Record<string, (signal: AbortSignal) => Promise<unknown>> = {
+      fastVid: (signal) => fastVid(long, { attention, retentionRatio: 0.1, segments: 1, signal }),
+      flashVid: (signal) => flashVid(long, { retentionRatio: 0.1, signal }),
+      aim: (signal) => aim(long, { signal }),
+      densityPeaks: (signal) => densityPeaks(huge, { clusters: 5, signal }),
+      selectDiverse: (signal) => selectDiverse(huge, 3, { signal }),
+      assignToAnchors: (signal) =>
+        assignToAnchors(
+          float32Tensor(huge.data, [300_000, 64]),
+          Array.from({ length: 50_000 }, (_, i) => i),
+          { signal },
+        ),
+      temporalSimilarity: (signal) => temporalSimilarity(long, { match: 'best', signal }),
+    };
+    test.each(Object.keys(reducers))('ends %s()', { timeout: 20_000 }, async (name) => {
+      const controller = new AbortController();
+      const work = reducers[name]!(controller.signal);
+      await underWay();
+      controller.abort(new Error('enough'));
+      await expect(work).rejects.toThrow('enough');
     });
 
     test('ends bipartiteSoftMatching()', { timeout: 20_000 }, async () => {
