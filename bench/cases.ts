@@ -45,6 +45,8 @@ export type KernelCase = {
   readonly dims: readonly [number, number, number];
   readonly r?: number;
   readonly heads?: number;
+  /** Whether results go to memory that is reused. */
+  readonly out?: boolean;
   readonly quick: boolean;
 };
 
@@ -54,6 +56,8 @@ export const kernelCases: readonly KernelCase[] = [
   { kernel: 'bipartiteSoftMatching', type: 'float32', dims: [10, 2560, 64], r: 1280, quick: true },
   { kernel: 'Matching.merge', type: 'float32', dims: [10, 2560, 1024], r: 1280, quick: false },
   { kernel: 'Matching.merge', type: 'float16', dims: [10, 2560, 1024], r: 1280, quick: false },
+  { kernel: 'Matching.merge', type: 'float32', dims: [10, 2560, 1024], r: 1280, out: true, quick: false },
+  { kernel: 'Matching.merge', type: 'float16', dims: [10, 2560, 1024], r: 1280, out: true, quick: false },
   { kernel: 'poolClsTokens', type: 'float32', dims: [100, 5, 1024], quick: true },
   { kernel: 'poolClsTokens', type: 'float32', dims: [100, 257, 1024], quick: false },
 ];

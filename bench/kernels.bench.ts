@@ -27,7 +27,10 @@ export async function benchKernel(entry: KernelCase, threads: number, quick: boo
   ];
 }
 
-async function workOf({ kernel, dims, r = 0, heads = 1 }: KernelCase, next: () => Tensor): Promise<Work> {
+async function workOf(
+  { kernel, dims, r = 0, heads = 1, out: reuses = false }: KernelCase,
+  next: () => Tensor,
+): Promise<Work> {
   const [batch, tokens, width] = dims;
   switch (kernel) {
     case 'tokenMetric':
@@ -40,7 +43,8 @@ async function workOf({ kernel, dims, r = 0, heads = 1 }: KernelCase, next: () =
       };
     case 'Matching.merge': {
       const matching = await bipartiteSoftMatching(next(), r);
-      return { run: () => matching.merge(next()), reads: 1, flops: 0 };
+      const options = reuses ? { out: await matching.merge(next()) } : {};
+      return { run: () => matching.merge(next(), options), reads: 1, flops: 0 };
     }
     case 'poolClsTokens':
       return { run: () => poolClsTokens(next()), reads: 1, flops: 0 };

@@ -110,8 +110,8 @@ async function overThreads(entry: MergeTokensCase, { threads: most, quick }: Con
 const nameOf = ({ type, segments, tokens, channels }: MergeTokensCase): string =>
   `[${segments}, ${tokens}, ${channels}] ${type}`;
 
-const kernelName = ({ kernel, dims, type, r, heads }: KernelCase): string =>
-  `${kernel} [${dims.join(', ')}] ${type}${r ? `, r ${r}` : ''}${heads ? `, ${heads} heads` : ''}`;
+const kernelName = ({ kernel, dims, type, r, heads, out }: KernelCase): string =>
+  `${kernel} [${dims.join(', ')}] ${type}${r ? `, r ${r}` : ''}${heads ? `, ${heads} heads` : ''}${out ? ', out' : ''}`;
 
 const allCases: readonly Case[] = [
   ...[...mergeTokensCases, ...moreMergeTokensCases].map((entry) => ({

@@ -1,5 +1,5 @@
 import type { Tensor } from '../base/tensor.js';
-import { checkObject, checkOneOf } from '../base/validate.js';
+import { checkObject, checkOneOf, wrongValue } from '../base/validate.js';
 import type { NativeSpreadByAssignmentArgs } from '../binding.js';
 import { nativeDims } from './arguments.js';
 import type { DeviceBuffer } from './deviceBuffer.js';
@@ -27,12 +27,23 @@ export type MergeOptions = MergeModeOptions & {
    * Defaults to 1 for each.
    */
   readonly sizes?: Tensor;
+  /**
+   * Where to write the result: a tensor of the result's type and shape whose memory the input's does not overlap. It saves
+   * allocating a new one, which takes longer than merging. What it holds after a failure or an abort is not defined.
+   *
+   * Defaults to a new tensor.
+   */
+  readonly out?: Tensor;
 };
 
 export type DeviceMergeOptions = MergeModeOptions & {
   /** Weight of each token, `[batch, tokens]` float32 above 0, on the same GPU. The values are not checked. */
   readonly sizes?: DeviceBuffer;
+  /** As {@link MergeOptions.out}, on the same GPU. That it does not overlap the input is not checked. */
+  readonly out?: DeviceBuffer;
 };
+
+type HowToMerge<T> = MergeModeOptions & { readonly sizes?: T; readonly out?: T };
 
 type MatchingShape = {
   readonly batch: number;
@@ -78,15 +89,15 @@ abstract class TokenMatching<T extends Tensor | DeviceBuffer> {
    * To follow the sizes through several steps, merge them too: `[batch, inputTokens, 1]` in mode `'sum'`.
    *
    * @param tensor `[batch, inputTokens, channels]`, on the host or on the same GPU as the matching
-   * @returns `[batch, tokens, channels]` of the tensor's type, computed in float64 and rounded at the end; on a GPU the caller
-   * disposes it
+   * @returns `[batch, tokens, channels]` of the tensor's type, computed in float64 and rounded at the end: `options.out`, or
+   * a new tensor, which on a GPU the caller disposes
    * @throws TypeError or RangeError when an argument is wrong
    * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tensor holds NaN or infinity; the message says where
    */
-  async merge(tensor: T, options: MergeModeOptions & { readonly sizes?: T } = {}): Promise<T> {
+  async merge(tensor: T, options: HowToMerge<T> = {}): Promise<T> {
     const { batch, inputTokens, tokens, assignment } = this;
     checkObject('options', options);
-    const { mode = 'mean', sizes: given, signal } = options;
+    const { mode = 'mean', sizes: given, signal, out } = options;
     const mean = checkOneOf('mode', mode, ['mean', 'sum']) === 'mean';
     const merged = await run(
       assignment,
@@ -96,12 +107,13 @@ abstract class TokenMatching<T extends Tensor | DeviceBuffer> {
         const { type, dims } = checked;
         const sizes = place.checkSizes(given, [batch, inputTokens]);
         const inputs = { tensor: valuesOf(checked), assignment: valuesOf(assignment), sizes, slots: tokens, mean };
-        const result = place.allocate(type, [batch, tokens, dims[2]!]);
+        const shape = [batch, tokens, dims[2]!];
+        const result = out === undefined ? place.allocate(type, shape) : checkOut(place, out, shape, checked);
         return { args: { ...inputs, dims: nativeDims(dims), out: valuesOf(result) }, result };
       },
       (native, args) => native.mergeByAssignment(args),
     );
-    return merged as T;
+    return out ?? (merged as T);
   }
 
   /**
@@ -184,6 +196,21 @@ export class DeviceMatching extends TokenMatching<DeviceBuffer> {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** Checks that a result of `input`'s type can be written to `out`. */
+function checkOut(place: Place, out: unknown, shape: readonly number[], input: Placed): Placed {
+  const checked = place.checkFloats('out', out, shape);
+  if (checked.type !== input.type) wrongValue('out.type', `'${input.type}'`, checked.type);
+  const [to, from] = [valuesOf(checked), valuesOf(input)];
+  if (ArrayBuffer.isView(to) && ArrayBuffer.isView(from) && overlap(to, from))
+    throw new RangeError('Expected memory that the input does not use for out.data but received some of it');
+  return checked;
+}
+
+function overlap(a: ArrayBufferView, b: ArrayBufferView): boolean {
+  const apart = a.byteOffset + a.byteLength <= b.byteOffset || b.byteOffset + b.byteLength <= a.byteOffset;
+  return a.buffer === b.buffer && !apart;
 }
 
 /** Copies merged tokens to `rows` positions: `[…, slots, channels]` to `[…, rows, channels]`. */

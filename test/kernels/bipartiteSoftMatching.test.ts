@@ -78,6 +78,22 @@ describe.each(instructionSets)('bipartiteSoftMatching() on %s', (instructionSet)
     }
   });
 
+  test('writes to the memory that it is given, all of it and nothing else', async () => {
+    const [batch, tokens, channels, r] = [2, 40, 33, 11];
+    const matching = await bipartiteSoftMatching(randomTensor(1, [batch, tokens, 6]), r);
+    for (const x of [randomTensor(2, [batch, tokens, channels]), toHalf(randomTensor(2, [batch, tokens, channels]))]) {
+      const expected = await matching.merge(x);
+      const around = new (x.type === 'float32' ? Float32Array : Uint16Array)(expected.data.length + 10).fill(7);
+      const out = { ...expected, data: around.subarray(5, -5) } as Tensor;
+      expect(await matching.merge(x, { out })).toBe(out);
+      expect(out.data).toEqual(expected.data);
+      expect([...around.subarray(0, 5), ...around.subarray(-5)]).toEqual(Array(10).fill(7));
+      // Again, over what it holds now.
+      await matching.merge(x, { out, mode: 'sum' });
+      expect(out.data).toEqual((await matching.merge(x, { mode: 'sum' })).data);
+    }
+  });
+
   test('step after step gives what mergeTokens() gives', async () => {
     const start = randomTensor(9, [2, 60, 18]);
     let x: Tensor = start;
@@ -162,6 +178,16 @@ describe('bipartiteSoftMatching()', () => {
     await rejects(matching.unmerge(metric), 'RangeError', /Expected shape \[2, 7, channels\] for tensor/);
     await rejects(matching.merge(metric, { mode: 'max' as never }), 'RangeError', /one of mean, sum for mode/);
     await rejects(matching.merge(metric, { sizes: ones([2, 9]) }), 'RangeError', /Expected shape \[2, 10\] for sizes/);
+    const merge = async (out: unknown) => await matching.merge(metric, { out: out as Tensor });
+    await rejects(merge(randomTensor(1, [2, 8, 4])), 'RangeError', /Expected shape \[2, 7, 4\] for out/);
+    await rejects(
+      merge(toHalf(randomTensor(1, [2, 7, 4]))),
+      'RangeError',
+      /'float32' for out.type but received 'float16'/,
+    );
+    await rejects(merge(3), 'TypeError', /for out but received 3/);
+    const within = { ...metric, data: metric.data.subarray(24), dims: [2, 7, 4] };
+    await rejects(merge(within), 'RangeError', /memory that the input does not use for out.data/);
     const zeros = float32Tensor(new Float32Array(20), [2, 10]);
     await rejects(
       matching.merge(metric, { sizes: zeros }),
