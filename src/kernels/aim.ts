@@ -11,29 +11,34 @@ import {
 
 /** Options of {@link aim}. */
 export type AimOptions = ReducerCallOptions & {
-  /** How often the tokens of a frame are halved. Defaults to `2`: a quarter is left. */
+  /** How often the tokens of a frame are halved. Defaults to `2`: a quarter is left; with `tokensPerFrame` to as often as needed. */
   readonly steps?: number;
+  /** Tokens of a frame that are left at least: the last step merges no more than are above. Defaults to `1`. */
+  readonly tokensPerFrame?: number;
 };
 
 /**
  * AIM's merging before the language model: bipartite soft matching inside each frame, half of the tokens at each step, with plain
  * means. A merged token stands where its token of B does.
  *
- * Gives what {@link bipartiteSoftMatching} and {@link Matching.merge} give with `floor(tokens / 2)`, step after step.
+ * Gives what {@link bipartiteSoftMatching} and {@link Matching.merge} give with at most `floor(tokens / 2)`, step after step.
  *
  * @param tokens `[frames, patches, channels]`, float32 or float16. Do not write to them until the promise settles
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tokens hold NaN or infinity; the message says where
  */
 export async function aim(tokens: Tensor, options: AimOptions = {}): Promise<ReducedVideo> {
-  const { steps = 2, signal } = checkObject('options', options);
+  const { signal } = checkObject('options', options);
+  const { steps, tokensPerFrame } = aimSettings(options);
   const video = checkVideoTokens(tokens);
   const { frames, patches, channels, tensor, dims } = video;
   const schedule: number[] = [];
   let kept = patches;
-  for (let step = 0; step < checkInteger('steps', steps, 0, 32) && kept > 1; step++) {
-    schedule.push(Math.floor(kept / 2));
-    kept -= Math.floor(kept / 2);
+  for (let step = 0; step < steps; step++) {
+    const r = Math.min(Math.floor(kept / 2), kept - tokensPerFrame);
+    if (r <= 0) break;
+    schedule.push(r);
+    kept -= r;
   }
   const count = frames * kept;
   const outTokens = allocateLike(tensor, count * channels);
@@ -42,4 +47,12 @@ export async function aim(tokens: Tensor, options: AimOptions = {}): Promise<Red
   const args = { tokens: tensor.data, dims, schedule, outTokens, outIndices, outSizes };
   await runOnHost(signal, args, (native, read) => native.aim(read));
   return reducedVideo('aim', video, { tokens: outTokens, indices: outIndices, sizes: outSizes, dropped: 0 }, count);
+}
+
+/** @internal Checks options. */
+export function aimSettings({ steps, tokensPerFrame }: AimOptions): { steps: number; tokensPerFrame: number } {
+  return {
+    steps: checkInteger('steps', steps ?? (tokensPerFrame === undefined ? 2 : 32), 0, 32),
+    tokensPerFrame: checkInteger('tokensPerFrame', tokensPerFrame ?? 1, 1),
+  };
 }

@@ -9,6 +9,7 @@ import {
   type ReducedVideo,
   type ReducerCallOptions,
   share,
+  type VideoSize,
 } from './reduction.js';
 import { selectTopK } from './selectTopK.js';
 import { temporalSimilarity } from './temporalSimilarity.js';
@@ -36,16 +37,14 @@ export async function evs(
   options: EvsOptions,
 ): Promise<ReducedVideo | ReducedDeviceVideo> {
   const { retentionRatio, signal } = checkObject('options', options);
-  const countOf = (frames: number, patches: number) =>
-    Math.max(patches, Math.floor(share(frames * patches, checkRetentionRatio(retentionRatio))));
   if (tokens instanceof DeviceBuffer) {
     const video = checkDeviceVideo(tokens);
-    const total = countOf(video.frames, video.patches);
+    const total = evsCount(video, retentionRatio);
     return await pickOnDevice('evs', video, total, signal, (native, args) => native.evs({ ...args, total }));
   }
   const video = checkVideoTokens(tokens);
   const { frames, patches, tensor } = video;
-  const count = countOf(frames, patches);
+  const count = evsCount(video, retentionRatio);
   const own = signal && { signal };
   const { similarities } = await temporalSimilarity(tensor, own);
   const first = Int32Array.from({ length: patches }, (_, i) => i);
@@ -56,4 +55,9 @@ export async function evs(
   indices.set(first);
   for (const [i, other] of others.entries()) indices[patches + i] = patches + other;
   return await pickTokens('evs', video, indices, signal);
+}
+
+/** @internal How many tokens of a video are kept: its first frame at least. */
+export function evsCount({ frames, patches }: VideoSize, retentionRatio: unknown): number {
+  return Math.max(patches, Math.floor(share(frames * patches, checkRetentionRatio(retentionRatio))));
 }

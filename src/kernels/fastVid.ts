@@ -13,6 +13,7 @@ import {
   reducedVideo,
   runOnHost,
   share,
+  type VideoSize,
 } from './reduction.js';
 
 /** Options of {@link fastVid}; in brackets the paper's symbols. */
@@ -104,24 +105,30 @@ export async function fastVid(
 
 /** Checks the options, for a video of this size. */
 function readOptions(options: FastVidOptions, frames: number, patches: number) {
-  const { attention, frameFeatures, retentionRatio, segments = 8, threshold = 0.9 } = options;
-  const { contextRatio = 0.4, anchorStep = 4, beta = 0.6 } = options;
+  const { attention, frameFeatures } = options;
   const weights = toFloat32(checkFilledTensor('attention', attention, [frames, patches]));
   checkFinite('attention', weights, notFinite);
   const features = frameFeatures && toFloat32(checkFilledTensor('frameFeatures', frameFeatures, [frames, 'channels']));
   if (features) checkFinite('frameFeatures', features, notFinite);
+  const { kept, ...settings } = fastVidSettings({ frames, patches }, options);
+  const numbers = { salient: kept - settings.context, ...settings };
+  return { weights, features, numbers, kept };
+}
+
+/** @internal Checks options; at most `kept` tokens of each frame are kept, `context` of them anchors. */
+export function fastVidSettings({ patches }: VideoSize, options: Omit<FastVidOptions, 'attention' | 'frameFeatures'>) {
+  const { retentionRatio, segments = 8, threshold = 0.9, contextRatio = 0.4, anchorStep = 4, beta = 0.6 } = options;
   const kept = checkShare(patches, checkRetentionRatio(retentionRatio));
-  // With a share of all tokens there is nothing to merge.
-  const context = kept === patches ? 0 : Math.floor(share(kept, checkNumber('contextRatio', contextRatio, 0, 1)));
-  const numbers = {
-    salient: kept - context,
-    context,
+  const part = checkNumber('contextRatio', contextRatio, 0, 1);
+  return {
+    kept,
+    // With a share of all tokens there is nothing to merge.
+    context: kept === patches ? 0 : Math.floor(share(kept, part)),
     segments: checkInteger('segments', segments, 1),
     threshold: checkNumber('threshold', threshold, -1, 1),
     anchorStep: checkInteger('anchorStep', anchorStep, 1),
     beta: checkNumber('beta', beta, 0, 1),
   };
-  return { weights, features, numbers, kept };
 }
 
 /** How many tokens of a frame are kept. */

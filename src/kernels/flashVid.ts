@@ -10,6 +10,7 @@ import {
   reducedVideo,
   runOnHost,
   share,
+  type VideoSize,
 } from './reduction.js';
 
 /** Options of {@link flashVid}; in brackets the names in the authors' code. */
@@ -67,15 +68,13 @@ export type FlashVidOptions = ReducerCallOptions & {
  * const { tokens, indices } = await flashVid(videoTokens, { retentionRatio: 0.1 });
  */
 export async function flashVid(tokens: Tensor, options: FlashVidOptions): Promise<ReducedVideo> {
-  const { attention, retentionRatio, alpha = 0.7, temporalThreshold = 0.8 } = checkObject('options', options);
-  const { segmentThreshold = 0.9, minSegments = 8, referenceCounts = false, signal } = options;
-  const { clusterPicked = referenceCounts } = options;
+  const { attention, signal } = checkObject('options', options);
   const video = checkVideoTokens(tokens);
   const { frames, patches, channels, tensor, dims } = video;
   const weights = attention && toFloat32(checkFilledTensor('attention', attention, [frames, patches]));
   if (weights) checkFinite('attention', weights, 'Only finite values can be compared.');
-  const budget = Math.min(patches, Math.ceil(share(patches, checkRetentionRatio(retentionRatio))));
-  const picked = Math.min(budget, Math.ceil(share(budget, checkNumber('alpha', alpha, 0, 1))));
+  const settings = flashVidSettings(video, options);
+  const { budget, picked } = settings;
   const most = frames * (budget + 1);
   const outTokens = allocateLike(tensor, most * channels);
   const out = {
@@ -89,13 +88,7 @@ export async function flashVid(tokens: Tensor, options: FlashVidOptions): Promis
     tokens: tensor.data,
     dims,
     attention: weights?.data,
-    budget,
-    picked,
-    temporalThreshold: checkNumber('temporalThreshold', temporalThreshold, -1, 1),
-    segmentThreshold: checkNumber('segmentThreshold', segmentThreshold, -1, 1),
-    segments: checkInteger('minSegments', minSegments, 1),
-    referenceCounts: checkBoolean('referenceCounts', referenceCounts),
-    clusterPicked: checkBoolean('clusterPicked', clusterPicked),
+    ...settings,
     ...out,
   };
   await runOnHost(signal, args, (native, read) => native.flashVid(read));
@@ -104,4 +97,20 @@ export async function flashVid(tokens: Tensor, options: FlashVidOptions): Promis
   const dropped = picked === budget ? frames * (patches - picked) : 0;
   const details = [`${overTime} merged over time`, `${inClusters} in clusters`];
   return reducedVideo('flashVid', video, { tokens: outTokens, indices, sizes, dropped, starts, details }, count!);
+}
+
+/** @internal Checks options; of each frame `picked` tokens are kept, and others merged to about `budget`. */
+export function flashVidSettings({ patches }: VideoSize, options: Omit<FlashVidOptions, 'attention'>) {
+  const { retentionRatio, alpha = 0.7, temporalThreshold = 0.8, segmentThreshold = 0.9, minSegments = 8 } = options;
+  const { referenceCounts = false, clusterPicked = referenceCounts } = options;
+  const budget = Math.min(patches, Math.ceil(share(patches, checkRetentionRatio(retentionRatio))));
+  return {
+    budget,
+    picked: Math.min(budget, Math.ceil(share(budget, checkNumber('alpha', alpha, 0, 1)))),
+    temporalThreshold: checkNumber('temporalThreshold', temporalThreshold, -1, 1),
+    segmentThreshold: checkNumber('segmentThreshold', segmentThreshold, -1, 1),
+    segments: checkInteger('minSegments', minSegments, 1),
+    referenceCounts: checkBoolean('referenceCounts', referenceCounts),
+    clusterPicked: checkBoolean('clusterPicked', clusterPicked),
+  };
 }

@@ -13,6 +13,7 @@ import {
   roundToEven,
   runOnHost,
   share,
+  type VideoSize,
   type VideoTokens,
 } from './reduction.js';
 
@@ -48,10 +49,9 @@ async function pick(
   method: string,
   tokens: Tensor | DeviceBuffer,
   { retentionRatio, signal }: UniformOptions,
-  choose: (all: number, count: number) => Int32Array,
+  choose: (video: VideoSize, count: number) => Int32Array,
 ): Promise<ReducedVideo | ReducedDeviceVideo> {
-  const chosen = (video: Pick<VideoTokens, 'frames' | 'patches'>) =>
-    choose(video.frames * video.patches, countOf(video, retentionRatio));
+  const chosen = (video: VideoSize) => choose(video, pickedCount(video, retentionRatio));
   if (!(tokens instanceof DeviceBuffer)) {
     const video = checkVideoTokens(tokens);
     return await pickTokens(method, video, chosen(video), signal);
@@ -71,8 +71,8 @@ async function pick(
   );
 }
 
-/** How many tokens of a video are kept: of halves the even number, and one at least. */
-function countOf({ frames, patches }: Pick<VideoTokens, 'frames' | 'patches'>, retentionRatio: unknown): number {
+/** @internal How many tokens of a video are kept: of halves the even number, and one at least. */
+export function pickedCount({ frames, patches }: VideoSize, retentionRatio: unknown): number {
   return Math.max(1, roundToEven(share(frames * patches, checkRetentionRatio(retentionRatio))));
 }
 
@@ -92,9 +92,13 @@ export async function uniform(
   options: UniformOptions,
 ): Promise<ReducedVideo | ReducedDeviceVideo> {
   checkObject('options', options);
-  return await pick('uniform', tokens, options, (all, count) =>
-    Int32Array.from({ length: count }, (_, i) => Math.floor(((2 * i + 1) * all) / (2 * count))),
-  );
+  return await pick('uniform', tokens, options, uniformIndices);
+}
+
+/** @internal The positions of `count` tokens at even distances. */
+export function uniformIndices({ frames, patches }: VideoSize, count: number): Int32Array {
+  const all = frames * patches;
+  return Int32Array.from({ length: count }, (_, i) => Math.floor(((2 * i + 1) * all) / (2 * count)));
 }
 
 /**
@@ -114,15 +118,23 @@ export async function random(
   options: RandomOptions,
 ): Promise<ReducedVideo | ReducedDeviceVideo> {
   const { seed = 0 } = checkObject('options', options);
-  return await pick('random', tokens, options, (all, count) => {
-    const next = mulberry32(checkInteger('seed', seed, 0, 2 ** 32 - 1));
-    const order = Int32Array.from({ length: all }, (_, i) => i);
-    for (let i = 0; i < count; i++) {
-      const other = i + Math.floor(next() * (order.length - i));
-      [order[i], order[other]] = [order[other]!, order[i]!];
-    }
-    return order.slice(0, count).sort();
-  });
+  return await pick('random', tokens, options, (video, count) => randomIndices(video, count, checkSeed(seed)));
+}
+
+/** @internal */
+export function checkSeed(seed: unknown): number {
+  return checkInteger('seed', seed, 0, 2 ** 32 - 1);
+}
+
+/** @internal The positions of `count` tokens at random, ascending. */
+export function randomIndices({ frames, patches }: VideoSize, count: number, seed: number): Int32Array {
+  const next = mulberry32(seed);
+  const order = Int32Array.from({ length: frames * patches }, (_, i) => i);
+  for (let i = 0; i < count; i++) {
+    const other = i + Math.floor(next() * (order.length - i));
+    [order[i], order[other]] = [order[other]!, order[i]!];
+  }
+  return order.slice(0, count).sort();
 }
 
 /** Numbers from 0 up to 1, in steps of 2^-32. */

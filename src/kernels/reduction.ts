@@ -46,12 +46,13 @@ export type ReducerCallOptions = {
   readonly signal?: AbortSignal;
 };
 
+/** Frames of a video, and tokens of each. */
+export type VideoSize = { readonly frames: number; readonly patches: number };
+
 /** A video's tokens, checked. */
-export type VideoTokens = {
+export type VideoTokens = VideoSize & {
   readonly tensor: Tensor;
   readonly dims: NativeDims;
-  readonly frames: number;
-  readonly patches: number;
   readonly channels: number;
 };
 
@@ -137,7 +138,7 @@ export function reducedVideo(method: string, video: VideoTokens, kept: Kept, cou
 /** What is told of the tokens that a method kept. */
 export function reportOf(
   method: string,
-  { frames, patches }: Pick<VideoTokens, 'frames' | 'patches'>,
+  { frames, patches }: VideoSize,
   kept: KeptPlaces,
 ): Omit<ReducedVideo, 'tokens'> {
   const { indices, sizes } = kept;

@@ -12,6 +12,7 @@ import {
   roundToEven,
   runOnHost,
   share,
+  type VideoSize,
 } from './reduction.js';
 
 /** Options of {@link vCast}; in brackets the paper's symbols. */
@@ -59,14 +60,14 @@ export async function vCast(
   const { signal } = checkObject('options', options);
   if (tokens instanceof DeviceBuffer) {
     const video = checkDeviceVideo(tokens);
-    const numbers = readNumbers(options, video.frames, video.patches);
+    const numbers = vCastSettings(video, options);
     return await pickOnDevice('vCast', video, numbers.total, signal, (native, args) =>
       native.vCast({ ...args, ...numbers }),
     );
   }
   const video = checkVideoTokens(tokens);
   const { frames, patches, channels, tensor, dims } = video;
-  const numbers = readNumbers(options, frames, patches);
+  const numbers = vCastSettings(video, options);
   const { total } = numbers;
   const outTokens = allocateLike(tensor, total * channels);
   const outIndices = new Int32Array(total);
@@ -78,8 +79,8 @@ export async function vCast(
   return reducedVideo('vCast', video, { tokens: outTokens, indices: outIndices, sizes, dropped }, total);
 }
 
-/** Checks the options, for a video of this size. */
-function readNumbers(options: VCastOptions, frames: number, patches: number) {
+/** @internal Checks options; `total` tokens are kept of a video of that size. */
+export function vCastSettings({ frames, patches }: VideoSize, options: VCastOptions) {
   const { retentionRatio, minTokens = 1, temperature = 0.7, leftover = 'remainder' } = options;
   const ratio = checkRetentionRatio(retentionRatio);
   const least = checkInteger('minTokens', minTokens, 0, patches);
