@@ -1,13 +1,22 @@
 // Ablations of nano: the score without single steps of the method, as a Markdown table.
 //   node scripts/ablate-nano.mjs                          both, local only, global only, on the tests' first 20 videos: a minute
 //   node scripts/ablate-nano.mjs --all DATASET.jsonl …    everything; each cell is the mean over the data sets ± half their range
+//   node scripts/ablate-nano.mjs --reductions --frames 20 --tokens 84 DATASET.jsonl …   each reduction to the same number of tokens
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const file = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
-const { values, positionals } = parseArgs({ options: { all: { type: 'boolean' } }, allowPositionals: true });
+const { values, positionals } = parseArgs({
+  options: {
+    all: { type: 'boolean' },
+    reductions: { type: 'boolean' },
+    frames: { type: 'string', default: '100' },
+    tokens: { type: 'string', default: '104' },
+  },
+  allowPositionals: true,
+});
 const datasets = positionals.length > 0 ? positionals : [file('test/fixtures/world/questions.jsonl')];
 const preset = (await import(file('models/nano/preset.json'), { with: { type: 'json' } })).default;
 const { segmentFrames: K, tokensPerSegment: M, globalLayers: E } = preset;
@@ -24,8 +33,12 @@ const others = [
   ...[1, 2, 3].map((e) => [`E = ${e}`, '--global-layers', e]),
   ...[2, 4, 10, 20].map((k) => [`K = ${k}`, '--segment-frames', k]),
 ];
-const cases = values.all ? [...kept, ...others] : kept;
-const limit = values.all ? [] : ['--limit', 20];
+const reductions = [
+  ...['merge', 'pick', 'pool', 'subsample', 'uniform', 'random'],
+  ...['vcast', 'evs', 'vidcom2', 'aim', 'fastvid', 'flashvid'],
+].map((name) => [name, '--reduction', name, '--frames', values.frames, '--tokens', values.tokens]);
+const cases = values.reductions ? reductions : values.all ? [...kept, ...others] : kept;
+const limit = values.all || values.reductions ? [] : ['--limit', 20];
 
 function evaluate(dataset, flags) {
   const args = ['eval', dataset, '--json', '--threads', 1, '--features', file('build/ablation'), ...limit, ...flags];

@@ -70,13 +70,17 @@ export type { ProjectorFamily, ProjectorSource, TrainedStates } from './projecto
 export { Projector, type ProjectorCallOptions, type ProjectorOptions } from './projector/projector.js';
 export { registerProjector } from './projector/registry.js';
 export { mergeBySchedule } from './reduce/merge.js';
+export type { ReductionOptions } from './reduce/options.js';
 export {
   type ReducedTokens,
+  type ReducedVideoTokens,
   type Reducer,
   type ReducerKind,
   type ReducerOptions,
   reducerId,
   type SegmentShape,
+  type VideoReducer,
+  type VideoReduction,
 } from './reduce/reducer.js';
 export { type Reduction, reductionNames, registerReducer } from './reduce/reducers.js';
 export { registerTower } from './tower/families.js';

@@ -7,6 +7,7 @@ import { VideoFeatures, type VideoPart, videoParts } from '../encode/videoFeatur
 import { type PromptTemplateName, promptTemplateNames } from '../llm/templates.js';
 import { defaultOptions, type Gpu, gpus, type LongVLMOptions } from '../load/options.js';
 import type { LongVLM } from '../longvlm.js';
+import { type ReductionOptions, readReductionOptions } from '../reduce/options.js';
 import { type Reduction, reductionNames } from '../reduce/reducers.js';
 import { type VisionPrecision, visionPrecisions } from '../tower/precision.js';
 import { checkLimits, limitNames, type VideoLimits } from '../video/limits.js';
@@ -29,6 +30,7 @@ export type ModelFlags = {
   globalLayers?: number;
   resize?: Resize;
   reduction?: Reduction;
+  reductionOptions?: ReductionOptions;
   threads?: number;
   ffmpeg?: string;
   videoLimit?: VideoLimits;
@@ -131,6 +133,25 @@ function videoLimit(text: string, before: VideoLimits = {}): VideoLimits {
   return limits;
 }
 
+/** Reads `name=value`, or a JSON object, into the options so far. */
+function reductionOption(text: string, before: ReductionOptions = {}): ReductionOptions {
+  const [, name, value] = /^(\w+)=(.+)$/.exec(text) ?? [];
+  const given: unknown = name === undefined ? jsonOf(text) : { [name]: jsonOf(value!) ?? value };
+  try {
+    return readReductionOptions({ ...before, ...readReductionOptions(given) });
+  } catch {
+    throw new InvalidArgumentError('Give name=value, such as alpha=0.5, or a JSON object of numbers and texts.');
+  }
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
 /** The limits that flags set. */
 export function limitsOf({ videoLimit, allowLists }: Pick<ModelFlags, 'videoLimit' | 'allowLists'>): VideoLimits {
   return { ...videoLimit, ...(allowLists && { lists: true }) };
@@ -219,8 +240,17 @@ function addSamplingOptions(command: Command): Command {
     .addOption(
       option(
         '--reduction <how>',
-        withDefault("how a segment's patches are reduced to few tokens", defaultSampling.reduction),
+        withDefault(
+          'how the patches of a segment, or of the whole video, become few tokens',
+          defaultSampling.reduction,
+        ),
       ).choices(reductionNames()),
+    )
+    .addOption(
+      option(
+        '--reduction-options <options>',
+        'options of the reduction itself: name=value, or a JSON object; can be given again',
+      ).argParser(reductionOption),
     )
     .option('--no-cache', 'encode the video again, and cache nothing (see longvlm cache)');
 }
@@ -293,13 +323,14 @@ export function addAnswerOptions(command: Command, own: { temperature?: number }
 /** The flags as options of {@link LongVLM.load}; undefined means its default. Models are loaded lazily. */
 export function loadOptions({ mergeTokens, ...flags }: ModelFlags): LongVLMOptions {
   const { model, vision, projector, llm } = flags;
-  const { frames, fps, maxFrames, start, end, segmentFrames, globalLayers, resize, reduction } = flags;
+  const { frames, fps, maxFrames, start, end, segmentFrames, globalLayers, resize } = flags;
+  const { reduction, reductionOptions } = flags;
   const tokens = typeof flags.tokens === 'number' || flags.tokens === 'all' ? flags.tokens : undefined;
   const { offline, threads, ffmpeg, visionPrecision, device, gpu, gpuLayers, cache } = flags;
   return {
     ...{ model, vision, projector, llm, offline },
     ...{ frames, fps, maxFrames, start, end, segmentFrames, tokensPerSegment: mergeTokens, tokens },
-    ...{ globalLayers, resize, reduction },
+    ...{ globalLayers, resize, reduction, reductionOptions },
     ...{ threads, ffmpeg, visionPrecision, device, gpu, gpuLayers, cache, limits: limitsOf(flags) },
     lazy: true,
   };

@@ -20,5 +20,5 @@ export function videoLine(features: VideoFeatures, part: VideoPart = 'both'): st
   const { frames, segments, tokens, duration, start, end } = videoReport(features, part);
   const range = start !== undefined && end !== undefined ? `${start.toFixed(1)} to ${end.toFixed(1)} s of ` : '';
   const used = frames > features.source.frameCount ? ` (the video has only ${features.source.frameCount})` : '';
-  return `${frames} frames${used} of ${range}${duration.toFixed(1)} s in ${segments} segments, ${tokens} tokens`;
+  return `${frames} frames${used} of ${range}${duration.toFixed(1)} s in ${segments} ${segments === 1 ? 'segment' : 'segments'}, ${tokens} tokens`;
 }

@@ -6,16 +6,17 @@ import type { Lane, Scheduler } from '../base/scheduler.js';
 import { checkInteger } from '../base/validate.js';
 import type { VideoRuns } from '../base/videoRun.js';
 import type { Projector } from '../projector/projector.js';
-import type { Reducer, SegmentShape } from '../reduce/reducer.js';
+import { type Reducer, reducesVideos, type SegmentShape, type VideoReducer } from '../reduce/reducer.js';
 import { frameGeometry } from '../tower/pixels.js';
 import type { FrameShape } from '../tower/source.js';
 import type { Tower } from '../tower/tower.js';
 import type { Video } from '../video/openVideo.js';
 import { selectFrames } from '../video/selection.js';
 import { gatherOnDevice } from './deviceSegments.js';
-import { type Gathering, gatherOnHost } from './gatheredTokens.js';
+import { type Gathering, gatherOnHost, gatherWholeVideo, type VideoShape } from './gatheredTokens.js';
 import { expectedRuns } from './runs.js';
-import { picking, type Sampling, type SettledSampling } from './sampling.js';
+import { keepsPlaces, type Sampling, type SettledSampling } from './sampling.js';
+import type { TokenEncoder } from './segment.js';
 import { VideoFeatures } from './videoFeatures.js';
 import { withoutFolders } from './withoutFolders.js';
 
@@ -30,7 +31,7 @@ export type VideoModels = {
 };
 
 /** Identity of what made embeddings of the tokens; undefined if they still have to be projected. */
-export function projectedBy({ tower, projector }: VideoModels, reducer: Reducer): string | undefined {
+export function projectedBy({ tower, projector }: VideoModels, reducer: Reducer | VideoReducer): string | undefined {
   if (tower.projection) return tower.identity;
   return reducer.stage === 'projector' ? projector?.identity : undefined;
 }
@@ -67,41 +68,46 @@ export async function encodeVideo(
     onProgress?.({ stage, done, total, unit: 'frames', name: video.name });
   report('probe', 0, sampling.frames ?? 0);
   const info = await inLane('decode', () => video.probe(signal));
-  const { segmentFrames, globalLayers, resize, start, end, fps, maxFrames } = sampling;
+  const { globalLayers, resize, start, end, fps, maxFrames } = sampling;
+  const readFrames = sampling.readFrames ?? sampling.segmentFrames;
   const range = { ...(start !== undefined && { start }), ...(end !== undefined && { end }) };
   const most = maxFrames !== undefined && { maxFrames };
   const amount = sampling.frames !== undefined ? { frames: sampling.frames } : { fps: fps!, ...most };
-  const chosen = selectFrames(info, { ...amount, ...range, segmentFrames });
+  const chosen = selectFrames(info, { ...amount, ...range, segmentFrames: readFrames });
   const { frames } = chosen;
   const { config, framesPerStep } = tower;
   const turned = info.rotation % 180 !== 0;
   const shown = { width: turned ? info.height : info.width, height: turned ? info.width : info.height };
   const frameShape = tower.shapeOf({ ...shown, frames });
   const { patches, grid } = frameShape;
-  const { reducer, ...settled } = sampling.tokens === undefined ? sampling : ofVideo(frames, { patches, grid });
+  const isWhole = reducesVideos(sampling.reducer);
+  const { reducer, ...settled } =
+    sampling.tokens === undefined && !isWhole ? sampling : settledFor(video, () => ofVideo(frames, { patches, grid }));
   const projector = reducer.stage === 'projector' ? given : undefined;
   const channels = projector?.outChannels ?? config.channels;
+  const segmentFrames = isWhole ? frames : readFrames;
   const steps = segmentFrames / framesPerStep;
-  const tokensPerSegment = countOf(reducer, { frames: steps, patches, grid, channels }, frameShape);
+  const places = { frames: steps, patches, grid, channels, ...widthOf(tower) };
+  const tokensPerSegment = countOf(reducer, places, frameShape);
   const timestamps = new Float32Array(frames);
   if (onPlanned) {
     const times = Float32Array.from(chosen.indices, (index) => info.frameSource.seconds(index));
     const found = { timestamps: times, end: chosen.endSeconds, durationSeconds: info.durationSeconds };
     const reduced = { segments: frames / segmentFrames, segmentFrames, tokensPerSegment, globalLayers };
-    const places = { steps, rows: grid[0], columns: grid[1] };
-    onPlanned(expectedRuns({ ...reduced, grid: places }, picking.has(reducer.name), found));
+    const tokenGrid = { steps, rows: grid[0], columns: grid[1] };
+    onPlanned(expectedRuns({ ...reduced, grid: tokenGrid }, keepsPlaces(reducer), found));
   }
   report('encode', 0, frames);
-  const encoder = { tower, shape: frameShape, reducer, projector };
+  const encoder = { tower, shape: frameShape, projector };
   const geometry = frameGeometry(config, resize, frameShape);
   const shape = { frames, segmentFrames, tokensPerSegment, globalLayers };
-  const reading = { frames, ...range, segmentFrames, geometry, ...(signal && { signal }) };
+  const reading = { frames, ...range, segmentFrames: readFrames, geometry, ...(signal && { signal }) };
   const tokens = await inLane('encode', async () => {
     let gathering: Gathering | undefined;
     try {
       for await (const segment of video.segments(reading)) {
-        gathering ??= (await gatherOnDevice(encoder, shape, signal)) ?? gatherOnHost(encoder, shape, signal);
-        timestamps.set(segment.timestamps, segment.index * segmentFrames);
+        gathering ??= await gatheringFor(encoder, reducer, shape, places, signal);
+        timestamps.set(segment.timestamps, segment.index * readFrames);
         report('encode', await gathering.add(segment.frames), frames);
       }
       return await gathering!.finish();
@@ -119,7 +125,8 @@ export async function encodeVideo(
     sampling: {
       ...recorded(settled),
       frames,
-      tokensPerSegment,
+      segmentFrames,
+      tokensPerSegment: tokens.local.dims[1]!,
       ...(isRange && used),
       // A picture lasts no time.
       ...(fps !== undefined && { fps: used.end > used.start ? frames / (used.end - used.start) : fps }),
@@ -140,7 +147,7 @@ export async function encodeVideo(
  * Tokens of a segment, where the size of frames, and so the number of their tokens, is known only now.
  * @throws LongVLMError `ERR_LONGVLM_VIDEO` where they cannot be reduced as was asked
  */
-function countOf(reducer: Reducer, segment: SegmentShape, { width, height }: FrameShape): number {
+function countOf(reducer: Reducer | VideoReducer, segment: SegmentShape, { width, height }: FrameShape): number {
   try {
     reducer.check(segment);
     return checkInteger(`tokens of the reducer ${reducer.id}`, reducer.count(segment), 1);
@@ -153,8 +160,38 @@ function countOf(reducer: Reducer, segment: SegmentShape, { width, height }: Fra
   }
 }
 
+/** How a video's tokens are gathered: one that is reduced as a whole on the host, others where the tower runs. */
+async function gatheringFor(
+  encoder: TokenEncoder,
+  reducer: Reducer | VideoReducer,
+  shape: VideoShape,
+  video: SegmentShape,
+  signal: AbortSignal | undefined,
+): Promise<Gathering> {
+  if (reducesVideos(reducer)) return gatherWholeVideo(encoder, reducer, shape, video, signal);
+  const segments = { ...encoder, reducer };
+  return (await gatherOnDevice(segments, shape, signal)) ?? gatherOnHost(segments, shape, signal);
+}
+
+/** A sampling that is settled once the video's frames are known. @throws LongVLMError `ERR_LONGVLM_VIDEO` */
+function settledFor(video: Video, settle: () => SettledSampling): SettledSampling {
+  try {
+    return settle();
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new LongVLMError('ERR_LONGVLM_VIDEO', `'${video.name}' cannot be reduced as is asked: ${error.message}.`, {
+      cause: error,
+    });
+  }
+}
+
+/** Where rows for later layers of the language model follow an embedding, its width. */
+function widthOf({ projection }: Tower): { readonly width?: number } {
+  return (projection?.rows ?? 1) > 1 ? { width: projection!.width } : {};
+}
+
 /** What of a sampling goes into features. */
 function recorded(settled: Omit<SettledSampling, 'reducer'>): Omit<Sampling, 'frames'> {
-  const { frames: _, maxFrames: __, tokens: ___, ...used } = settled;
+  const { frames: _, maxFrames: __, tokens: ___, readFrames: ____, ...used } = settled;
   return used;
 }

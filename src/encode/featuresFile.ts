@@ -20,6 +20,8 @@ import {
   writeSafetensors,
 } from '../files/safetensors.js';
 import type { TensorLocation, WeightFile } from '../files/tensorFile.js';
+import type { ReductionReport } from '../kernels/index.js';
+import type { ReductionOptions } from '../reduce/options.js';
 import { checkPositions, type TokenGrid, tokensOf } from './runs.js';
 import type { Sampling } from './sampling.js';
 
@@ -51,10 +53,12 @@ export type VideoFeaturesInit = {
   global: Float32Tensor;
   sizes: Float32Tensor;
   timestamps: Float32Array;
-  /** [segments · tokensPerSegment]: for tokens that were picked unchanged, their places in `grid`, ascending in each segment. */
+  /** [segments · tokensPerSegment]: for tokens that have places in `grid`, these, ascending in each segment. */
   positions?: Int32Array | undefined;
   /** The tokens of a segment before it was reduced. */
   grid?: TokenGrid | undefined;
+  /** What a reducer of whole videos did. */
+  report?: ReductionReport | undefined;
   sampling: Sampling;
   tower: string;
   /** Identity of the projector, if the tokens are its output. */
@@ -63,7 +67,7 @@ export type VideoFeaturesInit = {
 };
 
 const initNames = [
-  ...(['local', 'global', 'sizes', 'timestamps', 'positions', 'grid'] as const),
+  ...(['local', 'global', 'sizes', 'timestamps', 'positions', 'grid', 'report'] as const),
   ...(['sampling', 'tower', 'projector', 'source'] as const),
 ] as const;
 
@@ -85,6 +89,9 @@ const samplingRecord = v.object({
   resize: v.picklist(resizes),
   // Older files have no `reduction`: `merge` was the only one.
   reduction: v.optional(nonEmptyString, 'merge'),
+  reductionOptions: v.optional(
+    v.pipe(jsonObject, v.record(v.string(), v.union([finiteNumber, v.string(), v.boolean()]))),
+  ),
   mergeHeads: v.optional(integer(1)),
   start: v.optional(seconds),
   end: v.optional(seconds),
@@ -92,6 +99,21 @@ const samplingRecord = v.object({
 });
 
 const gridRecord = v.object({ steps: integer(1), rows: integer(1), columns: integer(1) });
+
+const counts = v.array(integer(0));
+
+const reportRecord = v.object({
+  method: nonEmptyString,
+  inputTokens: integer(0),
+  tokens: integer(0),
+  picked: integer(0),
+  merged: integer(0),
+  dropped: integer(0),
+  tokensOfFrames: counts,
+  segments: v.optional(counts),
+  changed: v.boolean(),
+  text: v.string(),
+});
 
 const sourceRecord = v.object({
   name: v.string(),
@@ -113,6 +135,7 @@ export function checkFeatures(features: VideoFeaturesInit): VideoFeaturesInit {
   const sampling = parse(v.pipe(jsonObject, samplingRecord), given.sampling, 'sampling', 'sampling.');
   const source = parse(v.pipe(jsonObject, sourceRecord), given.source, 'source', 'source.');
   const grid = given.grid && parse(v.pipe(jsonObject, gridRecord), given.grid, 'grid', 'grid.');
+  const report = given.report && parse(v.pipe(jsonObject, reportRecord), given.report, 'report', 'report.');
   checkString('tower', tower);
   if (projector !== undefined) checkString('projector', projector);
   const { frames, segmentFrames, tokensPerSegment, globalLayers, start, end } = sampling;
@@ -133,7 +156,7 @@ export function checkFeatures(features: VideoFeaturesInit): VideoFeaturesInit {
     if (grid === undefined) wrongType('grid', 'object, as positions are given,', grid);
     checkPositions('positions', positions, { segments, count: tokensPerSegment, places: tokensOf(grid) });
   }
-  return { local, global, sizes, timestamps, positions, grid, sampling, tower, projector, source };
+  return { local, global, sizes, timestamps, positions, grid, report, sampling, tower, projector, source };
 }
 
 function checkGrid(grid: TokenGrid, { segmentFrames, tokensPerSegment }: Sampling): void {
@@ -152,7 +175,7 @@ function checkGrid(grid: TokenGrid, { segmentFrames, tokensPerSegment }: Samplin
 export async function writeFeatures(file: string, features: VideoFeaturesInit, type: FeaturesType = 'float32') {
   const stored = async (name: string, tensor: Float32Tensor): Promise<TensorData> =>
     tensorData(type === 'float16' ? await narrowed(name, tensor) : tensor);
-  const { local, global, sizes, timestamps, positions, grid, sampling, tower, projector, source } = features;
+  const { local, global, sizes, timestamps, positions, tower, projector } = features;
   await writeSafetensors(
     file,
     {
@@ -168,18 +191,19 @@ export async function writeFeatures(file: string, features: VideoFeaturesInit, t
       longvlm_version: version,
       tower,
       ...(projector !== undefined && { projector }),
-      ...recordsOf({ sampling, source, grid }),
+      ...recordsOf(features),
     },
   );
 }
 
-type Records = Pick<VideoFeaturesInit, 'sampling' | 'source' | 'grid'>;
+type Records = Pick<VideoFeaturesInit, 'sampling' | 'source' | 'grid' | 'report'>;
 
-function recordsOf({ sampling, source, grid }: Records) {
+function recordsOf({ sampling, source, grid, report }: Records) {
   return {
     sampling: JSON.stringify(sampling),
     video: JSON.stringify(source),
     ...(grid && { grid: JSON.stringify(grid) }),
+    ...(report && { report: JSON.stringify(report) }),
   };
 }
 
@@ -227,6 +251,7 @@ export async function readFeatures(file: string): Promise<VideoFeaturesInit> {
     timestamps: (await readShaped(opened, 'timestamps', [frames])).data,
     positions: await readPositions(opened, [segments, tokensPerSegment]),
     grid: metadata.grid === undefined ? undefined : parseRecord(file, metadata, 'grid', gridRecord),
+    report: metadata.report === undefined ? undefined : readReport(file, metadata),
     sampling,
     tower: withoutControls(metadata.tower ?? ''),
     projector: metadata.projector === undefined ? undefined : withoutControls(metadata.projector),
@@ -273,17 +298,30 @@ function parseRecord<const Schema extends v.GenericSchema>(
 }
 
 function readSampling(file: string, metadata: Readonly<Record<string, string>>): Sampling {
-  const { mergeHeads, start, end, fps, ...sampling } = parseRecord(file, metadata, 'sampling', samplingRecord);
+  const read = parseRecord(file, metadata, 'sampling', samplingRecord);
+  const { mergeHeads, start, end, fps, reductionOptions, ...sampling } = read;
   if (sampling.frames % sampling.segmentFrames !== 0)
     throw damaged(file, `has ${sampling.frames} frames in segments of ${sampling.segmentFrames} in its metadata`);
   return {
     ...sampling,
     reduction: withoutControls(sampling.reduction),
+    ...(reductionOptions && { reductionOptions: printableOptions(reductionOptions) }),
     ...(mergeHeads !== undefined && { mergeHeads }),
     ...(start !== undefined && { start }),
     ...(end !== undefined && { end }),
     ...(fps !== undefined && { fps }),
   };
+}
+
+function printableOptions(options: ReductionOptions): ReductionOptions {
+  const printable = (value: ReductionOptions[string]) => (typeof value === 'string' ? withoutControls(value) : value);
+  return Object.fromEntries(Object.entries(options).map(([key, value]) => [withoutControls(key), printable(value)]));
+}
+
+function readReport(file: string, metadata: Readonly<Record<string, string>>): ReductionReport {
+  const { segments, ...report } = parseRecord(file, metadata, 'report', reportRecord);
+  const [method, text] = [report.method, report.text].map(withoutControls) as [string, string];
+  return { ...report, ...(segments && { segments }), method, text };
 }
 
 async function readShaped(file: WeightFile, name: string, shape: readonly number[]): Promise<Float32Tensor> {

@@ -1,10 +1,17 @@
 // Gathers a video's tokens segment by segment: on the host here, on a GPU in deviceSegments.ts.
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
-import { poolClsTokens } from '../kernels/index.js';
-import type { Projector } from '../projector/projector.js';
+import { poolClsTokens, type ReductionReport } from '../kernels/index.js';
+import type { SegmentShape, VideoReducer } from '../reduce/reducer.js';
 import type { DeviceTokens } from './deviceTokens.js';
 import type { TokenGrid } from './runs.js';
-import { copyLastLayers, encodeSegment, type SegmentEncoder } from './segment.js';
+import {
+  checkReducedVideo,
+  copyLastLayers,
+  encodeSegment,
+  encodeTokens,
+  type SegmentEncoder,
+  type TokenEncoder,
+} from './segment.js';
 
 /** What a video's tokens will be. */
 export type VideoShape = {
@@ -26,6 +33,8 @@ export type VideoTokens = {
   readonly positions?: Int32Array | undefined;
   /** The tokens of a segment before it was reduced. */
   readonly grid: TokenGrid;
+  /** Of a video that was reduced as a whole. */
+  readonly report?: ReductionReport | undefined;
   readonly onDevice?: DeviceTokens | undefined;
 };
 
@@ -57,12 +66,10 @@ export function emptyTokens({ frames, segmentFrames, tokensPerSegment, globalLay
 
 /** Gathers on the host. */
 export function gatherOnHost(encoder: SegmentEncoder, shape: VideoShape, signal: AbortSignal | undefined): Gathering {
-  const { segmentFrames, tokensPerSegment, globalLayers, frames } = shape;
-  const { config, framesPerStep } = encoder.tower;
-  const channels = encoder.projector?.outChannels ?? config.channels;
+  const { segmentFrames, tokensPerSegment } = shape;
+  const channels = encoder.projector?.outChannels ?? encoder.tower.config.channels;
   const { global, local, sizes } = emptyTokens(shape, channels);
-  const clsValues = (segmentFrames / framesPerStep) * globalLayers * config.channels;
-  const cls = new Float32Array((frames / segmentFrames) * clsValues);
+  const classTokens = new ClassTokens(encoder, shape, signal);
   let grid: TokenGrid | undefined;
   let positions: Int32Array | undefined;
   let index = 0;
@@ -76,26 +83,85 @@ export function gatherOnHost(encoder: SegmentEncoder, shape: VideoShape, signal:
         positions ??= new Int32Array(sizes.data.length);
         positions.set(encoded.positions, index * tokensPerSegment);
       }
-      if (encoded.summaries && globalLayers > 0)
-        copyLastLayers(encoded.summaries, globalLayers, cls.subarray(index * clsValues));
+      classTokens.add(encoded.summaries);
       index++;
       return index * segmentFrames;
     },
     async finish() {
-      const summaries = float32Tensor(cls, [frames / framesPerStep, globalLayers, config.channels]);
-      if (globalLayers > 0) global.data.set(await pooled(summaries, encoder.projector, signal));
+      await classTokens.pool(global.data);
       return { local, global, sizes, positions, grid: grid! };
     },
     dispose() {},
   };
 }
 
-/** The mean of each layer's class tokens over all frames: [E, C], or [E, d] if projected. */
-async function pooled(
-  summaries: Float32Tensor,
-  projector: Projector | undefined,
+/** Gathers on the host for a reducer that takes the video as a whole; `video`: all of its tokens. */
+export function gatherWholeVideo(
+  encoder: TokenEncoder,
+  reducer: VideoReducer,
+  shape: VideoShape,
+  video: SegmentShape,
   signal: AbortSignal | undefined,
-): Promise<Float32Array> {
-  const global = (await poolClsTokens(summaries, { ...(signal && { signal }) })) as Float32Tensor;
-  return (projector ? await projector.project(global, { transfer: true, ...(signal && { signal }) }) : global).data;
+): Gathering {
+  const { tower } = encoder;
+  const reduction = reducer.start(video, signal);
+  const classTokens = new ClassTokens(encoder, shape, signal);
+  let steps = 0;
+  return {
+    async add(pixels) {
+      const { tokens, segment, patches, summaries } = await encodeTokens(encoder, pixels, { move: true, signal });
+      await reduction.add(tokens);
+      // Whoever takes tokens keeps none of them.
+      if (tokens.data === patches.data) tower.reuse(patches);
+      classTokens.add(summaries);
+      steps += segment.frames;
+      return steps * tower.framesPerStep;
+    },
+    async finish() {
+      const reduced = await checkReducedVideo(reducer, await reduction.finish(), video);
+      const tokensPerSegment = reduced.sizes.data.length;
+      const { global, local, sizes } = emptyTokens({ ...shape, tokensPerSegment }, video.channels);
+      local.data.set(reduced.tokens.data);
+      sizes.data.set(reduced.sizes.data);
+      await classTokens.pool(global.data);
+      const [rows, columns] = video.grid;
+      const { positions, report } = reduced;
+      return { local, global, sizes, positions, report, grid: { steps, rows, columns } };
+    },
+    dispose() {},
+  };
+}
+
+/** The last layers' class tokens of a video, which become its global tokens. */
+class ClassTokens {
+  readonly #encoder: TokenEncoder;
+  readonly #signal: AbortSignal | undefined;
+  readonly #values: Float32Tensor;
+  #filled = 0;
+
+  constructor(encoder: TokenEncoder, { frames, globalLayers }: VideoShape, signal: AbortSignal | undefined) {
+    const { config, framesPerStep } = encoder.tower;
+    const dims = [frames / framesPerStep, globalLayers, config.channels] as const;
+    this.#encoder = encoder;
+    this.#signal = signal;
+    this.#values = float32Tensor(new Float32Array(dims[0] * dims[1] * dims[2]), dims);
+  }
+
+  /** Takes those of the next steps, [steps, layers, C]. */
+  add(summaries: Float32Tensor | undefined): void {
+    const { data, dims } = this.#values;
+    const [, layers, channels] = dims as [number, number, number];
+    if (!summaries || layers === 0) return;
+    copyLastLayers(summaries, layers, data.subarray(this.#filled));
+    this.#filled += summaries.dims[0]! * layers * channels;
+  }
+
+  /** Writes the mean of each layer over all frames: [E, C], or [E, d] if projected. */
+  async pool(target: Float32Array): Promise<void> {
+    if (target.length === 0) return;
+    const { projector } = this.#encoder;
+    const own = this.#signal && { signal: this.#signal };
+    const global = (await poolClsTokens(this.#values, { ...own })) as Float32Tensor;
+    target.set((projector ? await projector.project(global, { transfer: true, ...own }) : global).data);
+  }
 }

@@ -1,7 +1,8 @@
 // How a video is sampled: the request, the values resolved for a tower, and the values that were actually used.
 import { type Resize, resizes } from '../base/resize.js';
 import { checkInteger, checkObject, checkOneOf, wrongType, wrongValue } from '../base/validate.js';
-import type { Reducer, SegmentShape } from '../reduce/reducer.js';
+import { type ReductionOptions, readReductionOptions } from '../reduce/options.js';
+import { type Reducer, reducesVideos, type SegmentShape, type VideoReducer } from '../reduce/reducer.js';
 import { checkReduction, makeReducer, type Reduction } from '../reduce/reducers.js';
 import { frameGeometry } from '../tower/pixels.js';
 import type { Projection, VisionConfig } from '../tower/source.js';
@@ -11,16 +12,18 @@ import { checkRange } from '../video/selection.js';
 export type Sampling = {
   /** Frames taken from the video, or from the range between `start` and `end` (T). */
   readonly frames: number;
-  /** Frames in one segment (K). */
+  /** Frames in one segment (K); all of them where the video was reduced as a whole. */
   readonly segmentFrames: number;
-  /** Local tokens of each segment (M). */
+  /** Local tokens of each segment (M); where the video was reduced as a whole, all of its local tokens. */
   readonly tokensPerSegment: number;
   /** How many of the last hidden states give a global token, from their [CLS] (E); `0` for none. */
   readonly globalLayers: number;
   /** How frames were made square. */
   readonly resize: Resize;
-  /** How a segment's patches were reduced. */
+  /** How a segment's patches, or those of the whole video, were reduced. */
   readonly reduction: Reduction;
+  /** The method's own options that were given. */
+  readonly reductionOptions?: ReductionOptions;
   /** For `merge` and `pick`: groups of channels (attention heads). Tokens are compared by their mean over the groups. */
   readonly mergeHeads?: number;
   /** The range of the video that frames were taken from, in seconds from its start; undefined for the whole video. */
@@ -68,11 +71,24 @@ export type SamplingRequest = {
    * How a segment's K·N patch tokens are reduced to `tokensPerSegment`. `merge` merges the most similar tokens, as LongVLM
    * does. `pick` groups tokens in the same way, and keeps of each group the token that is most like the group's mean: for models
    * that tell each token its place. `all` keeps all tokens. Two are for comparison: `pool` averages groups of consecutive tokens
-   * in frame order; `subsample` keeps evenly spaced tokens and drops the others. Also accepts the name of a registered reducer,
-   * or a {@link Reducer}. Defaults to the tower's own, which is `merge` for most, and `pick` for those whose tokens have
-   * DeepStack's rows.
+   * in frame order; `subsample` keeps evenly spaced tokens and drops the others.
+   *
+   * Others reduce the video as a whole, to `tokens` without the global ones, or to `tokensPerSegment` times the segments:
+   * `fastvid`, `flashvid`, `vcast`, `evs`, `vidcom2` and `aim` as their papers describe, `uniform` at even distances, `random`. Their
+   * tokens keep places, merged ones too. `fastvid`, `flashvid`, `vcast` and `vidcom2` hold all tokens of the video in memory until
+   * its end, at most 4 GiB.
+   *
+   * Also accepts the name of a registered reducer, a {@link Reducer}, or a {@link VideoReducer}. Defaults to the tower's own,
+   * which is `merge` for most, and `pick` for those whose tokens have DeepStack's rows.
    */
-  reduction?: Reduction | Reducer | undefined;
+  reduction?: Reduction | Reducer | VideoReducer | undefined;
+  /**
+   * The own options of a method that reduces videos as a whole, such as `{ temperature: 0.5 }` for `vcast`. All of these take
+   * `retentionRatio`, a part of all tokens above 0 in place of `tokens` and `tokensPerSegment`, by the paper's own rounding; and
+   * `stage`: `projector` reduces what comes out of the projector, as the papers do, in place of what goes in. A method given anew
+   * drops the options of the former. Defaults to none: those of the paper.
+   */
+  reductionOptions?: ReductionOptions | undefined;
 };
 
 /** The keys of {@link SamplingRequest}. */
@@ -89,6 +105,7 @@ export const samplingKeys = [
   'mergeHeads',
   'resize',
   'reduction',
+  'reductionOptions',
 ] as const satisfies readonly (keyof SamplingRequest)[];
 
 /** Defaults of a request without own values. */
@@ -107,13 +124,15 @@ export type SettledSampling = Omit<Sampling, 'frames'> & {
   readonly maxFrames?: number;
   /** Where the number of frames, or of their tokens, is not known: the budget. `tokensPerSegment` is a guess then. */
   readonly tokens?: number;
-  readonly reducer: Reducer;
+  /** Where the video is reduced as a whole: frames that are read and encoded at once. */
+  readonly readFrames?: number;
+  readonly reducer: Reducer | VideoReducer;
 };
 
 /** @throws TypeError or RangeError for a value that is wrong for any tower */
 export function checkSampling(request: SamplingRequest): void {
   checkObject('sampling', request);
-  const { frames, fps, maxFrames, start, end, tokens, globalLayers, resize, reduction } = request;
+  const { frames, fps, maxFrames, start, end, tokens, globalLayers, resize, reduction, reductionOptions } = request;
   checkBudget(tokens);
   if (tokens !== undefined && request.tokensPerSegment !== undefined)
     wrongValue('tokens', 'nothing, as tokensPerSegment is given,', tokens);
@@ -129,6 +148,11 @@ export function checkSampling(request: SamplingRequest): void {
   });
   if (resize !== undefined) checkOneOf('resize', resize, resizes);
   if (reduction !== undefined) checkReduction(reduction);
+  if (reductionOptions === undefined) return;
+  if (readReductionOptions(reductionOptions).retentionRatio === undefined) return;
+  for (const name of ['tokens', 'tokensPerSegment'] as const)
+    if (request[name] !== undefined)
+      wrongValue(name, 'nothing, as retentionRatio is given in reductionOptions,', request[name]);
 }
 
 function checkBudget(tokens: unknown): void {
@@ -142,14 +166,23 @@ function checkBudget(tokens: unknown): void {
 export function overlay(...requests: readonly SamplingRequest[]): SamplingRequest {
   const merged: Record<string, unknown> = {};
   for (const request of requests) {
-    // `frames` and `fps` exclude each other, as two numbers of tokens do: the later one wins.
+    // `frames` and `fps` exclude each other, as amounts of tokens do: the later one wins.
     if (request.frames !== undefined) delete merged.fps;
     if (request.fps !== undefined) delete merged.frames;
-    if (request.tokens !== undefined) delete merged.tokensPerSegment;
-    if (request.tokensPerSegment !== undefined) delete merged.tokens;
+    const byRatio = request.reductionOptions?.retentionRatio !== undefined;
+    if (request.tokens !== undefined || byRatio) delete merged.tokensPerSegment;
+    if (request.tokensPerSegment !== undefined || byRatio) delete merged.tokens;
+    if (request.reduction !== undefined) delete merged.reductionOptions;
+    if (request.tokens !== undefined || request.tokensPerSegment !== undefined) dropRatio(merged);
     for (const key of samplingKeys) if (request[key] !== undefined) merged[key] = request[key];
   }
   return merged;
+}
+
+function dropRatio(request: { reductionOptions?: ReductionOptions }): void {
+  if (request.reductionOptions?.retentionRatio === undefined) return;
+  const { retentionRatio: _, ...options } = request.reductionOptions;
+  request.reductionOptions = options;
 }
 
 /**
@@ -192,29 +225,42 @@ export function settleSampling(
   const segments = frames === undefined ? 1 : frames / segmentFrames;
   const shareOf = (budget: number) => Math.max(1, Math.floor((budget - globalLayers) / segments));
   const most = (segmentFrames / framesPerStep) * tower.patches;
-  const share = typeof tokens === 'number' ? Math.min(shareOf(tokens), most) : given.tokensPerSegment!;
-  const reduction = tokens === 'all' ? 'all' : (request.reduction ?? tower.reduction ?? defaultReduction(projection));
-  const reducer = makeReducer(reduction, { tokensPerSegment: share ?? most, mergeHeads });
+  const share = typeof tokens === 'number' ? Math.min(shareOf(tokens), most) : given.tokensPerSegment;
+  const reduction = request.reduction ?? tower.reduction ?? defaultReduction(projection);
+  const options = given.reductionOptions && readReductionOptions(given.reductionOptions);
+  const budget = typeof tokens === 'number' ? Math.max(1, tokens - globalLayers) : (share ?? most) * segments;
+  const amounts = { tokensPerSegment: share ?? most, tokens: Math.min(budget, segments * most) };
+  const settings = { ...amounts, mergeHeads, ...(options && { options }) };
+  const asked = makeReducer(reduction, settings);
+  if (tokens === 'all' && reducesVideos(asked))
+    wrongValue('tokens', `number, as the reduction '${asked.name}' is asked for,`, tokens);
+  const reducer = tokens === 'all' ? makeReducer('all', settings) : asked;
+  const isWhole = reducesVideos(reducer);
+  const together = isWhole && frames !== undefined ? frames : segmentFrames;
   const shape: SegmentShape = {
-    frames: segmentFrames / framesPerStep,
+    frames: together / framesPerStep,
     patches: tower.patches,
     grid: tower.grid,
     channels: reducer.stage === 'projector' ? (width ?? tower.channels) : tower.channels,
+    ...(placesTokens(projection) && { width: projection!.width }),
   };
-  reducer.check(shape);
+  // How long a video is whose frames are not counted yet is not known.
+  if (!isWhole || frames !== undefined) reducer.check(shape);
   const tokensPerSegment = checkInteger(`tokens of the reducer ${reducer.id}`, reducer.count(shape), 1);
-  if (typeof tokens === 'number' && tokensPerSegment > share)
+  if (!isWhole && typeof tokens === 'number' && tokensPerSegment > share!)
     wrongValue('tokens', `nothing, as the reducer ${reducer.id} keeps ${tokensPerSegment} of a segment,`, tokens);
   if (placesTokens(projection) && averaging.has(reducer.name) && tokensPerSegment < most)
     wrongValue('reduction', 'one that keeps tokens in their places, as the language model needs,', reducer.name);
   const { resize } = frameGeometry(tower, request.resize);
   return {
     frames,
-    segmentFrames,
+    segmentFrames: together,
     tokensPerSegment,
     globalLayers,
     resize,
     reduction: reducer.name,
+    ...(options && Object.keys(options).length > 0 && { reductionOptions: options }),
+    ...(isWhole && { readFrames: segmentFrames }),
     // Recorded for whoever reads the features; cache keys take it from the reducer's id.
     ...((reducer.name === 'merge' || reducer.name === 'pick') && { mergeHeads }),
     ...(start !== undefined && { start }),
@@ -226,8 +272,13 @@ export function settleSampling(
   };
 }
 
-/** Reducers that keep tokens in their places. */
-export const picking: ReadonlySet<string> = new Set(['pick', 'subsample', 'all']);
+const picking: ReadonlySet<string> = new Set(['pick', 'subsample', 'all']);
+
+/** Whether tokens keep places. */
+export function keepsPlaces(reducer: Reducer | VideoReducer): boolean {
+  return reducesVideos(reducer) || picking.has(reducer.name);
+}
+
 const averaging: ReadonlySet<string> = new Set(['merge', 'pool']);
 
 /** Whether the language model adds DeepStack's rows to a token, and places it by time, row and column: a mean has no place. */
@@ -248,9 +299,16 @@ export function isSampledAs(
   { reducer: _, frames, ...wanted }: SettledSampling,
   { cell }: VisionConfig,
 ): boolean {
-  // How many tokens a reducer leaves may depend on the video's size, and on its length.
-  const counted = cell || wanted.tokens !== undefined ? [] : (['tokensPerSegment'] as const);
-  const same = ['segmentFrames', ...counted, 'globalLayers', 'resize', 'reduction', 'mergeHeads'] as const;
   if (frames !== undefined && features.frames !== frames) return false;
-  return same.every((key) => features[key] === wanted[key]);
+  if (JSON.stringify(features.reductionOptions) !== JSON.stringify(wanted.reductionOptions)) return false;
+  const same = ['globalLayers', 'resize', 'reduction', 'mergeHeads'] as const;
+  if (same.some((key) => features[key] !== wanted[key])) return false;
+  // A reducer of whole videos may leave fewer tokens than it says.
+  if (wanted.readFrames !== undefined) return features.segmentFrames === features.frames;
+  // How many tokens a reducer leaves may depend on the video's size, and on its length.
+  const isCounted = !cell && wanted.tokens === undefined;
+  return (
+    features.segmentFrames === wanted.segmentFrames &&
+    (!isCounted || features.tokensPerSegment === wanted.tokensPerSegment)
+  );
 }

@@ -3,11 +3,11 @@ import { types } from 'node:util';
 import { LongVLMError } from '../base/errors.js';
 import { checkAllFinite } from '../base/largeTensor.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
-import { checkFloat32Tensor, checkObject, wrongType, wrongValue } from '../base/validate.js';
+import { checkFloat32Tensor, checkInteger, checkObject, wrongType, wrongValue } from '../base/validate.js';
 import type { Projector } from '../projector/projector.js';
-import type { ReducedTokens, Reducer, SegmentShape } from '../reduce/reducer.js';
+import type { ReducedTokens, ReducedVideoTokens, Reducer, SegmentShape, VideoReducer } from '../reduce/reducer.js';
 import type { FrameShape } from '../tower/source.js';
-import type { Tower } from '../tower/tower.js';
+import type { Tower, TowerOutput } from '../tower/tower.js';
 import type { TokenGrid } from './runs.js';
 
 /** A segment of K frames, its patches merged or otherwise reduced. */
@@ -24,41 +24,56 @@ export type ReducedSegment = {
   readonly summaries: Float32Tensor | undefined;
 };
 
-/** The models and settings that encode a segment. */
-export type SegmentEncoder = {
+/** What makes tokens of frames. */
+export type TokenEncoder = {
   readonly tower: Tower;
   /** Of the frames. */
   readonly shape: FrameShape;
-  readonly reducer: Reducer;
   /** Needed by a reducer of stage `projector`, unless the tower's tokens are projected already. */
   readonly projector: Projector | undefined;
 };
+
+/** The models and settings that encode a segment. */
+export type SegmentEncoder = TokenEncoder & { readonly reducer: Reducer };
+
+type EncodeOptions = { readonly move?: boolean; readonly signal?: AbortSignal | undefined };
 
 /**
  * @param frames RGB [K, height, width, 3]
  * @param options `move`: transfers the frames' buffer (detaching it) instead of copying it
  */
 export async function encodeSegment(
-  { tower, shape, reducer, projector }: SegmentEncoder,
+  encoder: SegmentEncoder,
   frames: Uint8Array,
-  options: { readonly move?: boolean; readonly signal?: AbortSignal | undefined },
+  options: EncodeOptions,
 ): Promise<ReducedSegment> {
-  const { patches, summaries } = await tower.encodeFrames(frames, { ...options, shape });
-  const [count, perFrame, channels] = patches.dims as [number, number, number];
-  const tokens = float32Tensor(patches.data, [count * perFrame, channels]);
-  const given =
-    reducer.stage === 'projector' && projector
-      ? await projected(projector, tokens, options.signal)
-      : { tokens, channels };
-  const segment: SegmentShape = { frames: count, patches: perFrame, grid: shape.grid, channels: given.channels };
-  const reduced = await checkReduced(reducer, await reducer.reduce(given.tokens, segment, options.signal), segment);
+  const { tower, reducer } = encoder;
+  const { tokens, segment, patches, summaries } = await encodeTokens(encoder, frames, options);
+  const reduced = await checkReduced(reducer, await reducer.reduce(tokens, segment, options.signal), segment);
   // A reducer may give views of what it was lent.
   const isShared = [reduced.tokens, reduced.sizes].some(({ data }) => data.buffer === patches.data.buffer);
-  if (given.tokens === tokens && !isShared) tower.reuse(patches);
+  if (tokens.data === patches.data && !isShared) tower.reuse(patches);
   const { positions } = reduced;
   const [rows, columns] = segment.grid;
-  const grid = { steps: count, rows, columns };
+  const grid = { steps: segment.frames, rows, columns };
   return { local: reduced.tokens, sizes: reduced.sizes, ...(positions && { positions }), grid, summaries };
+}
+
+/**
+ * All tokens of frames [K, height, width, 3], before they are reduced.
+ * @returns `patches`: the tower's, whose memory may be that of `tokens`
+ */
+export async function encodeTokens(
+  { tower, shape, projector }: TokenEncoder,
+  frames: Uint8Array,
+  options: EncodeOptions,
+): Promise<{ tokens: Float32Tensor; segment: SegmentShape } & TowerOutput> {
+  const { patches, ...rest } = await tower.encodeFrames(frames, { ...options, shape });
+  const [count, perFrame, channels] = patches.dims as [number, number, number];
+  const flat = float32Tensor(patches.data, [count * perFrame, channels]);
+  const given = projector ? await projected(projector, flat, options.signal) : { tokens: flat, channels };
+  const segment = { frames: count, patches: perFrame, grid: shape.grid, channels: given.channels };
+  return { tokens: given.tokens, segment, patches, ...rest };
 }
 
 async function projected(projector: Projector, tokens: Float32Tensor, signal: AbortSignal | undefined) {
@@ -110,4 +125,20 @@ function checkPositions(name: string, value: unknown, count: number, { frames, p
   if (positions.length !== count || !ascend || first < 0 || last >= frames * patches)
     wrongValue(argument, `${count} ascending integers from 0 to ${frames * patches - 1}`, value);
   return positions;
+}
+
+/** As {@link checkReduced}, for a whole video: of at most as many tokens as were said, each in its place. */
+export async function checkReducedVideo(
+  reducer: VideoReducer,
+  given: ReducedVideoTokens,
+  video: SegmentShape,
+): Promise<ReducedVideoTokens> {
+  const name = `the reducer ${reducer.id} gave`;
+  checkObject(`what ${name}`, given);
+  const sizes = checkFloat32Tensor(`the sizes that ${name}`, given.sizes, ['tokens']);
+  const count = checkInteger(`the number of sizes that ${name}`, sizes.dims[0], 1, reducer.count(video));
+  const tokens = checkFloat32Tensor(`the tokens that ${name}`, given.tokens, [count, video.channels]);
+  await checkAllFinite(`What ${name}`, tokens, 'Correct the reducer.');
+  const positions = checkPositions(name, given.positions, count, video);
+  return { tokens, sizes, positions, ...(given.report && { report: given.report }) };
 }

@@ -27,8 +27,8 @@ import { expectedRuns } from './runs.js';
 import {
   checkSampling,
   isSampledAs,
+  keepsPlaces,
   overlay,
-  picking,
   type SamplingRequest,
   type SettledSampling,
   samplingIdentity,
@@ -256,7 +256,7 @@ export class VideoEncoder {
     const segments = (frames ?? segmentFrames) / segmentFrames;
     const grid = { steps: segmentFrames / framesPerStep, rows: frame[0], columns: frame[1] };
     const reduced = { segments, segmentFrames, tokensPerSegment, globalLayers, grid };
-    return ofPart(part, expectedRuns(reduced, picking.has(reducer.name)));
+    return ofPart(part, expectedRuns(reduced, keepsPlaces(reducer)));
   }
 
   /**

@@ -5,7 +5,7 @@ import { readOptions } from '../base/options.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import { checkObject, checkOneOf, checkString } from '../base/validate.js';
 import type { VideoRun, VideoRuns } from '../base/videoRun.js';
-import type { DeviceBuffer } from '../kernels/index.js';
+import type { DeviceBuffer, ReductionReport } from '../kernels/index.js';
 import type { DeviceTokens } from './deviceTokens.js';
 import {
   checkFeatures,
@@ -68,12 +68,14 @@ export class VideoFeatures {
   /** Presentation times of the sampled frames, in seconds [frames]. */
   readonly timestamps: Float32Array;
   /**
-   * For tokens that were picked unchanged: their places in {@link grid}, [segments · tokensPerSegment], ascending in each segment;
-   * undefined where tokens were averaged, or all kept.
+   * For tokens that were picked unchanged, and all of a video that was reduced as a whole: their places in {@link grid},
+   * [segments · tokensPerSegment], ascending in each segment; undefined where tokens were averaged, or all kept.
    */
   readonly positions: Int32Array | undefined;
   /** The tokens that a segment was reduced from; undefined for features of releases that did not keep it. */
   readonly grid: TokenGrid | undefined;
+  /** What the reduction did, of a video that was reduced as a whole; undefined else. */
+  readonly report: ReductionReport | undefined;
   readonly sampling: Sampling;
   /** Identity of the vision tower. */
   readonly tower: string;
@@ -98,6 +100,7 @@ export class VideoFeatures {
     this.timestamps = read.timestamps;
     this.positions = read.positions;
     this.grid = read.grid;
+    this.report = read.report;
     this.sampling = read.sampling;
     this.tower = read.tower;
     this.projector = read.projector;

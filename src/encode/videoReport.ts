@@ -2,7 +2,8 @@ import type { VideoFeatures, VideoPart } from './videoFeatures.js';
 
 /** What of a video was really used, as the command line and the service tell it. */
 export function videoReport(features: VideoFeatures, part: VideoPart = 'both') {
-  const { frames, fps, start, end } = features.sampling;
+  const { frames, fps, start, end, reduction, reductionOptions } = features.sampling;
+  const { report } = features;
   return {
     frames,
     ...(fps !== undefined && { fps }),
@@ -10,6 +11,7 @@ export function videoReport(features: VideoFeatures, part: VideoPart = 'both') {
     ...(end !== undefined && { end }),
     segments: features.segments,
     tokens: features.tokenCountOf(part),
+    reduction: { name: reduction, ...(reductionOptions && { options: reductionOptions }), ...(report && { report }) },
     runs: features.runsOf(part).runs.map(({ kind, start, end, tokens }) => ({ kind, start, end, tokens })),
     duration: features.source.durationSeconds,
   };

@@ -16,7 +16,7 @@ import {
   wrongValue,
 } from '../base/validate.js';
 import { mergeBySchedule } from '../reduce/merge.js';
-import type { Reducer } from '../reduce/reducer.js';
+import { type Reducer, reducesVideos, type VideoReducer } from '../reduce/reducer.js';
 import { checkReduction, makeReducer, type Reduction } from '../reduce/reducers.js';
 import { shapeOfCells, squareShape } from '../tower/frameShape.js';
 import { type VisionPrecision, visionPrecisions } from '../tower/precision.js';
@@ -275,15 +275,22 @@ export class VisionEncoder {
 function reducerOf(options: EncodeSegmentOptions, own = 'merge', heads: number, tokens: number): Reducer {
   const { tokensPerSegment, schedule } = options;
   const reduction = checkReduction(options.reduction ?? (schedule === undefined ? own : 'merge'));
-  if (typeof reduction === 'object') return reduction;
+  if (typeof reduction === 'object') return ofSegments(reduction);
   if ((tokensPerSegment === undefined) === (schedule === undefined))
     throw new TypeError('Expected one of tokensPerSegment and schedule in options but received both or neither');
   if (schedule === undefined) {
     const keep = checkInteger('tokensPerSegment', tokensPerSegment, 1, tokens);
-    return makeReducer(reduction, { tokensPerSegment: keep, mergeHeads: heads });
+    return ofSegments(makeReducer(reduction, { tokensPerSegment: keep, mergeHeads: heads }));
   }
   if (reduction !== 'merge') wrongValue('reduction, as a schedule is given', "'merge'", reduction);
   if (!isArray(schedule)) wrongType('schedule', 'array of integers', schedule);
   for (const [index, r] of schedule.entries()) checkInteger(`schedule[${index}]`, r, 0);
   return mergeBySchedule(schedule, heads);
+}
+
+function ofSegments(reducer: Reducer | VideoReducer): Reducer {
+  if (!reducesVideos(reducer)) return reducer;
+  throw new TypeError(
+    `Expected a reducer of segments for reduction but received '${reducer.name}', which takes whole videos: give it to a VideoEncoder`,
+  );
 }

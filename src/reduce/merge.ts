@@ -2,6 +2,7 @@ import type { Float32Tensor } from '../base/tensor.js';
 import { checkInteger, wrongValue } from '../base/validate.js';
 import { type MergedTokens, mergeSchedule, mergeTokens } from '../kernels/index.js';
 import { checkSchedule } from '../kernels/mergeSchedule.js';
+import { checkNoOptions } from './options.js';
 import { type ReducedTokens, type Reducer, type ReducerKind, reducerId, type SegmentShape } from './reducer.js';
 
 /** What comes of merging: the merged tokens themselves, or others that stand for them. */
@@ -46,7 +47,8 @@ export function mergesLike<R extends Reducer>(copy: R, reducer: Reducer): R {
 export function mergingKind(name: string, represent: Represent): ReducerKind {
   return {
     name,
-    create: ({ tokensPerSegment, mergeHeads: heads }) => {
+    create: ({ tokensPerSegment, mergeHeads: heads, options }) => {
+      checkNoOptions(name, options);
       const id = reducerId(name, { tokensPerSegment, mergeHeads: heads });
       const scheduleFor = (tokens: number) =>
         mergeSchedule(tokens, checkInteger('tokensPerSegment', tokensPerSegment, 1, tokens));

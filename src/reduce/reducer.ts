@@ -1,6 +1,8 @@
-// The interface of reducers, which reduce a segment's many tokens to a few.
+// The interface of reducers, which reduce the many tokens of a segment, or of a whole video, to a few.
 import type { Float32Tensor } from '../base/tensor.js';
 import { checkObject, checkString, wrongType } from '../base/validate.js';
+import type { ReductionReport } from '../kernels/index.js';
+import type { ReductionOptions } from './options.js';
 
 /** Shape of a reducer's input: all tokens of one segment, frame after frame. */
 export type SegmentShape = {
@@ -12,6 +14,8 @@ export type SegmentShape = {
   readonly grid: readonly [rows: number, columns: number];
   /** Channels of a token. */
   readonly channels: number;
+  /** Of these, those of its embedding, where rows for later layers of the language model follow it. Defaults to all. */
+  readonly width?: number;
 };
 
 /** A segment's tokens, reduced. */
@@ -48,19 +52,66 @@ export interface Reducer {
   reduce(tokens: Float32Tensor, segment: SegmentShape, signal?: AbortSignal): Promise<ReducedTokens>;
 }
 
+/** A video's tokens, reduced. Unlike a segment's, merged tokens have places, too: that of one of those that they are the mean of. */
+export type ReducedVideoTokens = ReducedTokens & {
+  /** [K], ascending: where each token stands among all of the video. */
+  readonly positions: Int32Array;
+  /** What was done, which features keep. */
+  readonly report?: ReductionReport;
+};
+
+/** One video on its way through a {@link VideoReducer}. */
+export interface VideoReduction {
+  /**
+   * Takes the tokens of the next frames.
+   * @param tokens [frames · patches, channels], whole frames. Do not keep them: their memory is reused once the promise settles
+   * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tokens hold NaN or infinity; `signal.reason`
+   */
+  add(tokens: Float32Tensor): Promise<void>;
+  /** After the last frame. Throws as {@link add}. */
+  finish(): Promise<ReducedVideoTokens>;
+}
+
+/** A method to reduce the tokens of a video as a whole, with its options. */
+export interface VideoReducer {
+  readonly name: string;
+  /** The name and all options: equal ids must give equal results. Every cache key includes the id. */
+  readonly id: string;
+  readonly scope: 'video';
+  /** As {@link Reducer.stage}. */
+  readonly stage?: 'tower' | 'projector';
+  /**
+   * The most tokens that it returns for a video. Called for a single segment, too, where the length is not known yet.
+   * @throws TypeError or RangeError for a wrong option
+   */
+  count(video: SegmentShape): number;
+  /** Checks, before anything is decoded, that it can reduce such a video. @throws TypeError or RangeError when it cannot */
+  check(video: SegmentShape): void;
+  start(video: SegmentShape, signal?: AbortSignal): VideoReduction;
+}
+
+/** Whether a reducer takes a whole video. */
+export function reducesVideos(reducer: Reducer | VideoReducer): reducer is VideoReducer {
+  return 'scope' in reducer && reducer.scope === 'video';
+}
+
 /** Options for all reducers; a reducer may ignore some of them. */
 export type ReducerOptions = {
   /** Number of tokens to reduce a segment to: M. */
   readonly tokensPerSegment: number;
   /** Groups of channels: tokens are compared by their mean over the groups. */
   readonly mergeHeads: number;
+  /** Number of tokens to reduce a whole video to, for reducers of whole videos. Defaults to `tokensPerSegment`. */
+  readonly tokens?: number;
+  /** The method's own options: a reducer without any refuses them. Defaults to none. */
+  readonly options?: ReductionOptions;
 };
 
 /** A kind of reducer, which is chosen by its name. */
 export interface ReducerKind {
   readonly name: string;
   /** @throws TypeError or RangeError for a wrong option */
-  create(options: ReducerOptions): Reducer;
+  create(options: ReducerOptions): Reducer | VideoReducer;
 }
 
 /** The id of a reducer, from its name and its options. */

@@ -1,17 +1,31 @@
 // The registry of reducers by name.
 import { frozenCopy, optional } from '../base/frozenCopy.js';
-import { checkFunction, checkOneOf, checkString } from '../base/validate.js';
+import { checkFunction, checkObject, checkOneOf, checkString } from '../base/validate.js';
+import { aim } from './aim.js';
 import { all } from './all.js';
+import { evs } from './evs.js';
+import { fastvid } from './fastvid.js';
+import { flashvid } from './flashvid.js';
 import { merge, mergesLike } from './merge.js';
+import { checkNoOptions } from './options.js';
 import { pick } from './pick.js';
+import { random, uniform } from './picked.js';
 import { pool } from './pool.js';
-import type { Reducer, ReducerKind, ReducerOptions } from './reducer.js';
+import { type Reducer, type ReducerKind, type ReducerOptions, reducesVideos, type VideoReducer } from './reducer.js';
 import { subsample } from './subsample.js';
+import { vcast } from './vcast.js';
+import { vidcom2 } from './vidcom2.js';
 
 /** The name of a reducer: a built-in or a registered one. */
-export type Reduction = 'merge' | 'pick' | 'pool' | 'subsample' | 'all' | (string & {});
+export type Reduction =
+  | ('merge' | 'pick' | 'pool' | 'subsample' | 'all')
+  | ('fastvid' | 'flashvid' | 'vcast' | 'evs' | 'vidcom2' | 'aim' | 'uniform' | 'random')
+  | (string & {});
 
-const kinds: ReducerKind[] = [merge, pick, pool, subsample, all];
+const kinds: ReducerKind[] = [
+  ...[merge, pick, pool, subsample, all],
+  ...[fastvid, flashvid, vcast, evs, vidcom2, aim, uniform, random],
+];
 
 /**
  * Adds a kind of reducer, or replaces the one with the same name.
@@ -30,27 +44,37 @@ export function reductionNames(): string[] {
 }
 
 /** Checks that a value is a reducer, or the name of one. @throws TypeError or RangeError */
-export function checkReduction(value: unknown): Reduction | Reducer {
+export function checkReduction(value: unknown): Reduction | Reducer | VideoReducer {
   if (typeof value !== 'object') return checkOneOf('reduction', value, reductionNames());
-  return checkReducer('reduction', value as Reducer);
+  return checkReducer('reduction', value as Reducer | VideoReducer);
 }
 
 /** A frozen copy of a reducer, which is third-party code. @throws TypeError or RangeError if it is none */
-function checkReducer(name: string, reducer: Reducer): Reducer {
-  return frozenCopy(name, reducer, {
+function checkReducer(name: string, reducer: Reducer | VideoReducer): Reducer | VideoReducer {
+  const shared = {
     id: checkString,
     name: checkString,
     count: checkFunction,
     check: checkFunction,
-    reduce: checkFunction,
     stage: optional((stage, value) => checkOneOf(stage, value, ['tower', 'projector'])),
-  });
+  };
+  const given = checkObject(name, reducer);
+  return reducesVideos(given)
+    ? frozenCopy<VideoReducer>(name, given, { ...shared, scope: () => 'video', start: checkFunction })
+    : frozenCopy<Reducer>(name, given, { ...shared, reduce: checkFunction });
 }
 
 /** Creates the reducer with that name and these options, or returns the one that is given, after a check. */
-export function makeReducer(reduction: Reduction | Reducer, options: ReducerOptions): Reducer {
+export function makeReducer(
+  reduction: Reduction | Reducer | VideoReducer,
+  options: ReducerOptions,
+): Reducer | VideoReducer {
   const checked = checkReduction(reduction);
-  if (typeof checked === 'object') return checked;
+  if (typeof checked === 'object') {
+    checkNoOptions(checked.name, options.options);
+    return checked;
+  }
   const created = kinds.find(({ name }) => name === checked)!.create(options);
-  return mergesLike(checkReducer(`what the reducer kind ${checked} created`, created), created);
+  const copy = checkReducer(`what the reducer kind ${checked} created`, created);
+  return reducesVideos(copy) || reducesVideos(created) ? copy : mergesLike(copy, created);
 }

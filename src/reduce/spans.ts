@@ -3,6 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { checkAllFinite } from '../base/largeTensor.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import { checkInteger } from '../base/validate.js';
+import { checkNoOptions } from './options.js';
 import { type ReducedTokens, type Reducer, type ReducerKind, reducerId } from './reducer.js';
 
 /** The span [from, to) of the `count` old tokens whose mean is the new token `index` of `keep`. */
@@ -15,7 +16,8 @@ const valuesAtOnce = 1 << 17;
 export function spanReducer(name: string, span: Span): ReducerKind {
   return {
     name,
-    create({ tokensPerSegment: keep }): Reducer {
+    create({ tokensPerSegment: keep, options }): Reducer {
+      checkNoOptions(name, options);
       return {
         name,
         id: reducerId(name, { tokensPerSegment: keep }),

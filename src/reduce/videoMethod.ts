@@ -1,0 +1,138 @@
+// What the methods for whole videos share: a budget, options of their own, and tokens with rows for later layers.
+import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
+import type { ReducedVideo } from '../kernels/index.js';
+import { checkReductionOptions, type ReductionOptions } from './options.js';
+import type { ReducedVideoTokens, VideoReducer, VideoReduction } from './reducer.js';
+import { type ReducerKind, reducerId, type SegmentShape } from './reducer.js';
+
+/** A method for whole videos. `Options` are what its kernel takes beside tensors. */
+export type VideoMethod<Options extends object> = {
+  readonly name: string;
+  /** Names of its own options, beside `retentionRatio` and `stage`. */
+  readonly options: readonly string[];
+  /** The fewest tokens that it can keep of a video, with the reason in words. */
+  least(video: SegmentShape, options: Options): readonly [tokens: number, reason: string];
+  /** Options by which its kernel keeps at most so many tokens, which are at least the fewest, and at most all. */
+  withTokens(video: SegmentShape, options: Options, tokens: number): Options;
+  /** The most tokens that it keeps. @throws TypeError or RangeError for a wrong option */
+  count(video: SegmentShape, options: Options): number;
+  /** Whether it needs the tokens of all frames at once. */
+  readonly gathers: boolean;
+  start(video: SegmentShape, options: Options, signal: AbortSignal | undefined): VideoReduction;
+};
+
+/** The kind of reducer that a method is. */
+export function videoKind<Options extends object>(method: VideoMethod<Options>): ReducerKind {
+  const { name } = method;
+  return {
+    name,
+    create({ tokensPerSegment, tokens = tokensPerSegment, options = {} }): VideoReducer {
+      const { stage, ...own } = checkReductionOptions(name, options, method.options);
+      const byRatio = own.retentionRatio !== undefined;
+      const budget = byRatio ? undefined : tokens;
+      const given = own as Options;
+      const settled = (video: SegmentShape): Options => {
+        if (budget === undefined) return given;
+        const [least] = method.least(video, given);
+        return method.withTokens(video, given, Math.max(least, Math.min(budget, tokensOf(video))));
+      };
+      const idOptions: ReductionOptions = { ...(budget !== undefined && { tokens: budget }), ...own };
+      return {
+        name,
+        id: reducerId(name, { ...asText(idOptions), ...(stage === 'projector' && { stage }) }),
+        scope: 'video',
+        ...(stage === 'projector' && { stage }),
+        count: (video) => method.count(video, settled(video)),
+        check(video) {
+          method.count(video, settled(video));
+          if (budget !== undefined) checkLeast(name, budget, tokensOf(video), method.least(video, given));
+          if (method.gathers) checkMemory(name, video);
+        },
+        start: (video, signal) => method.start(video, settled(video), signal),
+      };
+    },
+  };
+}
+
+export const tokensOf = ({ frames, patches }: SegmentShape) => frames * patches;
+
+function asText(options: ReductionOptions): Record<string, string | number> {
+  return Object.fromEntries(
+    Object.entries(options).map(([key, value]) => [key, typeof value === 'boolean' ? String(value) : value]),
+  );
+}
+
+function checkLeast(name: string, budget: number, all: number, [least, reason]: readonly [number, string]): void {
+  if (Math.min(budget, all) >= least) return;
+  throw new RangeError(
+    `Expected at least ${least} local tokens of a video for the reduction '${name}', as ${reason}, but received a budget of ${budget}. Raise tokens (--tokens), which global tokens come off, take fewer frames, or another reduction`,
+  );
+}
+
+/** Values that may be gathered: 4 GiB. */
+const maxValues = 2 ** 30;
+
+function checkMemory(name: string, { frames, patches, channels }: SegmentShape): void {
+  if (frames * patches * channels <= maxValues) return;
+  const needed = ((frames * patches * channels * 4) / 2 ** 30).toFixed(1);
+  throw new RangeError(
+    `Expected a video of at most ${Math.floor(maxValues / (patches * channels))} frames or steps for the reduction '${name}', which needs all of its tokens in memory: ${frames} with ${patches} tokens of ${channels} channels are ${needed} GiB, above the limit of 4 GiB. Take fewer frames, or a reduction that does not, such as evs, aim, uniform or merge`,
+  );
+}
+
+/** Tokens [count, width], of those [count, channels] that may have rows for later layers behind their embeddings. */
+export function embeddingsOf(tokens: Float32Tensor, { channels, width = channels }: SegmentShape): Float32Tensor {
+  if (width === channels) return tokens;
+  const count = tokens.dims[0]!;
+  const embeddings = new Float32Array(count * width);
+  for (let token = 0; token < count; token++)
+    embeddings.set(tokens.data.subarray(token * channels, token * channels + width), token * width);
+  return float32Tensor(embeddings, [count, width]);
+}
+
+/**
+ * Embeddings with the rows for later layers of the tokens that stand in their places.
+ * @param embeddings [K, width]
+ * @param rows for each of them its index in `tokens`
+ * @param tokens [count, channels]
+ */
+export function withRows(
+  embeddings: Float32Tensor,
+  rows: Int32Array,
+  tokens: Float32Tensor,
+  { channels, width = channels }: SegmentShape,
+): Float32Tensor {
+  if (width === channels) return embeddings;
+  const whole = new Float32Array(rows.length * channels);
+  for (const [index, row] of rows.entries()) {
+    whole.set(embeddings.data.subarray(index * width, (index + 1) * width), index * channels);
+    whole.set(tokens.data.subarray(row * channels + width, (row + 1) * channels), index * channels + width);
+  }
+  return float32Tensor(whole, [rows.length, channels]);
+}
+
+/** Gathers all tokens, and reduces them in the end. `reduce` gets the embeddings [frames, patches, width]. */
+export function gathering(
+  video: SegmentShape,
+  reduce: (embeddings: Float32Tensor) => Promise<ReducedVideo>,
+): VideoReduction {
+  const { frames, patches, channels, width = channels } = video;
+  const data = new Float32Array(frames * patches * channels);
+  let filled = 0;
+  return {
+    async add(tokens) {
+      data.set(tokens.data, filled);
+      filled += tokens.data.length;
+    },
+    async finish() {
+      const tokens = float32Tensor(data, [frames * patches, channels]);
+      const embeddings = embeddingsOf(tokens, video);
+      const reduced = await reduce(float32Tensor(embeddings.data, [frames, patches, width]));
+      return reducedTokens(reduced, withRows(reduced.tokens as Float32Tensor, reduced.indices, tokens, video));
+    },
+  };
+}
+
+function reducedTokens({ sizes, indices, report }: ReducedVideo, tokens: Float32Tensor): ReducedVideoTokens {
+  return { tokens, sizes, positions: indices, report };
+}
