@@ -152,9 +152,12 @@ function countOf(reducer: Reducer | VideoReducer, segment: SegmentShape, { width
     reducer.check(segment);
     return checkInteger(`tokens of the reducer ${reducer.id}`, reducer.count(segment), 1);
   } catch (error) {
+    const [whose, remedy] = reducesVideos(reducer)
+      ? ['in all', '']
+      : ['in each segment', ' Ask for fewer tokens, or for longer segments.'];
     throw new LongVLMError(
       'ERR_LONGVLM_VIDEO',
-      `The vision tower takes this video's frames as ${width}x${height} pixels, which are ${segment.frames * segment.patches} tokens in each segment: ${messageOf(error)}. Ask for fewer tokens, or for longer segments.`,
+      `The vision tower takes this video's frames as ${width}x${height} pixels, which are ${segment.frames * segment.patches} tokens ${whose}: ${messageOf(error)}.${remedy}`,
       { cause: error },
     );
   }

@@ -244,8 +244,8 @@ export function settleSampling(
     channels: reducer.stage === 'projector' ? (width ?? tower.channels) : tower.channels,
     ...(placesTokens(projection) && { width: projection!.width }),
   };
-  // How long a video is whose frames are not counted yet is not known.
-  if (!isWhole || frames !== undefined) reducer.check(shape);
+  // How many tokens a video has may be known only once it is opened: then it is checked.
+  if (!isWhole || (frames !== undefined && !tower.cell)) reducer.check(shape);
   const tokensPerSegment = checkInteger(`tokens of the reducer ${reducer.id}`, reducer.count(shape), 1);
   if (!isWhole && typeof tokens === 'number' && tokensPerSegment > share!)
     wrongValue('tokens', `nothing, as the reducer ${reducer.id} keeps ${tokensPerSegment} of a segment,`, tokens);

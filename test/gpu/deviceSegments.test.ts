@@ -5,6 +5,7 @@ import { gatherOnDevice } from '../../dist/encode/deviceSegments.js';
 import { type Gathering, gatherOnHost, type VideoShape, type VideoTokens } from '../../dist/encode/gatheredTokens.js';
 import type { SegmentEncoder } from '../../dist/encode/segment.js';
 import { DeviceBuffer, VideoFeatures, type VideoFeaturesInit } from '../../dist/index.js';
+import type { Reducer } from '../../dist/reduce/reducer.js';
 import { makeReducer } from '../../dist/reduce/reducers.js';
 import { squareShape } from '../../dist/tower/frameShape.js';
 import type { VisionPrecision } from '../../dist/tower/precision.js';
@@ -35,7 +36,7 @@ function featuresOf(tokens: VideoTokens, rest: Omit<VideoFeaturesInit, 'local' |
 const encoderOf = (tower: Tower, { tokensPerSegment }: VideoShape): SegmentEncoder => ({
   tower,
   shape: squareShape(tower.config),
-  reducer: makeReducer('merge', { tokensPerSegment, mergeHeads: tower.config.heads }),
+  reducer: makeReducer('merge', { tokensPerSegment, mergeHeads: tower.config.heads }) as Reducer,
   projector: undefined,
 });
 

@@ -63,15 +63,15 @@ function plainVidCom2(tokens: Tensor, retentionRatio: number): number[] {
   });
 }
 
-/** AIM as it is written down: two steps of bipartite matching in each frame, plain means. */
-function plainAim(tokens: Tensor, steps: number) {
+/** AIM as it is written down: steps of bipartite matching in each frame, plain means; the last step down to `least`. */
+function plainAim(tokens: Tensor, steps: number, least = 1) {
   const frames = batchesOf(tokens);
   const patches = frames[0]!.length;
   return frames.flatMap((frame, t) => {
     let left = frame.map((row, place) => ({ row: [...row], place, size: 1 }));
     for (let step = 0; step < steps; step++) {
-      const r = Math.floor(left.length / 2);
-      if (r === 0) break;
+      const r = Math.min(Math.floor(left.length / 2), left.length - least);
+      if (r <= 0) break;
       const { order, partner } = referenceMatch(
         left.map(({ row }) => row),
         1,
@@ -119,10 +119,14 @@ describe.each(instructionSets)('on %s', (instructionSet) => {
     [[2, 13, 5], 2],
     [[1, 40, 16], 3],
     [[4, 1, 3], 2],
-  ] as [[number, number, number], number][])('aim(): %j in %i steps', async (shape, steps) => {
+    [[3, 20, 8], 9, 7],
+    [[2, 13, 5], 9, 12],
+    [[2, 6, 5], 9, 8],
+    [[2, 40, 5], 1, 8],
+  ] as [[number, number, number], number, number?][])('aim(): %j in %i steps to %s', async (shape, steps, least) => {
     const tokens = madeVideo(shape[1], shape);
-    const result = await aim(tokens, { steps });
-    const expected = plainAim(tokens, steps);
+    const result = await aim(tokens, { steps, ...(least !== undefined && { tokensPerFrame: least }) });
+    const expected = plainAim(tokens, steps, least);
     expect([...result.indices]).toEqual(expected.map(({ place }) => place));
     expect([...result.sizes.data]).toEqual(expected.map(({ size }) => size));
     expect(
@@ -131,7 +135,7 @@ describe.each(instructionSets)('on %s', (instructionSet) => {
         expected.flatMap(({ row }) => row),
       ),
     ).toBeLessThan(1e-6);
-    expect(result.report.changed).toBe(shape[1] > 1);
+    expect(result.report.changed).toBe(shape[1] > (least ?? 1));
   });
 });
 
@@ -153,6 +157,24 @@ test('evs() keeps what changed, by hand', async () => {
   expect([...(await evs(tokens, { retentionRatio: 0.5 })).indices]).toEqual([0, 1, 4, 6]);
   expect([...(await evs(tokens, { retentionRatio: 0.01 })).indices]).toEqual([0, 1]);
   expect([...(await evs(tokens, { retentionRatio: 5 / 8 })).indices]).toEqual([0, 1, 3, 4, 6]);
+});
+
+test('vidCom2() shares out a number of tokens exactly, by hand', async () => {
+  // Only the second frame differs in the channels that vary least, and so it has a share of 5 ninths, others of 2.
+  const row = (frame: number, place: number) => [
+    ...(frame === 1 ? [0, 1] : [1, 0]),
+    10 * (place % 2),
+    -9 * (place % 3),
+  ];
+  const frames = [0, 1, 2].map((frame) => [0, 1, 2, 3].map((place) => row(frame, place)));
+  const tokens = float32Tensor(Float32Array.from(frames.flat(2)), [3, 4, 4]);
+  const kept = async (count: number) => (await vidCom2(tokens, { tokens: count })).report.tokensOfFrames;
+  expect(await kept(9)).toEqual([3, 4, 2]);
+  expect(await kept(5)).toEqual([1, 3, 1]);
+  expect(await kept(3)).toEqual([1, 1, 1]);
+  expect(await kept(12)).toEqual([4, 4, 4]);
+  await expect(kept(2)).rejects.toThrow(/integer between 3 and 12 for tokens but received 2/);
+  await expect(vidCom2(tokens, { tokens: 5, retentionRatio: 0.5 })).rejects.toThrow(/nothing, as tokens is given/);
 });
 
 test('uniform() picks at even distances', async () => {

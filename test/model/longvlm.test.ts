@@ -450,7 +450,7 @@ describe('LongVLM.load()', () => {
       'another reduction',
       { reduction: 'drop' },
       'RangeError',
-      /one of merge, pick, pool, subsample, all for reduction/,
+      /one of merge, pick, pool, subsample, all, fastvid, flashvid, vcast, .*random for reduction/,
     ],
     [
       'another template',

@@ -172,7 +172,7 @@ describe('one video in every form', () => {
 describe('the same request many times at once', () => {
   test('20 in one process: one encoding, and 20 equal features', async () => {
     const cache = await FeaturesCache.open(join(folder, 'once'));
-    const settled = encoder.settle().reducer;
+    const settled = encoder.settle().reducer as Reducer;
     let segments = 0;
     const reduction: Reducer = {
       ...settled,

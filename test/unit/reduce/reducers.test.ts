@@ -1,12 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import { type Float32Tensor, float32Tensor } from '../../../dist/base/tensor.js';
 import { mergeTokens } from '../../../dist/kernels/index.js';
+import type { Reducer } from '../../../dist/reduce/reducer.js';
 import { makeReducer } from '../../../dist/reduce/reducers.js';
 
 function reduce(tokens: Float32Tensor, keep: number, how: string) {
   const [patches, channels] = tokens.dims as [number, number];
   const segment = { frames: 1, patches, grid: [1, patches] as const, channels };
-  const reducer = makeReducer(how, { tokensPerSegment: keep, mergeHeads: 1 });
+  const reducer = makeReducer(how, { tokensPerSegment: keep, mergeHeads: 1 }) as Reducer;
   reducer.check(segment);
   expect(reducer.count(segment)).toBe(keep);
   return reducer.reduce(tokens, segment);
