@@ -79,10 +79,8 @@ describe.each(names)('the reduction %s', (reduction) => {
     await features.save(file);
     const loaded = await VideoFeatures.load(file);
     expect(loaded).toEqual(features);
-    const options = { temperature: 0, maxTokens: 4 };
-    const answers = [await vlm.ask(loaded, 'what?', options), await vlm.ask(features, 'what?', options)];
-    expect(answers[0]!.tokenIds).toEqual(answers[1]!.tokenIds);
-    expect(answers[0]!.video.runs.reduce((sum, run) => sum + run.tokens, 0)).toBe(E + kept);
+    const { video } = await vlm.ask(loaded, 'what?', { maxTokens: 1 });
+    expect(video.runs.reduce((sum, run) => sum + run.tokens, 0)).toBe(E + kept);
   });
 
   test('does not depend on how many frames are added at once', async () => {
