@@ -33,10 +33,21 @@ const others = [
   ...[1, 2, 3].map((e) => [`E = ${e}`, '--global-layers', e]),
   ...[2, 4, 10, 20].map((k) => [`K = ${k}`, '--segment-frames', k]),
 ];
+// As many segments as nano was trained with, where a reducer takes segments.
+const inSegments = ['--segment-frames', Number(values.frames) / (preset.frames / K)];
 const reductions = [
-  ...['merge', 'pick', 'pool', 'subsample', 'uniform', 'random'],
-  ...['vcast', 'evs', 'vidcom2', 'aim', 'fastvid', 'flashvid'],
-].map((name) => [name, '--reduction', name, '--frames', values.frames, '--tokens', values.tokens]);
+  ...['merge', 'pick', 'pool'].map((name) => [name, ...inSegments]),
+  ...['uniform', 'random', 'vcast', 'evs', 'vidcom2', 'aim', 'fastvid', 'flashvid'].map((name) => [name]),
+].map(([name, ...flags]) => [
+  name,
+  '--reduction',
+  name,
+  '--frames',
+  values.frames,
+  '--tokens',
+  values.tokens,
+  ...flags,
+]);
 const cases = values.reductions ? reductions : values.all ? [...kept, ...others] : kept;
 const limit = values.all || values.reductions ? [] : ['--limit', 20];
 

@@ -74,6 +74,7 @@ export type NativeFlashVidArgs = {
   readonly segments: number;
   readonly referenceCounts: boolean;
   readonly clusterPicked: boolean;
+  readonly exactBudget: boolean;
   readonly outTokens: HostTensor;
   readonly outIndices: Int32Array;
   readonly outSizes: Float32Array;

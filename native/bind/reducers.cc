@@ -136,6 +136,7 @@ Napi::Value FlashVidAsync(const Napi::CallbackInfo& info) {
         .segments = operands.Integer("segments", 1),
         .reference_counts = operands.Boolean("referenceCounts"),
         .cluster_picked = operands.Boolean("clusterPicked"),
+        .exact_budget = operands.Boolean("exactBudget"),
         .out = kept.tokens,
         .out_indices = kept.indices,
         .out_sizes = kept.sizes,

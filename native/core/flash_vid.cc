@@ -155,6 +155,33 @@ void ReadTrack(const FlashVidArgs& args, const RowReader& tokens, const Tracks& 
   });
 }
 
+// Gives and takes clusters until they are `wanted`, one at least of each frame that has tokens
+// left: always where a frame's share was rounded away farthest, and of equals the first.
+void MatchClusters(std::span<Frame> frames, double share, size_t wanted) {
+  size_t total = 0;
+  for (Frame& frame : frames) {
+    const double own = static_cast<double>(frame.left.size()) * share;
+    frame.clusters = std::min(frame.left.size(), std::max<size_t>(1, static_cast<size_t>(own)));
+    total += frame.clusters;
+  }
+  while (total != wanted) {
+    const bool gives = total < wanted;
+    Frame* chosen = nullptr;
+    double most = 0;
+    for (Frame& frame : frames) {
+      if (gives ? frame.clusters >= frame.left.size() : frame.clusters <= 1) continue;
+      const double own = static_cast<double>(frame.left.size()) * share;
+      const double lack = (own - static_cast<double>(frame.clusters)) * (gives ? 1 : -1);
+      if (chosen != nullptr && lack <= most) continue;
+      chosen = &frame;
+      most = lack;
+    }
+    if (chosen == nullptr) return;
+    chosen->clusters = gives ? chosen->clusters + 1 : chosen->clusters - 1;
+    total = gives ? total + 1 : total - 1;
+  }
+}
+
 // How many clusters the tokens that are left of a segment's frames become, in proportion.
 void CountClusters(const FlashVidArgs& args, std::span<Frame> frames) {
   size_t left = 0;
@@ -162,6 +189,7 @@ void CountClusters(const FlashVidArgs& args, std::span<Frame> frames) {
   const size_t wanted = (args.budget - args.picked) * frames.size();
   if (left == 0) return;
   const double share = static_cast<double>(wanted) / static_cast<double>(left);
+  if (args.exact_budget && share < 1 && wanted > 0) return MatchClusters(frames, share, wanted);
   for (Frame& frame : frames) {
     const size_t tokens = frame.left.size();
     frame.clusters =

@@ -28,6 +28,9 @@ struct FlashVidArgs {
   // As the authors' code has it: in a segment of one frame the picked tokens are clustered, too, so
   // that an index may appear twice.
   bool cluster_picked;
+  // Frames share a segment's clusters so that these are as many as it may have, where each would
+  // round its share up.
+  bool exact_budget;
   // Upper bound of the tokens kept: frames * (budget + 1).
   Values out;            // [bound, width], of the type of `tokens`
   int32_t* out_indices;  // [bound], ascending

@@ -45,6 +45,13 @@ export type FlashVidOptions = ReducerCallOptions & {
    * Defaults to `referenceCounts`.
    */
   readonly clusterPicked?: boolean;
+  /**
+   * A video keeps at most `ceil(patches · retentionRatio)` tokens for each of its frames: the frames of a segment share its
+   * clusters, one at least of each, where by default each rounds its share up.
+   *
+   * Defaults to `false`.
+   */
+  readonly exactBudget?: boolean;
 };
 
 /**
@@ -102,7 +109,7 @@ export async function flashVid(tokens: Tensor, options: FlashVidOptions): Promis
 /** @internal Checks options; of each frame `picked` tokens are kept, and others merged to about `budget`. */
 export function flashVidSettings({ patches }: VideoSize, options: Omit<FlashVidOptions, 'attention'>) {
   const { retentionRatio, alpha = 0.7, temporalThreshold = 0.8, segmentThreshold = 0.9, minSegments = 8 } = options;
-  const { referenceCounts = false, clusterPicked = referenceCounts } = options;
+  const { referenceCounts = false, clusterPicked = referenceCounts, exactBudget = false } = options;
   const budget = Math.min(patches, Math.ceil(share(patches, checkRetentionRatio(retentionRatio))));
   return {
     budget,
@@ -112,5 +119,6 @@ export function flashVidSettings({ patches }: VideoSize, options: Omit<FlashVidO
     segments: checkInteger('minSegments', minSegments, 1),
     referenceCounts: checkBoolean('referenceCounts', referenceCounts),
     clusterPicked: checkBoolean('clusterPicked', clusterPicked),
+    exactBudget: checkBoolean('exactBudget', exactBudget),
   };
 }

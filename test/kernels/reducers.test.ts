@@ -263,6 +263,37 @@ describe('flashVid()', () => {
     }
   });
 
+  test('frames share the clusters of a segment where the budget is exact: one at least of each, and none is lost', async () => {
+    for (const [frames, patches, share] of [
+      [10, 30, 6],
+      [7, 25, 4],
+      [3, 40, 13],
+    ] as const) {
+      const tokens = madeVideo(frames, [frames, patches, 12]);
+      const options = { retentionRatio: (share - 0.5) / patches, segmentThreshold: -1, minSegments: 1 };
+      const rounded = await flashVid(tokens, { ...options, temporalThreshold: 1 });
+      const exact = await flashVid(tokens, { ...options, temporalThreshold: 1, exactBudget: true });
+      expect(exact.report.tokens).toBe(frames * share);
+      expect(exact.sizes.data.reduce((sum, size) => sum + size, 0)).toBe(frames * patches);
+      const picked = Math.ceil(share * 0.7);
+      for (const [frame, kept] of exact.report.tokensOfFrames.entries()) {
+        expect(kept).toBeGreaterThan(picked);
+        // Every frame has as many tokens left, and so none rounds up.
+        expect(kept).toBe(rounded.report.tokensOfFrames[frame]);
+      }
+      const continued = await flashVid(tokens, { ...options, temporalThreshold: 0.2, exactBudget: true });
+      expect(continued.report.tokens).toBe(frames * share);
+      expect(continued.report.tokensOfFrames.every((kept) => kept >= picked)).toBe(true);
+      expect(continued.sizes.data.reduce((sum, size) => sum + size, 0)).toBe(frames * patches);
+    }
+    // Two tokens of the first frame, one of the others: 3 clusters, where shares that are rounded up are 4.
+    const chain = float32Tensor(Float32Array.from([1, 0, 0, 1, 2, 0, 0, -1, 6, 0, 0, 1]), [3, 2, 2]);
+    const options = { retentionRatio: 0.5, alpha: 0, minSegments: 1, segmentThreshold: -1, exactBudget: true };
+    const { sizes, tokens } = await flashVid(chain, options);
+    expect([...sizes.data]).toEqual([4, 1, 1]);
+    expect([...tokens.data.slice(2)]).toEqual([0, -1, 0, 1]);
+  });
+
   test('an index appears twice only where it is asked for', async () => {
     const tokens = madeVideo(13, [1, 40, 8]);
     const twice = ({ indices }: ReducedVideo) => indices.length - new Set(indices).size;
