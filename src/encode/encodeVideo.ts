@@ -1,5 +1,5 @@
 // Encodes a video: reads its frames segment by segment, encodes each, and gathers the features.
-import { LongVLMError, messageOf } from '../base/errors.js';
+import { isErrorOf, LongVLMError, messageOf } from '../base/errors.js';
 import { type FileStates, fileStates, haveChanged } from '../base/fileState.js';
 import type { OnProgress } from '../base/progress.js';
 import type { Lane, Scheduler } from '../base/scheduler.js';
@@ -181,7 +181,7 @@ function settledFor(video: Video, settle: () => SettledSampling): SettledSamplin
   try {
     return settle();
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
+    if (!isErrorOf(error, 'RangeError')) throw error;
     throw new LongVLMError('ERR_LONGVLM_VIDEO', `'${video.name}' cannot be reduced as is asked: ${error.message}.`, {
       cause: error,
     });
