@@ -76,7 +76,7 @@ describe('sampling by request', () => {
     [{ fps: 1001 }, /at most 1000 for fps/],
     [{ start: -1 }, /number of at least 0 for start/],
     [{ start: 5, end: 5 }, /number above start \(5\) for end/],
-    [{ reduction: 'shuffle' }, /one of merge, pick, pool, subsample, all for reduction/],
+    [{ reduction: 'shuffle' }, /one of merge, pick, pool, subsample, all, fastvid, .*random for reduction/],
     [{ reduction: {} as never }, /for reduction\.id/],
     [null as never, /object for sampling/],
     [{ frame: 5 } as never, /one of frames, fps, .* for a key of sampling but received 'frame'/],

@@ -285,7 +285,7 @@ describe('VisionEncoder refuses', () => {
       [
         call(frame, { tokensPerSegment: 6, reduction: 'drop' }),
         'RangeError',
-        /one of merge, pick, pool, subsample, all for reduction/,
+        /one of merge, pick, pool, subsample, all, fastvid, .*random for reduction/,
       ],
       [
         call(frame, { schedule: [1], reduction: 'pool' }),
