@@ -6,10 +6,12 @@
 namespace {
 
 constexpr void (*kInitFunctions[])(Napi::Env, Napi::Object) = {
-    longvlm::InitInstructionSet,        longvlm::InitMergeTokens,      longvlm::InitTokenMetric,
-    longvlm::InitBipartiteSoftMatching, longvlm::InitPoolClsTokens,    longvlm::InitDeviceBuffers,
-    longvlm::InitEvaluateEmbeddings,    longvlm::InitOrtSessions,      longvlm::InitReducers,
-    longvlm::InitReducerParts,          longvlm::InitRoundToEightBits, longvlm::InitConcurrency,
+    longvlm::InitInstructionSet,     longvlm::InitMergeTokens,
+    longvlm::InitTokenMetric,        longvlm::InitBipartiteSoftMatching,
+    longvlm::InitPoolClsTokens,      longvlm::InitDeviceBuffers,
+    longvlm::InitEvaluateEmbeddings, longvlm::InitOrtSessions,
+    longvlm::InitReducers,           longvlm::InitReducerParts,
+    longvlm::InitRoundToEightBits,   longvlm::InitConcurrency,
     longvlm::InitHeldMemory,
 };
 

@@ -289,7 +289,7 @@ export type NativeBinding = {
   concurrency(): number;
   /** At most 1024, in the whole process; 0 for the default. */
   setConcurrency(args: { readonly threads: number }): void;
-  /** The instruction set that the kernels use: `'portable'`, `'avx2'`, `'avx512'` or `'neon'`. */
+  /** The instruction set that the kernels use: `'portable'`, `'avx2'`, `'avxvnni'`, `'avx512'` or `'neon'`. */
   instructionSet(): string;
   /** The instruction sets that this CPU has, `portable` first. */
   instructionSets(): string[];

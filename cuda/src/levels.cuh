@@ -154,6 +154,9 @@ struct MeanWork {
   float* out_weights;
   lv_report* report;
 };
+// The sizes of a merge by assignment, and of spreading it.
+lv_status CheckAssignment(lv_type type, uint64_t batch, uint64_t rows, uint64_t width,
+                          uint64_t slots);
 MeanScratch TakeMeanScratch(Arena& arena, const MeanWork& work);
 lv_status LaunchMeans(lv_type type, const MeanWork& work, const MeanScratch& scratch,
                       cudaStream_t stream);

@@ -15,7 +15,6 @@ namespace {
 
 constexpr uint32_t kListThreads = 256;
 constexpr uint32_t kListWarps = kListThreads / kWarp;
-constexpr int kSpreadThreads = 256;
 
 struct ListWork {
   const int32_t* assignment;
@@ -273,8 +272,9 @@ lv_status LaunchSums(const MeanWork& mean, const MeanScratch& scratch, cudaStrea
     const int threads = ThreadsFor(columns);
     work.column_blocks = static_cast<uint32_t>(CeilDiv(columns, static_cast<size_t>(threads)));
     const bool plain = mean.weights == nullptr && !mean.check;
-    return Launch(plain ? sum_windows_kernel<T, kValues, true> : sum_windows_kernel<T, kValues, false>,
-                  mean.batch * work.windows * work.column_blocks, threads, 0, stream, work);
+    return Launch(
+        plain ? sum_windows_kernel<T, kValues, true> : sum_windows_kernel<T, kValues, false>,
+        mean.batch * work.windows * work.column_blocks, threads, 0, stream, work);
   }));
   const int threads = ThreadsFor(mean.width);
   work.column_blocks = static_cast<uint32_t>(CeilDiv(mean.width, static_cast<size_t>(threads)));
@@ -282,41 +282,10 @@ lv_status LaunchSums(const MeanWork& mean, const MeanScratch& scratch, cudaStrea
                 stream, work);
 }
 
-struct SpreadWork {
-  const void* slots_in;
-  const int32_t* assignment;
-  size_t all_rows;
-  uint32_t num_rows;
-  uint32_t slots;
-  size_t units;  // of a row
-  void* out;
-  lv_report* report;
-};
+}  // namespace
 
-// Rows are copied in units of their bits.
-template <typename Unit>
-__global__ void __launch_bounds__(kSpreadThreads) spread_kernel(SpreadWork work) {
-  const size_t index = static_cast<size_t>(blockIdx.x) * kSpreadThreads + threadIdx.x;
-  if (index >= work.all_rows * work.units) return;
-  const size_t row = index / work.units;
-  const size_t unit = index % work.units;
-  const uint32_t slot = static_cast<uint32_t>(work.assignment[row]);
-  if (slot >= work.slots) {
-    if (unit == 0) ReportLowest(&work.report->bad_assignment, row);
-    return;
-  }
-  const size_t from = (row / work.num_rows * work.slots + slot) * work.units + unit;
-  static_cast<Unit*>(work.out)[index] = static_cast<const Unit*>(work.slots_in)[from];
-}
-
-template <typename Unit>
-lv_status LaunchSpread(SpreadWork work, size_t row_bytes, cudaStream_t stream) {
-  work.units = row_bytes / sizeof(Unit);
-  return Launch(spread_kernel<Unit>, CeilDiv(work.all_rows * work.units, kSpreadThreads),
-                kSpreadThreads, 0, stream, work);
-}
-
-lv_status CheckShape(lv_type type, uint64_t batch, uint64_t rows, uint64_t width, uint64_t slots) {
+lv_status CheckAssignment(lv_type type, uint64_t batch, uint64_t rows, uint64_t width,
+                          uint64_t slots) {
   LV_TRY(CheckType(type));
   LV_EXPECT(batch >= 1 && width >= 1,
             "Expected batch and width of at least 1 but received %llu "
@@ -329,8 +298,6 @@ lv_status CheckShape(lv_type type, uint64_t batch, uint64_t rows, uint64_t width
   LV_TRY(CheckVolume(batch, rows, width));
   return CheckVolume(batch, slots, width);
 }
-
-}  // namespace
 
 MeanScratch TakeMeanScratch(Arena& arena, const MeanWork& work) {
   MeanScratch scratch = {};
@@ -361,7 +328,7 @@ lv_status lv_merge_by_assignment(const lv_merge_by_assignment_args* args, void* 
                                  size_t* workspace_bytes, lv_stream stream) {
   LV_EXPECT(args != nullptr && workspace_bytes != nullptr,
             "Expected arguments and workspace_bytes but received null");
-  LV_TRY(CheckShape(args->type, args->batch, args->num_rows, args->width, args->slots));
+  LV_TRY(CheckAssignment(args->type, args->batch, args->num_rows, args->width, args->slots));
   LV_EXPECT(args->mode == LV_MERGE_MEAN || args->mode == LV_MERGE_SUM,
             "Expected LV_MERGE_MEAN or LV_MERGE_SUM for mode but received %d", args->mode);
   MeanWork work = {};
@@ -390,30 +357,4 @@ lv_status lv_merge_by_assignment(const lv_merge_by_assignment_args* args, void* 
   LV_ON_DEVICE(args->device);
   LV_TRY(ClearReport(args->report, ToCuda(stream)));
   return LaunchMeans(args->type, work, scratch, ToCuda(stream));
-}
-
-lv_status lv_spread_by_assignment(const lv_spread_by_assignment_args* args, lv_stream stream) {
-  LV_EXPECT(args != nullptr, "Expected arguments but received null");
-  LV_TRY(CheckShape(args->type, args->batch, args->num_rows, args->width, args->slots));
-  LV_EXPECT(args->slots_in != nullptr && args->assignment != nullptr && args->out != nullptr &&
-                args->report != nullptr,
-            "Expected device memory for slots_in, assignment, out and report but received null");
-  LV_ON_DEVICE(args->device);
-  LV_TRY(ClearReport(args->report, ToCuda(stream)));
-  SpreadWork work = {};
-  work.slots_in = args->slots_in;
-  work.assignment = args->assignment;
-  work.all_rows = args->batch * args->num_rows;
-  work.num_rows = static_cast<uint32_t>(args->num_rows);
-  work.slots = static_cast<uint32_t>(args->slots);
-  work.out = args->out;
-  work.report = args->report;
-  const size_t row_bytes = args->width * TypeBytes(args->type);
-  const auto address =
-      reinterpret_cast<uintptr_t>(args->slots_in) | reinterpret_cast<uintptr_t>(args->out);
-  if ((address | row_bytes) % 16 == 0) return LaunchSpread<uint4>(work, row_bytes, ToCuda(stream));
-  if ((address | row_bytes) % 4 == 0) {
-    return LaunchSpread<uint32_t>(work, row_bytes, ToCuda(stream));
-  }
-  return LaunchSpread<uint16_t>(work, row_bytes, ToCuda(stream));
 }

@@ -36,8 +36,7 @@ __device__ void Assign(const MergeWork& work, size_t segment, uint32_t first) {
 
 // One warp for each slot. kSummed: not the first level.
 template <bool kSummed>
-__global__ void __launch_bounds__(kCombineThreads, 3)
-    merge_level_kernel(MergeWork work) {
+__global__ void __launch_bounds__(kCombineThreads, 3) merge_level_kernel(MergeWork work) {
   LV_SHARED(MergeShared, shared);
   const uint32_t blocks = work.merge_blocks + work.assign_blocks;
   const uint32_t block = blockIdx.x % blocks;

@@ -18,11 +18,11 @@ struct SmallShared {
   MatchKey keys[kRows];
   uint64_t order_keys[kRows];
   uint16_t ranks[kRows];
-  uint16_t partners[kRows];            // the rows of B into which those of A merge
-  uint16_t slot_of[kSmallTokens];      // of the level's tokens
-  uint16_t place_of[kSmallTokens];     // of the first level's tokens
-  uint16_t order[kSmallTokens];        // the level's tokens by slot, ascending in each
-  uint16_t starts[kSmallTokens + 1];   // where each slot's begin in `order`
+  uint16_t partners[kRows];           // the rows of B into which those of A merge
+  uint16_t slot_of[kSmallTokens];     // of the level's tokens
+  uint16_t place_of[kSmallTokens];    // of the first level's tokens
+  uint16_t order[kSmallTokens];       // the level's tokens by slot, ascending in each
+  uint16_t starts[kSmallTokens + 1];  // where each slot's begin in `order`
 };
 
 struct SmallWork {
@@ -47,8 +47,8 @@ __device__ bool EqualRows(const float* a, const float* b, uint32_t dims) {
   return true;
 }
 
-// The memory of a level's token: the even ones come before the odd ones, so that neighbouring rows of
-// A, and of B, are neighbours there.
+// The memory of a level's token: the even ones come before the odd ones, so that neighbouring rows
+// of A, and of B, are neighbours there.
 __device__ inline uint32_t PlaceOf(uint32_t token, uint32_t tokens) {
   return (token % 2 == 0 ? 0 : (tokens + 1) / 2) + token / 2;
 }
@@ -102,8 +102,8 @@ __device__ void MatchRows(const SmallWork& work, const Level& level, const float
         const uint32_t row = j * kWarp + lane;
         if (row >= num_b) break;
         const MatchKey equal = ToMatchKey(kEqualRows, row);
-        const bool same = sum[i][j] > work.equal_above && best < equal &&
-                          EqualRows(a[i], b[j], work.state.dims);
+        const bool same =
+            sum[i][j] > work.equal_above && best < equal && EqualRows(a[i], b[j], work.state.dims);
         const MatchKey key = same ? equal : ToMatchKey(RisingKey(sum[i][j]), row);
         best = best < key ? key : best;
       }

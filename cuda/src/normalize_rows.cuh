@@ -8,7 +8,8 @@ namespace longvlm::cuda {
 // Four lanes sum a row's squares, so that a warp can have so many rows at once.
 inline constexpr uint32_t kMostRowsOfWarp = kWarp / 4;
 
-// All threads of a block must call this; it waits for all before it reads `mean`, and not at the end.
+// All threads of a block must call this; it waits for all before it reads `mean`, and not at the
+// end.
 //   mean [count, mean_stride] float32, shared or global; rows [count, row_stride] float32; may be
 //   the
 //        same memory when the strides are; values from dims to row_stride become 0
@@ -54,7 +55,8 @@ __device__ inline void NormalizeRows(const float* mean, uint32_t mean_stride, fl
       for (uint32_t k = lane; k < row_stride; k += kWarp) {
         float value = 0;
         if (k < dims) {
-          value = __fadd_rn(__double2float_rn(__dmul_rn(static_cast<double>(from[k]), scale)), 0.0f);
+          value =
+              __fadd_rn(__double2float_rn(__dmul_rn(static_cast<double>(from[k]), scale)), 0.0f);
         }
         to[k] = value;
       }

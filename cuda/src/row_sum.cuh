@@ -31,8 +31,8 @@ class RowSum {
   double sum_[V] = {};
 };
 
-// Calls of Add between two of Carry. Multiples of 2^-4 up to 16 * 65504 < 2^20 have 24 bits, what is
-// left of each value is a multiple of 2^-24 up to 2^-5.
+// Calls of Add between two of Carry. Multiples of 2^-4 up to 16 * 65504 < 2^20 have 24 bits, what
+// is left of each value is a multiple of 2^-24 up to 2^-5.
 inline constexpr uint32_t kMostAdded = 16;
 
 template <int V>
@@ -59,7 +59,8 @@ class RowSum<Half, V> {
 #pragma unroll
     for (int v = 0; v < V; ++v) {
       // Both sums are multiples of 2^-24 below 2^29, as is what they are added to.
-      const double added = __dadd_rn(static_cast<double>(coarse_[v]), static_cast<double>(fine_[v]));
+      const double added =
+          __dadd_rn(static_cast<double>(coarse_[v]), static_cast<double>(fine_[v]));
       sum_[v] = __dadd_rn(sum_[v], added);
       coarse_[v] = 0;
       fine_[v] = 0;

@@ -21,9 +21,8 @@ struct SelectShared {
 __device__ inline uint32_t FallingKey(float score) { return ~RisingKey(score); }
 
 // The digit of the `rest`-th lowest key among those counted, by the first warp.
-__device__ void FindDigit(SelectShared& shared, uint32_t shift) {
+__device__ void FindDigit(SelectShared& shared, uint32_t rest, uint32_t shift) {
   const uint32_t lane = threadIdx.x % kWarp;
-  const uint32_t rest = shared.rest;
   uint32_t own = 0;
   for (int i = 0; i < kDigitsOfLane; ++i) {
     own += shared.counts[lane * kDigitsOfLane + static_cast<uint32_t>(i)];
@@ -74,6 +73,7 @@ __global__ void __launch_bounds__(kSelectThreads) select_top_k_kernel(SelectWork
     for (uint32_t i = threadIdx.x; i < kDigits; i += kSelectThreads) shared.counts[i] = 0;
     __syncthreads();
     const uint32_t prefix = shared.prefix;
+    const uint32_t rest = shared.rest;
     for (size_t i = threadIdx.x; i < patches; i += kSelectThreads) {
       const uint32_t key = FallingKey(scores[i]);
       if (shift == 24 || (key ^ prefix) >> (shift + 8) == 0) {
@@ -81,7 +81,7 @@ __global__ void __launch_bounds__(kSelectThreads) select_top_k_kernel(SelectWork
       }
     }
     __syncthreads();
-    if (threadIdx.x < kWarp) FindDigit(shared, shift);
+    if (threadIdx.x < kWarp) FindDigit(shared, rest, shift);
     __syncthreads();
   }
   const uint32_t last = shared.prefix;

@@ -14,7 +14,8 @@ struct ListedSum {
   double size;
 };
 
-// Adds kTokens tokens, of which `count` are there; the numbers of all are in the lanes from `from` on.
+// Adds kTokens tokens, of which `count` are there; the numbers of all are in the lanes from `from`
+// on.
 template <bool kSummed, uint32_t kTokens>
 __device__ inline void AddListed(const MetricState& state, const LevelSums& in, size_t segment,
                                  uint32_t of_lane, uint32_t from, uint32_t count,

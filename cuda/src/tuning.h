@@ -34,8 +34,8 @@ inline constexpr uint32_t kScreenListed = 512;
 // Ranks by counting: one thread per row; each block reads every key once.
 inline constexpr int kRankThreads = 128;
 
-// Linking the tokens of a level: a block for each segment. Its lists are in shared memory up to this
-// size (11,000 tokens), which needs no opt-in, else in global memory.
+// Linking the tokens of a level: a block for each segment. Its lists are in shared memory up to
+// this size (11,000 tokens), which needs no opt-in, else in global memory.
 inline constexpr uint32_t kLinkThreads = 1024;
 inline constexpr size_t kLinkSharedBytes = 44 * 1024;
 

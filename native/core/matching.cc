@@ -199,7 +199,7 @@ void Matching::MatchPanel(size_t panel) {
 void Matching::SetBytes(std::span<Matching> segments, const Workers& workers) {
   const size_t num_a = segments.front().num_a();
   const size_t num_b = segments.front().num_b();
-  const size_t blocks = CeilDiv(num_a, kRowsPerBlock);  // of A, and as many rows of B or one less
+  const size_t blocks = CeilDiv(std::max(num_a, num_b), kRowsPerBlock);
   workers.For(segments.size(), [&](size_t i) {
     Matching& segment = segments[i];
     const float largest =

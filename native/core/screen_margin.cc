@@ -2,8 +2,7 @@
 
 #include <cmath>
 
-#include "kernels/row_integers.h"
-#include "kernels/screen_panels.h"
+#include "kernels/dispatch.h"
 
 namespace longvlm {
 namespace {

@@ -22,6 +22,7 @@ LONGVLM_TARGET_AVX2 size_t ScreenRows_avx2(const int32_t* a, const int32_t* b, c
   const ColumnHits<kA> columns(hits, panels);
   size_t count = 0;
   for (uint32_t i = 0; i < kA; ++i) {
+    if (columns.count[i] == 0) continue;
     int32_t products[kScreenMaxPanels][8];
     int32_t best = std::numeric_limits<int32_t>::min();
     for (size_t hit = 0; hit < columns.count[i]; ++hit) {

@@ -20,6 +20,7 @@ LONGVLM_TARGET_AVX512 size_t ScreenRows_avx512(const int32_t* a, const int32_t* 
   const ColumnHits<kA> columns(hits, panels);
   size_t count = 0;
   for (uint32_t i = 0; i < kA; ++i) {
+    if (columns.count[i] == 0) continue;
     __m512i products[kScreenMaxPanels];
     __m512i highest = _mm512_set1_epi32(std::numeric_limits<int32_t>::min());
     for (size_t hit = 0; hit < columns.count[i]; ++hit) {
@@ -27,7 +28,9 @@ LONGVLM_TARGET_AVX512 size_t ScreenRows_avx512(const int32_t* a, const int32_t* 
       products[hit] = ColumnProductsAvx512(a + i, panel, pairs);
       highest = HighestAvx512(highest, products[hit]);
     }
-    const int32_t best = _mm512_mask_reduce_max_epi32(kRows, highest);
+    int32_t lanes[16];
+    _mm512_storeu_si512(lanes, highest);
+    const int32_t best = *std::max_element(lanes, lanes + kB);
     const __m512i least = _mm512_set1_epi32(best - margin);
     for (size_t hit = 0; hit < columns.count[i]; ++hit) {
       uint32_t rows = _mm512_mask_cmpge_epi32_mask(kRows, products[hit], least);

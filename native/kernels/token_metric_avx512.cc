@@ -9,12 +9,16 @@
 namespace longvlm {
 namespace {
 
+// GCC 12 warns about its own header in the conversions without a mask.
+constexpr __mmask8 kAll = 0xff;
+
 LONGVLM_TARGET_AVX512 inline __m512d Load8(const float* from) {
-  return _mm512_cvtps_pd(_mm256_loadu_ps(from));
+  return _mm512_maskz_cvtps_pd(kAll, _mm256_loadu_ps(from));
 }
 
 LONGVLM_TARGET_AVX512 inline __m512d Load8(const uint16_t* from) {
-  return _mm512_cvtps_pd(_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+  return _mm512_maskz_cvtps_pd(
+      kAll, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
 }
 
 // Sums kVectors * 8 columns of all heads in registers.
@@ -28,7 +32,7 @@ LONGVLM_TARGET_AVX512 inline void MeanOfHeads(const T* token, size_t heads, size
   }
   const __m512d divisor = _mm512_set1_pd(static_cast<double>(heads));
   for (size_t i = 0; i < kVectors; ++i) {
-    _mm256_storeu_ps(metric + 8 * i, _mm512_cvtpd_ps(_mm512_div_pd(sum[i], divisor)));
+    _mm256_storeu_ps(metric + 8 * i, _mm512_maskz_cvtpd_ps(kAll, _mm512_div_pd(sum[i], divisor)));
   }
 }
 

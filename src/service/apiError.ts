@@ -1,5 +1,5 @@
 // Failures as OpenAI's API words them: `{ error: { message, type, param, code } }`.
-import { LongVLMError, type LongVLMErrorCode, messageOf } from '../base/errors.js';
+import { isErrorOf, LongVLMError, type LongVLMErrorCode, messageOf } from '../base/errors.js';
 
 /** A failure, with its HTTP status. */
 export class ApiError extends Error {
@@ -66,7 +66,7 @@ export function apiError(error: unknown): ApiError {
       return new ApiError(400, error.message, { param: 'response_format', cause: error });
   }
   // The sentence of every check of an argument; other errors of these classes are faults of the program.
-  if ((error instanceof TypeError || error instanceof RangeError) && error.message.startsWith('Expected '))
+  if (isErrorOf(error, 'TypeError', 'RangeError') && error.message.startsWith('Expected '))
     return wrongRequest(error.message, error);
   const status = (error as { statusCode?: unknown }).statusCode;
   if (typeof status === 'number' && status >= 400 && status < 500)

@@ -150,7 +150,7 @@ describe.each(names)('%s', (name) => {
       retentionRatio: 0.5,
       signal: AbortSignal.abort(new Error('no')),
     };
-    const call = name === 'vCast' ? vCast : name === 'fastVid' ? fastVid : flashVid;
+    const call = (name === 'vCast' ? vCast : name === 'fastVid' ? fastVid : flashVid) as typeof flashVid;
     await expect(call(tokens, options)).rejects.toThrow('no');
   });
 

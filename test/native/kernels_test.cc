@@ -7,10 +7,9 @@
 #include <limits>
 
 #include "check.h"
-#include "inputs.h"
 #include "kernels/dispatch.h"
 #include "kernels/fused.h"
-#include "kernels/half.h"
+#include "rows.h"
 #include "tests.h"
 
 namespace longvlm {
@@ -18,43 +17,6 @@ namespace {
 
 bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
-float Chain(const float* a, const float* b, size_t dims) {
-  float sum = 0;
-  for (size_t k = 0; k < dims; ++k) sum = std::fma(a[k], b[k], sum);
-  return sum;
-}
-
-std::vector<float> UnitRows(InputKind kind, size_t rows, size_t dims, uint32_t seed) {
-  const std::vector<float> values = MakeInput(kind, rows, dims, seed);
-  std::vector<float> out(values.size());
-  for (size_t row = 0; row < rows; ++row) {
-    NormalizeRow_portable(values.data() + row * dims, dims, out.data() + row * dims);
-  }
-  return out;
-}
-
-int32_t Quantized(float value) {
-  return static_cast<int32_t>(std::nearbyint(value * kScreenScale));
-}
-
-// Rows as panels of pairs of 16-bit integers; what is beyond the rows repeats the last.
-std::vector<int32_t> ScreenPanels(const std::vector<float>& rows, size_t dims, size_t width,
-                                  size_t slack) {
-  const size_t count = rows.size() / dims;
-  const size_t panels = (count + width - 1) / width;
-  const size_t pairs = (dims + 1) / 2;
-  std::vector<int32_t> out(panels * pairs * width + slack);
-  for (size_t i = 0; i < panels * width; ++i) {
-    const float* row = rows.data() + std::min(i, count - 1) * dims;
-    for (size_t k = 0; k < pairs; ++k) {
-      const uint32_t low = static_cast<uint32_t>(Quantized(row[2 * k])) & 0xffff;
-      const uint32_t high = 2 * k + 1 < dims ? static_cast<uint32_t>(Quantized(row[2 * k + 1])) : 0;
-      out[(i / width * pairs + k) * width + i % width] = static_cast<int32_t>(low | high << 16);
-    }
-  }
-  return out;
 }
 
 std::vector<float> Panels(const std::vector<float>& rows, size_t dims, size_t width) {
@@ -154,59 +116,6 @@ void TestProducts(const Kernels& kernels) {
   }
 }
 
-void TestScreen(const Kernels& kernels) {
-  if (kernels.screen_matches == nullptr) return;
-  for (const size_t dims : {1, 2, 7, 65}) {
-    for (const size_t panels : {1, 2, 9}) {
-      for (const int32_t margin : {0, 600'000, 100'000'000}) {
-        for (const InputKind kind : kInputKinds) {
-          const size_t num_b = panels * kernels.width_b;
-          const std::vector<float> a = UnitRows(kind, kernels.width_a, dims, 5);
-          const std::vector<float> b = UnitRows(kind, num_b, dims, 6);
-          const std::vector<int32_t> panel_a = ScreenPanels(a, dims, kernels.width_a, 0);
-          const std::vector<int32_t> panels_b = ScreenPanels(b, dims, kernels.width_b, 8);
-          const uint32_t columns = 0xfffffff3u;
-          std::vector<RowPair> expected;
-          for (uint32_t i = 0; i < kernels.width_a; ++i) {
-            if ((columns >> i & 1) == 0) continue;
-            std::vector<int64_t> products(num_b);
-            for (size_t j = 0; j < num_b; ++j) {
-              for (size_t k = 0; k < dims; ++k) {
-                products[j] += int64_t{Quantized(a[i * dims + k])} * Quantized(b[j * dims + k]);
-              }
-            }
-            const int64_t least = std::ranges::max(products) - margin;
-            for (uint32_t j = 0; j < num_b; ++j) {
-              if (products[j] >= least) expected.push_back({i, j});
-            }
-          }
-          std::vector<RowPair> found(expected.size());
-          const size_t count = kernels.screen_matches(panel_a.data(), panels_b.data(), panels, dims,
-                                                      margin, columns, found.data(), found.size());
-          CHECK(count == expected.size(), "%zu pairs, not %zu", count, expected.size());
-          for (size_t i = 1; i < count; ++i) {
-            CHECK(found[i - 1].row_of_b / kernels.width_b <= found[i].row_of_b / kernels.width_b,
-                  "panels are out of order");
-          }
-          const auto by_rows = [](const RowPair& x, const RowPair& y) {
-            return x.row_of_a != y.row_of_a ? x.row_of_a < y.row_of_a : x.row_of_b < y.row_of_b;
-          };
-          std::ranges::sort(found, by_rows);
-          for (size_t i = 0; i < count; ++i) {
-            CHECK(found[i].row_of_a == expected[i].row_of_a &&
-                      found[i].row_of_b == expected[i].row_of_b,
-                  "pair %zu of dims %zu, panels %zu", i, dims, panels);
-          }
-          found.resize(count - 1);
-          CHECK(kernels.screen_matches(panel_a.data(), panels_b.data(), panels, dims, margin,
-                                       columns, found.data(), found.size()) == count,
-                "one too many is not told");
-        }
-      }
-    }
-  }
-}
-
 template <typename T, typename Sum, typename Portable>
 void TestSumRows(const std::vector<T>& rows, size_t width, Sum sum, Portable portable) {
   const size_t count = rows.size() / width;
@@ -276,7 +185,6 @@ void TestKernels() {
   TestMetric(kernels);
   TestNormalize(kernels);
   TestProducts(kernels);
-  TestScreen(kernels);
   TestRowSums(kernels);
 }
 

@@ -29,6 +29,7 @@ int main(int argc, char** argv) {
       longvlm::TestThreads();
       if (!only_threads) {
         longvlm::TestKernels();
+        longvlm::TestScreening();
         longvlm::TestOperations(name);
         longvlm::TestReducers(name);
         longvlm::TestAllocations();

@@ -8,6 +8,9 @@ namespace longvlm {
 // The kernels of the instruction set in use.
 void TestKernels();
 
+// Screening by integers, and matching that rests on it.
+void TestScreening();
+
 // The operations with the instruction set in use, against the portable kernels.
 void TestOperations(const std::string& instruction_set);
 
