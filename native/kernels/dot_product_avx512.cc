@@ -9,7 +9,7 @@ namespace longvlm {
 namespace {
 
 LONGVLM_TARGET_AVX512 inline __m512d Load8(const float* from) {
-  return _mm512_cvtps_pd(_mm256_loadu_ps(from));
+  return _mm512_maskz_cvtps_pd(0xff, _mm256_loadu_ps(from));
 }
 
 // Adds the products of what is beyond the first `k` values, and all sums.

@@ -4,7 +4,7 @@ import { checkInteger } from '../base/validate.js';
 
 const variable = 'LONGVLM_GPU_MEMORY';
 
-// Enough for ViT-L/14 in float32 with a micro-batch of full size, and little enough for a language model beside it.
+// Enough for ViT-L/14 with a micro-batch of full size in float16, and of 20 frames in float32, and little enough for a language model beside it.
 const defaultMebibytes = 3072;
 const mostMebibytes = 2 ** 22;
 

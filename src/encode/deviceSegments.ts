@@ -19,7 +19,7 @@ export async function gatherOnDevice(
   encoder: SegmentEncoder,
   shape: VideoShape,
   signal: AbortSignal | undefined,
-  stepsAtOnce = gpuBatch(encoder.shape),
+  stepsAtOnce = gpuBatch(encoder.shape, encoder.tower.precision),
 ): Promise<Gathering | undefined> {
   const merging = mergingOf(encoder.reducer);
   const gpu = merging && (await encoder.tower.gpu(signal));

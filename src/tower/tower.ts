@@ -126,7 +126,7 @@ export class Tower {
     const opening = {
       name: 'The vision tower',
       batch: cpuBatch(config, source.projection !== undefined),
-      gpuBatch: gpuBatch(squareShape(config)),
+      gpuBatch: gpuBatch(squareShape(config), precision),
     };
     const graphOf = (input: 'float32' | 'uint8') =>
       source.graph({ input, eightBits: rounded, ...(isHalf && { precision }) });

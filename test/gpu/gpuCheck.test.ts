@@ -69,7 +69,7 @@ test('steps for which no time is left are not run, which is no success', async (
 test('without a GPU each step says so', async () => {
   const { code, stdout } = await check([], { CUDA_VISIBLE_DEVICES: '' });
   expect(code).toBe(2);
-  expect(stdout.match(/^no GPU +\w+/gm)).toHaveLength(12);
+  expect(stdout.match(/^no GPU +\w+/gm)).toHaveLength(13);
   const mistaken = await check(['--only', 'golden'], {
     LONGVLM_CUDA_LIBRARY: 'build/cuda/liblongvlm_cuda_emulated.so',
   });

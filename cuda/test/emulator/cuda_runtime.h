@@ -125,7 +125,7 @@ unsigned long long atomicMin(unsigned long long* address, unsigned long long val
 unsigned long long atomicMax(unsigned long long* address, unsigned long long value);
 unsigned atomicMax(unsigned* address, unsigned value);
 template <typename T>
-T atomicAdd(T* address, T value) {
+T atomicAdd(T* address, std::type_identity_t<T> value) {
   return __atomic_fetch_add(address, value, __ATOMIC_RELAXED);
 }
 
