@@ -92,9 +92,10 @@ void MergeFrame(const AimArgs& args, size_t frame, const Workers& workers, Lane&
 void Aim(const AimArgs& args, const Workers& workers) {
   std::vector<Lane> lanes;
   LocateNotFinite(args.tokens, args.shape, AimArgs::kNames, [&] {
-    ForItems(args.shape.batch, workers, lanes, [&](size_t frame, Lane& lane, const Workers& own) {
-      MergeFrame(args, frame, own, lane);
-    });
+    ForItems(
+        args.shape.batch, workers, lanes,
+        [&](size_t frame, Lane& lane, const Workers& own) { MergeFrame(args, frame, own, lane); },
+        Matching::Products(args.shape.rows, args.shape.width));
   });
 }
 

@@ -43,7 +43,7 @@ void BipartiteSoftMatching(const BipartiteSoftMatchingArgs& args, const Workers&
   LocateNotFinite(args.metric, shape, BipartiteSoftMatchingArgs::kNames, [&] {
     // Each thread keeps the memory of one entry, which stays in a cache, for all of its entries.
     std::vector<Matching> lanes;
-    ForItems(shape.batch, workers, lanes, [&](size_t i, Matching& entry, const Workers& own) {
+    const auto match = [&](size_t i, Matching& entry, const Workers& own) {
       const std::span<Matching> one(&entry, 1);
       entry.Start(shape.rows, shape.width, args.protected_tokens, nullptr, kernels);
       ReadMetric(args.metric.From(i * shape.rows * shape.width), {1, shape.rows, shape.width}, 1,
@@ -52,7 +52,8 @@ void BipartiteSoftMatching(const BipartiteSoftMatchingArgs& args, const Workers&
       WriteMatches(args, entry, i);
       if (args.r > 0) Matching::MergeAll(one, args.r, false, own);
       std::ranges::copy(entry.assignment(), args.out_assignment + i * shape.rows);
-    });
+    };
+    ForItems(shape.batch, workers, lanes, match, Matching::Products(shape.rows, shape.width));
   });
 }
 

@@ -17,14 +17,18 @@ inline bool ItemsFillThreads(size_t items, size_t threads) {
   return items * 10 >= rounds * threads * 9;
 }
 
+// Of one item that a thread does as a whole: a thread that is at it takes up no other task.
+inline constexpr size_t kMostProducts = size_t{1} << 30;
+
 // Calls work(item, lane, workers) for every item: on all threads at once, each with a lane of
 // scratch memory of its own and itself as the only worker, or with all workers for one item after
-// the other.
+// the other: so where items are few, or each takes many products.
 template <typename Lane, typename Work>
-void ForItems(size_t items, const Workers& workers, std::vector<Lane>& lanes, Work work) {
+void ForItems(size_t items, const Workers& workers, std::vector<Lane>& lanes, Work work,
+              size_t products_of_item = 0) {
   const size_t threads = std::min(workers.threads(), items);
   if (lanes.size() < threads) lanes.resize(threads);
-  if (!ItemsFillThreads(items, workers.threads())) {
+  if (!ItemsFillThreads(items, workers.threads()) || products_of_item > kMostProducts) {
     for (size_t item = 0; item < items; ++item) work(item, lanes.front(), workers);
     return;
   }

@@ -30,6 +30,9 @@ struct Match {
 // same for B.
 class Matching {
  public:
+  // Multiply-adds of all similarities of a level.
+  static size_t Products(size_t tokens, size_t dims) { return tokens / 2 * (tokens / 2) * dims; }
+
   // Begins a segment of `tokens` of `dims` metric values each, reusing the memory of earlier
   // segments. `sizes` [tokens] is how many tokens each token represents; null for 1.
   void Start(size_t tokens, size_t dims, size_t protected_tokens, const float* sizes,

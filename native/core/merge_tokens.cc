@@ -57,7 +57,8 @@ void TokenMerger::MergeSegments(const MergeTokensArgs& args, size_t first, size_
 void TokenMerger::Merge(const MergeTokensArgs& args, const Workers& workers) {
   LocateNotFinite(args.tokens, args.shape, MergeTokensArgs::kNames, [&] {
     const size_t segments = args.shape.batch;
-    if (!ItemsFillThreads(segments, workers.threads())) {
+    const size_t products = Matching::Products(args.shape.rows, args.shape.width / args.heads);
+    if (!ItemsFillThreads(segments, workers.threads()) || products > kMostProducts) {
       if (lanes_.empty()) lanes_.resize(1);
       MergeSegments(args, 0, segments, workers, lanes_.front());
       return;
