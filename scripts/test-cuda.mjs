@@ -30,7 +30,14 @@ if (process.platform !== 'linux') {
 }
 script('scripts/export-golden.mjs', 'build/golden');
 // The oldest GPUs and the newest, in a folder of their own: what was built to be used stays as it is.
-const built = script('scripts/build-cuda.mjs', '--if-possible', '--arch', '75-real;90', '--out', 'build/cuda-compiled').output;
+const built = script(
+  'scripts/build-cuda.mjs',
+  '--if-possible',
+  '--arch',
+  '75-real;90',
+  '--out',
+  'build/cuda-compiled',
+).output;
 if (built) console.log(built);
 else console.log('cuda: compiled');
 script('scripts/build-cuda.mjs', '--emulated');
