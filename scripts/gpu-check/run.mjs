@@ -152,7 +152,12 @@ async function step(name) {
     await send({ status: 'passed' });
   } catch (error) {
     if (error instanceof Skipped) await send({ status: 'skipped', reason: error.message });
-    else await send({ status: 'failed', reason: error instanceof Error ? error.stack : String(error) });
+    // Results are kept: without the folders of this machine.
+    else
+      await send({
+        status: 'failed',
+        reason: (error instanceof Error ? error.stack : String(error)).replaceAll(root, ''),
+      });
   }
   process.off('disconnect', end);
   process.disconnect();
