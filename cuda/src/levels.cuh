@@ -86,6 +86,13 @@ inline float EqualAbove(uint32_t dims) {
   return bound > 0 ? bound : 0.0f;
 }
 
+__device__ inline bool EqualRows(const float* a, const float* b, uint32_t dims) {
+  for (uint32_t k = 0; k < dims; ++k) {
+    if (a[k] != b[k]) return false;
+  }
+  return true;
+}
+
 // token_metric.cu. Tokens [count, channels] to metric [count, dims]; with `rows` not null also the
 // rows of length 1, and the keys of the first level are cleared: key i / 2 for each even token i of
 // a segment.

@@ -1,5 +1,6 @@
 // The tokens of a level in the order of the slots into which they merge: in a slot, as they follow
 // in the segment.
+#include "block_sums.cuh"
 #include "levels.cuh"
 #include "tuning.h"
 
@@ -33,18 +34,6 @@ __device__ inline uint32_t PartnerOrStays(const Level& level, const MatchKey* ke
   return level.stay() > 0 && ranks[row] >= level.r ? kStays : PartnerOf(keys[row]);
 }
 
-// The sum of a warp's values up to this lane's.
-__device__ inline uint32_t SumOfLanes(uint32_t value) {
-  const uint32_t lane = threadIdx.x % kWarp;
-#pragma unroll
-  for (uint32_t distance = 1; distance < kWarp; distance *= 2) {
-    const int from = static_cast<int>(lane < distance ? lane : lane - distance);
-    const uint32_t other = __shfl_sync(kAllLanes, value, from);
-    if (lane >= distance) value += other;
-  }
-  return value;
-}
-
 // Replaces each value by the sum of those before it.
 __device__ void SumBefore(uint32_t* values, uint32_t count, LinkShared& shared) {
   const uint32_t lane = threadIdx.x % kWarp;
@@ -53,14 +42,15 @@ __device__ void SumBefore(uint32_t* values, uint32_t count, LinkShared& shared) 
   for (uint32_t first = 0; first < count; first += kLinkThreads) {
     const uint32_t i = first + threadIdx.x;
     const uint32_t value = i < count ? values[i] : 0;
-    const uint32_t sum = SumOfLanes(value);
-    if (lane == kWarp - 1) shared.sums[warp] = sum;
+    uint32_t of_warp = 0;
+    const uint32_t of_lanes = WarpSumBefore(value, &of_warp);
+    if (lane == 0) shared.sums[warp] = of_warp;
     __syncthreads();
-    if (warp == 0) shared.sums[lane] = SumOfLanes(shared.sums[lane]);
-    __syncthreads();
-    const uint32_t of_warps = warp == 0 ? 0 : shared.sums[warp - 1];
-    if (i < count) values[i] = before + of_warps + sum - value;
-    before += shared.sums[kWarps - 1];
+    uint32_t of_block = 0;
+    const uint32_t of_warps = WarpSumBefore(shared.sums[lane], &of_block);
+    const uint32_t before_warp = __shfl_sync(kAllLanes, of_warps, static_cast<int>(warp));
+    if (i < count) values[i] = before + before_warp + of_lanes;
+    before += of_block;
     __syncthreads();
   }
 }

@@ -100,13 +100,6 @@ __device__ inline void Take(const float* from, float* to) {
   to[0] = values.x, to[1] = values.y, to[2] = values.z, to[3] = values.w;
 }
 
-__device__ inline bool EqualRows(const float* a, const float* b, uint32_t dims) {
-  for (uint32_t k = 0; k < dims; ++k) {
-    if (a[k] != b[k]) return false;
-  }
-  return true;
-}
-
 // Raises the keys of the rows of A from first_a on by the rows of B from first_b on, as many as the
 // sides of the tile. All threads of a block must call this, after a barrier.
 //   rows, keys  of the block's segment

@@ -40,13 +40,6 @@ struct SmallWork {
 // conflicts.
 uint32_t SharedStride(uint32_t dims) { return static_cast<uint32_t>(CeilDiv(dims, 4)) * 4 + 4; }
 
-__device__ bool EqualRows(const float* a, const float* b, uint32_t dims) {
-  for (uint32_t k = 0; k < dims; ++k) {
-    if (a[k] != b[k]) return false;
-  }
-  return true;
-}
-
 // The memory of a level's token: the even ones come before the odd ones, so that neighbouring rows
 // of A, and of B, are neighbours there.
 __device__ inline uint32_t PlaceOf(uint32_t token, uint32_t tokens) {
