@@ -23,6 +23,18 @@ import { withoutFolders } from './withoutFolders.js';
 /** Is told the runs of a video's tokens as soon as they are known; what it throws ends the encoding. */
 export type OnPlanned = (runs: VideoRuns) => void;
 
+/** Options of an encoder that only this package gives. */
+export type InnerOptions = {
+  /** Who is told of the runs. */
+  onPlanned?: OnPlanned;
+  /** Who says when to begin. */
+  scheduler?: Scheduler | undefined;
+  /** Whether it is to be known into which tokens patches went, though that means to encode the video anew. */
+  owners?: boolean;
+  /** What is done with the video before it is closed. */
+  whileOpen?: (video: Video, features: VideoFeatures) => Promise<void>;
+};
+
 /** What encodes a video. */
 export type VideoModels = {
   readonly tower: Tower;
@@ -52,6 +64,7 @@ export async function encodeVideo(
     onProgress,
     signal,
     scheduler,
+    owners,
   }: {
     /** The sampling of so many frames of so many tokens, where `sampling` shares out a budget among them. */
     readonly ofVideo: (frames: number, shape: Pick<FrameShape, 'patches' | 'grid'>) => SettledSampling;
@@ -61,6 +74,8 @@ export async function encodeVideo(
     readonly signal: AbortSignal | undefined;
     /** Says when to begin. Defaults to at once. */
     readonly scheduler: Scheduler | undefined;
+    /** Whether it must be known into which tokens patches went: merging on a GPU does not tell it. */
+    readonly owners: boolean;
   },
 ): Promise<VideoFeatures> {
   const inLane = <T>(lane: Lane, work: () => Promise<T>) => (scheduler ? scheduler.run(lane, work, signal) : work());
@@ -106,7 +121,7 @@ export async function encodeVideo(
     let gathering: Gathering | undefined;
     try {
       for await (const segment of video.segments(reading)) {
-        gathering ??= await gatheringFor(encoder, reducer, shape, places, signal);
+        gathering ??= await gatheringFor(encoder, reducer, shape, places, owners, signal);
         timestamps.set(segment.timestamps, segment.index * readFrames);
         report('encode', await gathering.add(segment.frames), frames);
       }
@@ -169,11 +184,13 @@ async function gatheringFor(
   reducer: Reducer | VideoReducer,
   shape: VideoShape,
   video: SegmentShape,
+  owners: boolean,
   signal: AbortSignal | undefined,
 ): Promise<Gathering> {
   if (reducesVideos(reducer)) return gatherWholeVideo(encoder, reducer, shape, video, signal);
   const segments = { ...encoder, reducer };
-  return (await gatherOnDevice(segments, shape, signal)) ?? gatherOnHost(segments, shape, signal);
+  const onDevice = owners ? undefined : await gatherOnDevice(segments, shape, signal);
+  return onDevice ?? gatherOnHost(segments, shape, signal);
 }
 
 /** A sampling that is settled once the video's frames are known. @throws LongVLMError `ERR_LONGVLM_VIDEO` */

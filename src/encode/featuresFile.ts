@@ -22,6 +22,7 @@ import {
 import type { TensorLocation, WeightFile } from '../files/tensorFile.js';
 import type { ReductionReport } from '../kernels/index.js';
 import type { ReductionOptions } from '../reduce/options.js';
+import { checkOwners, ownersData } from './owners.js';
 import { checkPositions, type TokenGrid, tokensOf } from './runs.js';
 import type { Sampling } from './sampling.js';
 
@@ -55,6 +56,8 @@ export type VideoFeaturesInit = {
   timestamps: Float32Array;
   /** [segments · tokensPerSegment]: for tokens that have places in `grid`, these, ascending in each segment. */
   positions?: Int32Array | undefined;
+  /** [segments · tokens of `grid`]: for each of these the index of the token of its segment that it went into, or -1. */
+  owners?: Int32Array | undefined;
   /** The tokens of a segment before it was reduced. */
   grid?: TokenGrid | undefined;
   /** What a reducer of whole videos did. */
@@ -67,7 +70,7 @@ export type VideoFeaturesInit = {
 };
 
 const initNames = [
-  ...(['local', 'global', 'sizes', 'timestamps', 'positions', 'grid', 'report'] as const),
+  ...(['local', 'global', 'sizes', 'timestamps', 'positions', 'owners', 'grid', 'report'] as const),
   ...(['sampling', 'tower', 'projector', 'source'] as const),
 ] as const;
 
@@ -131,7 +134,7 @@ const sourceRecord = v.object({
  */
 export function checkFeatures(features: VideoFeaturesInit): VideoFeaturesInit {
   const given = readOptions(checkObject('features', features), initNames);
-  const { tower, projector, timestamps, positions } = given;
+  const { tower, projector, timestamps, positions, owners } = given;
   const sampling = parse(v.pipe(jsonObject, samplingRecord), given.sampling, 'sampling', 'sampling.');
   const source = parse(v.pipe(jsonObject, sourceRecord), given.source, 'source', 'source.');
   const grid = given.grid && parse(v.pipe(jsonObject, gridRecord), given.grid, 'grid', 'grid.');
@@ -156,7 +159,8 @@ export function checkFeatures(features: VideoFeaturesInit): VideoFeaturesInit {
     if (grid === undefined) wrongType('grid', 'object, as positions are given,', grid);
     checkPositions('positions', positions, { segments, count: tokensPerSegment, places: tokensOf(grid) });
   }
-  return { local, global, sizes, timestamps, positions, grid, report, sampling, tower, projector, source };
+  if (owners !== undefined) checkOwners(owners, grid, { segments, count: tokensPerSegment });
+  return { local, global, sizes, timestamps, positions, owners, grid, report, sampling, tower, projector, source };
 }
 
 function checkGrid(grid: TokenGrid, { segmentFrames, tokensPerSegment }: Sampling): void {
@@ -175,7 +179,7 @@ function checkGrid(grid: TokenGrid, { segmentFrames, tokensPerSegment }: Samplin
 export async function writeFeatures(file: string, features: VideoFeaturesInit, type: FeaturesType = 'float32') {
   const stored = async (name: string, tensor: Float32Tensor): Promise<TensorData> =>
     tensorData(type === 'float16' ? await narrowed(name, tensor) : tensor);
-  const { local, global, sizes, timestamps, positions, tower, projector } = features;
+  const { local, global, sizes, timestamps, positions, owners, tower, projector } = features;
   await writeSafetensors(
     file,
     {
@@ -184,6 +188,7 @@ export async function writeFeatures(file: string, features: VideoFeaturesInit, t
       sizes: tensorData(sizes),
       timestamps: { type: 'F32', shape: [timestamps.length], data: timestamps },
       ...(positions && { positions: { type: 'I32' as const, shape: sizes.dims, data: positions } }),
+      ...(owners && { owners: ownersData(owners, sizes.dims) }),
     },
     {
       format: formatName,
@@ -244,13 +249,15 @@ export async function readFeatures(file: string): Promise<VideoFeaturesInit> {
   const { frames, segmentFrames, tokensPerSegment, globalLayers } = sampling;
   const segments = frames / segmentFrames;
   const channels = opened.tensors.get('local')?.shape[2] ?? 0;
+  const grid = metadata.grid === undefined ? undefined : parseRecord(file, metadata, 'grid', gridRecord);
   const features = {
     local: await readShaped(opened, 'local', [segments, tokensPerSegment, channels]),
     global: await readShaped(opened, 'global', [globalLayers, channels]),
     sizes: await readShaped(opened, 'sizes', [segments, tokensPerSegment]),
     timestamps: (await readShaped(opened, 'timestamps', [frames])).data,
-    positions: await readPositions(opened, [segments, tokensPerSegment]),
-    grid: metadata.grid === undefined ? undefined : parseRecord(file, metadata, 'grid', gridRecord),
+    positions: await readIndices(opened, 'positions', ['I32'], [segments, tokensPerSegment]),
+    owners: grid && (await readIndices(opened, 'owners', ['I32', 'I16'], [segments, tokensOf(grid)])),
+    grid,
     report: metadata.report === undefined ? undefined : readReport(file, metadata),
     sampling,
     tower: withoutControls(metadata.tower ?? ''),
@@ -330,12 +337,20 @@ async function readShaped(file: WeightFile, name: string, shape: readonly number
   return tensor;
 }
 
-async function readPositions(file: WeightFile, shape: readonly number[]): Promise<Int32Array | undefined> {
-  if (!file.tensors.has('positions')) return undefined;
-  const location = locate(file, 'positions', shape);
-  if (location.type !== 'I32')
-    throw damaged(file.path, `has type ${withoutControls(location.type)} for 'positions' where I32 is due`);
-  return (await readTensor(location)) as Int32Array;
+async function readIndices(
+  file: WeightFile,
+  name: string,
+  types: readonly string[],
+  shape: readonly number[],
+): Promise<Int32Array | undefined> {
+  if (!file.tensors.has(name)) return undefined;
+  const location = locate(file, name, shape);
+  if (!types.includes(location.type))
+    throw damaged(
+      file.path,
+      `has type ${withoutControls(location.type)} for '${name}' where ${types.join(' or ')} is due`,
+    );
+  return Int32Array.from((await readTensor(location)) as Int32Array | Int16Array);
 }
 
 function locate(file: WeightFile, name: string, shape: readonly number[]): TensorLocation {

@@ -31,6 +31,8 @@ export type VideoTokens = {
   readonly sizes: Float32Tensor;
   /** [segments · M]: places in `grid` of tokens that were picked. */
   readonly positions?: Int32Array | undefined;
+  /** [segments · patches of a segment]: for each patch the index of its token in the segment, or -1. */
+  readonly owners?: Int32Array | undefined;
   /** The tokens of a segment before it was reduced. */
   readonly grid: TokenGrid;
   /** Of a video that was reduced as a whole. */
@@ -72,6 +74,7 @@ export function gatherOnHost(encoder: SegmentEncoder, shape: VideoShape, signal:
   const classTokens = new ClassTokens(encoder, shape, signal);
   let grid: TokenGrid | undefined;
   let positions: Int32Array | undefined;
+  let owners: Int32Array | undefined;
   let index = 0;
   return {
     async add(pixels) {
@@ -83,13 +86,17 @@ export function gatherOnHost(encoder: SegmentEncoder, shape: VideoShape, signal:
         positions ??= new Int32Array(sizes.data.length);
         positions.set(encoded.positions, index * tokensPerSegment);
       }
+      if (encoded.owners) {
+        owners ??= new Int32Array((shape.frames / segmentFrames) * encoded.owners.length);
+        owners.set(encoded.owners, index * encoded.owners.length);
+      }
       classTokens.add(encoded.summaries);
       index++;
       return index * segmentFrames;
     },
     async finish() {
       await classTokens.pool(global.data);
-      return { local, global, sizes, positions, grid: grid! };
+      return { local, global, sizes, positions, owners, grid: grid! };
     },
     dispose() {},
   };
@@ -125,8 +132,8 @@ export function gatherWholeVideo(
       sizes.data.set(reduced.sizes.data);
       await classTokens.pool(global.data);
       const [rows, columns] = video.grid;
-      const { positions, report } = reduced;
-      return { local, global, sizes, positions, report, grid: { steps, rows, columns } };
+      const { positions, owners, report } = reduced;
+      return { local, global, sizes, positions, owners, report, grid: { steps, rows, columns } };
     },
     dispose() {},
   };

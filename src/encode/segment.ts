@@ -18,6 +18,8 @@ export type ReducedSegment = {
   readonly sizes: Float32Tensor;
   /** [M], ascending: indices of the tokens, where they were picked and not averaged. */
   readonly positions?: Int32Array;
+  /** [K·N], for each patch the index of the token that it went into, or -1. */
+  readonly owners?: Int32Array;
   /** What the segment was reduced from. */
   readonly grid: TokenGrid;
   /** [K, summaries, C], oldest layer first; undefined where the tower has none. */
@@ -53,10 +55,14 @@ export async function encodeSegment(
   // A reducer may give views of what it was lent.
   const isShared = [reduced.tokens, reduced.sizes].some(({ data }) => data.buffer === patches.data.buffer);
   if (tokens.data === patches.data && !isShared) tower.reuse(patches);
-  const { positions } = reduced;
+  const { positions, owners } = reduced;
   const [rows, columns] = segment.grid;
   const grid = { steps: segment.frames, rows, columns };
-  return { local: reduced.tokens, sizes: reduced.sizes, ...(positions && { positions }), grid, summaries };
+  return {
+    ...{ local: reduced.tokens, sizes: reduced.sizes, grid, summaries },
+    ...(positions && { positions }),
+    ...(owners && { owners }),
+  };
 }
 
 /**
@@ -103,12 +109,13 @@ async function checkReduced(reducer: Reducer, given: ReducedTokens, segment: Seg
   const sizes = checkFloat32Tensor(`the sizes that ${name}`, given.sizes, ['tokens']);
   const count = reducer.count(segment);
   await checkAllFinite(`What ${name}`, tokens, 'Correct the reducer.');
-  const { positions } = given;
+  const { positions, owners } = given;
   if (tokens.data.length === count * segment.channels && sizes.data.length === count)
     return {
       tokens,
       sizes,
       ...(positions !== undefined && { positions: checkPositions(name, positions, count, segment) }),
+      ...(owners !== undefined && { owners: checkOwners(name, owners, count, segment) }),
     };
   throw new LongVLMError(
     'ERR_LONGVLM_UNSUPPORTED',
@@ -127,6 +134,14 @@ function checkPositions(name: string, value: unknown, count: number, { frames, p
   return positions;
 }
 
+function checkOwners(name: string, value: unknown, count: number, { frames, patches }: SegmentShape): Int32Array {
+  const argument = `the owners that ${name}`;
+  if (!types.isInt32Array(value)) wrongType(argument, 'Int32Array', value);
+  if (value.length !== frames * patches || value.some((owner) => owner < -1 || owner >= count))
+    wrongValue(argument, `${frames * patches} integers from -1 to ${count - 1}`, value);
+  return value;
+}
+
 /** As {@link checkReduced}, for a whole video: of at most as many tokens as were said, each in its place. */
 export async function checkReducedVideo(
   reducer: VideoReducer,
@@ -140,5 +155,10 @@ export async function checkReducedVideo(
   const tokens = checkFloat32Tensor(`the tokens that ${name}`, given.tokens, [count, video.channels]);
   await checkAllFinite(`What ${name}`, tokens, 'Correct the reducer.');
   const positions = checkPositions(name, given.positions, count, video);
-  return { tokens, sizes, positions, ...(given.report && { report: given.report }) };
+  const { owners } = given;
+  return {
+    ...{ tokens, sizes, positions },
+    ...(owners !== undefined && { owners: checkOwners(name, owners, count, video) }),
+    ...(given.report && { report: given.report }),
+  };
 }

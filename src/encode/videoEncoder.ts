@@ -2,7 +2,6 @@ import { withCallbacks } from '../base/callbacks.js';
 import { LongVLMError } from '../base/errors.js';
 import { areSame, type FileStates, fileStates } from '../base/fileState.js';
 import type { OnProgress } from '../base/progress.js';
-import type { Scheduler } from '../base/scheduler.js';
 import {
   checkFunction,
   checkInteger,
@@ -15,14 +14,17 @@ import {
 } from '../base/validate.js';
 import type { VideoRuns } from '../base/videoRun.js';
 import { Projector } from '../projector/projector.js';
+import { frameGeometry } from '../tower/pixels.js';
 import { type VisionPrecision, visionPrecisions } from '../tower/precision.js';
 import type { TowerSource, VisionConfig } from '../tower/source.js';
 import { Tower } from '../tower/tower.js';
+import type { FrameGeometry } from '../video/geometry.js';
 import { checkLimits, type VideoLimits } from '../video/limits.js';
 import { openVideo, type Video } from '../video/openVideo.js';
 import type { VideoInput } from '../video/videoInput.js';
-import { encodeVideo, type OnPlanned, projectedBy, type VideoModels } from './encodeVideo.js';
+import { encodeVideo, type InnerOptions, projectedBy, type VideoModels } from './encodeVideo.js';
 import { checkCache, FeaturesCache } from './featuresCache.js';
+import { tellsOwners } from './owners.js';
 import { expectedRuns } from './runs.js';
 import {
   checkSampling,
@@ -86,9 +88,6 @@ export type EncodeOptions = {
   onProgress?: OnProgress | undefined;
   signal?: AbortSignal | undefined;
 };
-
-/** What only this package gives: who is told of the runs, and who says when to begin. */
-type InnerOptions = { onPlanned?: OnPlanned; scheduler?: Scheduler | undefined };
 
 /**
  * Encodes videos to features: reads frames, runs the vision tower, reduces the patches, and caches the result. Needs neither
@@ -283,7 +282,7 @@ export class VideoEncoder {
     signal?.throwIfAborted();
     if (this.disposed) throw new LongVLMError('ERR_LONGVLM_DISPOSED', 'This VideoEncoder was disposed. Make it again.');
     if (limits !== undefined) checkObject('limits', limits);
-    const { sampling: asked = {}, onPlanned, scheduler } = options;
+    const { sampling: asked = {}, onPlanned, scheduler, owners = false, whileOpen } = options;
     const sampling = this.settle(asked);
     const request = overlay(asked);
     const open = () =>
@@ -299,20 +298,32 @@ export class VideoEncoder {
       this.#settleFor({ ...request, fps: undefined, frames }, { ...this.config, ...shape });
     let encoding: Promise<unknown> = Promise.resolve();
     const encode = (signal: AbortSignal | undefined, onProgress: OnProgress | undefined) => {
-      const told = { onPlanned, onProgress, signal, scheduler };
+      const told = { onPlanned, onProgress, signal, scheduler, owners };
       const features = encodeVideo(this.#models, video, before, sampling, { ofVideo, ...told });
       encoding = features.catch(() => {});
       return features;
     };
     try {
-      if (cache === false) return await encode(signal, onProgress);
-      return await this.#throughCache(cache, video, before, sampling, encode, onProgress, signal);
+      let features =
+        cache === false
+          ? await encode(signal, onProgress)
+          : await this.#throughCache(cache, video, before, sampling, encode, onProgress, signal);
+      const areMissing = owners && features.owners === undefined && tellsOwners(sampling.reducer);
+      if (areMissing && cache !== false) features = await encode(signal, onProgress);
+      await whileOpen?.(video, features);
+      return features;
     } finally {
       // Equal requests share an encoding, which continues when the request that started it is aborted.
       const disposed = encoding.then(() => video.dispose());
       if (signal?.aborted) disposed.catch(() => {});
       else await disposed;
     }
+  }
+
+  /** How the frames of features were made for the tower. @internal */
+  geometryOf({ source, sampling }: VideoFeatures): FrameGeometry {
+    const shape = this.#tower.shapeOf({ ...source, frames: sampling.frames });
+    return frameGeometry(this.config, sampling.resize, shape);
   }
 
   /** Frees the tower once running calls are done; the next video starts it again. */

@@ -72,6 +72,12 @@ export class VideoFeatures {
    * [segments · tokensPerSegment], ascending in each segment; undefined where tokens were averaged, or all kept.
    */
   readonly positions: Int32Array | undefined;
+  /**
+   * For each patch of {@link grid} the index of the local token of its segment that it went into, or -1, [segments · patches of a
+   * segment]; undefined where `positions` or `grid` alone say it, for methods that do not tell it, for features that were merged on a
+   * GPU, and for those of releases that did not keep it.
+   */
+  readonly owners: Int32Array | undefined;
   /** The tokens that a segment was reduced from; undefined for features of releases that did not keep it. */
   readonly grid: TokenGrid | undefined;
   /** What the reduction did, of a video that was reduced as a whole; undefined else. */
@@ -99,6 +105,7 @@ export class VideoFeatures {
     this.sizes = read.sizes;
     this.timestamps = read.timestamps;
     this.positions = read.positions;
+    this.owners = read.owners;
     this.grid = read.grid;
     this.report = read.report;
     this.sampling = read.sampling;

@@ -12,7 +12,11 @@ type Represent = (
   signal: AbortSignal | undefined,
 ) => ReducedTokens | Promise<ReducedTokens>;
 
-const means: Represent = ({ tokens, sizes }) => ({ tokens: tokens as Float32Tensor, sizes });
+const means: Represent = ({ tokens, sizes, assignment }) => ({
+  tokens: tokens as Float32Tensor,
+  sizes,
+  owners: assignment,
+});
 
 /** LongVLM's reducer: merges the most similar tokens, level by level. */
 export const merge: ReducerKind = mergingKind('merge', means);

@@ -32,6 +32,8 @@ async function medoids(
     chosen[group] = token;
   }
   const order = Array.from(chosen.keys()).sort((a, b) => chosen[a]! - chosen[b]!);
+  const placeOf = new Int32Array(keep);
+  for (const [index, group] of order.entries()) placeOf[group] = index;
   const picked = new Float32Array(keep * channels);
   for (const [index, group] of order.entries()) {
     const from = chosen[group]! * channels;
@@ -44,6 +46,7 @@ async function medoids(
       [keep],
     ),
     positions: Int32Array.from(order, (group) => chosen[group]!),
+    owners: assignment.map((group) => placeOf[group]!),
   };
 }
 

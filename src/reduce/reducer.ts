@@ -29,6 +29,11 @@ export type ReducedTokens = {
    * models need it that tell each token its place.
    */
   readonly positions?: Int32Array;
+  /**
+   * [frames · patches]: for each input token the index of the token that it went into, or -1 if it was dropped. For whoever wants to
+   * see what a reducer did; tokens are the same without it. Not needed where `positions` say it: where all sizes are 1.
+   */
+  readonly owners?: Int32Array;
 };
 
 /** A method to reduce a segment's tokens, with its options. */

@@ -45,6 +45,7 @@ async function averageSpans(
   const reduced = new Float32Array(keep * channels);
   const sizes = new Float32Array(keep);
   const positions = new Int32Array(keep);
+  const owners = new Int32Array(count).fill(-1);
   let sinceRest = 0;
   for (let i = 0; i < keep; i++) {
     const [from, to] = span(i, keep, count);
@@ -56,12 +57,13 @@ async function averageSpans(
     }
     sizes[i] = to - from;
     positions[i] = from;
+    owners.fill(i, from, to);
     for (let channel = 0; channel < channels; channel++) reduced[i * channels + channel] = sums[channel]! / (to - from);
   }
   return {
     tokens: float32Tensor(reduced, [keep, channels]),
     sizes: float32Tensor(sizes, [keep]),
-    ...(sizes.every((size) => size === 1) && { positions }),
+    ...(sizes.every((size) => size === 1) ? { positions } : { owners }),
   };
 }
 
