@@ -17,7 +17,7 @@ const library = [
     'reduce',
     'encode',
   ],
-  ...['llm', 'models', 'load', 'longvlm.ts', 'eval', 'jobs', 'service'],
+  ...['llm', 'models', 'load', 'longvlm.ts', 'eval', 'inspect', 'jobs', 'service'],
 ];
 const below = (name) => library.slice(0, library.indexOf(name));
 
@@ -40,8 +40,9 @@ const mayImport = {
   load: below('load'),
   'longvlm.ts': ['base', 'video', 'tower', 'projector', 'reduce', 'encode', 'llm', 'models', 'load'],
   eval: ['base', 'files', 'cache', 'encode', 'llm', 'longvlm.ts'],
+  inspect: ['base', 'video', 'reduce', 'encode', 'longvlm.ts'],
   jobs: ['base'],
-  service: ['base', 'video', 'encode', 'llm', 'longvlm.ts', 'jobs'],
+  service: ['base', 'video', 'encode', 'llm', 'longvlm.ts', 'inspect', 'jobs'],
   'index.ts': below('jobs'),
   cli: [...library, 'index.ts'],
 };
