@@ -17,7 +17,7 @@ const library = [
     'reduce',
     'encode',
   ],
-  ...['llm', 'models', 'load', 'longvlm.ts', 'eval', 'inspect', 'jobs', 'service'],
+  ...['llm', 'models', 'load', 'longvlm.ts', 'eval', 'inspect', 'jobs', 'service', 'batch'],
 ];
 const below = (name) => library.slice(0, library.indexOf(name));
 
@@ -39,11 +39,12 @@ const mayImport = {
   models: ['base', 'files', 'cache', 'encode', 'llm'],
   load: below('load'),
   'longvlm.ts': ['base', 'video', 'tower', 'projector', 'reduce', 'encode', 'llm', 'models', 'load'],
-  eval: ['base', 'files', 'cache', 'encode', 'llm', 'longvlm.ts'],
+  eval: ['base', 'files', 'cache', 'encode', 'llm', 'load', 'longvlm.ts'],
   inspect: ['base', 'video', 'reduce', 'encode', 'longvlm.ts'],
   jobs: ['base'],
   service: ['base', 'video', 'encode', 'llm', 'longvlm.ts', 'inspect', 'jobs'],
-  'index.ts': below('jobs'),
+  batch: ['base', 'cache', 'encode', 'llm', 'load', 'longvlm.ts', 'jobs', 'service'],
+  'index.ts': [...below('jobs'), 'batch'],
   cli: [...library, 'index.ts'],
 };
 
@@ -62,7 +63,20 @@ const packagesIn = {
   'prom-client': ['service'],
   protobufjs: ['compute'],
   undici: ['video'],
-  valibot: ['base', 'files', 'cache', 'tower', 'projector', 'encode', 'llm', 'models', 'load', 'eval', 'service'],
+  valibot: [
+    'base',
+    'files',
+    'cache',
+    'tower',
+    'projector',
+    'encode',
+    'llm',
+    'models',
+    'load',
+    'eval',
+    'service',
+    'batch',
+  ],
 };
 
 /** Matches the paths below any of `names`, each a folder of src/ or a file in it. */

@@ -3,6 +3,7 @@ import path from 'node:path';
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { parseJsonText } from '../base/json.js';
+import { readLines, textOf } from '../base/lines.js';
 import { readOptions } from '../base/options.js';
 import { Pace } from '../base/pace.js';
 import { PartedMap } from '../base/partedMap.js';
@@ -10,7 +11,6 @@ import { printable } from '../base/printable.js';
 import { realPathWithin, realRoot } from '../base/root.js';
 import { nonEmptyString, parse } from '../base/schema.js';
 import { checkInteger, checkSignal, checkString } from '../base/validate.js';
-import { readLines, textOf } from './lines.js';
 
 /** A question about a video, with the expected answer. */
 export type DatasetEntry = {

@@ -8,12 +8,12 @@ import type { Progress } from '../base/progress.js';
 import { realPathWithin, realRoot } from '../base/root.js';
 import { checkFunction, checkObject, checkString, wrongType } from '../base/validate.js';
 import { version } from '../base/version.js';
-import { weightsFingerprint } from '../cache/fingerprint.js';
 import { FeaturesCache } from '../encode/featuresCache.js';
 import { samplingIdentity } from '../encode/sampling.js';
 import type { VideoFeatures } from '../encode/videoFeatures.js';
 import { type AskOptions, checkAskOptions } from '../llm/answer.js';
 import type { VideoChat } from '../llm/chat.js';
+import { modelsIdentity } from '../load/modelsIdentity.js';
 import { type ChatOptions, LongVLM } from '../longvlm.js';
 import { checkDataset, type Dataset, type DatasetEntry } from './dataset.js';
 import type { Prediction } from './predictions.js';
@@ -253,12 +253,11 @@ async function identityOf(
   entries: readonly DatasetEntry[],
   { sampling: request, cache: _, limits: __, ...settings }: Pick<ChatOptions, 'sampling' | 'cache' | 'limits'>,
 ): Promise<RunIdentity> {
-  const { projector, llm } = vlm.models;
   const { template } = vlm;
   const sampling = samplingIdentity(vlm.encoder.settle(request));
   return {
     dataset: await hashOfAll(entries),
-    model: hashOf([vlm.tower, projector?.identity, llm && (await weightsFingerprint(llm.path))]),
+    model: await modelsIdentity(vlm.models),
     settings: hashOf({ version, sampling, template, settings }),
   };
 }

@@ -3,6 +3,7 @@ import { type FileHandle, open, rm } from 'node:fs/promises';
 import * as v from 'valibot';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { parseJsonText } from '../base/json.js';
+import { readLines, textOf } from '../base/lines.js';
 import { beginningOf } from '../base/regularFile.js';
 import { integer, nonEmptyString, parse } from '../base/schema.js';
 import { removeAbandoned, temporaryPath } from '../base/temporaryName.js';
@@ -10,7 +11,6 @@ import { wrongValue } from '../base/validate.js';
 import { checkReplaceable } from '../base/wholeFile.js';
 import { writeError } from '../base/writeError.js';
 import type { DatasetEntry } from './dataset.js';
-import { readLines, textOf } from './lines.js';
 
 /** Hashes of everything that answers depend on. */
 export type RunIdentity = { readonly dataset: string; readonly model: string; readonly settings: string };

@@ -21,38 +21,46 @@ const maxFileBytes = 1 << 29;
 
 /**
  * The lines of a file, without their `\n`.
+ * @param longest the most bytes of a line. Defaults to 1 MiB
  * @throws LongVLMError `ERR_LONGVLM_FILE` when it cannot be read, `ERR_LONGVLM_DATASET` when a line is too long, or the file too
  *   large; `signal.reason`
  */
-export async function* readLines(file: string, signal?: AbortSignal): AsyncGenerator<Line, void, void> {
+export async function* readLines(
+  file: string,
+  signal?: AbortSignal,
+  longest: number = maxLineBytes,
+): AsyncGenerator<Line, void, void> {
   const handle = await openRegularFile(file);
   try {
     let number = 0;
     let position = 0;
-    let rest = Buffer.alloc(0);
+    /** The beginning of a line whose end was not read yet. */
+    let pieces: Buffer[] = [];
+    let begun = 0;
     for (;;) {
       signal?.throwIfAborted();
       const piece = Buffer.alloc(pieceBytes);
       const { bytesRead } = await handle.read(piece, 0, pieceBytes, position).catch((error: unknown) => {
         throw fileError(file, error);
       });
-      position += bytesRead;
-      if (position > maxFileBytes) throw unusable(`${file} is above ${maxFileBytes >> 20} MiB. Split it.`);
-      const bytes =
-        rest.length === 0 ? piece.subarray(0, bytesRead) : Buffer.concat([rest, piece.subarray(0, bytesRead)]);
-      const first = position - bytes.length;
+      const bytes = piece.subarray(0, bytesRead);
+      if (position + bytesRead > maxFileBytes) throw unusable(`${file} is above ${maxFileBytes >> 20} MiB. Split it.`);
       let start = 0;
       for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, start)) {
-        yield { number: ++number, bytes: bytes.subarray(start, end), end: first + end + 1, isWhole: true };
+        const line = Buffer.concat([...pieces, bytes.subarray(start, end)]);
+        pieces = [];
+        yield { number: ++number, bytes: line, end: position + end + 1, isWhole: true };
         start = end + 1;
       }
-      rest = bytes.subarray(start);
-      if (rest.length > maxLineBytes)
-        throw unusable(
-          `${file}, line ${number + 1}: the line is above ${maxLineBytes >> 20} MiB. Give a JSON Lines file.`,
-        );
-      if (bytesRead > 0) continue;
-      if (rest.length > 0) yield { number: ++number, bytes: rest, end: position, isWhole: false };
+      begun = (pieces.length === 0 ? 0 : begun) + bytesRead - start;
+      position += bytesRead;
+      if (begun > longest)
+        throw unusable(`${file}, line ${number + 1}: the line is above ${longest >> 20} MiB. Give a JSON Lines file.`);
+      if (bytesRead > 0) {
+        if (start < bytesRead) pieces.push(bytes.subarray(start));
+        continue;
+      }
+      if (begun > 0) yield { number: ++number, bytes: Buffer.concat(pieces), end: position, isWhole: false };
       return;
     }
   } finally {
