@@ -51,7 +51,7 @@ const optional = <const Schema extends v.GenericSchema>(schema: Schema) => v.nul
 const videoOptions = v.object({ num_frames: optional(integer(-1)), fps: optional(finiteNumber) });
 
 /** Options that are ours alone, named as in the library. */
-const ownOptions = v.strictObject({
+export const ownOptions = v.strictObject({
   frames: v.optional(integer(1)),
   fps: v.optional(finiteNumber),
   maxFrames: v.optional(integer(1)),
