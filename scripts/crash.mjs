@@ -24,6 +24,7 @@ import { parseArgs } from 'node:util';
 import ts from 'typescript';
 import { openSafetensors, writeSafetensors } from '../dist/files/safetensors.js';
 import { VideoFeatures } from '../dist/index.js';
+import { generator, litter, orphans } from './crashed.mjs';
 
 const { values: flags } = parseArgs({
   options: {
@@ -308,40 +309,6 @@ function filesIn(folder, ending) {
     .map((name) => join(folder, name));
 }
 
-/** What crashed processes leave. */
-function litter(place) {
-  return readdirSync(place, { recursive: true }).filter((name) =>
-    /\.(tmp|lock|incomplete|unfinished\.jsonl)$/.test(name),
-  );
-}
-
-/** Waits for processes of a round to end, for a while on a busy machine. @returns those still there, which are ended now */
-async function orphans(place) {
-  if (process.platform !== 'linux') return [];
-  for (let look = 0; ; look++) {
-    const found = readdirSync('/proc').flatMap((id) => {
-      try {
-        if (!/^\d+$/.test(id) || !readFileSync(`/proc/${id}/environ`, 'latin1').includes(`LONGVLM_CRASH=${place}\0`))
-          return [];
-        return [{ id: Number(id), command: readFileSync(`/proc/${id}/cmdline`, 'latin1').replaceAll('\0', ' ') }];
-      } catch {
-        return [];
-      }
-    });
-    if (found.length === 0) return [];
-    if (look < 50) await setTimeout(100);
-    else {
-      for (const { id } of found)
-        try {
-          process.kill(id, 'SIGKILL');
-        } catch {
-          // It has just ended.
-        }
-      return found.map(({ command }) => command);
-    }
-  }
-}
-
 /** The tests' hub on loopback, with a large file. */
 async function startHub() {
   const source = readFileSync(at('test/fixtures/hub.ts'), 'utf8');
@@ -359,17 +326,6 @@ async function makeMatrices() {
   const tensors = Array.from({ length: 8 }, (_, i) => [`m${i}`, { type: 'F32', shape: [1024, 1024], data: data() }]);
   await writeSafetensors(file, Object.fromEntries(tensors));
   return file;
-}
-
-/** Mulberry32. */
-function generator(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 await main();

@@ -4,6 +4,22 @@ export type { Resize } from './base/resize.js';
 export type { Float32Tensor, Tensor, TensorType } from './base/tensor.js';
 export { version } from './base/version.js';
 export type { RunPlaces, VideoRun, VideoRuns } from './base/videoRun.js';
+export { type EmbeddedRunnerOptions, embeddedRunner } from './batch/embeddedRunner.js';
+export type {
+  BatchAnswer,
+  BatchCompletion,
+  BatchFailure,
+  BatchItem,
+  BatchResult,
+  BatchRunner,
+  ItemContext,
+  ItemOptions,
+  ItemRunner,
+  QuestionItem,
+  RequestItem,
+  ServiceResponse,
+} from './batch/item.js';
+export { type BatchOptions, type BatchProgress, runBatch } from './batch/runBatch.js';
 export type { EightBits } from './cache/eightBitMatrices.js';
 export type { CachedFile } from './cache/folderCache.js';
 export {

@@ -79,6 +79,9 @@ export function decimal(min: number, max: number): (text: string) => number {
   };
 }
 
+/** Reads an option that can be given again. */
+export const collected = (text: string, before: string[] | undefined) => [...(before ?? []), text];
+
 function option(flags: string, description: string, env?: string): Option {
   const made = new Option(flags, description);
   return env === undefined ? made : made.env(env);
@@ -303,11 +306,7 @@ export function addAnswerOptions(command: Command, own: { temperature?: number }
     .addOption(option('--top-p <p>', 'sample among the tokens that reach probability p').argParser(decimal(0, 1)))
     .addOption(option('--min-p <p>', 'leave out tokens below p times the likeliest').argParser(decimal(0, 1)))
     .addOption(option('--seed <n>', 'makes sampling repeatable').argParser(integer(0)))
-    .addOption(
-      option('--stop <text>', 'a text that ends the answer; may be given several times').argParser(
-        (text: string, before: string[] | undefined) => [...(before ?? []), text],
-      ),
-    )
+    .addOption(option('--stop <text>', 'a text that ends the answer; may be given several times').argParser(collected))
     .addOption(option('--system <text>', 'what the model is told first (default: the text of the template)'))
     .addOption(
       option(

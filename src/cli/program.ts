@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { version } from '../base/version.js';
 import { askCommand } from './ask.js';
+import { batchCommand } from './batch.js';
 import { cacheCommand } from './cache.js';
 import { chatCommand } from './chat.js';
 import { encodeCommand } from './encode.js';
@@ -23,6 +24,7 @@ Examples:
   longvlm encode talk.mp4 -o talk.safetensors --vision clip/
   longvlm chat talk.safetensors --vision clip/ --projector mm_projector.safetensors --llm vicuna.gguf
   longvlm eval questions.jsonl -o predictions.json
+  longvlm batch ~/Videos --question "What is shown?" -o results.jsonl
   longvlm serve --folder ~/Videos
 
 Without --model, --vision, --projector and --llm the embedded model, nano, answers.
@@ -33,6 +35,7 @@ for (const command of [
   chatCommand(),
   encodeCommand(),
   evalCommand(),
+  batchCommand(),
   serveCommand(),
   infoCommand(),
   modelsCommand(),

@@ -3,7 +3,15 @@ import { Command, Option } from 'commander';
 import { fileError } from '../base/fileError.js';
 import { isLoopback } from '../service/loopback.js';
 import { readSettings, type ServiceOptions } from '../service/settings.js';
-import { addLanguageOptions, addVisionOptions, decimal, integer, limitsOf, type ModelFlags } from './options.js';
+import {
+  addLanguageOptions,
+  addVisionOptions,
+  collected,
+  decimal,
+  integer,
+  limitsOf,
+  type ModelFlags,
+} from './options.js';
 import { run } from './run.js';
 import { withLongVLM } from './withLongVLM.js';
 
@@ -26,8 +34,6 @@ type Flags = ModelFlags & {
   log?: boolean;
 };
 
-/** Commander's own, of an option that can be given again. */
-const collected = (text: string, before: string[] | undefined) => [...(before ?? []), text];
 const number = (flags: string, description: string, value: number, min = 1) =>
   new Option(flags, description).argParser(integer(min)).default(value);
 

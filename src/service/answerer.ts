@@ -150,6 +150,11 @@ function hidden(text: string, paths: readonly string[]): string {
   return paths.reduce((rest, path) => rest.replaceAll(path, 'video'), text);
 }
 
+/** The name that requests ask a model by. */
+export function modelName(vlm: LongVLM): string {
+  return vlm.preset ?? vlm.models.llm?.name ?? 'longvlm';
+}
+
 /** @throws ApiError for a model that is not this one */
 export function checkModelName(asked: string | null | undefined, name: string): void {
   if (asked !== undefined && asked !== null && asked !== name)

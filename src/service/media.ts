@@ -11,7 +11,7 @@ import type { FileStore } from './fileStore.js';
 export type MediaSources = {
   /** Real paths of the folders that `file:` URLs may lead to. */
   readonly folders: readonly string[];
-  readonly files: FileStore;
+  readonly files: Pick<FileStore, 'pathOf'>;
 };
 
 /** A video, and paths of this machine that messages about it must not show. */

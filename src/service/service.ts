@@ -6,7 +6,7 @@ import { realRoot } from '../base/root.js';
 import { LaneScheduler } from '../jobs/laneScheduler.js';
 import type { LongVLM } from '../longvlm.js';
 import { Access } from './access.js';
-import { Answerer } from './answerer.js';
+import { Answerer, modelName } from './answerer.js';
 import { ApiError, ClientGone } from './apiError.js';
 import { addChatRoute, asApiError } from './chatRoute.js';
 import { addFileRoutes } from './fileRoutes.js';
@@ -43,7 +43,7 @@ export async function startService(vlm: LongVLM, options: ServiceOptions = {}): 
   const signals = new RequestSignals(settings.requestSeconds);
   const scheduler = new LaneScheduler(settings.lanes, settings.maxWaiting);
   const access = new Access(settings.apiKeys, settings.host);
-  const model = vlm.preset ?? vlm.models.llm?.name ?? 'longvlm';
+  const model = modelName(vlm);
   const metrics = new Metrics(scheduler);
   const app = makeApp(settings);
   addErrors(app, settings);
