@@ -1,5 +1,5 @@
 // The file that the results of a batch are appended to. It is all that a batch needs to go on after it was killed.
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, open, realpath } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isErrorOf, LongVLMError, messageOf } from '../base/errors.js';
 import { type Line, readLines, textOf } from '../base/lines.js';
@@ -29,8 +29,6 @@ const raceMs = 2000;
 
 /** A results file that no other batch writes to until it is closed. */
 export class ResultsFile {
-  /** Aborts when another batch took the file over, because this process was suspended for long. */
-  readonly lost: AbortSignal;
   /** Why items failed, by what stands for them in keys; undefined for those that were answered. */
   readonly known: ReadonlyMap<string, string | undefined>;
   readonly #file: string;
@@ -43,7 +41,6 @@ export class ResultsFile {
     this.#handle = handle;
     this.#lock = lock;
     this.#size = size;
-    this.lost = lock.lost;
     this.known = known;
   }
 
@@ -53,8 +50,10 @@ export class ResultsFile {
    *   `ERR_LONGVLM_DATASET` when it holds something else or is damaged, `ERR_LONGVLM_FILE` when it cannot be read or written, or
    *   another batch writes to it
    */
-  static async open(file: string, options: ResultsFileOptions): Promise<ResultsFile> {
-    await checkReplaceable(file);
+  static async open(given: string, options: ResultsFileOptions): Promise<ResultsFile> {
+    await checkReplaceable(given);
+    // By whatever link: it is locked as one file, and replaced where it is.
+    const file = await realpath(given).catch(() => given);
     const lock = await lockFor(file);
     let handle: FileHandle | undefined;
     try {
@@ -74,6 +73,13 @@ export class ResultsFile {
       await lock.release();
       throw (error as NodeJS.ErrnoException).syscall === undefined ? error : writeError(file, error);
     }
+  }
+
+  /** Calls `end` with an error when another batch has taken the file over, as this process was suspended for long. */
+  whenLost(end: (error: LongVLMError) => void): void {
+    const message = `${this.#file} was taken over by another batch while this one did not run. The other one goes on.`;
+    const onAbort = () => end(new LongVLMError('ERR_LONGVLM_FILE', message, { cause: this.#lock.lost.reason }));
+    this.#lock.lost.addEventListener('abort', onAbort, { once: true });
   }
 
   /** Appends a line and waits until the disk has it. @throws LongVLMError `ERR_LONGVLM_FILE`; the file ends in a whole line then */

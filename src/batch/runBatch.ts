@@ -114,7 +114,7 @@ async function* run(
     const model = modelKey(runner.identity, form === 'requests' ? {} : settings.options);
     if (output !== undefined) file = await ResultsFile.open(output, { form: form!, model, retry, force });
     const known = file?.known ?? new Map<string, string | undefined>();
-    file?.lost.addEventListener('abort', () => controller.abort(file!.lost.reason), { once: true });
+    file?.whenLost((error) => controller.abort(error));
     const left = items.filter(({ key }) => !known.has(key));
     const earlier = items.filter(({ key }) => known.has(key));
     let done = earlier.length;
