@@ -1,9 +1,11 @@
-// Builds the native addon; npm runs this script at install. Uses cmake-js if CMake is installed, else the node-gyp of npm.
+// Builds the native addon: in a checkout (`npm run build`), and where no package has it for a platform. Uses cmake-js if CMake
+// is installed, else the node-gyp of npm.
 //
-//   node scripts/build-addon.mjs [--force] [--tool cmake-js|node-gyp] [--out DIR] [--verbose]
+//   node scripts/build-addon.mjs [--force] [--portable] [--tool cmake-js|node-gyp] [--out DIR] [--verbose]
 //
 // The output is DIR/Release/longvlm.node; DIR defaults to `build`. Nothing is built if the output is up to date.
-// LONGVLM_WERROR=1 turns compiler warnings into errors. Quiet, unless the build fails.
+// With --portable, by cmake-js alone, the addon brings the C++ library along. LONGVLM_WERROR=1 turns compiler warnings into
+// errors. Quiet, unless the build fails.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -16,7 +18,7 @@ import { parseArgs } from 'node:util';
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const require = createRequire(import.meta.url);
 const windows = process.platform === 'win32';
-const usage = 'usage: build-addon.mjs [--force] [--tool cmake-js|node-gyp] [--out DIR] [--verbose]';
+const usage = 'usage: build-addon.mjs [--force] [--portable] [--tool cmake-js|node-gyp] [--out DIR] [--verbose]';
 
 class BuildError extends Error {}
 
@@ -24,7 +26,11 @@ function options() {
   const string = { type: 'string' };
   const boolean = { type: 'boolean', default: false };
   try {
-    const { values } = parseArgs({ options: { force: boolean, verbose: boolean, tool: string, out: string } });
+    const { values } = parseArgs({
+      options: { force: boolean, portable: boolean, verbose: boolean, tool: string, out: string },
+    });
+    if (values.portable) values.tool ??= 'cmake-js';
+    if (values.portable && values.tool !== 'cmake-js') throw new Error('--portable needs cmake-js');
     if (values.tool !== undefined && values.tool !== 'cmake-js' && values.tool !== 'node-gyp')
       throw new Error(`'${values.tool}' is not a tool this can build with`);
     return { ...values, out: resolve(root, values.out ?? 'build') };
@@ -37,17 +43,35 @@ function runs(command, args = ['--version']) {
   return spawnSync(command, args, { stdio: 'ignore', shell: windows }).status === 0;
 }
 
+/** The path of a file of a package that is needed to build alone. */
+function needed(path) {
+  try {
+    return require.resolve(path);
+  } catch (error) {
+    throw new BuildError(
+      `Building the addon needs the package ${path.split('/')[0]}. Run: npm install --save-dev cmake-js node-addon-api`,
+      { cause: error },
+    );
+  }
+}
+
+/** In the published package it is not in the root, where package managers would take it for an order to build. */
+function gypFile() {
+  const places = ['binding.gyp', 'scripts/binding.gyp'].map((path) => join(root, path));
+  return places.find((path) => existsSync(path)) ?? places[0];
+}
+
 /** A hash of everything that the addon depends on: sources, build files, compiler options, the machine. */
-function fingerprint(tool) {
+function fingerprint(tool, portable) {
   const hash = createHash('sha256');
-  hash.update(`${tool} ${process.platform} ${process.arch} ${process.env.CXX ?? ''}`);
-  hash.update(require('node-addon-api/package.json').version);
+  hash.update(`${tool} ${portable ? 'portable ' : ''}${process.platform} ${process.arch} ${process.env.CXX ?? ''}`);
+  hash.update(JSON.parse(readFileSync(needed('node-addon-api/package.json'), 'utf8')).version);
   const sources = ['native', 'cuda/include'].flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile())
       .map((entry) => join(entry.parentPath ?? entry.path, entry.name)),
   );
-  for (const file of [...sources.sort(), join(root, 'CMakeLists.txt'), join(root, 'binding.gyp')])
+  for (const file of [...sources.sort(), join(root, 'CMakeLists.txt'), gypFile()])
     hash.update(file.slice(root.length)).update('\0').update(readFileSync(file));
   return hash.digest('hex');
 }
@@ -73,18 +97,19 @@ function compilerRemedy() {
     darwin: 'run: xcode-select --install',
     win32: 'install "Visual Studio Build Tools" with the workload "Desktop development with C++"',
   }[process.platform];
-  return `No C++ compiler was found, and longvlm compiles its native addon when it is installed. To get one, ${
+  return `No C++ compiler was found, which building the native addon needs. To get one, ${
     install ?? 'install g++ and make (Debian and Ubuntu: sudo apt-get install build-essential cmake)'
-  }; then run: npm rebuild longvlm`;
+  }; then run this again.`;
 }
 
-function buildWithCmakeJs({ out, verbose }) {
-  const cmakeJs = require.resolve('cmake-js/bin/cmake-js');
+function buildWithCmakeJs({ out, portable, verbose }) {
+  const cmakeJs = needed('cmake-js/bin/cmake-js');
   const common = ['--directory', root, '--out', out, '--log-level', 'warn'];
   // Without its cache, CMake configures from scratch: stale results (a compiler, a moved folder) are not used.
   rmSync(join(out, 'CMakeCache.txt'), { force: true });
   const warnings = `--CDLONGVLM_WERROR=${process.env.LONGVLM_WERROR === '1' ? 'ON' : 'OFF'}`;
-  runNode(cmakeJs, ['configure', ...common, warnings], { cwd: root, verbose });
+  const library = `--CDLONGVLM_PORTABLE=${portable ? 'ON' : 'OFF'}`;
+  runNode(cmakeJs, ['configure', ...common, warnings, library], { cwd: root, verbose });
   runNode(cmakeJs, ['build', ...common, '--parallel', String(availableParallelism())], { cwd: root, verbose });
 }
 
@@ -116,13 +141,14 @@ function buildWithNodeGyp({ out, verbose }) {
   // node-gyp always builds into `build` next to binding.gyp: a copy of the sources avoids conflicts with the other tool.
   const copy = join(out, 'gyp');
   for (const part of ['native', 'cuda']) rmSync(join(copy, part), { recursive: true, force: true });
-  for (const part of ['binding.gyp', 'native', 'cuda/include'])
+  for (const part of ['native', 'cuda/include'])
     cpSync(join(root, part), join(copy, part), { recursive: true, preserveTimestamps: true });
+  cpSync(gypFile(), join(copy, 'binding.gyp'), { preserveTimestamps: true });
   const headers = resolve(dirname(process.execPath), '..');
   const nodedir = existsSync(join(headers, 'include/node/node_api.h')) ? [`--nodedir=${headers}`] : [];
   const args = ['--release', `--jobs=${availableParallelism()}`, ...nodedir];
   // node-gyp resolves node-addon-api from the copy's folder, which may be outside the package.
-  const env = { NODE_PATH: [resolve(require.resolve('node-addon-api/package.json'), '../..')].join() };
+  const env = { NODE_PATH: [resolve(needed('node-addon-api/package.json'), '../..')].join() };
   runNode(findNodeGyp(), ['configure', ...args], { cwd: copy, verbose, env });
   runNode(findNodeGyp(), ['build', ...args], { cwd: copy, verbose, env });
   mkdirSync(join(out, 'Release'), { recursive: true });
@@ -136,7 +162,7 @@ function main() {
   const tool = chosen.tool ?? (runs('cmake') ? 'cmake-js' : 'node-gyp');
   const addon = join(chosen.out, 'Release/longvlm.node');
   const stamp = join(chosen.out, 'Release/longvlm.stamp');
-  const wanted = fingerprint(tool);
+  const wanted = fingerprint(tool, chosen.portable);
   if (!chosen.force && existsSync(addon) && existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
   const compilers = [process.env.CXX, 'c++', 'g++', 'clang++'].filter(Boolean);
   if (!windows && !compilers.some((command) => runs(command))) throw new BuildError(compilerRemedy());

@@ -6,6 +6,7 @@ import { types } from 'node:util';
 import { listen } from './base/abort.js';
 import { addonError, packageRoot } from './base/addonError.js';
 import { LongVLMError, type LongVLMErrorCode, messageOf } from './base/errors.js';
+import { addonPackages, fileOfPackage } from './base/platformPackages.js';
 import type {
   NativeAimArgs,
   NativeAssignToAnchorsArgs,
@@ -300,15 +301,18 @@ export type NativeBinding = {
 let loaded: NativeBinding | undefined;
 
 /**
- * The native addon, loaded at the first call.
+ * The native addon, loaded at the first call: from a build of this package, else from the package of the platform.
  *
- * `LONGVLM_ADDON`, the path of a .node file, replaces the one in the package.
- * @throws LongVLMError `ERR_LONGVLM_ADDON` when it cannot be loaded; the message lists every path that was tried.
+ * `LONGVLM_ADDON`, the path of a .node file, replaces both.
+ * @throws LongVLMError `ERR_LONGVLM_ADDON` when it cannot be loaded; the message lists all that was tried
  */
 export function binding(): NativeBinding {
   loaded ??= load();
   return loaded;
 }
+
+/** Where the addon may be. */
+type Place = { readonly name: string; readonly path: string | undefined };
 
 function load(): NativeBinding {
   const root = packageRoot();
@@ -316,26 +320,33 @@ function load(): NativeBinding {
   const require = createRequire(resolve(root ?? '', 'package.json'));
   const attempts: string[] = [];
   let cause: unknown;
-  for (const place of override ? [resolve(override)] : placesIn(root)) {
-    if (!existsSync(place)) {
-      attempts.push(`${place}: no such file`);
+  const places = override ? [file(resolve(override))] : [...buildsIn(root), ...addonPackages().map(inPackage)];
+  for (const { name, path } of places) {
+    if (path === undefined || !existsSync(path)) {
+      attempts.push(`${name}: ${path === undefined ? 'not installed' : 'no such file'}`);
       continue;
     }
     try {
-      return require(place) as NativeBinding;
+      return require(path) as NativeBinding;
     } catch (error) {
       cause ??= error;
-      attempts.push(`${place}: ${messageOf(error)}`);
+      attempts.push(`${path}: ${messageOf(error)}`);
     }
   }
   throw addonError({ attempts, cause, root, overridden: Boolean(override) });
 }
 
+const file = (path: string): Place => ({ name: path, path });
+const inPackage = (name: string): Place => ({
+  name: `the package ${name}`,
+  path: fileOfPackage(name, 'longvlm.node'),
+});
+
 /** Built by scripts/build-addon.mjs; by Ninja on Windows; a debug build. */
-function placesIn(root: string | undefined): string[] {
+function buildsIn(root: string | undefined): Place[] {
   if (root === undefined) return [];
   return ['build/Release/longvlm.node', 'build/longvlm.node', 'build/Debug/longvlm.node'].map((path) =>
-    resolve(root, path),
+    file(resolve(root, path)),
   );
 }
 

@@ -1,9 +1,10 @@
 // Why the addon cannot be loaded, and what helps where it was installed.
-import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { descriptorCause } from './descriptors.js';
 import { LongVLMError } from './errors.js';
+import { addonPackages } from './platformPackages.js';
 
 /** What was tried. */
 export type AddonAttempts = {
@@ -17,13 +18,13 @@ export type AddonAttempts = {
   readonly overridden: boolean;
 };
 
-/** The folder of this package; undefined where its code was put into another file, a bundle. */
+/** The folder of this package, or of the one with its kernels alone; undefined where the code was put into another file, a bundle. */
 export function packageRoot(): string | undefined {
   try {
     // A bundle of another format has no URL.
     const root = fileURLToPath(new URL('../../', import.meta.url));
     const { name } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { name?: unknown };
-    return name === 'longvlm' ? root : undefined;
+    return name === 'longvlm' || name === '@longvlm/kernels' ? root : undefined;
   } catch {
     return undefined;
   }
@@ -43,44 +44,54 @@ export function addonError({ attempts, cause, root, overridden }: AddonAttempts)
 
 function remedies({ attempts, cause, root, overridden }: AddonAttempts): string[] {
   if (overridden) return ['Unset LONGVLM_ADDON, or let it name a longvlm.node that was built for this machine.'];
+  const named = 'Or let LONGVLM_ADDON name a longvlm.node that was built elsewhere, for such a machine.';
   if (root === undefined)
     return [
-      'longvlm is part of a bundle: leave it out, as an external package that is installed beside it (esbuild --external:longvlm, externals of webpack, ssr.external of Vite, serverExternalPackages of Next.js).',
-      'Or let LONGVLM_ADDON name the file build/Release/longvlm.node of an installed longvlm.',
+      `longvlm is part of a bundle: leave it out, as an external package that is installed beside it (esbuild --external:longvlm, externals of webpack, ssr.external of Vite, serverExternalPackages of Next.js)${packageBeside()}.`,
+      named,
     ];
   const build = buildCommand(root);
+  if (!isInstalled(root)) return [`In this checkout, ${build}.`];
+  if (cause === undefined) return [installAgain(), `Or build it: ${compilerIfNone()}${build}.`, named];
   const text = attempts.join('\n');
-  if (cause === undefined)
-    return hasCompiler()
-      ? [`It was not built, as when install scripts are not run. Build it: ${build}.`]
-      : [
-          `There is no C++ compiler. Install one (Debian and Ubuntu: apt-get install build-essential cmake; Alpine: apk add build-base cmake linux-headers; macOS: xcode-select --install; Windows: the Build Tools for Visual Studio), then build it: ${build}.`,
-          'Where there should be none, as in a slim image: build it in another stage with the same system and copy build/Release/longvlm.node into this folder, or let LONGVLM_ADDON name the file.',
-        ];
-  const solutions = [];
+  if (/GLIBC|GLIBCXX|CXXABI|libstdc\+\+|musl|Error relocating/i.test(text))
+    return [
+      `It was built against another C or C++ library than this machine's. Build it here: ${compilerIfNone()}${build}.`,
+      named,
+    ];
   if (/invalid ELF header|wrong ELF class|incompatible architecture|not a mach-o|not a valid Win32/i.test(text))
-    solutions.push(
-      `It was built for another machine. On this one: ${build}. In a container, do not copy node_modules from outside.`,
-    );
-  if (/GLIBC|GLIBCXX|CXXABI|libstdc\+\+|musl/i.test(text))
-    solutions.push(`It was built against another C or C++ library. On this machine: ${build}.`);
-  if (solutions.length === 0) solutions.push(`Build it again: ${build}.`);
-  return solutions;
+    return [
+      `It was built for another machine: in a container, do not copy node_modules from outside. ${installAgain()}`,
+      named,
+    ];
+  return [installAgain(), `Or build it: ${compilerIfNone()}${build}.`, named];
 }
 
-/** How to build the addon with the package manager that installed this package. */
+const installAgain = () => {
+  const [name] = addonPackages();
+  return name === undefined
+    ? 'There is no package with a binary for this platform.'
+    : `Install longvlm again on this machine, with its optional dependencies (without --omit=optional): ${name} has the binary.`;
+};
+
+const packageBeside = () => {
+  const [name] = addonPackages();
+  return name === undefined ? '' : `, or install ${name} beside the bundle`;
+};
+
+const isInstalled = (root: string) => /[/\\]node_modules[/\\]/.test(root);
+
+/** How to build the addon: published packages run no script at install, and bring the sources. */
 function buildCommand(root: string): string {
-  const [project, inside] = root.split(/[/\\]node_modules[/\\]/) as [string, string?];
-  if (inside === undefined) return `run 'npm run build' in ${root}`;
-  if (inside.startsWith('.pnpm') || has(project, 'pnpm-lock.yaml'))
-    return "run 'pnpm approve-builds' and choose longvlm, then 'pnpm rebuild longvlm'";
-  if (has(project, 'bun.lock') || has(project, 'bun.lockb')) return "run 'bun pm trust longvlm'";
-  if (has(project, 'yarn.lock'))
-    return `run 'npm run install' in ${root}; for the next install, allow longvlm's install script`;
-  return "run 'npm rebuild longvlm'";
+  if (!isInstalled(root)) return `run 'npm run build' in ${root}`;
+  return `install cmake-js and node-addon-api, then run 'node ${join(root, 'scripts/build-addon.mjs')}'`;
 }
 
-const has = (folder: string, name: string) => existsSync(join(folder, name));
+function compilerIfNone(): string {
+  return hasCompiler()
+    ? ''
+    : 'install a C++20 compiler (Debian and Ubuntu: apt-get install build-essential cmake; Alpine: apk add build-base cmake linux-headers; macOS: xcode-select --install; Windows: the Build Tools for Visual Studio), ';
+}
 
 /** Whether a C++ compiler is on the path. On Windows it is elsewhere, and taken to be there. */
 function hasCompiler(): boolean {

@@ -5,6 +5,7 @@ import { LongVLMError, messageOf } from '../base/errors.js';
 import { escaped, printable } from '../base/printable.js';
 import { version } from '../base/version.js';
 import { binding } from '../binding.js';
+import { ortLibrary } from '../compute/ortLibrary.js';
 import { formatOf } from '../files/openWeights.js';
 import { describeModels } from '../load/describeModels.js';
 import { namesModels } from '../load/options.js';
@@ -46,8 +47,8 @@ async function installation(ffmpeg: string | undefined) {
       const found = await findFfmpeg(ffmpeg);
       return `${found.version} (${found.path})`;
     }),
-    onnxruntime: packageVersion('onnxruntime-node'),
-    'node-llama-cpp': packageVersion('node-llama-cpp'),
+    onnxruntime: await valueOrReason(() => binding().ortLibrary({ library: ortLibrary() }).version),
+    'node-llama-cpp': await valueOrReason(() => packageVersion('node-llama-cpp')),
   };
 }
 

@@ -1,8 +1,8 @@
-// ONNX Runtime's library, which onnxruntime-node brings, and the devices it can use.
+// ONNX Runtime's library, and the devices it can use.
 import { existsSync, readdirSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { LongVLMError, messageOf } from '../base/errors.js';
+import { fileOfPackage } from '../base/platformPackages.js';
 import { binding } from '../binding.js';
 import { kernelsOn } from '../kernels/cuda.js';
 import { gpuMemoryBytes } from './gpuMemory.js';
@@ -55,8 +55,8 @@ const providers: Readonly<Record<string, Provider>> = {
 const automatic = ['cuda', 'dml', 'cpu'];
 
 /**
- * The path of ONNX Runtime's library. `LONGVLM_ONNXRUNTIME`, the path of another one (1.22 or newer), replaces
- * onnxruntime-node's.
+ * The path of ONNX Runtime's library: that of longvlm's package for the platform, else onnxruntime-node's, where that is
+ * installed. `LONGVLM_ONNXRUNTIME`, the path of another one (1.22 or newer), replaces both.
  * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` when it is not there
  */
 export function ortLibrary(): string {
@@ -65,17 +65,25 @@ export function ortLibrary(): string {
     if (existsSync(chosen)) return resolve(chosen);
     unsupported(`LONGVLM_ONNXRUNTIME: there is no file ${chosen}. Give the path of ONNX Runtime's library.`);
   }
-  const names: Record<string, RegExp> = { win32: /^onnxruntime\.dll$/, darwin: /^libonnxruntime\.1\.dylib$/ };
-  const name = names[process.platform] ?? /^libonnxruntime\.so\.1$/;
-  const bin = join(dirname(createRequire(import.meta.url).resolve('onnxruntime-node/package.json')), 'bin');
-  for (const version of filesOf(bin)) {
-    const folder = join(bin, version, process.platform, process.arch);
-    const file = filesOf(folder).find((file) => name.test(file));
-    if (file) return join(folder, file);
-  }
+  const names: Record<string, string> = { win32: 'onnxruntime.dll', darwin: 'libonnxruntime.1.dylib' };
+  const name = names[process.platform] ?? 'libonnxruntime.so.1';
+  const packaged = `@longvlm/onnxruntime-${process.platform}-${process.arch}`;
+  const found = fileOfPackage(packaged, name) ?? inOnnxruntimeNode(name);
+  if (found) return found;
   return unsupported(
-    `onnxruntime-node has no ONNX Runtime for ${process.platform} on ${process.arch}. Set LONGVLM_ONNXRUNTIME to the path of its library.`,
+    `There is no ONNX Runtime: neither the package ${packaged} nor onnxruntime-node, with a library for ${process.platform} on ${process.arch}, is installed. ` +
+      'Install longvlm again with its optional dependencies (without --omit=optional), install onnxruntime-node, or set LONGVLM_ONNXRUNTIME to the path of its library.',
   );
+}
+
+/** In a checkout it is where ONNX Runtime comes from. */
+function inOnnxruntimeNode(name: string): string | undefined {
+  const manifest = fileOfPackage('onnxruntime-node');
+  if (manifest === undefined) return undefined;
+  const bin = join(dirname(manifest), 'bin');
+  return filesOf(bin)
+    .map((version) => join(bin, version, process.platform, process.arch, name))
+    .find((path) => existsSync(path));
 }
 
 /** The number in `cuda:1`, and the name before it. */
@@ -109,7 +117,7 @@ export function providersFor(wanted: string): readonly Candidate[] {
     const others = `use auto or one of ${available.join(', ')}.`;
     unsupported(
       built.includes(device)
-        ? `Device '${device}' needs a library that is not installed. Run npm rebuild onnxruntime-node with ONNXRUNTIME_NODE_INSTALL=true in the environment, or ${others}`
+        ? `Device '${device}' needs a library that is not installed. Install onnxruntime-node with ONNXRUNTIME_NODE_INSTALL=true in the environment and let LONGVLM_ONNXRUNTIME name its library, or ${others}`
         : `Device '${device}' is not available in this build of ONNX Runtime: ${others}`,
     );
   }

@@ -104,7 +104,7 @@ function binaryRemedy(device: LanguageModelDevice): string {
   if (device === 'cpu' || device === 'auto')
     return `Install longvlm again with its optional dependencies (without --omit=optional): it needs ${machine}.`;
   const needed = device === 'metal' ? machine : `${machine}-${device}`;
-  return `Install its driver, and its package ${needed} where that is missing (an optional dependency), or use 'auto' or 'off' for the GPU.`;
+  return `Install its driver, and its package ${needed} where that is missing (of node-llama-cpp's version, as longvlm info shows it), or use 'auto' or 'off' for the GPU.`;
 }
 
 /** Runs `work`. If it fails, `explain` is called with the errors that llama.cpp logged meanwhile, and returns the error to throw. */

@@ -178,7 +178,7 @@ describe('OrtSession', () => {
         code: 'ERR_LONGVLM_UNSUPPORTED',
         message: expect.stringMatching(
           device === 'cuda' && process.platform === 'linux' && process.arch === 'x64'
-            ? /^Device 'cuda' needs a library that is not installed\. Run npm rebuild onnxruntime-node/
+            ? /^Device 'cuda' needs a library that is not installed\. Install onnxruntime-node /
             : /^Device '.*' is not available in this build of ONNX Runtime: use auto or one of cpu/,
         ),
       });
