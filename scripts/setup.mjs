@@ -38,7 +38,7 @@ function packagesAreCurrent() {
   );
 }
 
-// npm ci also builds the addon and the TypeScript, through the scripts `install` and `prepare`.
+// npm ci also builds the addon and the TypeScript, through the script `prepare`.
 if (!packagesAreCurrent()) step('Installing packages and building', npm, ['ci', '--no-audit', '--no-fund']);
 else {
   step('Building the addon', process.execPath, ['scripts/build-addon.mjs']);
