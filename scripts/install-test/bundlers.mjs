@@ -1,6 +1,6 @@
 // Rows with bundlers: longvlm stays outside, the kernels may go in, where the platform's package lies beside the bundle.
 import { merged, mergeModule } from './question.mjs';
-import { installed, row } from './uses.mjs';
+import { installed, row } from './rows.mjs';
 
 const webpack = `import webpack from 'webpack';
 
@@ -65,7 +65,7 @@ async function* esbuildRows(made) {
   made.write('merge.mjs', mergeModule('longvlm/kernels'));
   made.write(
     'merge.cjs.mjs',
-    mergeModule('longvlm/kernels').replaceAll(/^const \{ sizes[^]*$/gm, (text) => `(async () => {\n${text}})();\n`),
+    mergeModule('longvlm/kernels').replaceAll(/^const \{ sizes[\s\S]*$/gm, (text) => `(async () => {\n${text}})();\n`),
   );
   for (const [format, entry] of [
     ['esm', 'merge.mjs'],

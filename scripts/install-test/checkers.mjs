@@ -1,6 +1,6 @@
 // Rows with TypeScript and test runners.
 import { answer } from './question.mjs';
-import { installed, row } from './uses.mjs';
+import { installed, row, succeeds } from './rows.mjs';
 
 const consumer = `import { LongVLM, type VideoFeatures } from 'longvlm';
 import { mergeTokens } from 'longvlm/kernels';
@@ -50,11 +50,6 @@ test('asks', async () => {
   expect(await ask()).toBe('${answer}');
 }, 60_000);
 `;
-
-/** A row that passes where the program succeeds. */
-function succeeds(name, { code, stdout, stderr }) {
-  return { name, passed: code === 0, note: code === 0 ? '' : `${stdout}${stderr}`.slice(-2000) };
-}
 
 export async function* checkerRows(user) {
   const tools = ['typescript@5.9.3', '@types/node@20.19.43', 'tsx@4', 'vitest@4', 'jest@30'];

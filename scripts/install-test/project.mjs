@@ -10,11 +10,11 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readJson } from '../release/common.mjs';
+import { relay } from './relay.mjs';
 
 const isolation = fileURLToPath(new URL('isolated.mjs', import.meta.url));
 
@@ -57,17 +57,12 @@ export async function machine(registry) {
     if (path !== undefined) symlinkSync(path, join(bin, name));
   }
   const socket = join(folder, 'registry.sock');
-  const relay = createServer((client) => {
-    const server = connect(registry.port, '127.0.0.1');
-    client.pipe(server).pipe(client);
-    for (const side of [client, server]) side.on('error', () => [client, server].forEach((other) => other.destroy()));
-  });
-  await new Promise((resolve) => relay.listen(socket, resolve));
+  const server = await relay([socket], [registry.port, '127.0.0.1']);
   const isolated = canIsolate();
   if (!isolated)
     console.error('No network of its own (unshare, ip): proxy variables keep programs from other hosts instead.');
   const close = () => {
-    relay.close();
+    server.close();
     rmSync(folder, { recursive: true, force: true });
   };
   return { folder, bin, socket, registry, isolated, close };

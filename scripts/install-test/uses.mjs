@@ -5,28 +5,9 @@ import { has } from '../release/common.mjs';
 import { tool } from '../release/registry.mjs';
 import { bundlerRows } from './bundlers.mjs';
 import { checkerRows } from './checkers.mjs';
-import { npm } from './managers.mjs';
 import { installedIn, project, whereIs } from './project.mjs';
-import { answer, merged, mergeModule, questionFunction, questionModule, questionScript } from './question.mjs';
-
-/** What a run says, as a row: it passes with `expected` as its output. */
-export function row(name, result, expected = answer) {
-  const passed = result.code === 0 && result.stdout.trim() === expected;
-  return { name, passed, note: passed ? '' : `${result.code}: ${result.stdout}${result.stderr}`.slice(-2000) };
-}
-
-const quiet = ['--no-audit', '--no-fund'];
-
-/** A project with longvlm and maybe more, installed by npm from a cache that all of these projects share. */
-export async function installed(user, name, packages = ['longvlm'], flags = []) {
-  const made = project(user, name, {
-    home: 'shared',
-    files: { 'ask.mjs': questionModule, 'ask.cjs': questionScript, 'asking.mjs': questionFunction },
-  });
-  const { code, stdout, stderr } = await made.node([npm(), 'install', ...packages, ...quiet, ...flags]);
-  if (code !== 0) throw new Error(`npm install ${packages.join(' ')}: ${stdout}${stderr}`);
-  return made;
-}
+import { answer, merged, mergeModule } from './question.mjs';
+import { installed, row } from './rows.mjs';
 
 const workers = `import { isMainThread, parentPort, Worker } from 'node:worker_threads';
 import { ask } from './asking.mjs';

@@ -44,7 +44,7 @@ export function importsOf(folder, entries) {
     if (files.has(path) || !existsSync(path)) return;
     files.add(path);
     if (path.endsWith('.js')) visit(path.replace(/\.js$/, '.d.ts'));
-    const text = readFileSync(path, 'utf8').replace(/\/\*[^]*?\*\//g, '');
+    const text = readFileSync(path, 'utf8').replace(/\/\*[\s\S]*?\*\//g, '');
     for (const [, name] of text.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*["']([^"'\n]+)["']/g)) {
       if (!name.startsWith('.')) packages.add(name.split('/', name.startsWith('@') ? 2 : 1).join('/'));
       else {

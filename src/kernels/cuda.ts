@@ -1,8 +1,9 @@
 // Finds the library of GPU kernels, and the GPUs.
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { packageRoot } from '../base/addonError.js';
 import { LongVLMError } from '../base/errors.js';
+import { fileOfPackage } from '../base/platformPackages.js';
 import { wrongType, wrongValue } from '../base/validate.js';
 import { binding, fromNative } from '../binding.js';
 
@@ -21,17 +22,24 @@ export type CudaDevice = {
   readonly emulated: boolean;
 };
 
-/** The library of GPU kernels: `LONGVLM_CUDA_LIBRARY`, else the output of `npm run build:cuda`. */
+/**
+ * The library of GPU kernels: `LONGVLM_CUDA_LIBRARY`, else the output of `npm run build:cuda`, else that of the package
+ * `@longvlm/cuda-<platform>`, which is installed on purpose.
+ */
 function findLibrary(): { path: string; overridden: boolean } {
   const override = process.env.LONGVLM_CUDA_LIBRARY;
   if (override) return { path: resolve(override), overridden: true };
   const name = process.platform === 'win32' ? 'longvlm_cuda.dll' : 'liblongvlm_cuda.so';
-  return { path: fileURLToPath(new URL(`../../build/cuda/${name}`, import.meta.url)), overridden: false };
+  const root = packageRoot();
+  const built = root && resolve(root, 'build/cuda', name);
+  if (built && existsSync(built)) return { path: built, overridden: false };
+  const packaged = fileOfPackage(`@longvlm/cuda-${process.platform}-${process.arch}`, name);
+  return { path: packaged ?? '', overridden: false };
 }
 
 /**
- * The NVIDIA GPUs that the kernels can use. Empty if there is no driver, or if the GPU kernels were not built
- * (`npm run build:cuda` in the package's folder).
+ * The NVIDIA GPUs that the kernels can use. Empty if there is no driver, or if the GPU kernels were neither
+ * built (`npm run build:cuda` in the package's folder) nor installed (`@longvlm/cuda-linux-x64`).
  *
  * @throws LongVLMError `ERR_LONGVLM_CUDA` when kernels and driver exist but do not work together
  */
