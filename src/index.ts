@@ -1,7 +1,7 @@
 export { LongVLMError, type LongVLMErrorCode } from './base/errors.js';
 export type { OnProgress, Progress } from './base/progress.js';
 export type { Resize } from './base/resize.js';
-export type { Float32Tensor, Tensor, TensorType } from './base/tensor.js';
+export type { Float32Tensor, LooseTensor, OnnxTensor, Tensor, TensorInput, TensorType } from './base/tensor.js';
 export { version } from './base/version.js';
 export type { RunPlaces, VideoRun, VideoRuns } from './base/videoRun.js';
 export { type EmbeddedRunnerOptions, embeddedRunner } from './batch/embeddedRunner.js';

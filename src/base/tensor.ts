@@ -1,15 +1,44 @@
+import { types } from 'node:util';
+
 /** An element type of a {@link Tensor}. */
 export type TensorType = 'float32' | 'float16';
 
 /**
- * A dense row-major tensor. An ONNX Runtime tensor of these types fits as it is.
+ * A dense row-major tensor.
  *
- * `float16` data are IEEE 754 half-precision bits in a `Uint16Array`.
+ * `float16` data are IEEE 754 half-precision bits in a `Uint16Array`, on every release of Node.
  */
 export type Tensor = {
   readonly type: TensorType;
   readonly data: Float32Array | Uint16Array;
   readonly dims: readonly number[];
+};
+
+/**
+ * What functions take for a {@link Tensor}: one, or one whose element type is checked when it is used. What they return is a
+ * {@link Tensor}.
+ */
+export type TensorInput = Tensor | LooseTensor | OnnxTensor;
+
+/**
+ * A tensor whose type TypeScript knows as text alone, as that of an object in a variable; or float16 over a `Float16Array`, which newer
+ * Nodes have.
+ */
+export type LooseTensor = {
+  readonly type: string;
+  readonly data:
+    | Float32Array
+    | Uint16Array
+    | (ArrayBufferView & ArrayLike<number> & { readonly [Symbol.toStringTag]: 'Float16Array' });
+  readonly dims: readonly number[];
+};
+
+/** An `ort.Tensor` of `onnxruntime-node` or `onnxruntime-web`. */
+export type OnnxTensor = {
+  readonly type: string;
+  readonly data: ArrayBufferView | string[];
+  readonly dims: readonly number[];
+  readonly location: string;
 };
 
 /** A tensor that is known to hold float32 values. */
@@ -63,6 +92,12 @@ let everyHalf: Float32Array | undefined;
 export function halvesToNumbers(bits: ArrayLike<number>, values: Float32Array, from: number, to: number): void {
   everyHalf ??= Float32Array.from({ length: 0x10000 }, (_, each) => halfToNumber(each));
   for (let i = from; i < to; i++) values[i] = everyHalf[bits[i]!]!;
+}
+
+/** The bits of a Float16Array, which newer Nodes have; anything else as it is. */
+export function halfBits<T>(data: T): T | Uint16Array {
+  if (!types.isTypedArray(data) || data[Symbol.toStringTag] !== ('Float16Array' as string)) return data;
+  return new Uint16Array(data.buffer, data.byteOffset, data.length);
 }
 
 /** `tensor` as float32: the tensor itself if it is float32 already, else a converted copy. */

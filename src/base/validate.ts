@@ -3,7 +3,7 @@ import { types } from 'node:util';
 import { forAnyNumber } from './abort.js';
 import { LongVLMError } from './errors.js';
 import { escaped } from './printable.js';
-import { elementCount, type Float32Tensor, type Tensor } from './tensor.js';
+import { elementCount, type Float32Tensor, halfBits, type Tensor } from './tensor.js';
 
 /** A value in words. The value may be anything: its own code may throw, and is not run but for its class's name. */
 function describe(value: unknown): string {
@@ -200,12 +200,6 @@ export function checkFloat32Tensor(name: string, value: unknown, shape: readonly
   const tensor = checkTensor(name, value, shape);
   if (tensor.type !== 'float32') wrongType(`${name}.type`, "'float32'", tensor.type);
   return tensor as Float32Tensor;
-}
-
-/** The bits of a Float16Array, which newer Nodes have; anything else as it is. */
-function halfBits<T>(data: T): T | Uint16Array {
-  if (!types.isTypedArray(data) || data[Symbol.toStringTag] !== ('Float16Array' as string)) return data;
-  return new Uint16Array(data.buffer, data.byteOffset, data.length);
 }
 
 const wordsOfShape = (shape: readonly (string | number)[]) => `[${shape.join(', ')}]`;

@@ -1,4 +1,4 @@
-import type { Tensor } from '../base/tensor.js';
+import type { TensorInput } from '../base/tensor.js';
 import { checkInteger, checkObject } from '../base/validate.js';
 import {
   allocateLike,
@@ -27,7 +27,7 @@ export type AimOptions = ReducerCallOptions & {
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tokens hold NaN or infinity; the message says where
  */
-export async function aim(tokens: Tensor, options: AimOptions = {}): Promise<ReducedVideo> {
+export async function aim(tokens: TensorInput, options: AimOptions = {}): Promise<ReducedVideo> {
   const { signal } = checkObject('options', options);
   const { steps, tokensPerFrame } = aimSettings(options);
   const video = checkVideoTokens(tokens);

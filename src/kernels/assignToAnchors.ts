@@ -1,4 +1,4 @@
-import { type Float32Tensor, float32Tensor, type Tensor } from '../base/tensor.js';
+import { type Float32Tensor, float32Tensor, type Tensor, type TensorInput } from '../base/tensor.js';
 import { checkInteger, checkNumber, checkObject, isArray, wrongType, wrongValue } from '../base/validate.js';
 import { checkFilledTensor, readTensor } from './arguments.js';
 import { DeviceBuffer, type DeviceTensorType } from './deviceBuffer.js';
@@ -50,7 +50,7 @@ export type AnchoredDeviceTokens = {
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tokens hold NaN or infinity; the message says where
  */
 export async function assignToAnchors(
-  tokens: Tensor,
+  tokens: TensorInput,
   anchors: ArrayLike<number>,
   options?: AssignToAnchorsOptions,
 ): Promise<AnchoredTokens>;
@@ -61,7 +61,7 @@ export async function assignToAnchors(
   options?: AssignToAnchorsOptions,
 ): Promise<AnchoredDeviceTokens>;
 export async function assignToAnchors(
-  tokens: Tensor | DeviceBuffer,
+  tokens: TensorInput | DeviceBuffer,
   anchors: ArrayLike<number>,
   options: AssignToAnchorsOptions = {},
 ): Promise<AnchoredTokens | AnchoredDeviceTokens> {

@@ -1,4 +1,4 @@
-import type { Tensor } from '../base/tensor.js';
+import type { TensorInput } from '../base/tensor.js';
 import { checkInteger, checkObject } from '../base/validate.js';
 import { nativeDims } from './arguments.js';
 import { DeviceBuffer } from './deviceBuffer.js';
@@ -32,7 +32,7 @@ export type BipartiteSoftMatchingOptions = UnmergeOptions & {
  * const merged = await matching.merge(tokens);
  */
 export async function bipartiteSoftMatching(
-  metric: Tensor,
+  metric: TensorInput,
   r: number,
   options?: BipartiteSoftMatchingOptions,
 ): Promise<Matching>;
@@ -43,7 +43,7 @@ export async function bipartiteSoftMatching(
   options?: BipartiteSoftMatchingOptions,
 ): Promise<DeviceMatching>;
 export async function bipartiteSoftMatching(
-  metric: Tensor | DeviceBuffer,
+  metric: TensorInput | DeviceBuffer,
   r: number,
   options: BipartiteSoftMatchingOptions = {},
 ): Promise<Matching | DeviceMatching> {

@@ -1,4 +1,4 @@
-import { type Float32Tensor, float32Tensor, type Tensor } from '../base/tensor.js';
+import { type Float32Tensor, float32Tensor, type TensorInput } from '../base/tensor.js';
 import { checkInteger, checkObject } from '../base/validate.js';
 import { axesOf, checkFilledTensor, nativeDims, readTensor } from './arguments.js';
 import { DeviceBuffer, type DeviceTensorType } from './deviceBuffer.js';
@@ -45,11 +45,11 @@ export type DeviceDensityClusters = {
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tokens hold NaN or infinity; the message says where
  */
-export async function densityPeaks(tokens: Tensor, options: DensityPeaksOptions): Promise<DensityClusters>;
+export async function densityPeaks(tokens: TensorInput, options: DensityPeaksOptions): Promise<DensityClusters>;
 /** The same on the GPU that holds the tokens, at most 16,384 of an entry; the results stay on the GPU. */
 export async function densityPeaks(tokens: DeviceBuffer, options: DensityPeaksOptions): Promise<DeviceDensityClusters>;
 export async function densityPeaks(
-  tokens: Tensor | DeviceBuffer,
+  tokens: TensorInput | DeviceBuffer,
   options: DensityPeaksOptions,
 ): Promise<DensityClusters | DeviceDensityClusters> {
   const { clusters, neighbours = 5, signal } = checkObject('options', options);

@@ -1,6 +1,6 @@
 import { types } from 'node:util';
 import { LongVLMError } from '../base/errors.js';
-import { elementCount, type Tensor } from '../base/tensor.js';
+import { elementCount, halfBits, type LooseTensor, type OnnxTensor, type Tensor } from '../base/tensor.js';
 import {
   checkInteger,
   checkObject,
@@ -104,11 +104,14 @@ export class DeviceBuffer {
    *
    * @throws as {@link DeviceBuffer.allocate} does
    */
-  static async upload(tensor: HostTensor, options: DeviceBufferOptions & TransferOptions = {}): Promise<DeviceBuffer> {
+  static async upload(
+    tensor: HostTensor | LooseTensor | OnnxTensor,
+    options: DeviceBufferOptions & TransferOptions = {},
+  ): Promise<DeviceBuffer> {
     if (!isReadable(tensor)) wrongType('tensor', 'Tensor', tensor);
     checkObject('options', options);
     checkSignal(options.signal)?.throwIfAborted();
-    const buffer = DeviceBuffer.allocate(tensor.type, tensor.dims, options);
+    const buffer = DeviceBuffer.allocate(tensor.type as DeviceTensorType, tensor.dims, options);
     try {
       await buffer.upload(tensor, options);
       return buffer;
@@ -138,13 +141,14 @@ export class DeviceBuffer {
    *
    * @throws TypeError or RangeError when the tensor is of another kind; LongVLMError `ERR_LONGVLM_DISPOSED`
    */
-  async upload(tensor: HostTensor, options: TransferOptions = {}): Promise<void> {
+  async upload(tensor: HostTensor | LooseTensor | OnnxTensor, options: TransferOptions = {}): Promise<void> {
     const native = this.native();
     if (!isReadable(tensor)) wrongType('tensor', 'Tensor', tensor);
     checkObject('options', options);
-    const { type, data, dims } = tensor as HostTensor;
+    const { type, dims } = tensor;
     if (type !== this.type) wrongValue('tensor.type', `'${this.type}'`, type);
     const expected = arrayOf[this.type];
+    const data: unknown = type === 'float16' ? halfBits(tensor.data) : tensor.data;
     if (!types.isTypedArray(data) || data[Symbol.toStringTag] !== expected.name)
       wrongType('tensor.data', expected.name, data);
     if (!isArray(dims)) wrongType('tensor.dims', 'array', dims);

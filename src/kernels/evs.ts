@@ -1,4 +1,4 @@
-import { float32Tensor, type Tensor } from '../base/tensor.js';
+import { float32Tensor, type TensorInput } from '../base/tensor.js';
 import { checkObject } from '../base/validate.js';
 import { DeviceBuffer } from './deviceBuffer.js';
 import { checkDeviceVideo, pickOnDevice, type ReducedDeviceVideo } from './deviceReduction.js';
@@ -29,11 +29,11 @@ export type EvsOptions = ReducerCallOptions & {
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tokens hold NaN or infinity; the message says where
  */
-export async function evs(tokens: Tensor, options: EvsOptions): Promise<ReducedVideo>;
+export async function evs(tokens: TensorInput, options: EvsOptions): Promise<ReducedVideo>;
 /** The same on the GPU that holds the tokens, bit by bit, and the tokens kept stay there. bfloat16 is possible, too. */
 export async function evs(tokens: DeviceBuffer, options: EvsOptions): Promise<ReducedDeviceVideo>;
 export async function evs(
-  tokens: Tensor | DeviceBuffer,
+  tokens: TensorInput | DeviceBuffer,
   options: EvsOptions,
 ): Promise<ReducedVideo | ReducedDeviceVideo> {
   const { retentionRatio, signal } = checkObject('options', options);

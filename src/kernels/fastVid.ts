@@ -1,4 +1,4 @@
-import { type Tensor, toFloat32 } from '../base/tensor.js';
+import { type TensorInput, toFloat32 } from '../base/tensor.js';
 import { checkFinite, checkInteger, checkNumber, checkObject } from '../base/validate.js';
 import { checkFilledTensor } from './arguments.js';
 import { DeviceBuffer } from './deviceBuffer.js';
@@ -19,9 +19,9 @@ import {
 /** Options of {@link fastVid}; in brackets the paper's symbols. */
 export type FastVidOptions = ReducerCallOptions & {
   /** `[frames, patches]`, how important each token is: of a tower with a class token, the attention that it pays them. */
-  readonly attention: Tensor;
+  readonly attention: TensorInput;
   /** `[frames, any]`, what frames are compared by, such as the tower's pooled output. Defaults to their mean tokens. */
-  readonly frameFeatures?: Tensor;
+  readonly frameFeatures?: TensorInput;
   /** Part of a frame's tokens to keep, above 0, at most 1 (r). */
   readonly retentionRatio: number;
   /** Segments to cut the video into at least, as far as it has frames (c). Defaults to `8`. */
@@ -60,14 +60,14 @@ const notFinite = 'Only finite values can be compared.';
  * @example
  * const { tokens, indices } = await fastVid(videoTokens, { attention, retentionRatio: 0.1 });
  */
-export async function fastVid(tokens: Tensor, options: FastVidOptions): Promise<ReducedVideo>;
+export async function fastVid(tokens: TensorInput, options: FastVidOptions): Promise<ReducedVideo>;
 /**
  * The same on the GPU that holds the tokens, bit by bit, and the tokens kept stay there. Attention and features are on the host.
  * Means of frames, centres and sizes come to the host on the way, as what follows depends on them. At most 16,384 patches.
  */
 export async function fastVid(tokens: DeviceBuffer, options: FastVidOptions): Promise<ReducedDeviceVideo>;
 export async function fastVid(
-  tokens: Tensor | DeviceBuffer,
+  tokens: TensorInput | DeviceBuffer,
   options: FastVidOptions,
 ): Promise<ReducedVideo | ReducedDeviceVideo> {
   const { signal } = checkObject('options', options);

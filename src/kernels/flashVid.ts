@@ -1,4 +1,4 @@
-import { type Tensor, toFloat32 } from '../base/tensor.js';
+import { type TensorInput, toFloat32 } from '../base/tensor.js';
 import { checkBoolean, checkFinite, checkInteger, checkNumber, checkObject } from '../base/validate.js';
 import { checkFilledTensor } from './arguments.js';
 import {
@@ -20,7 +20,7 @@ export type FlashVidOptions = ReducerCallOptions & {
    *
    * Defaults to none: the variant `div`.
    */
-  readonly attention?: Tensor;
+  readonly attention?: TensorInput;
   /** Part of a frame's tokens to keep, above 0, at most 1 (retention_ratio). */
   readonly retentionRatio: number;
   /** Part of these that is picked, 0 to 1; the others are merged (alpha). Defaults to `0.7`. */
@@ -74,7 +74,7 @@ export type FlashVidOptions = ReducerCallOptions & {
  * @example
  * const { tokens, indices } = await flashVid(videoTokens, { retentionRatio: 0.1 });
  */
-export async function flashVid(tokens: Tensor, options: FlashVidOptions): Promise<ReducedVideo> {
+export async function flashVid(tokens: TensorInput, options: FlashVidOptions): Promise<ReducedVideo> {
   const { attention, signal } = checkObject('options', options);
   const video = checkVideoTokens(tokens);
   const { frames, patches, channels, tensor, dims } = video;

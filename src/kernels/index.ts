@@ -4,7 +4,7 @@
  * @packageDocumentation
  */
 export { LongVLMError, type LongVLMErrorCode } from '../base/errors.js';
-export type { Float32Tensor, Tensor, TensorType } from '../base/tensor.js';
+export type { Float32Tensor, LooseTensor, OnnxTensor, Tensor, TensorInput, TensorType } from '../base/tensor.js';
 export { type AimOptions, aim } from './aim.js';
 export {
   type AnchoredDeviceTokens,

@@ -1,8 +1,8 @@
-import type { Tensor } from '../base/tensor.js';
+import type { Tensor, TensorInput } from '../base/tensor.js';
 import { checkObject, checkOneOf, wrongValue } from '../base/validate.js';
 import type { NativeSpreadByAssignmentArgs } from '../binding.js';
 import { nativeDims } from './arguments.js';
-import type { DeviceBuffer } from './deviceBuffer.js';
+import type { DeviceBuffer, HostTensor } from './deviceBuffer.js';
 import { type Place, type Placed, type Prepared, run, valuesOf } from './place.js';
 
 /** Options of {@link Matching.unmerge}. */
@@ -26,14 +26,14 @@ export type MergeOptions = MergeModeOptions & {
    *
    * Defaults to 1 for each.
    */
-  readonly sizes?: Tensor;
+  readonly sizes?: TensorInput;
   /**
    * Where to write the result: a tensor of the result's type and shape whose memory the input's does not overlap. It saves
    * allocating a new one, which takes longer than merging. What it holds after a failure or an abort is not defined.
    *
    * Defaults to a new tensor.
    */
-  readonly out?: Tensor;
+  readonly out?: TensorInput;
 };
 
 export type DeviceMergeOptions = MergeModeOptions & {
@@ -61,7 +61,7 @@ type FoundIndices = {
 };
 
 /** Base of {@link Matching} and {@link DeviceMatching}. */
-abstract class TokenMatching<T extends Tensor | DeviceBuffer> {
+abstract class TokenMatching<Given extends TensorInput | DeviceBuffer, Result extends Tensor | DeviceBuffer> {
   /** Entries of the batch. */
   readonly batch: number;
   /** Tokens in each entry before merging. */
@@ -94,7 +94,7 @@ abstract class TokenMatching<T extends Tensor | DeviceBuffer> {
    * @throws TypeError or RangeError when an argument is wrong
    * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tensor holds NaN or infinity; the message says where
    */
-  async merge(tensor: T, options: HowToMerge<T> = {}): Promise<T> {
+  async merge(tensor: Given, options: HowToMerge<Given> = {}): Promise<Result> {
     const { batch, inputTokens, tokens, assignment } = this;
     checkObject('options', options);
     const { mode = 'mean', sizes: given, signal, out } = options;
@@ -113,7 +113,9 @@ abstract class TokenMatching<T extends Tensor | DeviceBuffer> {
       },
       (native, args) => native.mergeByAssignment(args),
     );
-    return out ?? (merged as T);
+    // Over a Float16Array, which is none of a result's types, the result is another tensor of the same memory.
+    const isResult = out !== undefined && valuesOf(merged) === (out as Partial<HostTensor>).data;
+    return (isResult ? out : merged) as Result;
   }
 
   /**
@@ -124,7 +126,7 @@ abstract class TokenMatching<T extends Tensor | DeviceBuffer> {
    * @returns `[batch, inputTokens, channels]` of the tensor's type; on a GPU the caller disposes it
    * @throws TypeError or RangeError when an argument is wrong
    */
-  async unmerge(tensor: T, options: UnmergeOptions = {}): Promise<T> {
+  async unmerge(tensor: Given, options: UnmergeOptions = {}): Promise<Result> {
     const { batch, inputTokens, tokens, assignment } = this;
     checkObject('options', options);
     const spread = await run(
@@ -136,7 +138,7 @@ abstract class TokenMatching<T extends Tensor | DeviceBuffer> {
       },
       (native, args) => native.spreadByAssignment(args),
     );
-    return spread as T;
+    return spread as Result;
   }
 }
 
@@ -146,7 +148,7 @@ abstract class TokenMatching<T extends Tensor | DeviceBuffer> {
  * A are the even tokens of a batch entry, B the odd ones, both without protected tokens. The index arrays hold token numbers,
  * entry after entry.
  */
-export class Matching extends TokenMatching<Tensor> {
+export class Matching extends TokenMatching<TensorInput, Tensor> {
   /** The tokens of A that stay, `batch × (|A| - r)`, most similar to B first. */
   readonly unmerged: Int32Array;
   /** The tokens of A that are merged away, `batch × r`, most similar first. */
@@ -169,7 +171,7 @@ export class Matching extends TokenMatching<Tensor> {
 }
 
 /** A {@link Matching} on a GPU. Dispose it when it is no longer needed. */
-export class DeviceMatching extends TokenMatching<DeviceBuffer> {
+export class DeviceMatching extends TokenMatching<DeviceBuffer, DeviceBuffer> {
   /** The tokens of A that stay, `[batch, |A| - r]` int32, most similar to B first; undefined when there are none. */
   readonly unmerged: DeviceBuffer | undefined;
   /** The tokens of A that are merged away, `[batch, r]` int32, most similar first; undefined when there are none. */

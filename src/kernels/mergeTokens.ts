@@ -1,4 +1,4 @@
-import { type Float32Tensor, type Tensor, toFloat32 } from '../base/tensor.js';
+import { type Float32Tensor, float32Tensor, type Tensor, type TensorInput } from '../base/tensor.js';
 import { checkInteger, checkObject, checkOneOf } from '../base/validate.js';
 import { binding, fromNative, type NativeMergeTokensArgs, type NativeTokenMerger } from '../binding.js';
 import { axesOf, checkHeads, nativeDims, readTensor } from './arguments.js';
@@ -37,7 +37,7 @@ export type MergeCallOptions = {
    *
    * Defaults to 1 for each.
    */
-  readonly sizes?: Tensor;
+  readonly sizes?: TensorInput;
 };
 
 export type MergeTokensSyncOptions = TokenMergerOptions &
@@ -115,11 +115,11 @@ export type MergedDeviceTokens = {
  * const merged = await mergeTokens(patches, { heads: 16, keep: 30 });
  * merged.tokens.dims; // [10, 30, 1024]
  */
-export async function mergeTokens(tokens: Tensor, options: MergeTokensOptions): Promise<MergedTokens>;
+export async function mergeTokens(tokens: TensorInput, options: MergeTokensOptions): Promise<MergedTokens>;
 /** The same on the GPU that holds the tokens, and the results stay there. */
 export async function mergeTokens(tokens: DeviceBuffer, options: MergeDeviceTokensOptions): Promise<MergedDeviceTokens>;
 export async function mergeTokens(
-  tokens: Tensor | DeviceBuffer,
+  tokens: TensorInput | DeviceBuffer,
   options: MergeTokensOptions | MergeDeviceTokensOptions,
 ): Promise<MergedTokens | MergedDeviceTokens> {
   checkObject('options', options);
@@ -139,7 +139,7 @@ export function readOptions(options: TokenMergerOptions): TokenMergerOptions {
 
 /** @internal Merges on the CPU, off the JavaScript thread. */
 export async function mergeOnHost(
-  tokens: Tensor,
+  tokens: TensorInput,
   options: TokenMergerOptions,
   call: MergeCallOptions & { readonly signal?: AbortSignal },
   merger?: NativeTokenMerger,
@@ -152,8 +152,12 @@ async function mergeOnDevice(tokens: DeviceBuffer, options: MergeDeviceTokensOpt
 }
 
 /** Copies the tokens to a GPU and what they merge to back. */
-async function mergeThroughDevice(index: number, tokens: Tensor, options: MergeTokensOptions): Promise<MergedTokens> {
-  checkMerge(hostPlace, tokens, options, options.sizes);
+async function mergeThroughDevice(
+  index: number,
+  tokens: TensorInput,
+  options: MergeTokensOptions,
+): Promise<MergedTokens> {
+  const checked = checkMerge(hostPlace, tokens, options, options.sizes);
   const { signal } = options;
   const buffers: DeviceBuffer[] = [];
   const upload = async (tensor: Tensor) => {
@@ -162,8 +166,9 @@ async function mergeThroughDevice(index: number, tokens: Tensor, options: MergeT
     return buffer;
   };
   try {
-    const input = await upload(tokens);
-    const sizes = options.sizes && (await upload(toFloat32(options.sizes)));
+    const input = await upload(checked.tensor as Tensor);
+    const weights = checked.sizes as Float32Array | undefined;
+    const sizes = weights && (await upload(float32Tensor(weights, input.dims.slice(0, -1))));
     const merged = await mergeOnDevice(input, { ...options, sizes });
     buffers.push(...Object.values(merged));
     return toHost({
@@ -181,7 +186,7 @@ async function mergeThroughDevice(index: number, tokens: Tensor, options: MergeT
  *
  * @throws as {@link mergeTokens} does
  */
-export function mergeTokensSync(tokens: Tensor, options: MergeTokensSyncOptions): MergedTokens {
+export function mergeTokensSync(tokens: TensorInput, options: MergeTokensSyncOptions): MergedTokens {
   checkObject('options', options);
   const { device = 'auto', sizes } = options;
   checkOneOf('device', device, ['auto', 'cpu']);
@@ -190,7 +195,7 @@ export function mergeTokensSync(tokens: Tensor, options: MergeTokensSyncOptions)
 
 /** @internal Merges on the CPU while the calling thread waits. */
 export function mergeOnHostSync(
-  tokens: Tensor,
+  tokens: TensorInput,
   options: TokenMergerOptions,
   call: MergeCallOptions,
   merger?: NativeTokenMerger,
@@ -215,9 +220,9 @@ function toHost({ tokens, sizes, assignment }: Merged<Placed>): MergedTokens {
 }
 
 async function mergeWhereItLies(
-  tokens: Tensor | DeviceBuffer,
+  tokens: TensorInput | DeviceBuffer,
   options: TokenMergerOptions,
-  call: { readonly sizes?: Tensor | DeviceBuffer; readonly signal?: AbortSignal },
+  call: { readonly sizes?: TensorInput | DeviceBuffer; readonly signal?: AbortSignal },
   merger?: NativeTokenMerger,
 ): Promise<Merged<Placed>> {
   return await run(

@@ -1,5 +1,5 @@
 // Reducers that pick tokens and leave them as they are, whatever they hold: what every other is compared with.
-import type { Tensor } from '../base/tensor.js';
+import type { TensorInput } from '../base/tensor.js';
 import { checkInteger, checkObject } from '../base/validate.js';
 import { DeviceBuffer } from './deviceBuffer.js';
 import { checkDeviceVideo, keepOnDevice, type ReducedDeviceVideo, withIntegers } from './deviceReduction.js';
@@ -47,7 +47,7 @@ export async function pickTokens(
 /** The tokens at the indices that `choose` gives for a video of so many tokens and so many to keep. */
 async function pick(
   method: string,
-  tokens: Tensor | DeviceBuffer,
+  tokens: TensorInput | DeviceBuffer,
   { retentionRatio, signal }: UniformOptions,
   choose: (video: VideoSize, count: number) => Int32Array,
 ): Promise<ReducedVideo | ReducedDeviceVideo> {
@@ -84,11 +84,11 @@ export function pickedCount({ frames, patches }: VideoSize, retentionRatio: unkn
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when a picked token holds NaN or infinity; the message says where
  */
-export async function uniform(tokens: Tensor, options: UniformOptions): Promise<ReducedVideo>;
+export async function uniform(tokens: TensorInput, options: UniformOptions): Promise<ReducedVideo>;
 /** The same on the GPU that holds the tokens, and the tokens kept stay there. */
 export async function uniform(tokens: DeviceBuffer, options: UniformOptions): Promise<ReducedDeviceVideo>;
 export async function uniform(
-  tokens: Tensor | DeviceBuffer,
+  tokens: TensorInput | DeviceBuffer,
   options: UniformOptions,
 ): Promise<ReducedVideo | ReducedDeviceVideo> {
   checkObject('options', options);
@@ -110,11 +110,11 @@ export function uniformIndices({ frames, patches }: VideoSize, count: number): I
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when a picked token holds NaN or infinity; the message says where
  */
-export async function random(tokens: Tensor, options: RandomOptions): Promise<ReducedVideo>;
+export async function random(tokens: TensorInput, options: RandomOptions): Promise<ReducedVideo>;
 /** The same on the GPU that holds the tokens, and the tokens kept stay there. */
 export async function random(tokens: DeviceBuffer, options: RandomOptions): Promise<ReducedDeviceVideo>;
 export async function random(
-  tokens: Tensor | DeviceBuffer,
+  tokens: TensorInput | DeviceBuffer,
   options: RandomOptions,
 ): Promise<ReducedVideo | ReducedDeviceVideo> {
   const { seed = 0 } = checkObject('options', options);

@@ -1,4 +1,4 @@
-import type { Tensor } from '../base/tensor.js';
+import type { Tensor, TensorInput } from '../base/tensor.js';
 import { checkObject } from '../base/validate.js';
 import { nativeDims } from './arguments.js';
 import type { DeviceBuffer } from './deviceBuffer.js';
@@ -19,10 +19,13 @@ export type PoolClsTokensOptions = {
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tensor holds NaN or infinity; the message says where
  */
-export async function poolClsTokens(cls: Tensor, options?: PoolClsTokensOptions): Promise<Tensor>;
+export async function poolClsTokens(cls: TensorInput, options?: PoolClsTokensOptions): Promise<Tensor>;
 /** The same on the GPU that holds the tensor; the result stays on the GPU. */
 export async function poolClsTokens(cls: DeviceBuffer, options?: PoolClsTokensOptions): Promise<DeviceBuffer>;
-export async function poolClsTokens(cls: Tensor | DeviceBuffer, options: PoolClsTokensOptions = {}): Promise<Placed> {
+export async function poolClsTokens(
+  cls: TensorInput | DeviceBuffer,
+  options: PoolClsTokensOptions = {},
+): Promise<Placed> {
   checkObject('options', options);
   return await run(
     cls,

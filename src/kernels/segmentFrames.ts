@@ -1,4 +1,4 @@
-import { type Float32Tensor, float32Tensor, type Tensor, toFloat32 } from '../base/tensor.js';
+import { type Float32Tensor, float32Tensor, type TensorInput, toFloat32 } from '../base/tensor.js';
 import { checkInteger, checkNumber, checkObject } from '../base/validate.js';
 import { checkFilledTensor } from './arguments.js';
 import { type ReducerCallOptions, runOnHost, segmentLengths } from './reduction.js';
@@ -25,7 +25,7 @@ export type FrameSegments = {
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the features hold NaN or infinity; the message says where
  */
-export async function segmentFrames(features: Tensor, options: SegmentFramesOptions = {}): Promise<FrameSegments> {
+export async function segmentFrames(features: TensorInput, options: SegmentFramesOptions = {}): Promise<FrameSegments> {
   const { threshold = 0.9, minSegments = 1, signal } = checkObject('options', options);
   const { data, dims } = toFloat32(checkFilledTensor('features', features, ['frames', 'channels']));
   const [frames, channels] = dims as [number, number];

@@ -1,4 +1,4 @@
-import { type Tensor, toFloat32 } from '../base/tensor.js';
+import { type TensorInput, toFloat32 } from '../base/tensor.js';
 import { checkFinite, checkInteger, checkObject, wrongValue } from '../base/validate.js';
 import { axesOf, checkFilledTensor, nativeDims, readTensor } from './arguments.js';
 import { DeviceBuffer } from './deviceBuffer.js';
@@ -8,7 +8,7 @@ import { type ReducerCallOptions, runOnHost } from './reduction.js';
 
 export type SelectDiverseOptions = ReducerCallOptions & {
   /** `[batch, tokens]`, or `[tokens]` for one entry: factors of each token's distances. Defaults to 1 for each. */
-  readonly weights?: Tensor;
+  readonly weights?: TensorInput;
 };
 
 /** Options of {@link selectDiverse} for a {@link DeviceBuffer}. */
@@ -28,7 +28,11 @@ export type SelectDiverseOnDeviceOptions = ReducerCallOptions & {
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when a tensor holds NaN or infinity; the message says where
  */
-export async function selectDiverse(tokens: Tensor, count: number, options?: SelectDiverseOptions): Promise<Int32Array>;
+export async function selectDiverse(
+  tokens: TensorInput,
+  count: number,
+  options?: SelectDiverseOptions,
+): Promise<Int32Array>;
 /** The same on the GPU that holds the tokens, at most 16,384 of an entry; `[batch, count]` int32 that stay there. */
 export async function selectDiverse(
   tokens: DeviceBuffer,
@@ -36,7 +40,7 @@ export async function selectDiverse(
   options?: SelectDiverseOnDeviceOptions,
 ): Promise<DeviceBuffer>;
 export async function selectDiverse(
-  tokens: Tensor | DeviceBuffer,
+  tokens: TensorInput | DeviceBuffer,
   count: number,
   options: SelectDiverseOptions | SelectDiverseOnDeviceOptions = {},
 ): Promise<Int32Array | DeviceBuffer> {

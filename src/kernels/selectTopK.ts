@@ -1,4 +1,4 @@
-import { type Tensor, toFloat32 } from '../base/tensor.js';
+import { type TensorInput, toFloat32 } from '../base/tensor.js';
 import { checkInteger, checkObject, isArray, wrongType, wrongValue } from '../base/validate.js';
 import { checkFilledTensor } from './arguments.js';
 import { DeviceBuffer } from './deviceBuffer.js';
@@ -16,7 +16,7 @@ import { type ReducerCallOptions, runOnHost } from './reduction.js';
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the scores hold NaN or infinity; the message says where
  */
 export async function selectTopK(
-  scores: Tensor,
+  scores: TensorInput,
   budget: number | ArrayLike<number>,
   options?: ReducerCallOptions,
 ): Promise<Int32Array>;
@@ -30,7 +30,7 @@ export async function selectTopK(
   options?: ReducerCallOptions,
 ): Promise<DeviceBuffer>;
 export async function selectTopK(
-  scores: Tensor | DeviceBuffer,
+  scores: TensorInput | DeviceBuffer,
   budget: number | ArrayLike<number>,
   options: ReducerCallOptions = {},
 ): Promise<Int32Array | DeviceBuffer> {

@@ -1,4 +1,4 @@
-import { type Float32Tensor, float32Tensor, type Tensor } from '../base/tensor.js';
+import { type Float32Tensor, float32Tensor, type TensorInput } from '../base/tensor.js';
 import { checkObject, checkOneOf, wrongValue } from '../base/validate.js';
 import { DeviceBuffer } from './deviceBuffer.js';
 import { checkDeviceVideo } from './deviceReduction.js';
@@ -35,7 +35,7 @@ export type DeviceTemporalSimilarities = {
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tokens hold NaN or infinity; the message says where
  */
 export async function temporalSimilarity(
-  tokens: Tensor,
+  tokens: TensorInput,
   options?: TemporalSimilarityOptions,
 ): Promise<TemporalSimilarities>;
 /** The same on the GPU that holds the tokens, at least 2 frames, bit by bit; the results stay on the GPU. */
@@ -44,7 +44,7 @@ export async function temporalSimilarity(
   options?: TemporalSimilarityOptions,
 ): Promise<DeviceTemporalSimilarities>;
 export async function temporalSimilarity(
-  tokens: Tensor | DeviceBuffer,
+  tokens: TensorInput | DeviceBuffer,
   options: TemporalSimilarityOptions = {},
 ): Promise<TemporalSimilarities | DeviceTemporalSimilarities> {
   const { match = 'place', signal } = checkObject('options', options);

@@ -1,5 +1,5 @@
 import { LongVLMError } from '../base/errors.js';
-import type { Tensor } from '../base/tensor.js';
+import type { TensorInput } from '../base/tensor.js';
 import { checkInteger, checkObject } from '../base/validate.js';
 import { binding, type NativeTokenMerger } from '../binding.js';
 import { checkKeepOrSchedule, checkSchedule } from './mergeSchedule.js';
@@ -57,7 +57,7 @@ export class TokenMerger {
    *
    * @throws as {@link mergeTokens}; LongVLMError `ERR_LONGVLM_DISPOSED` after {@link dispose}
    */
-  async merge(tokens: Tensor, options: TokenMergerCallOptions = {}): Promise<MergedTokens> {
+  async merge(tokens: TensorInput, options: TokenMergerCallOptions = {}): Promise<MergedTokens> {
     checkObject('options', options);
     return await mergeOnHost(tokens, this.#options, options, this.#checkNative());
   }
@@ -67,7 +67,7 @@ export class TokenMerger {
    *
    * @throws as {@link merge} does
    */
-  mergeSync(tokens: Tensor, options: MergeCallOptions = {}): MergedTokens {
+  mergeSync(tokens: TensorInput, options: MergeCallOptions = {}): MergedTokens {
     checkObject('options', options);
     return mergeOnHostSync(tokens, this.#options, options, this.#checkNative());
   }

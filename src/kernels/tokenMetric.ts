@@ -1,4 +1,4 @@
-import type { Float32Tensor, Tensor } from '../base/tensor.js';
+import type { Float32Tensor, TensorInput } from '../base/tensor.js';
 import { checkObject } from '../base/validate.js';
 import { checkHeads, nativeDims } from './arguments.js';
 import type { DeviceBuffer } from './deviceBuffer.js';
@@ -22,10 +22,10 @@ export type TokenMetricOptions = {
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tokens hold NaN or infinity; the message says where
  */
-export async function tokenMetric(tokens: Tensor, options: TokenMetricOptions): Promise<Float32Tensor>;
+export async function tokenMetric(tokens: TensorInput, options: TokenMetricOptions): Promise<Float32Tensor>;
 /** The same on the GPU that holds the tokens; the result stays on the GPU. */
 export async function tokenMetric(tokens: DeviceBuffer, options: TokenMetricOptions): Promise<DeviceBuffer>;
-export async function tokenMetric(tokens: Tensor | DeviceBuffer, options: TokenMetricOptions): Promise<Placed> {
+export async function tokenMetric(tokens: TensorInput | DeviceBuffer, options: TokenMetricOptions): Promise<Placed> {
   checkObject('options', options);
   return await run(
     tokens,

@@ -1,4 +1,4 @@
-import type { Tensor } from '../base/tensor.js';
+import type { Tensor, TensorInput } from '../base/tensor.js';
 import { checkObject } from '../base/validate.js';
 import { axesOf, readTensor } from './arguments.js';
 import type { DeviceBuffer } from './deviceBuffer.js';
@@ -16,7 +16,11 @@ import { hostPlace, type Placed, run } from './place.js';
  * @returns `[segments, tokens, channels]`, or `[tokens, channels]`, of the tensor's type
  * @throws TypeError or RangeError when an argument is wrong
  */
-export async function unmergeTokens(merged: Tensor, assignment: Int32Array, options?: UnmergeOptions): Promise<Tensor>;
+export async function unmergeTokens(
+  merged: TensorInput,
+  assignment: Int32Array,
+  options?: UnmergeOptions,
+): Promise<Tensor>;
 /** The same on a GPU, for results of {@link mergeTokens} on that GPU. */
 export async function unmergeTokens(
   merged: DeviceBuffer,
@@ -24,7 +28,7 @@ export async function unmergeTokens(
   options?: UnmergeOptions,
 ): Promise<DeviceBuffer>;
 export async function unmergeTokens(
-  merged: Tensor | DeviceBuffer,
+  merged: TensorInput | DeviceBuffer,
   assignment: Int32Array | DeviceBuffer,
   options: UnmergeOptions = {},
 ): Promise<Placed> {

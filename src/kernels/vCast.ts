@@ -1,4 +1,4 @@
-import type { Tensor } from '../base/tensor.js';
+import type { TensorInput } from '../base/tensor.js';
 import { checkInteger, checkNumber, checkObject, checkOneOf, wrongValue } from '../base/validate.js';
 import { DeviceBuffer } from './deviceBuffer.js';
 import { checkDeviceVideo, pickOnDevice, type ReducedDeviceVideo } from './deviceReduction.js';
@@ -50,11 +50,11 @@ export type VCastOptions = ReducerCallOptions & {
  * @example
  * const { tokens, indices } = await vCast(videoTokens, { retentionRatio: 0.25 });
  */
-export async function vCast(tokens: Tensor, options: VCastOptions): Promise<ReducedVideo>;
+export async function vCast(tokens: TensorInput, options: VCastOptions): Promise<ReducedVideo>;
 /** The same on the GPU that holds the tokens, bit by bit, and the tokens kept stay there. bfloat16 is possible, too. */
 export async function vCast(tokens: DeviceBuffer, options: VCastOptions): Promise<ReducedDeviceVideo>;
 export async function vCast(
-  tokens: Tensor | DeviceBuffer,
+  tokens: TensorInput | DeviceBuffer,
   options: VCastOptions,
 ): Promise<ReducedVideo | ReducedDeviceVideo> {
   const { signal } = checkObject('options', options);

@@ -1,4 +1,4 @@
-import { float32Tensor, type Tensor } from '../base/tensor.js';
+import { float32Tensor, type TensorInput } from '../base/tensor.js';
 import { checkInteger, checkObject, wrongValue } from '../base/validate.js';
 import { pickTokens } from './pickTokens.js';
 import {
@@ -36,7 +36,7 @@ const temperature = 0.01;
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tokens hold NaN or infinity; the message says where
  */
-export async function vidCom2(tokens: Tensor, options: VidCom2Options): Promise<ReducedVideo> {
+export async function vidCom2(tokens: TensorInput, options: VidCom2Options): Promise<ReducedVideo> {
   const { signal } = checkObject('options', options);
   const video = checkVideoTokens(tokens);
   const { frames, patches, tensor, dims } = video;

@@ -2,7 +2,7 @@ import type { LlamaContext, LlamaContextSequence, Token } from 'node-llama-cpp';
 import { raceAbort } from '../base/abort.js';
 import { LongVLMError } from '../base/errors.js';
 import { readOptions } from '../base/options.js';
-import type { Tensor } from '../base/tensor.js';
+import type { TensorInput } from '../base/tensor.js';
 import { checkFunction, checkInteger, checkString, checkText } from '../base/validate.js';
 import type { VideoRun } from '../base/videoRun.js';
 import { type Answer, type AskOptions, readAskOptions, type StopReason } from './answer.js';
@@ -89,13 +89,13 @@ export class VideoChat {
    *   `ERR_LONGVLM_CONTEXT_FULL` when it does not fit into the context, `ERR_LONGVLM_UNSUPPORTED` when the layout, such as the
    *   chat template in the model's file, cannot be used
    */
-  static async create(model: LanguageModel, video: Tensor, options: VideoChatOptions = {}): Promise<VideoChat> {
+  static async create(model: LanguageModel, video: TensorInput, options: VideoChatOptions = {}): Promise<VideoChat> {
     const given = readChatOptions(model, video, options);
     const { layout, system, contextSize: wanted, temperature, tokens, attention, signal } = given;
     signal?.throwIfAborted();
     model.checkUsable();
     const { count: videoTokens, video: runs } = tokens;
-    const width = video.dims[1]!;
+    const width = given.video.dims[1]!;
     if (width !== model.inputWidth)
       throw new LongVLMError(
         'ERR_LONGVLM_MISMATCH',
@@ -112,7 +112,7 @@ export class VideoChat {
     const context = await createContext(model, contextSize, together);
     const chat = new VideoChat(model, { layout, system }, temperature, context, tokens);
     try {
-      const prompt = { turn, embeddings: video, runs, attention };
+      const prompt = { turn, embeddings: given.video, runs, attention };
       const onStep = (step: Promise<unknown>) => {
         chat.#inFlight = step;
       };

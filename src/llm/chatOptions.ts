@@ -1,6 +1,6 @@
 // Options of a chat.
 import { readOptions } from '../base/options.js';
-import type { Tensor } from '../base/tensor.js';
+import type { Tensor, TensorInput } from '../base/tensor.js';
 import { checkBoolean, checkInteger, checkNumber, checkOneOf, checkSignal, checkTensor } from '../base/validate.js';
 import type { VideoRuns } from '../base/videoRun.js';
 import { checkModel, type LanguageModel } from './model.js';
@@ -41,6 +41,8 @@ export type VideoChatOptions = {
 
 /** The options of a chat, read once. */
 type ReadChatOptions = {
+  /** As it was read. */
+  readonly video: Tensor;
   readonly layout: PromptLayout;
   readonly system: string;
   readonly temperature: number;
@@ -51,9 +53,9 @@ type ReadChatOptions = {
 };
 
 /** @throws TypeError or RangeError for a bad option */
-export function readChatOptions(model: LanguageModel, video: Tensor, options: VideoChatOptions): ReadChatOptions {
+export function readChatOptions(model: LanguageModel, video: TensorInput, options: VideoChatOptions): ReadChatOptions {
   checkModel(model);
-  checkTensor('video', video, ['tokens', 'width']);
+  const embeddings = checkTensor('video', video, ['tokens', 'width']);
   const given = readOptions(options, [
     ...(['template', 'system', 'temperature', 'contextSize'] as const),
     ...(['runs', 'timestamps', 'attention', 'signal'] as const),
@@ -64,9 +66,10 @@ export function readChatOptions(model: LanguageModel, video: Tensor, options: Vi
   const temperature = checkNumber('temperature', given.temperature ?? defaultTemperature, 0);
   const timestamps = checkBoolean('timestamps', given.timestamps ?? false);
   const attention = checkOneOf('attention', given.attention ?? 'causal', ['causal', 'full']);
-  const count = video.dims[0]!;
+  const count = embeddings.dims[0]!;
   const runs = given.runs === undefined ? unknownRuns(count) : checkRuns(given.runs, count);
   const signal = checkSignal(given.signal);
   const tokens = { video: runs, timestamps, count };
-  return { layout, system, temperature, contextSize: given.contextSize, tokens, attention, signal };
+  const read = { layout, system, temperature, contextSize: given.contextSize, tokens, attention, signal };
+  return { video: embeddings, ...read };
 }

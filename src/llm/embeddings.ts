@@ -8,7 +8,7 @@ import { listen } from '../base/abort.js';
 import { checkDescriptors } from '../base/descriptors.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
 import { checkAllFinite, widened } from '../base/largeTensor.js';
-import type { Tensor } from '../base/tensor.js';
+import type { Tensor, TensorInput } from '../base/tensor.js';
 import { checkInteger, checkObject, checkOneOf, checkSignal, checkTensor, wrongType } from '../base/validate.js';
 import {
   binding,
@@ -131,26 +131,26 @@ export type EvaluateEmbeddingsOptions = {
  */
 export async function evaluateEmbeddings(
   sequence: LlamaSequence,
-  embeddings: Tensor,
+  embeddings: TensorInput,
   options: EvaluateEmbeddingsOptions = {},
 ): Promise<void> {
   const held = sequence as unknown as SequenceInside;
   if (typeof held?._sequenceId !== 'number' || typeof held._context?._ctx?.getContextSize !== 'function')
     wrongType('sequence', 'LlamaContextSequence of node-llama-cpp', sequence);
-  checkTensor('embeddings', embeddings, ['tokens', 'width']);
+  const given = checkTensor('embeddings', embeddings, ['tokens', 'width']);
   checkObject('options', options);
   const placeholder =
     options.placeholder === undefined ? undefined : checkInteger('placeholder', options.placeholder, 0);
   const signal = checkSignal(options.signal);
   signal?.throwIfAborted();
 
-  const [count, width] = embeddings.dims as [number, number];
+  const [count, width] = given.dims as [number, number];
   const places = readPlaces(options, count);
   const causal = checkOneOf('attention', options.attention ?? 'causal', ['causal', 'full']) === 'causal';
   if (count === 0) return;
   const { acquireLock } = await loadInside();
   await held._abortTokenPredictor(false, true);
-  const values = await widened({ ...embeddings, data: nativeInput('embeddings.data', embeddings.data) } as Tensor);
+  const values = await widened({ ...given, data: nativeInput('embeddings.data', given.data) } as Tensor);
   // One NaN would spread over every later token of the sequence.
   await checkAllFinite('The tensor of embeddings', values, 'Check the features and the projector that it comes from.');
   // Lock in the order of node-llama-cpp's own evaluation: first the sequence, then its context, which a decode locks.

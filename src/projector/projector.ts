@@ -1,7 +1,7 @@
 import { withCallbacks } from '../base/callbacks.js';
 import { LongVLMError } from '../base/errors.js';
 import type { OnProgress } from '../base/progress.js';
-import { type Float32Tensor, float32Tensor, type Tensor, toFloat32 } from '../base/tensor.js';
+import { type Float32Tensor, float32Tensor, type Tensor, type TensorInput, toFloat32 } from '../base/tensor.js';
 import {
   checkFunction,
   checkInteger,
@@ -133,22 +133,23 @@ export class Projector {
    * @throws TypeError or RangeError for wrong features; LongVLMError `ERR_LONGVLM_MISMATCH` for another width,
    * `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`.
    */
-  async project(features: Tensor, options: ProjectorCallOptions = {}): Promise<Float32Tensor> {
-    const [tokens, channels] = checkTensor('features', features, ['tokens', 'channels']).dims;
+  async project(features: TensorInput, options: ProjectorCallOptions = {}): Promise<Float32Tensor> {
+    const given = checkTensor('features', features, ['tokens', 'channels']);
+    const [tokens, channels] = given.dims;
     checkInteger('features.dims[0]', tokens, 1);
     const { transfer = false } = checkObject('options', options);
     if (typeof transfer !== 'boolean') wrongType('transfer', 'boolean', transfer);
     const signal = checkSignal(options.signal);
     this.#checkChannels(channels!);
     // At once, so that the call is one of those that release() and dispose() wait for.
-    const floats = toFloat32(features);
+    const floats = toFloat32(given);
     const outputs = {
       embeddings: float32Tensor(new Float32Array(tokens! * this.outChannels), [tokens!, this.outChannels]),
     };
     // Converted features are a private copy, so they can be transferred.
     const starts = this.device === undefined;
     const { embeddings } = await this.#graph.run({ features: floats }, outputs, {
-      move: transfer || floats !== features,
+      move: transfer || floats !== given,
       signal,
     });
     await this.#weights.checkUsed(starts);
