@@ -31,6 +31,7 @@ export {
   type OnnxModel,
 } from './compute/graphBuilder.js';
 export { type CachedVideo, FeaturesCache, type FeaturesRequest } from './encode/featuresCache.js';
+export type { FeaturesJson } from './encode/plainFeatures.js';
 export type { TokenGrid } from './encode/runs.js';
 export type { Sampling, SamplingRequest, SettledSampling } from './encode/sampling.js';
 export { type EncodeOptions, VideoEncoder, type VideoEncoderOptions } from './encode/videoEncoder.js';

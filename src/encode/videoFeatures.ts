@@ -3,23 +3,25 @@ import { types } from 'node:util';
 import { LongVLMError } from '../base/errors.js';
 import { readOptions } from '../base/options.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
-import { checkObject, checkOneOf, checkString } from '../base/validate.js';
+import { checkObject, checkOneOf, checkString, wrongType } from '../base/validate.js';
 import type { VideoRun, VideoRuns } from '../base/videoRun.js';
 import type { DeviceBuffer, ReductionReport } from '../kernels/index.js';
 import type { DeviceTokens } from './deviceTokens.js';
 import {
-  checkFeatures,
   type FeaturesType,
+  featuresBytes,
+  parseFeatures,
   readFeatures,
   saveFeatures,
-  type VideoFeaturesInit,
-  type VideoSource,
+  tokensAs,
 } from './featuresFile.js';
+import { checkFeatures, type VideoFeaturesInit, type VideoSource } from './featuresInit.js';
 import type { VideoTokens } from './gatheredTokens.js';
+import { bytesInJson, checkBytes, type FeaturesJson, featuresJson } from './plainFeatures.js';
 import { runsOf, type TokenGrid } from './runs.js';
 import type { Sampling } from './sampling.js';
 
-export type { VideoFeaturesInit, VideoSource } from './featuresFile.js';
+export type { VideoFeaturesInit, VideoSource } from './featuresInit.js';
 
 /** Which tokens of a video the language model sees: the global tokens, the segments' local tokens, or both. */
 export type VideoPart = 'both' | 'local' | 'global';
@@ -43,16 +45,25 @@ export function ofPart(part: VideoPart, { runs, durationSeconds }: VideoRuns): V
 }
 
 /**
- * Features as they are, and those of another installed copy of this package, checked anew; undefined for anything else.
- * @throws TypeError or RangeError for such that are damaged
+ * Features as they are; those of another installed copy of this package, and what structuredClone() and postMessage() made of some,
+ * checked anew; undefined for anything else.
+ * @throws TypeError or RangeError for such that are damaged, and for features as JSON
  * @internal
  */
 export function featuresOf(value: unknown): VideoFeatures | undefined {
   if (value instanceof VideoFeatures) return value;
-  if (typeof value !== 'object' || value === null || types.isProxy(value) || !Object.hasOwn(value, 'local'))
-    return undefined;
-  return value.constructor?.name === 'VideoFeatures' ? new VideoFeatures(value as VideoFeaturesInit) : undefined;
+  if (typeof value !== 'object' || value === null || types.isProxy(value)) return undefined;
+  if (Object.hasOwn(value, 'safetensors'))
+    throw new TypeError(
+      'Expected VideoFeatures for features but received their JSON. Give what VideoFeatures.from() makes of it.',
+    );
+  if (!Object.hasOwn(value, 'local')) return undefined;
+  const isFeatures = value.constructor?.name === 'VideoFeatures' || cloned.every((name) => Object.hasOwn(value, name));
+  return isFeatures ? new VideoFeatures(value as VideoFeaturesInit) : undefined;
 }
+
+/** What a clone of features has of its own. */
+const cloned = ['local', 'global', 'sizes', 'timestamps', 'sampling', 'tower', 'source'];
 
 /**
  * The features of an encoded video: local tokens of every segment, and global tokens of the whole video. They belong to one
@@ -229,6 +240,55 @@ export class VideoFeatures {
     const features = new VideoFeatures(await readFeatures(path.resolve(file)));
     if (tower !== undefined) features.checkTower(tower, file);
     return features;
+  }
+
+  /**
+   * The bytes of the file that {@link save} writes.
+   * @param options `type`: element type of `local` and `global`. Defaults to `float32`.
+   * @throws RangeError when float16 cannot hold a value
+   */
+  async toBytes(options: { type?: FeaturesType } = {}): Promise<Uint8Array<ArrayBuffer>> {
+    const { type = 'float32' } = readOptions(options, ['type']);
+    checkOneOf('type', type, ['float32', 'float16']);
+    await this.bringDown();
+    return featuresBytes(this, await tokensAs(type, this));
+  }
+
+  /**
+   * Reads what {@link toBytes} gave, or the content of a file that {@link save} wrote. The features are copies.
+   * @param bytes a `Uint8Array`, such as a `Buffer`, or an `ArrayBuffer`, shared ones too
+   * @param options `tower`: the expected identity of the tower. Not checked by default.
+   * @throws LongVLMError `ERR_LONGVLM_WEIGHTS` when they are damaged or hold no features, `ERR_LONGVLM_MISMATCH` when these belong
+   *   to another tower
+   */
+  static async fromBytes(
+    bytes: Uint8Array | ArrayBufferLike,
+    options: { tower?: string } = {},
+  ): Promise<VideoFeatures> {
+    const given = checkBytes('bytes', bytes);
+    const { tower } = readOptions(options, ['tower']);
+    if (tower !== undefined) checkString('tower', tower);
+    const features = new VideoFeatures(await parseFeatures(given, 'the given buffer'));
+    if (tower !== undefined) features.checkTower(tower);
+    return features;
+  }
+
+  /** What JSON.stringify() writes; {@link from} reads it. @throws RangeError for more than 256 MB */
+  toJSON(): FeaturesJson {
+    return featuresJson(this);
+  }
+
+  /**
+   * Features again, of what `structuredClone()`, `postMessage()` or `JSON.parse(JSON.stringify(features))` made of some. All is checked
+   * as for a file, and copied; features are given back as they are.
+   * @throws TypeError, RangeError or LongVLMError `ERR_LONGVLM_WEIGHTS` for what holds no features, or damaged ones
+   */
+  static async from(value: VideoFeaturesInit | FeaturesJson): Promise<VideoFeatures> {
+    if (value instanceof VideoFeatures) return value;
+    const json = bytesInJson(value);
+    if (json) return new VideoFeatures(await parseFeatures(json, 'the given JSON'));
+    const features = featuresOf(value) ?? wrongType('features', 'VideoFeatures, or a clone or the JSON of some', value);
+    return new VideoFeatures(await parseFeatures(featuresBytes(features), 'the given object'));
   }
 
   /**

@@ -8,6 +8,7 @@ import { type JsonLimits, jsonEntries, parseJson } from './jsonEntries.js';
 import {
   bytesPerElement,
   checkPlaces,
+  copyOf,
   type ElementType,
   expectedBytes,
   maxTensors,
@@ -19,7 +20,7 @@ import {
 import { checkFinished } from './unfinished.js';
 import { foreignFileError, headBytes, weightFormat } from './whatIsThis.js';
 
-export { readFloatTensor, readTensor } from './tensorFile.js';
+export { readFloatTensor, readTensor, readTensorIn } from './tensorFile.js';
 
 /** A safetensors file's tensors, and the strings that were saved with them. */
 export type SafetensorsFile = WeightFile & {
@@ -58,28 +59,48 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   const handle = await openRegularFile(path);
   try {
     const fileBytes = (await handle.stat()).size;
-    if (fileBytes > 0 && fileBytes < 8)
-      throw weightsError(path, `not a safetensors file: it has only ${fileBytes} bytes`);
-    const head = Buffer.from(await readBytes(handle, path, 0, Math.min(headBytes, fileBytes)));
-    const foreign = weightFormat(head) !== 'safetensors' && foreignFileError(path, head, 'safetensors');
-    if (foreign) throw foreign;
-    const headerBytes = head.readBigUInt64LE(0);
-    if (headerBytes > maxHeaderBytes)
-      throw weightsError(
-        path,
-        `not a safetensors file: its header would take ${headerBytes} bytes, above the limit of ${maxHeaderBytes}`,
-        otherFile,
-      );
-    const dataStart = 8 + Number(headerBytes);
-    if (dataStart > fileBytes)
-      throw weightsError(path, `truncated: its header ends at byte ${dataStart}, the file at ${fileBytes}`);
-    const header = await readBytes(handle, path, 8, Number(headerBytes));
-    const file = await readHeader(path, header, dataStart, fileBytes);
+    const read: ReadBytes = (offset, byteLength) => readBytes(handle, path, offset, byteLength);
+    const { file, dataStart } = await readWith(read, path, fileBytes);
     await checkFinished(handle, path, dataStart, fileBytes);
     return file;
   } finally {
     await handle.close();
   }
+}
+
+/**
+ * The same for a file that is in memory. {@link readTensorIn} reads its tensors.
+ * @param name what errors call it
+ */
+export async function parseSafetensors(name: string, bytes: Uint8Array): Promise<SafetensorsFile> {
+  const read: ReadBytes = async (offset, byteLength) => copyOf(bytes, name, offset, byteLength);
+  return (await readWith(read, name, bytes.byteLength)).file;
+}
+
+type ReadBytes = (offset: number, byteLength: number) => Promise<Uint8Array>;
+
+async function readWith(
+  read: ReadBytes,
+  path: string,
+  fileBytes: number,
+): Promise<{ file: SafetensorsFile; dataStart: number }> {
+  if (fileBytes > 0 && fileBytes < 8)
+    throw weightsError(path, `not a safetensors file: it has only ${fileBytes} bytes`);
+  const head = Buffer.from(await read(0, Math.min(headBytes, fileBytes)));
+  const foreign = weightFormat(head) !== 'safetensors' && foreignFileError(path, head, 'safetensors');
+  if (foreign) throw foreign;
+  const headerBytes = head.readBigUInt64LE(0);
+  if (headerBytes > maxHeaderBytes)
+    throw weightsError(
+      path,
+      `not a safetensors file: its header would take ${headerBytes} bytes, above the limit of ${maxHeaderBytes}`,
+      otherFile,
+    );
+  const dataStart = 8 + Number(headerBytes);
+  if (dataStart > fileBytes)
+    throw weightsError(path, `truncated: its header ends at byte ${dataStart}, the file at ${fileBytes}`);
+  const header = await read(8, Number(headerBytes));
+  return { file: await readHeader(path, header, dataStart, fileBytes), dataStart };
 }
 
 async function readHeader(
@@ -142,8 +163,11 @@ function isSizes(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
 }
 
+/** A {@link TensorData} that is in memory. */
+export type HeldTensorData = TensorData & { readonly data: ArrayBufferView };
+
 /** A {@link Tensor} as {@link writeSafetensors} takes it, without a copy. */
-export function tensorData(tensor: Tensor): TensorData {
+export function tensorData(tensor: Tensor): HeldTensorData {
   return { type: tensor.type === 'float16' ? 'F16' : 'F32', shape: tensor.dims, data: tensor.data };
 }
 
@@ -172,6 +196,26 @@ export async function writeSafetensors(
       await writeAt(handle, bytes, header.byteLength + places.get(name)![0]);
     }
   });
+}
+
+/**
+ * What {@link writeSafetensors} writes, in memory.
+ * @throws RangeError when data do not match their shape
+ */
+export function safetensorsBytes(
+  tensors: Readonly<Record<string, HeldTensorData>>,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array<ArrayBuffer> {
+  const places = placesOf(Object.entries(tensors));
+  const header = encodeHeader(places, tensors, metadata);
+  const end = Math.max(0, ...[...places.values()].map(([, each]) => each));
+  const bytes = new Uint8Array(header.byteLength + end);
+  bytes.set(header);
+  for (const [name, { data }] of Object.entries(tensors)) {
+    const { buffer, byteOffset, byteLength } = data;
+    bytes.set(new Uint8Array(buffer, byteOffset, byteLength), header.byteLength + places.get(name)![0]);
+  }
+  return bytes;
 }
 
 async function writeAt(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {

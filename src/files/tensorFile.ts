@@ -153,6 +153,16 @@ export async function readInto(bytes: Uint8Array, handle: FileHandle, path: stri
   }
 }
 
+/** The same of a file that is in memory: a copy, whatever its owner does with it meanwhile. */
+export function copyOf(bytes: Uint8Array, path: string, offset: number, byteLength: number): Uint8Array<ArrayBuffer> {
+  // A buffer that was transferred away, or became shorter, has less than it had.
+  if (bytes.byteLength < offset + byteLength)
+    throw weightsError(path, `truncated: it ends at byte ${bytes.byteLength} of ${offset + byteLength}`);
+  const copy = allocated(path, byteLength);
+  copy.set(bytes.subarray(offset, offset + byteLength));
+  return copy;
+}
+
 /** Memory for what is read of a file. @throws LongVLMError `ERR_LONGVLM_WEIGHTS` when there is not as much */
 export function allocated(path: string, byteLength: number): Uint8Array<ArrayBuffer> {
   try {
@@ -167,12 +177,7 @@ export function allocated(path: string, byteLength: number): Uint8Array<ArrayBuf
  * @throws LongVLMError `ERR_LONGVLM_FILE`, or `ERR_LONGVLM_WEIGHTS` for a truncated file or a type that cannot be read.
  */
 export async function readTensor(location: TensorLocation): Promise<TensorValues> {
-  if (bytesPerElement(location.type) === undefined)
-    throw weightsError(
-      location.file,
-      `tensor ${location.name} is of type ${location.type}, which cannot be read`,
-      'Convert it to F32, F16 or BF16.',
-    );
+  checkReadable(location);
   const handle = await openRegularFile(location.file);
   try {
     const bytes = await readBytes(handle, location.file, location.offset, location.byteLength);
@@ -182,13 +187,30 @@ export async function readTensor(location: TensorLocation): Promise<TensorValues
   }
 }
 
+/** {@link readTensor} for a file that is in memory: a copy of the values. */
+export async function readTensorIn(bytes: Uint8Array, location: TensorLocation): Promise<TensorValues> {
+  checkReadable(location);
+  const copy = copyOf(bytes, location.file, location.offset, location.byteLength);
+  return await decode(location.type as ElementType, copy.buffer);
+}
+
+function checkReadable({ file, name, type }: TensorLocation): void {
+  if (bytesPerElement(type) === undefined)
+    throw weightsError(
+      file,
+      `tensor ${name} is of type ${type}, which cannot be read`,
+      'Convert it to F32, F16 or BF16.',
+    );
+}
+
 /**
  * Reads one floating-point tensor as this package's {@link Tensor}: F16 stays float16, F32 and BF16 become float32.
+ * @param read reads its values. Defaults to {@link readTensor}.
  * @throws LongVLMError as {@link readTensor}, and `ERR_LONGVLM_WEIGHTS` for other element types.
  */
-export async function readFloatTensor(location: TensorLocation): Promise<Tensor> {
+export async function readFloatTensor(location: TensorLocation, read = readTensor): Promise<Tensor> {
   const type = floatType(location);
-  const data = (await readTensor(location)) as Float32Array | Uint16Array;
+  const data = (await read(location)) as Float32Array | Uint16Array;
   return { type: type === 'float16' ? type : 'float32', data, dims: location.shape };
 }
 
