@@ -17,7 +17,7 @@ const library = [
     'reduce',
     'encode',
   ],
-  ...['llm', 'models', 'load', 'longvlm.ts', 'eval', 'inspect', 'jobs', 'service', 'batch'],
+  ...['llm', 'models', 'load', 'longvlm.ts', 'eval', 'inspect', 'jobs', 'service', 'batch', 'ai'],
 ];
 const below = (name) => library.slice(0, library.indexOf(name));
 
@@ -43,6 +43,7 @@ const mayImport = {
   inspect: ['base', 'video', 'reduce', 'encode', 'longvlm.ts'],
   jobs: ['base'],
   service: ['base', 'video', 'encode', 'llm', 'longvlm.ts', 'inspect', 'jobs'],
+  ai: ['base', 'video', 'encode', 'llm', 'longvlm.ts'],
   batch: ['base', 'cache', 'encode', 'llm', 'load', 'longvlm.ts', 'jobs', 'service'],
   'index.ts': [...below('jobs'), 'batch'],
   cli: [...library, 'index.ts'],

@@ -1,7 +1,7 @@
 // Which token each patch went into, of features.
 import { isInt32Array } from 'node:util/types';
 import { wrongType, wrongValue } from '../base/validate.js';
-import type { TensorData } from '../files/safetensors.js';
+import type { HeldTensorData } from '../files/safetensors.js';
 import { type TokenGrid, tokensOf } from './runs.js';
 import type { VideoFeatures } from './videoFeatures.js';
 
@@ -30,7 +30,7 @@ export function tellsOwners({ name }: { readonly name: string }): boolean {
 }
 
 /** Owners as a file holds them: in 16 bits where that is enough. `dims` are of the tokens, [segments, count]. */
-export function ownersData(owners: Int32Array, dims: readonly number[]): TensorData {
+export function ownersData(owners: Int32Array, dims: readonly number[]): HeldTensorData {
   const [segments, count] = dims as [number, number];
   const shape = [segments, owners.length / segments];
   return count <= 2 ** 15

@@ -17,6 +17,11 @@ export type AskOptions = SamplingOptions & {
 /** Why an answer ended; `left` means that the caller left the loop over `VideoChat.stream()`. */
 export type StopReason = 'endOfAnswer' | 'maxTokens' | 'stop' | 'contextFull' | 'left';
 
+/** Whether an answer ended before its end. @internal */
+export function wasCut({ stopReason }: Pick<Answer, 'stopReason'>): boolean {
+  return stopReason === 'maxTokens' || stopReason === 'contextFull';
+}
+
 /** An answer, with its token counts and timings. */
 export type Answer = {
   readonly text: string;
