@@ -8,9 +8,13 @@ export const repository = fileURLToPath(new URL('../../', import.meta.url));
 
 export type ChildResult = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
-/** Runs Node with `args` in the repository; a failure is a result, too. */
-export async function runNode(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<ChildResult> {
-  const options = { cwd: repository, env: { ...process.env, ...env }, maxBuffer: 1 << 28 };
+/** Runs Node with `args`, in the repository unless told otherwise; a failure is a result, too. */
+export async function runNode(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+  cwd = repository,
+): Promise<ChildResult> {
+  const options = { cwd, env: { ...process.env, ...env }, maxBuffer: 1 << 28 };
   try {
     return { code: 0, ...(await execute(process.execPath, args, options)) };
   } catch (error) {
