@@ -44,7 +44,7 @@ const mayImport = {
   jobs: ['base'],
   service: ['base', 'video', 'encode', 'llm', 'longvlm.ts', 'inspect', 'jobs'],
   ai: ['base', 'video', 'encode', 'llm', 'longvlm.ts'],
-  batch: ['base', 'cache', 'encode', 'llm', 'load', 'longvlm.ts', 'jobs', 'service'],
+  batch: ['base', 'cache', 'video', 'encode', 'llm', 'load', 'longvlm.ts', 'jobs', 'service'],
   'index.ts': [...below('jobs'), 'batch'],
   cli: [...library, 'index.ts'],
 };

@@ -4,6 +4,7 @@ export type { Resize } from './base/resize.js';
 export type { Float32Tensor, LooseTensor, OnnxTensor, Tensor, TensorInput, TensorType } from './base/tensor.js';
 export { version } from './base/version.js';
 export type { RunPlaces, VideoRun, VideoRuns } from './base/videoRun.js';
+export { type AskItem, type AskManyOptions, type AskResult, askMany } from './batch/askMany.js';
 export { type EmbeddedRunnerOptions, embeddedRunner } from './batch/embeddedRunner.js';
 export type {
   BatchAnswer,

@@ -22,6 +22,12 @@ export type EmbeddedRunnerOptions = {
   requests?: Pick<ServiceOptions, 'folders' | 'limits' | 'maxFrames' | 'contextSize'> | undefined;
 };
 
+/** How much of each kind of work goes on for so many videos. */
+export function lanesFor(parallel: number) {
+  const half = Math.max(1, parallel >> 1);
+  return { decode: parallel, encode: half, answer: half };
+}
+
 /**
  * Answers items with models that are loaded in this process. Features of the last videos are kept for further questions.
  * @param vlm stays the caller's, who disposes it after the runner
@@ -31,8 +37,7 @@ export async function embeddedRunner(vlm: LongVLM, options: EmbeddedRunnerOption
   if (!(vlm instanceof LongVLM)) wrongType('vlm', 'LongVLM', vlm);
   const { parallel = 2, requests = {} } = options;
   checkInteger('parallel', parallel, 1);
-  const half = Math.max(1, parallel >> 1);
-  const settings = readSettings({ ...requests, lanes: { decode: parallel, encode: half, answer: half } });
+  const settings = readSettings({ ...requests, lanes: lanesFor(parallel) });
   const folders = await Promise.all(settings.folders.map(realRoot));
   const scheduler = new LaneScheduler(settings.lanes, 0).of('batch');
   const questions = new QuestionRunner(vlm, scheduler, parallel);

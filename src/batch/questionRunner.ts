@@ -4,10 +4,11 @@ import type { OnProgress } from '../base/progress.js';
 import type { Scheduler } from '../base/scheduler.js';
 import { SharedWork } from '../cache/sharedWork.js';
 import type { SamplingRequest } from '../encode/sampling.js';
-import { VideoFeatures } from '../encode/videoFeatures.js';
+import { featuresOf, VideoFeatures } from '../encode/videoFeatures.js';
 import { videoReport } from '../encode/videoReport.js';
 import type { VideoChat } from '../llm/chat.js';
 import type { LongVLM } from '../longvlm.js';
+import type { VideoInput } from '../video/videoInput.js';
 import type { BatchAnswer, ItemContext, QuestionItem } from './item.js';
 import { type ItemSettings, settingsOf } from './itemSettings.js';
 
@@ -21,6 +22,8 @@ type IdleChat = {
 /** Contexts are made in these steps, in tokens, so that the next question finds room in the last one's. */
 const contextStep = 256;
 
+type VideoOf = (video: string) => VideoInput | VideoFeatures;
+
 export class QuestionRunner {
   readonly #vlm: LongVLM;
   readonly #scheduler: Scheduler;
@@ -30,11 +33,14 @@ export class QuestionRunner {
   /** The last used last. */
   readonly #features = new Map<string, VideoFeatures>();
   readonly #idle: IdleChat[] = [];
+  readonly #videoOf: VideoOf;
 
-  constructor(vlm: LongVLM, scheduler: Scheduler, most: number) {
+  /** @param videoOf what the video of an item stands for. Defaults to the file or URL that it names. */
+  constructor(vlm: LongVLM, scheduler: Scheduler, most: number, videoOf: VideoOf = (video) => video) {
     this.#vlm = vlm;
     this.#scheduler = scheduler;
     this.#most = most;
+    this.#videoOf = videoOf;
   }
 
   /** @throws as {@link LongVLM.ask} */
@@ -111,9 +117,12 @@ export class QuestionRunner {
     fitting: object,
     { signal, onProgress }: ItemContext,
   ): Promise<VideoFeatures> {
+    const input = this.#videoOf(video);
+    const features = featuresOf(input);
+    if (features) return features;
     if (video.endsWith('.safetensors')) return VideoFeatures.load(video, { tower: this.#vlm.tower });
     const scheduler = this.#scheduler;
-    return this.#vlm.encodeFor(question, video, { ...fitting, sampling, scheduler, signal, onProgress });
+    return this.#vlm.encodeFor(question, input as VideoInput, { ...fitting, sampling, scheduler, signal, onProgress });
   }
 
   /** A conversation about a video that has no turns. */
