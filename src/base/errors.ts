@@ -25,15 +25,15 @@ export type LongVLMErrorCode =
   | 'ERR_LONGVLM_WEIGHTS'
   /** A model or projector is of an unsupported kind. */
   | 'ERR_LONGVLM_UNSUPPORTED'
-  /** A data set, or the file of an unfinished evaluation, is malformed. */
+  /** A data set, the file of an unfinished evaluation, or a list or results file of a batch is malformed. */
   | 'ERR_LONGVLM_DATASET'
   /** A preset's folder is missing, incomplete or damaged. */
   | 'ERR_LONGVLM_PRESET'
   /** A file cannot be downloaded from a hub: the hub refuses, the network fails, or the content has the wrong size or hash. */
   | 'ERR_LONGVLM_HUB'
   /**
-   * Two things do not fit together: tower and projector, projector and language model, features and tower, or an evaluation
-   * and the file of another unfinished one.
+   * Two things do not fit together: tower and projector, projector and language model, features and tower, an evaluation
+   * and the file of another unfinished one, or a batch and the results of another.
    */
   | 'ERR_LONGVLM_MISMATCH'
   /** The prompt, the video and the answer do not fit into the context. */
