@@ -60,6 +60,27 @@ export { requireTensor } from './files/requireTensor.js';
 export type { SafetensorsFile } from './files/safetensors.js';
 export type { ShardedFile } from './files/sharded.js';
 export type { ElementType, TensorLocation, WeightFile } from './files/tensorFile.js';
+export {
+  type InspectedFrame,
+  type InspectedGrid,
+  type InspectedMethod,
+  type InspectedSegment,
+  type InspectedTokens,
+  type InspectedVideo,
+  type Inspection,
+  type Owners,
+  type PromptSpan,
+  readOwners,
+} from './inspect/inspection.js';
+export { type InspectOptions, inspectVideo } from './inspect/inspectVideo.js';
+export {
+  type PlannedMethod,
+  type PlannedTokens,
+  type PlanOptions,
+  planTokens,
+  type TokenPlan,
+} from './inspect/plan.js';
+export { inspectionFile } from './inspect/report.js';
 export * from './kernels/index.js';
 export type { Answer, AskOptions, StopReason } from './llm/answer.js';
 export { VideoChat } from './llm/chat.js';

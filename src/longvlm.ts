@@ -12,6 +12,7 @@ import { checkVideoPart, featuresOf, ofPart, type VideoFeatures, type VideoPart 
 import { type Answer, type AskOptions, readAskOptions } from './llm/answer.js';
 import { VideoChat } from './llm/chat.js';
 import type { VideoChatOptions } from './llm/chatOptions.js';
+import { describePrompt, type PromptDescription } from './llm/describePrompt.js';
 import { type PromptTemplate, resolvePromptTemplate } from './llm/templates.js';
 import { describeLoaded, type ModelsDescription, templateOf } from './load/describeModels.js';
 import { checkFit, disposeModels, type LoadedModels, loadModels } from './load/loadModels.js';
@@ -295,6 +296,19 @@ export class LongVLM {
       runs: features.runsOf(part),
       template: given.template ?? this.template,
     });
+  }
+
+  /** What the language model is given before its first answer; undefined where none is loaded. @internal */
+  promptOf(
+    features: VideoFeatures,
+    question: string,
+    options: Pick<ChatOptions, 'part' | 'template' | 'system' | 'timestamps'>,
+  ): PromptDescription[] | undefined {
+    const { llm } = this.#loaded;
+    const { part = 'both', ...texts } = options;
+    const tokens = this.#withEnding(features.checkPart(part));
+    const runs = features.runsOf(part);
+    return llm && describePrompt(llm, tokens, question, { ...texts, runs, template: texts.template ?? this.template });
   }
 
   /** Number of tokens of a video that the language model sees: global and local together, and the one that may end a video. */

@@ -7,6 +7,7 @@ import { chatCommand } from './chat.js';
 import { encodeCommand } from './encode.js';
 import { evalCommand } from './eval.js';
 import { infoCommand } from './info.js';
+import { inspectCommand } from './inspect.js';
 import { modelsCommand } from './models.js';
 import { serveCommand } from './serve.js';
 
@@ -25,6 +26,7 @@ Examples:
   longvlm chat talk.safetensors --vision clip/ --projector mm_projector.safetensors --llm vicuna.gguf
   longvlm eval questions.jsonl -o predictions.json
   longvlm batch ~/Videos --question "What is shown?" -o results.jsonl
+  longvlm inspect talk.mp4 -o talk.html
   longvlm serve --folder ~/Videos
 
 Without --model, --vision, --projector and --llm the embedded model, nano, answers.
@@ -36,6 +38,7 @@ for (const command of [
   encodeCommand(),
   evalCommand(),
   batchCommand(),
+  inspectCommand(),
   serveCommand(),
   infoCommand(),
   modelsCommand(),

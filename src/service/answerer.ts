@@ -146,7 +146,7 @@ function textOf({ turns, question }: Conversation): string {
 }
 
 /** A text without paths of this machine. */
-function hidden(text: string, paths: readonly string[]): string {
+export function hidden(text: string, paths: readonly string[]): string {
   return paths.reduce((rest, path) => rest.replaceAll(path, 'video'), text);
 }
 

@@ -30,7 +30,8 @@ const userContent = v.union(
 );
 const textContent = v.union([v.string(), v.array(textPart)], 'text, or array of parts of type text');
 
-const message = v.variant(
+/** A message of a conversation. */
+export const message = v.variant(
   'role',
   [
     v.object({ role: v.picklist(['system', 'developer']), content: textContent }),
@@ -48,7 +49,7 @@ export type Message = v.InferOutput<typeof message>;
 const optional = <const Schema extends v.GenericSchema>(schema: Schema) => v.nullish(schema);
 
 /** Sampling of a video as vLLM names it; -1 leaves a value open. */
-const videoOptions = v.object({ num_frames: optional(integer(-1)), fps: optional(finiteNumber) });
+export const videoOptions = v.object({ num_frames: optional(integer(-1)), fps: optional(finiteNumber) });
 
 /** Options that are ours alone, named as in the library. */
 export const ownOptions = v.strictObject({

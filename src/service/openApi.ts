@@ -3,6 +3,7 @@ import { toJsonSchema } from '@valibot/to-json-schema';
 import type { FastifyInstance } from 'fastify';
 import { version } from '../base/version.js';
 import { chatRequest } from './chatRequest.js';
+import { inspectRequest } from './inspectRequest.js';
 
 type Schema = Readonly<Record<string, unknown>>;
 
@@ -32,6 +33,27 @@ const used: Schema = {
 };
 const finishReason: Schema = { enum: ['stop', 'length', null] };
 
+const things: Schema = { type: 'object' };
+const many: Schema = { type: 'array', items: things };
+const inspection: Schema = {
+  ...object(
+    {
+      ...{ object: { const: 'inspection' }, version: { const: 1 }, video: things, models: things, method: things },
+      ...{ grid: things, global: things, segments: many, tokens: things, prompt: many },
+      notes: { type: 'array', items: text },
+    },
+    ['object', 'version', 'video', 'models', 'method', 'global', 'segments', 'tokens', 'notes'],
+  ),
+  description: 'What the language model sees: Inspection of the library, which its docstrings describe.',
+};
+const tokenPlan: Schema = object(
+  {
+    ...{ object: { const: 'inspection.plan' }, frames: integer, segments: integer, patches: integer, global: integer },
+    ...{ context: integer, asked: things, methods: many },
+  },
+  ['object', 'global', 'asked', 'methods'],
+);
+
 const schemas: Readonly<Record<string, Schema>> = {
   ChatCompletionRequest: toJsonSchema(chatRequest, { errorMode: 'ignore', typeMode: 'input' }) as Schema,
   ChatCompletion: object({
@@ -51,6 +73,9 @@ const schemas: Readonly<Record<string, Schema>> = {
     },
     ['id', 'object', 'created', 'model', 'choices'],
   ),
+  InspectRequest: toJsonSchema(inspectRequest, { errorMode: 'ignore', typeMode: 'input' }) as Schema,
+  Inspection: inspection,
+  TokenPlan: tokenPlan,
   File: object({
     ...{ id: text, object: { const: 'file' }, bytes: integer, created_at: integer, expires_at: integer },
     ...{ filename: text, purpose: text, status: text },
@@ -70,6 +95,12 @@ const described: Readonly<Record<string, Described>> = {
     summary: 'Answers a question about a video. With stream, an event for each piece, and [DONE] at the end.',
     body: ['application/json', named('ChatCompletionRequest')],
     answers: { ...json(named('ChatCompletion')), 'text/event-stream': named('ChatCompletionChunk') },
+  },
+  'POST /v1/inspect': {
+    summary:
+      'What the language model sees of a video. With plan, or ?plan, only how many tokens methods and budgets would leave; nothing is read then.',
+    body: ['application/json', named('InspectRequest')],
+    answers: json({ anyOf: [named('Inspection'), named('TokenPlan')] }),
   },
   'POST /v1/files': {
     summary: 'Takes a video or picture, whose id stands for its URL in questions.',

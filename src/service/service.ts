@@ -11,6 +11,7 @@ import { ApiError, ClientGone } from './apiError.js';
 import { addChatRoute, asApiError } from './chatRoute.js';
 import { addFileRoutes } from './fileRoutes.js';
 import { FileStore } from './fileStore.js';
+import { addInspectRoute } from './inspectRoute.js';
 import { Metrics } from './metrics.js';
 import { addOpenApi } from './openApi.js';
 import { RequestSignals } from './requestSignals.js';
@@ -53,15 +54,17 @@ export async function startService(vlm: LongVLM, options: ServiceOptions = {}): 
   );
   app.addHook('onRequest', async (request) => access.check(request));
   const files = new FileStore(settings.limits, settings.uploads);
+  const sources = { folders, files };
   const clientOf = (request: FastifyRequest) => access.clientOf(request);
   addOpenApi(app);
   await addFileRoutes(app, { files, signals, clientOf });
   addChatRoute(app, {
     ...{ model, scheduler, signals, clientOf },
-    answerer: new Answerer(vlm, settings, { folders, files }),
+    answerer: new Answerer(vlm, settings, sources),
     onAnswered: (answered) => metrics.onAnswered(answered),
     log: (request, error) => logFailure(settings, request, error),
   });
+  addInspectRoute(app, { vlm, model, settings, sources, scheduler, signals, clientOf });
   app.get('/v1/models', async () => ({ object: 'list', data: [describeModel(vlm, model)] }));
   app.get<{ Params: { model: string } }>('/v1/models/:model', async ({ params }) => {
     if (params.model !== model)

@@ -5,6 +5,7 @@ import {
   counted,
   globalColor,
   ink,
+  labelledEvery,
   localColor,
   type Scene,
   type Shape,
@@ -65,11 +66,19 @@ export function promptScene(inspection: Inspection, options: { readonly width?: 
   const { width = 960 } = options;
   const stretches = stretchesOf(inspection);
   const widths = widthsOf(stretches, width);
+  const locals = widths.filter((_, index) => stretches[index]!.kind === 'local');
+  const every = labelledEvery(
+    locals.length,
+    Math.max(
+      1,
+      locals.reduce((sum, each) => sum + each, 0),
+    ),
+  );
   const shapes: Shape[] = [];
   let x = 0;
   for (const [index, stretch] of stretches.entries()) {
     const inner = Math.max(0.5, widths[index]! - (stretches.length > width / 6 ? 0.25 : 1.5));
-    shapes.push(stretchShape(stretch, x, inner));
+    shapes.push(stretchShape(stretch, x, inner, every));
     x += widths[index]!;
   }
   const legend = legendOf(inspection, stretches, width);
@@ -94,14 +103,15 @@ function widthsOf(stretches: readonly Stretch[], width: number): number[] {
 
 const sumOf = (stretches: readonly Stretch[]) => stretches.reduce((sum, { tokens }) => sum + tokens, 0);
 
-function stretchShape(stretch: Stretch, x: number, width: number): Shape {
+function stretchShape(stretch: Stretch, x: number, width: number, every: number): Shape {
   const { kind, tokens, segment } = stretch;
   const opacity = kind === 'local' && segment! % 2 === 1 ? 0.72 : 0.95;
   const shapes: Shape[] = [
     { kind: 'rect', x: 0, y: 0, width, height: barHeight, color: colors[kind], opacity, radius: 2 },
   ];
   const text = kind === 'local' ? String(segment! + 1) : String(tokens);
-  if (textWidth(text, 11) + 4 <= width)
+  const hasRoom = kind === 'local' ? segment! % every === 0 : textWidth(text, 11) + 4 <= width;
+  if (hasRoom)
     shapes.push({
       kind: 'text',
       x: width / 2,

@@ -84,6 +84,11 @@ export function textWidth(text: string, size: number): number {
   return [...text].length * size * 0.56;
 }
 
+/** Of `count` things that share a width, one in how many has room for its number. */
+export function labelledEvery(count: number, width: number, size = 11): number {
+  return Math.max(1, Math.ceil(((textWidth(String(count), size) + 5) * count) / width));
+}
+
 /** `text`, or its beginning, within a width. */
 export function fitted(text: string, size: number, width: number): string {
   if (textWidth(text, size) <= width) return text;

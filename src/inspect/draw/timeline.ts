@@ -1,7 +1,7 @@
 // The whole video: a strip of frames, its segments below it, and a scale of times.
 import type { InspectedFrame, Inspection } from '../inspection.js';
 import { aspectOf, placedGrid } from './frame.js';
-import { counted, ink, localColor, type Scene, type Shape, textWidth, timeText } from './scene.js';
+import { counted, ink, labelledEvery, localColor, type Scene, type Shape, textWidth, timeText } from './scene.js';
 
 export type TimelineOptions = {
   /** In pixels. Defaults to `960`. */
@@ -78,14 +78,14 @@ function bars(inspection: Inspection, { start, end }: Range, width: number, opti
   const { segments } = inspection;
   const { href, current } = options;
   const at = (seconds: number) => ((Math.min(end, Math.max(start, seconds)) - start) / (end - start)) * width;
+  const every = labelledEvery(segments.length, width);
   return segments.map(({ index, start: from, end: to, sizes }): Shape => {
     // The first begins where the range does, though its first frame is from the middle of a stretch.
     const left = index === 0 ? 0 : at(from);
     const right = index === segments.length - 1 ? width : at(to);
     const inner = Math.max(1, right - left - (segments.length > width / 6 ? 0 : 2));
-    const text = [`${index + 1} · ${sizes.length} tokens`, `${index + 1}`].find(
-      (each) => textWidth(each, 11) + 8 <= inner,
-    );
+    const long = `${index + 1} · ${sizes.length} tokens`;
+    const text = textWidth(long, 11) + 8 <= inner ? long : index % every === 0 ? `${index + 1}` : undefined;
     const opacity = current === index ? 0.5 : index % 2 === 0 ? 0.28 : 0.18;
     const shapes: Shape[] = [
       { kind: 'rect', x: 0, y: 0, width: inner, height: barHeight - 4, color: localColor, opacity, radius: 3 },
