@@ -1,9 +1,9 @@
 // Which token each patch went into, of features.
 import { isInt32Array } from 'node:util/types';
+import type { Float32Tensor } from '../base/tensor.js';
 import { wrongType, wrongValue } from '../base/validate.js';
 import type { HeldTensorData } from '../files/safetensors.js';
 import { type TokenGrid, tokensOf } from './runs.js';
-import type { VideoFeatures } from './videoFeatures.js';
 
 /**
  * Checks the tokens of patches: `count` of each segment.
@@ -38,12 +38,19 @@ export function ownersData(owners: Int32Array, dims: readonly number[]): HeldTen
     : { type: 'I32', shape, data: owners };
 }
 
+/** What of features tells it. */
+type Told = {
+  readonly owners: Int32Array | undefined;
+  readonly positions: Int32Array | undefined;
+  readonly grid: TokenGrid | undefined;
+  readonly sizes: Float32Tensor;
+};
+
 /**
  * For each patch of a segment the index of the token of the segment that it went into, or -1 if it was dropped.
  * @returns [patches of a segment]; undefined where it is not known
  */
-export function ownersOf(features: VideoFeatures, segment: number): Int32Array | undefined {
-  const { owners, grid, positions, sizes } = features;
+export function ownersOf({ owners, grid, positions, sizes }: Told, segment: number): Int32Array | undefined {
   if (grid === undefined) return undefined;
   const patches = tokensOf(grid);
   const count = sizes.dims[1]!;
