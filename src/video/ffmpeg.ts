@@ -16,6 +16,8 @@ export type FfmpegBinary = {
   readonly passthrough: readonly string[];
   /** Whether the filter `metadata` can write to a pipe without a delay, as since some release 4. */
   readonly printsAtOnce: boolean;
+  /** What it is started in; undefined for no sandbox. */
+  readonly sandbox?: { readonly bubblewrap?: string };
 };
 
 const INSTALL: Partial<Record<NodeJS.Platform, string>> = {
@@ -31,7 +33,7 @@ const FPS_MODE_SINCE = 59 * 1000 + 37;
 const DIRECT_AT_LATEST = 59;
 const checked = new Map<string, Promise<FfmpegBinary>>();
 
-function isExecutable(path: string): boolean {
+export function isExecutable(path: string): boolean {
   try {
     accessSync(path, constants.X_OK);
     return statSync(path).isFile();
@@ -134,7 +136,7 @@ export async function findFfmpeg(option?: string): Promise<FfmpegBinary> {
   throw missing(['FFMPEG_PATH (not set)', ...tried]);
 }
 
-function onPath(name: string): string | undefined {
+export function onPath(name: string): string | undefined {
   return (process.env.PATH ?? '')
     .split(delimiter)
     .filter(Boolean)

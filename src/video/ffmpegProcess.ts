@@ -11,6 +11,7 @@ import { longestTimer } from '../base/wait.js';
 import type { FfmpegBinary } from './ffmpeg.js';
 import { type Argument, type InputFile, type OpenedInput, openInput } from './inputFile.js';
 import { decodeSeconds, limitError } from './limits.js';
+import { exitOf, launchOf } from './sandbox.js';
 import type { ShownFrames } from './shownFrames.js';
 import { spawnError } from './spawnError.js';
 
@@ -21,6 +22,9 @@ const FIRST_DESCRIPTOR = 4;
 /** Bytes of memory that ffmpeg takes at once for each pixel of the largest picture allowed: four channels of 16 bits. */
 const BYTES_PER_PIXEL = 9;
 const LEAST_ALLOCATION = 2 ** 28;
+
+/** Time of the processor that ffmpeg gets beside that for which it may keep its reader waiting. */
+const SPARE_SECONDS = 60;
 
 /** How a process exited. `signal` is set when the process was killed. */
 export type FfmpegExit = { readonly code: number | null; readonly signal: NodeJS.Signals | null };
@@ -51,6 +55,8 @@ export class FfmpegProcess {
   /** For how long ffmpeg may keep its reader waiting from now on. */
   #waitMs = 0;
   #failure: LongVLMError | undefined;
+  /** Whether another program starts ffmpeg. */
+  readonly #isLaunched: boolean;
   #rest: Buffer = Buffer.alloc(0);
   #keepsAlive = true;
 
@@ -69,6 +75,7 @@ export class FfmpegProcess {
   ) {
     const files = args.filter((arg): arg is InputFile => typeof arg !== 'string');
     this.#files = files;
+    this.#isLaunched = binary.sandbox !== undefined;
     let child: ChildProcess;
     try {
       child = this.#start(binary, args, onLine || frames?.inLog ? 'info' : 'error', frames);
@@ -84,7 +91,10 @@ export class FfmpegProcess {
         this.#failure = spawnError(binary.path, error);
         fulfil({ code: null, signal: null });
       });
-      child.once('close', (code, name) => fulfil({ code, signal: name }));
+      child.once('close', (code, name) => {
+        if (binary.sandbox && (code === 126 || code === 127)) this.#failure = notStarted(binary.path, code);
+        fulfil(exitOf(binary, { code, signal: name }));
+      });
     });
     // Without descriptors for its pipes, the child has none, and emits an error later.
     if (!child.stdout || !child.stderr) return;
@@ -130,18 +140,23 @@ export class FfmpegProcess {
       this.#locators = opened.map(({ locator }) => locator);
       const pixels = Math.max(0, ...this.#files.map(({ limits }) => limits.maxPixels));
       const allocation = Math.min(Math.max(pixels * BYTES_PER_PIXEL, LEAST_ALLOCATION), 2 ** 31 - 1);
-      checkDescriptors();
-      return spawn(
-        binary.path,
+      const launch = launchOf(
+        binary,
         [
           ...['-nostdin', '-hide_banner', '-nostats', '-loglevel', `repeat+level+${level}`],
           ...['-max_alloc', `${allocation}`, ...expanded],
         ],
         {
-          stdio: ['ignore', 'pipe', 'pipe', frames && !frames.inLog ? 'pipe' : 'ignore', ...descriptors],
-          windowsHide: true,
+          memoryBytes: Math.max(...this.#files.map(({ limits }) => limits.maxMemory)),
+          cpuSeconds: this.#waitMs / 1000 + SPARE_SECONDS,
         },
       );
+      checkDescriptors();
+      return spawn(launch.program, launch.args, {
+        stdio: ['ignore', 'pipe', 'pipe', frames && !frames.inLog ? 'pipe' : 'ignore', ...descriptors],
+        windowsHide: true,
+        ...(launch.env && { env: launch.env }),
+      });
     } finally {
       for (const descriptor of descriptors) closeSync(descriptor);
     }
@@ -175,7 +190,8 @@ export class FfmpegProcess {
       return rest;
     }
     const chunk = await this.#next();
-    if (chunk === undefined && this.#child?.pid === undefined) await this.closed;
+    // Whether it was started at all may only be known then.
+    if (chunk === undefined && (this.#child?.pid === undefined || this.#isLaunched)) await this.closed;
     if (chunk === undefined && this.#failure) throw this.#failure;
     return chunk;
   }
@@ -247,6 +263,11 @@ export class FfmpegProcess {
     this.kill();
     await this.closed;
   }
+}
+
+/** The error for an ffmpeg that the shell which sets its limits did not start. */
+function notStarted(path: string, code: 126 | 127): LongVLMError {
+  return spawnError(path, Object.assign(new Error(path), { code: code === 127 ? 'ENOENT' : 'EACCES' }));
 }
 
 function readLines(stream: NodeJS.ReadableStream, onLine: (line: string) => void): void {

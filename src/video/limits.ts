@@ -1,6 +1,10 @@
 // Limits for videos of strangers, which no recording reaches.
 import { LongVLMError } from '../base/errors.js';
-import { checkBoolean, checkInteger, checkNumber, checkObject, checkStrings } from '../base/validate.js';
+import { checkBoolean, checkInteger, checkNumber, checkObject, checkOneOf, checkStrings } from '../base/validate.js';
+
+/** What ffmpeg runs in: see {@link VideoLimits.sandbox}. */
+export type Sandbox = 'none' | 'auto' | 'bwrap';
+export const sandboxes = ['none', 'auto', 'bwrap'] as const satisfies readonly Sandbox[];
 
 /** Limits for a video or picture. Above one of them the error names it. */
 export type VideoLimits = {
@@ -35,6 +39,14 @@ export type VideoLimits = {
    * any file of this machine that the process can read, though nothing of a network. Defaults to `false`.
    */
   readonly lists?: boolean;
+  /**
+   * What ffmpeg runs in: `none`; `auto` for limits of what it may use, no variables of the environment, and no network and no other
+   * files where bubblewrap (`bwrap`) is installed and works; `bwrap` to insist on it. Where lists are read it is `none`. Defaults to
+   * `none`.
+   */
+  readonly sandbox?: Sandbox;
+  /** Maximum memory of one ffmpeg in a sandbox, in bytes, on Linux. Defaults to 4 GiB. */
+  readonly maxMemory?: number;
 };
 
 /** The limits that are numbers. */
@@ -47,6 +59,7 @@ export const limitNames = [
   'maxFrames',
   'maxSeconds',
   'decodeSeconds',
+  'maxMemory',
 ] as const;
 
 /** {@link VideoLimits} with the defaults. */
@@ -68,6 +81,8 @@ export function checkLimits(limits: VideoLimits = {}): SettledLimits {
     maxSeconds = Number.POSITIVE_INFINITY,
     decodeSeconds,
     lists = false,
+    sandbox = 'none',
+    maxMemory = 4 * 2 ** 30,
     privateAddresses = true,
     hosts,
   } = checkObject('limits', limits);
@@ -81,10 +96,13 @@ export function checkLimits(limits: VideoLimits = {}): SettledLimits {
   if (decodeSeconds !== undefined) checkNumber('limits.decodeSeconds', decodeSeconds, 0);
   checkNumber('limits.maxSeconds', maxSeconds, 0);
   checkBoolean('limits.lists', lists);
+  checkOneOf('limits.sandbox', sandbox, sandboxes);
+  checkInteger('limits.maxMemory', maxMemory, 2 ** 26);
   checkBoolean('limits.privateAddresses', privateAddresses);
   if (hosts !== undefined) checkStrings('limits.hosts', hosts);
   const fetch = { maxBytes, timeoutSeconds, idleSeconds, maxRedirects, privateAddresses, hosts };
-  return { ...fetch, maxPixels, maxFrames, maxSeconds, lists, ...(decodeSeconds !== undefined && { decodeSeconds }) };
+  const decode = { maxPixels, maxFrames, maxSeconds, lists, sandbox, maxMemory };
+  return { ...fetch, ...decode, ...(decodeSeconds !== undefined && { decodeSeconds }) };
 }
 
 /** How long one ffmpeg may keep its reader waiting for a file of `bytes`, in seconds. */

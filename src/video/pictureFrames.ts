@@ -11,6 +11,7 @@ import { checkPixels, RESIZED } from './limits.js';
 import { checkPictures, notVideo } from './notVideo.js';
 import { checkFile, isUneven, type VideoInfo } from './probe.js';
 import { ReaderJob } from './readerJob.js';
+import { inSandbox } from './sandbox.js';
 import { InputDescription, largestPicture, type StreamInfo } from './streamInfo.js';
 import { type FoundTurn, findTurn, turnedBy, turnOfOrientation } from './turn.js';
 
@@ -30,7 +31,8 @@ export async function probePictures(
   { ffmpeg, signal }: { ffmpeg?: string | undefined; signal?: AbortSignal | undefined },
 ): Promise<VideoInfo> {
   signal?.throwIfAborted();
-  const binary = await findFfmpeg(ffmpeg);
+  const [{ lists, limits }] = pictures as [InputFile];
+  const binary = await inSandbox(await findFfmpeg(ffmpeg), lists ? 'none' : limits.sandbox);
   const [first] = await describePictures(binary, pictures.slice(0, 1), signal);
   const { width, height, codec, turn } = first!;
   const span = timestamps.at(-1)! - timestamps[0]!;

@@ -16,6 +16,7 @@ import { checkLimits, checkPixels, limitError, type VideoLimits } from './limits
 import { measureStart } from './measureStart.js';
 import { checkPictures, notVideo } from './notVideo.js';
 import { checkPacketCount, PacketParser, packetArguments } from './packets.js';
+import { inSandbox } from './sandbox.js';
 import { InputDescription, mainStream, type StreamInfo } from './streamInfo.js';
 import { findTurn, turnedBy, UPRIGHT } from './turn.js';
 
@@ -88,7 +89,7 @@ export async function probeVideo(path: string, options: ProbeOptions = {}): Prom
 export async function probeFile(file: InputFile, { ffmpeg, signal }: Omit<ProbeOptions, 'limits'>): Promise<VideoInfo> {
   signal?.throwIfAborted();
   await checkFile(file);
-  const binary = await findFfmpeg(ffmpeg);
+  const binary = await inSandbox(await findFfmpeg(ffmpeg), file.lists ? 'none' : file.limits.sandbox);
   signal?.throwIfAborted();
 
   let reading = await readPackets(file, binary, [], signal);
