@@ -9,7 +9,7 @@ import { type Answer, type AskOptions, readAskOptions, type StopReason } from '.
 import { type AnswerStream, readAnswer } from './answerStream.js';
 import { AnswerText } from './answerText.js';
 import { readChatOptions, type VideoChatOptions } from './chatOptions.js';
-import { asLongVLMError, createContext } from './context.js';
+import { asLongVLMError, bytesOfContext, createContext } from './context.js';
 import {
   checkLengths,
   checkPrompt,
@@ -20,13 +20,12 @@ import {
   type PromptTexts,
 } from './contextSize.js';
 import { checkPlaces, evaluateVideo, largestRun } from './evaluateVideo.js';
-import { tokensOfGivenTurn } from './givenTurn.js';
 import { checkModel, type LanguageModel } from './model.js';
 import { usedPlaces } from './places.js';
-import { textBeforeQuestion, tokensOfFirstTurn, tokensOfNextTurn, tokensOfPastTurn } from './prompt.js';
-import type { PromptLayout } from './promptLayout.js';
-import { type PromptTokens, publicRun } from './promptVideo.js';
+import { textBeforeQuestion, tokensOfFirstTurn } from './prompt.js';
+import { publicRun } from './promptVideo.js';
 import { toEvaluateOptions } from './sampling.js';
+import { SequenceTurns, type TurnTexts } from './sequenceTurns.js';
 
 /** A conversation about one video, whose embeddings are evaluated once and then stay in the model's cache. */
 export class VideoChat {
@@ -34,20 +33,13 @@ export class VideoChat {
   readonly videoTokens: number;
   /** Which part of the video its tokens stand for, in the order of the tokens. */
   readonly video: { readonly runs: readonly VideoRun[] };
-  readonly #tokens: PromptTokens;
   readonly #model: LanguageModel;
-  readonly #layout: PromptLayout;
-  readonly #system: string;
   readonly #temperature: number;
   readonly #context: LlamaContext;
   readonly #sequence: LlamaContextSequence;
-  /** What is evaluated before the next question: the last token of an answer that was cut off, or a turn as it is shown now. */
-  #pending: Token[] = [];
-  #turns = 0;
-  /** The last turn: its question, and where it begins in the sequence, behind all of the turn before. */
-  #lastTurn: { question: string; start: number } | undefined;
-  /** Position of the first question, after the video. */
-  #questionsFrom = 0;
+  readonly #turns: SequenceTurns;
+  /** The most tokens of the video that attend to each other, where they do. */
+  readonly #together: number | undefined;
   #lastAnswer: Answer | undefined;
   /** Answers that are read. */
   readonly #streams = new Set<AnswerStream>();
@@ -58,21 +50,14 @@ export class VideoChat {
   readonly #closing = new AbortController();
   #disposing: Promise<void> | undefined;
 
-  private constructor(
-    model: LanguageModel,
-    { layout, system }: { layout: PromptLayout; system: string },
-    temperature: number,
-    context: LlamaContext,
-    tokens: PromptTokens,
-  ) {
+  private constructor(texts: TurnTexts, temperature: number, context: LlamaContext, together: number | undefined) {
+    const { model, video } = texts;
     this.#model = model;
-    this.#layout = layout;
-    this.#system = system;
     this.#temperature = temperature;
     this.#context = context;
-    this.videoTokens = tokens.count;
-    this.video = { runs: tokens.video.runs.map(publicRun) };
-    this.#tokens = tokens;
+    this.#together = together;
+    this.videoTokens = video.count;
+    this.video = { runs: video.video.runs.map(publicRun) };
     this.#sequence = context.getSequence({
       contextShift: {
         strategy: () => {
@@ -80,6 +65,7 @@ export class VideoChat {
         },
       },
     });
+    this.#turns = new SequenceTurns(this.#sequence, texts);
   }
 
   /**
@@ -110,14 +96,14 @@ export class VideoChat {
     await model.loadWhole(signal);
     const together = attention === 'full' ? largestRun(runs, videoTokens) : undefined;
     const context = await createContext(model, contextSize, together);
-    const chat = new VideoChat(model, { layout, system }, temperature, context, tokens);
+    const chat = new VideoChat({ model, layout, system, video: tokens }, temperature, context, together);
     try {
       const prompt = { turn, embeddings: given.video, runs, attention };
       const onStep = (step: Promise<unknown>) => {
         chat.#inFlight = step;
       };
       await evaluateVideo(model, chat.#sequence, prompt, { signal, onStep });
-      chat.#questionsFrom = chat.#sequence.nextTokenIndex;
+      chat.#turns.begin();
     } catch (error) {
       // An abort rejects at once; the context is disposed later, when the current step has finished.
       const disposed = chat.dispose();
@@ -209,7 +195,7 @@ export class VideoChat {
    * models with a sliding window, unless the tokens of a run attend to each other. Start a new chat instead.
    */
   get canReset(): boolean {
-    return !this.#sequence.needsCheckpoints;
+    return this.#turns.canForget;
   }
 
   /**
@@ -218,16 +204,8 @@ export class VideoChat {
    * @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` if {@link canReset} is false, `ERR_LONGVLM_DISPOSED`
    */
   async reset(): Promise<void> {
-    const release = await this.#begin(undefined);
-    try {
-      if (!this.canReset) throw this.#cannotForget();
-      await this.#end(undefined, this.#questionsFrom);
-      this.#turns = 0;
-      this.#pending = [];
-      this.#lastAnswer = undefined;
-    } finally {
-      release();
-    }
+    await this.#between((turns) => turns.clear());
+    this.#lastAnswer = undefined;
   }
 
   /**
@@ -237,24 +215,37 @@ export class VideoChat {
   async addTurn(question: string, answer: string): Promise<void> {
     checkString('question', question);
     checkText('answer', answer);
+    await this.#between(async (turns) => {
+      await turns.showLastAsPast();
+      checkLengths(this.#model, this.#sequence.contextSize, question, answer);
+      turns.tell(question, answer);
+    });
+  }
+
+  /** As {@link SequenceTurns.tellLast}. @internal */
+  tellLastTurn(): Promise<boolean> {
+    return this.#between((turns) => turns.tellLast());
+  }
+
+  /** As {@link SequenceTurns.takeBackLast}. @internal */
+  takeBackLastTurn(): Promise<boolean> {
+    return this.#between((turns) => turns.takeBackLast());
+  }
+
+  /** Memory that the context takes on this machine and its GPU, in bytes. @internal */
+  contextBytes(): Promise<number> {
+    return bytesOfContext(this.#model, this.#context, this.#together);
+  }
+
+  /** Does something with the turns once running ones have ended. */
+  async #between<T>(work: (turns: SequenceTurns) => Promise<T>): Promise<T> {
     const release = await this.#begin(undefined);
     try {
-      await this.#showLastTurnAsPast();
-      checkLengths(this.#model, this.#sequence.contextSize, question, answer);
-      const turn = { system: this.#system, question, answer, isFirst: this.#turns === 0 };
-      this.#pending = [...this.#pending, ...tokensOfGivenTurn(this.#model, this.#layout, turn, this.#tokens)];
-      this.#turns++;
-      this.#lastTurn = undefined;
+      await this.#settled();
+      return await work(this.#turns);
     } finally {
       release();
     }
-  }
-
-  #cannotForget(): LongVLMError {
-    return new LongVLMError(
-      'ERR_LONGVLM_UNSUPPORTED',
-      `The language model ${this.#model.path} cannot forget the turns of a chat. Start a new chat.`,
-    );
   }
 
   async *#turn(question: string, options: AskOptions): AsyncGenerator<string, void, void> {
@@ -273,10 +264,10 @@ export class VideoChat {
     let stopReason: StopReason | undefined;
     try {
       await this.#model.checkFile();
-      await this.#showLastTurnAsPast();
+      await this.#turns.showLastAsPast();
       before = { index: sequence.nextTokenIndex, meter: sequence.tokenMeter.getState() };
       checkLengths(this.#model, sequence.contextSize, question);
-      const tokens = this.#questionTokens(question);
+      const tokens = this.#turns.tokensOf(question);
       promptTokens = tokens.length;
       const room = sequence.contextSize - 1 - this.usedTokens;
       if (promptTokens > room) throw contextFull(sequence.contextSize, promptTokens, room);
@@ -308,9 +299,8 @@ export class VideoChat {
     } finally {
       if (stopReason !== undefined) {
         // A token is evaluated only when the next one is requested; the last one is evaluated with the next question.
-        this.#lastTurn = { question, start: before.index + this.#pending.length };
-        this.#pending = stopReason === 'endOfAnswer' ? [] : (answer.tokens.slice(-1) as Token[]);
-        this.#turns++;
+        const rest = stopReason === 'endOfAnswer' ? [] : (answer.tokens.slice(-1) as Token[]);
+        this.#turns.ended({ question, answer: answer.text, start: before.index }, rest);
         const used = sequence.tokenMeter.diff(before.meter);
         this.#lastAnswer = {
           text: answer.text,
@@ -352,31 +342,14 @@ export class VideoChat {
     evaluating: ReturnType<LlamaContextSequence['evaluate']> | undefined,
     rollbackTo: number | undefined,
   ): Promise<void> {
-    await this.#inFlight.catch(() => {});
+    await this.#settled();
     await evaluating?.return();
-    const sequence = this.#sequence;
-    if (rollbackTo === undefined || sequence.disposed || sequence.nextTokenIndex <= rollbackTo) return;
-    await sequence.eraseContextTokenRanges([{ start: rollbackTo, end: sequence.nextTokenIndex }]);
+    if (rollbackTo !== undefined) await this.#turns.eraseFrom(rollbackTo);
   }
 
-  #questionTokens(question: string): Token[] {
-    if (this.#turns === 0)
-      return tokensOfFirstTurn(this.#model, this.#layout, this.#system, question, this.#tokens).after;
-    return [...this.#pending, ...tokensOfNextTurn(this.#model, this.#layout, question, this.#system)];
-  }
-
-  /** Takes the last turn out of the sequence where it is shown otherwise from now on: it is evaluated with the next question. */
-  async #showLastTurnAsPast(): Promise<void> {
-    const turn = this.#lastTurn;
-    if (turn === undefined || this.#lastAnswer === undefined || this.#turns === 0) return;
-    const { question, start } = turn;
-    const shown = { system: this.#system, question, answer: this.#lastAnswer.text, isFirst: this.#turns === 1 };
-    const past = tokensOfPastTurn(this.#model, this.#layout, shown);
-    if (past === undefined) return;
-    if (!this.canReset) throw this.#cannotForget();
-    await this.#end(undefined, start);
-    this.#pending = past;
-    this.#lastTurn = undefined;
+  /** Waits for the current step of llama.cpp. */
+  async #settled(): Promise<void> {
+    await this.#inFlight.catch(() => {});
   }
 
   get disposed(): boolean {

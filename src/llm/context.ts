@@ -38,6 +38,19 @@ export async function createContext(
   }
 }
 
+/** Bytes of memory that a context takes, on the machine and on its GPU together, as node-llama-cpp estimates them. */
+export async function bytesOfContext(
+  { model }: LanguageModel,
+  { contextSize, batchSize, flashAttention }: LlamaContext,
+  together: number | undefined,
+): Promise<number> {
+  const { cpuRam, gpuVram } = await model.fileInsights.estimateContextResourceRequirementsV2({
+    ...{ contextSize, batchSize, flashAttention, sequences: 1, modelGpuLayers: model.gpuLayers },
+    swaFullCache: together !== undefined,
+  });
+  return cpuRam + gpuVram;
+}
+
 /** The error to throw for one of llama.cpp's, or for one of ours. */
 export function asLongVLMError(error: unknown, model: LanguageModel, signal: AbortSignal | undefined): unknown {
   if (signal?.aborted && error === signal.reason) return error;
