@@ -45,7 +45,7 @@ const mayImport = {
   service: ['base', 'video', 'encode', 'llm', 'longvlm.ts', 'inspect', 'jobs'],
   ai: ['base', 'video', 'encode', 'llm', 'longvlm.ts'],
   batch: ['base', 'cache', 'video', 'encode', 'llm', 'load', 'longvlm.ts', 'jobs', 'service'],
-  'index.ts': [...below('jobs'), 'batch'],
+  'index.ts': library,
   cli: [...library, 'index.ts'],
 };
 

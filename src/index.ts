@@ -122,6 +122,9 @@ export {
   type VideoReduction,
 } from './reduce/reducer.js';
 export { type Reduction, reductionNames, registerReducer } from './reduce/reducers.js';
+export type { Service } from './service/service.js';
+export type { ServiceOptions } from './service/settings.js';
+export { startService } from './service/startService.js';
 export { registerTower } from './tower/families.js';
 export { frameGeometry, type TowerGeometry } from './tower/pixels.js';
 export type { VisionPrecision } from './tower/precision.js';

@@ -1,5 +1,5 @@
 /** Kinds of work that compete for the same parts of a machine. */
-export type Lane = 'decode' | 'encode' | 'answer';
+export type Lane = 'fetch' | 'decode' | 'encode' | 'answer';
 
 /** Decides when work may begin. */
 export interface Scheduler {

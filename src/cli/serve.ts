@@ -3,6 +3,9 @@ import { Command, Option } from 'commander';
 import { fileError } from '../base/fileError.js';
 import { isLoopback } from '../service/loopback.js';
 import { readSettings, type ServiceOptions } from '../service/settings.js';
+import { findFfmpeg } from '../video/ffmpeg.js';
+import { type Sandbox, sandboxes } from '../video/limits.js';
+import { inSandbox } from '../video/sandbox.js';
 import {
   addLanguageOptions,
   addVisionOptions,
@@ -22,9 +25,12 @@ type Flags = ModelFlags & {
   folder?: string[];
   allowHost?: string[];
   allowPrivate?: boolean;
+  sandbox: Sandbox;
   contextSize?: number;
+  contextMemory?: number;
   framesLimit: number;
   requests: number;
+  fetches: number;
   decodings: number;
   encodings: number;
   answers: number;
@@ -57,14 +63,29 @@ export function serveCommand(): Command {
       ).argParser(collected),
     )
     .option('--allow-private', 'fetch URLs of this machine and of private networks, too')
+    .addOption(
+      new Option(
+        '--sandbox <kind>',
+        'what ffmpeg runs in: auto sets limits, and takes bubblewrap (bwrap) where it works; bwrap insists on it',
+      )
+        .choices(sandboxes)
+        .default('auto'),
+    )
     .addOption(number('--requests <n>', 'requests that are worked on at a time', 16))
-    .addOption(number('--decodings <n>', 'of these, videos that are fetched and read at a time', 4))
+    .addOption(number('--fetches <n>', 'of these, videos that are fetched from URLs at a time', 8))
+    .addOption(number('--decodings <n>', 'of these, videos that are read at a time', 4))
     .addOption(number('--encodings <n>', 'of these, videos that are encoded at a time', 2))
     .addOption(number('--answers <n>', 'of these, answers that are written at a time', 2))
     .addOption(number('--waiting <n>', 'requests that may wait; more are refused (429)', 64, 0))
     .addOption(number('--frames-limit <n>', 'most frames that a request may have sampled', 1024))
     .addOption(
       new Option('--context-size <n>', "largest context, in tokens (default: the model's)").argParser(integer(16)),
+    )
+    .addOption(
+      new Option(
+        '--context-memory <mib>',
+        'memory for contexts that wait for the next turn of their conversations; 0 keeps none (default: an eighth of all)',
+      ).argParser(integer(0)),
     )
     .addOption(
       new Option('--request-seconds <s>', 'longest time for a request').argParser(decimal(0, 1e6)).default(3600),
@@ -94,6 +115,7 @@ async function serve(flags: Flags, signal: AbortSignal): Promise<void> {
   const { host, apiKeys } = readSettings(options);
   if (!isLoopback(host) && apiKeys.length === 0)
     process.stderr.write(`warning: whoever reaches ${host} can use it: give keys, with --api-key-file\n`);
+  await tellSandbox(flags);
   await withLongVLM(flags, signal, async (vlm, progress) => {
     // Loaded here, as no other command needs it.
     const { startService } = await import('../service/service.js');
@@ -115,14 +137,28 @@ async function serve(flags: Flags, signal: AbortSignal): Promise<void> {
   });
 }
 
+/** What ffmpeg will run in, where that is less than it could be. */
+async function tellSandbox({ ffmpeg, sandbox }: Flags): Promise<void> {
+  const found = await inSandbox(await findFfmpeg(ffmpeg), sandbox);
+  if (sandbox === 'auto' && !found.sandbox?.bubblewrap)
+    process.stderr.write(
+      'longvlm: ffmpeg has limits but no sandbox: bubblewrap (bwrap) is not installed, or does not work here\n',
+    );
+}
+
 async function serviceOptions(flags: Flags): Promise<ServiceOptions> {
   const { host, port, folder, contextSize, requestSeconds, graceSeconds } = flags;
+  const guards = { hosts: flags.allowHost, sandbox: flags.sandbox };
   return {
     ...{ host, port, folders: folder, contextSize, requestSeconds, graceSeconds },
     apiKeys: await keysOf(flags),
-    limits: { ...limitsOf(flags), privateAddresses: flags.allowPrivate === true, hosts: flags.allowHost },
+    limits: { ...limitsOf(flags), ...guards, privateAddresses: flags.allowPrivate === true },
     maxFrames: flags.framesLimit,
-    lanes: { request: flags.requests, decode: flags.decodings, encode: flags.encodings, answer: flags.answers },
+    ...(flags.contextMemory !== undefined && { contextMemory: flags.contextMemory * 2 ** 20 }),
+    lanes: {
+      ...{ request: flags.requests, fetch: flags.fetches, decode: flags.decodings },
+      ...{ encode: flags.encodings, answer: flags.answers },
+    },
     maxWaiting: flags.waiting,
     ...(flags.log !== false && { onLog: (line: string) => process.stderr.write(`${line}\n`) }),
   };

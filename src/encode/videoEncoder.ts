@@ -1,6 +1,6 @@
 import { withCallbacks } from '../base/callbacks.js';
 import { LongVLMError } from '../base/errors.js';
-import { areSame, type FileStates, fileStates } from '../base/fileState.js';
+import { areSame, fileStates } from '../base/fileState.js';
 import type { OnProgress } from '../base/progress.js';
 import {
   checkFunction,
@@ -20,8 +20,8 @@ import type { TowerSource, VisionConfig } from '../tower/source.js';
 import { Tower } from '../tower/tower.js';
 import type { FrameGeometry } from '../video/geometry.js';
 import { checkLimits, type VideoLimits } from '../video/limits.js';
-import { openVideo, type Video } from '../video/openVideo.js';
-import type { VideoInput } from '../video/videoInput.js';
+import { openVideo } from '../video/openVideo.js';
+import { isRemote, type VideoInput } from '../video/videoInput.js';
 import { encodeVideo, type InnerOptions, projectedBy, type VideoModels } from './encodeVideo.js';
 import { checkCache, FeaturesCache } from './featuresCache.js';
 import { tellsOwners } from './owners.js';
@@ -37,6 +37,7 @@ import {
   samplingKeys,
   settleSampling,
 } from './sampling.js';
+import { type OpenedInput, SharedEncodings } from './sharedEncodings.js';
 import { countTokens, ofPart, type VideoFeatures, type VideoPart } from './videoFeatures.js';
 
 /** Options of {@link VideoEncoder.create}: the vision tower, and the default sampling of all requests. */
@@ -111,6 +112,7 @@ export class VideoEncoder {
   readonly #cache: boolean | FeaturesCache;
   readonly #ffmpeg: string | undefined;
   readonly #limits: VideoLimits | undefined;
+  readonly #shared = new SharedEncodings();
 
   private constructor(tower: Tower, options: VideoEncoderOptions) {
     this.#tower = tower;
@@ -292,7 +294,7 @@ export class VideoEncoder {
         ...(onProgress && { onProgress }),
         ...(signal && { signal }),
       });
-    const video = await (scheduler ? scheduler.run('decode', open, signal) : open());
+    const video = await (scheduler ? scheduler.run(isRemote(input) ? 'fetch' : 'decode', open, signal) : open());
     const before = await fileStates(video.paths);
     const ofVideo: Parameters<typeof encodeVideo>[4]['ofVideo'] = (frames, shape) =>
       this.#settleFor({ ...request, fps: undefined, frames }, { ...this.config, ...shape });
@@ -304,10 +306,12 @@ export class VideoEncoder {
       return features;
     };
     try {
+      const isList = typeof input === 'object' && 'frames' in input;
+      const opened = { video, isList, before, identity: this.#identityOf(sampling) };
       let features =
         cache === false
-          ? await encode(signal, onProgress)
-          : await this.#throughCache(cache, video, before, sampling, encode, onProgress, signal);
+          ? await this.#shared.run(opened, encode, options)
+          : await this.#throughCache(cache, opened, sampling, encode, onProgress, signal);
       const areMissing = owners && features.owners === undefined && tellsOwners(sampling.reducer);
       if (areMissing && cache !== false) features = await encode(signal, onProgress);
       await whileOpen?.(video, features);
@@ -352,10 +356,15 @@ export class VideoEncoder {
     return settleSampling(overlay(this.#defaults, request), config, this.#projector?.outChannels, this.projection);
   }
 
+  /** What features depend on beside the video. */
+  #identityOf(sampling: SettledSampling) {
+    const projector = projectedBy(this.#models, sampling.reducer);
+    return { tower: this.identity, projector, sampling: samplingIdentity(sampling) };
+  }
+
   async #throughCache(
     cache: true | FeaturesCache,
-    video: Video,
-    before: FileStates,
+    { video, before, identity }: OpenedInput,
     sampling: SettledSampling,
     encode: (signal: AbortSignal, onProgress: OnProgress) => Promise<VideoFeatures>,
     onProgress: OnProgress | undefined,
@@ -364,15 +373,14 @@ export class VideoEncoder {
     const total = sampling.frames ?? 0;
     onProgress?.({ stage: 'probe', done: 0, total, unit: 'frames', name: video.name });
     const kept = cache === true ? await FeaturesCache.openDefault() : cache;
-    const projector = projectedBy(this.#models, sampling.reducer);
     const features = await kept.featuresOf(
       {
         content: (signal) => video.contentHash(signal),
         name: video.name,
-        identity: { tower: this.identity, projector, sampling: samplingIdentity(sampling) },
+        identity,
         matches: (features) =>
           features.tower === this.identity &&
-          features.projector === projector &&
+          features.projector === projectedBy(this.#models, sampling.reducer) &&
           isSampledAs(features.sampling, sampling, this.config),
         isSame: async () => areSame(before, await fileStates(video.paths)),
       },

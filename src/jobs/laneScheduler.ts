@@ -69,9 +69,10 @@ export class LaneScheduler {
 
   /** @param mostWaiting how many requests may wait */
   constructor(limits: LaneLimits, mostWaiting: number) {
-    const { request, decode, encode, answer } = limits;
+    const { request, fetch, decode, encode, answer } = limits;
     this.#lanes = {
       request: new OneLane(request),
+      fetch: new OneLane(fetch),
       decode: new OneLane(decode),
       encode: new OneLane(encode),
       answer: new OneLane(answer),
@@ -82,8 +83,8 @@ export class LaneScheduler {
   /** How much goes on and waits in each lane. */
   get load(): Readonly<Record<Lane | 'request', { readonly running: number; readonly waiting: number }>> {
     const of = ({ running, waiting }: OneLane) => ({ running, waiting });
-    const { request, decode, encode, answer } = this.#lanes;
-    return { request: of(request), decode: of(decode), encode: of(encode), answer: of(answer) };
+    const { request, fetch, decode, encode, answer } = this.#lanes;
+    return { request: of(request), fetch: of(fetch), decode: of(decode), encode: of(encode), answer: of(answer) };
   }
 
   /** The scheduler for the work of one client. */

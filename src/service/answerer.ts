@@ -1,14 +1,18 @@
 // Answers requests: from the video that a request names to its answer, each step in its lane.
 import { LongVLMError } from '../base/errors.js';
+import { hashOf } from '../base/hash.js';
 import type { Scheduler } from '../base/scheduler.js';
+import { featuresIdentity } from '../encode/featuresIdentity.js';
 import type { VideoFeatures } from '../encode/videoFeatures.js';
 import { videoReport } from '../encode/videoReport.js';
 import type { Answer, AskOptions } from '../llm/answer.js';
+import type { VideoChat } from '../llm/chat.js';
 import type { ChatOptions, LongVLM } from '../longvlm.js';
 import { ApiError } from './apiError.js';
 import { askOptionsOf } from './askOptions.js';
 import type { ChatRequest } from './chatRequest.js';
 import { type Conversation, readConversation } from './conversation.js';
+import { KeptChats, type Turn } from './keptChats.js';
 import { type MediaSources, type NamedVideo, videoOf } from './media.js';
 import type { Settings } from './settings.js';
 import { readVideoSampling } from './videoSampling.js';
@@ -18,6 +22,8 @@ export type Answered = {
   readonly answer: Answer;
   /** Tokens before the answer: the video, all turns before, and the question. */
   readonly promptTokens: number;
+  /** Those of them that a kept context had. */
+  readonly cachedTokens: number;
   /** Those of them that are the video's. */
   readonly videoTokens: number;
   /** What was really used, for the response. */
@@ -26,6 +32,8 @@ export type Answered = {
 
 /** A request that is checked as far as it can be without its video. */
 export type Prepared = {
+  /** Whose it is. */
+  readonly client: string;
   readonly conversation: Conversation;
   readonly video: NamedVideo;
   readonly chat: ChatOptions;
@@ -34,21 +42,28 @@ export type Prepared = {
 
 /** Texts of a turn are set into some tokens of the template. */
 const templateTokens = 32;
+/** Room for further turns in a context that may be kept. */
+const laterTokens = 512;
 
 /** Answers about videos with one {@link LongVLM}. */
 export class Answerer {
   readonly #vlm: LongVLM;
   readonly #settings: Settings;
   readonly #sources: MediaSources;
+  readonly #kept: KeptChats;
 
-  constructor(vlm: LongVLM, settings: Settings, sources: MediaSources) {
+  constructor(vlm: LongVLM, settings: Settings, sources: MediaSources, kept = new KeptChats(0)) {
     this.#vlm = vlm;
     this.#settings = settings;
     this.#sources = sources;
+    this.#kept = kept;
   }
 
-  /** @throws ApiError, TypeError or RangeError for a request that cannot be answered */
-  async prepare(request: ChatRequest): Promise<Prepared> {
+  /**
+   * @param client whose it is: contexts are kept for each by itself. Defaults to nobody in particular
+   * @throws ApiError, TypeError or RangeError for a request that cannot be answered
+   */
+  async prepare(request: ChatRequest, client = ''): Promise<Prepared> {
     const conversation = readConversation(request.messages);
     const { part, timestamps, template } = request.longvlm ?? {};
     const sampling = readVideoSampling(request, this.#vlm.encoder.settle(), this.#settings.maxFrames);
@@ -61,7 +76,7 @@ export class Answerer {
     };
     const ask = askOptionsOf(request);
     this.#vlm.checkQuestion(textOf(conversation), { ...chat, ...this.#contextSize() });
-    return { conversation, video: await videoOf(conversation.media, this.#sources), chat, ask };
+    return { client, conversation, video: await videoOf(conversation.media, this.#sources), chat, ask };
   }
 
   /**
@@ -69,11 +84,12 @@ export class Answerer {
    * @throws as {@link LongVLM.ask}; ApiError
    */
   async answer(
-    { conversation, video, chat, ask }: Prepared,
+    prepared: Prepared,
     scheduler: Scheduler,
     signal: AbortSignal,
     onText?: (text: string) => void,
   ): Promise<Answered> {
+    const { conversation, video, chat, ask } = prepared;
     const started = performance.now();
     const features = await this.#features(conversation, video, { ...chat, signal }, scheduler);
     const encoded = performance.now();
@@ -82,16 +98,24 @@ export class Answerer {
       async () => {
         const begun = performance.now();
         const contextSize = this.#contextFor(features, conversation, { ...chat, ...ask });
-        const talk = await this.#vlm.chat(features, { ...chat, contextSize, signal });
+        const subject = await subjectOf(features, prepared);
+        const { chat: talk, turns: had } =
+          (await this.#kept.take(subject, conversation.turns, contextSize)) ??
+          (await this.#begin(features, { ...chat, signal }, contextSize));
+        let turns: readonly Turn[] | undefined;
         try {
-          for (const { question, answer } of conversation.turns) await talk.addTurn(question, answer);
+          const cachedTokens = had === undefined ? 0 : talk.usedTokens;
+          for (const { question, answer } of conversation.turns.slice(had)) await talk.addTurn(question, answer);
+          turns = conversation.turns;
           const before = talk.usedTokens;
           await talk.ask(conversation.question, { ...ask, signal, ...(onText && { onText }) });
           const answer = talk.lastAnswer!;
           const { frames: _, ...sampling } = features.sampling;
+          turns = [...conversation.turns, { question: conversation.question, answer: answer.text }];
           return {
             answer,
             promptTokens: before + answer.promptTokens,
+            cachedTokens,
             videoTokens: talk.videoTokens,
             used: {
               video: videoReport(features, chat.part),
@@ -105,12 +129,34 @@ export class Answerer {
               },
             },
           };
+        } catch (error) {
+          // An answer that was broken off has left no trace; after other failures, nobody knows.
+          if (!signal.aborted || !talk.canReset) turns = undefined;
+          throw error;
         } finally {
-          await talk.dispose();
+          await (turns ? this.#kept.keep(subject, turns, talk) : talk.dispose());
         }
       },
       signal,
     );
+  }
+
+  /** A chat that has the video alone. */
+  async #begin(
+    features: VideoFeatures,
+    options: ChatOptions,
+    needed: number,
+  ): Promise<{ chat: VideoChat; turns?: number }> {
+    const most = this.#settings.contextSize ?? this.#vlm.models.llm!.trainContextSize;
+    const contextSize = this.#kept.keepsAny ? Math.min(most, needed + laterTokens) : needed;
+    try {
+      return { chat: await this.#vlm.chat(features, { ...options, contextSize }) };
+    } catch (error) {
+      // There may be no room beside contexts that are kept.
+      if (!(error instanceof LongVLMError && error.code === 'ERR_LONGVLM_LLM') || this.#kept.count === 0) throw error;
+      await this.#kept.clear();
+      return { chat: await this.#vlm.chat(features, { ...options, contextSize: needed }) };
+    }
   }
 
   async #features(
@@ -138,6 +184,12 @@ export class Answerer {
     const most = this.#settings.contextSize ?? this.#vlm.models.llm!.trainContextSize;
     return Math.min(most, needed + templateTokens * conversation.turns.length);
   }
+}
+
+/** All that is evaluated before the first question, and whose it is. */
+async function subjectOf(features: VideoFeatures, { client, chat }: Prepared): Promise<string> {
+  const { part, timestamps, template, system } = chat;
+  return hashOf({ client, part, timestamps, template, system, features: await featuresIdentity(features) });
 }
 
 /** All texts of a conversation but the system's. */

@@ -2,7 +2,6 @@
 import { PassThrough } from 'node:stream';
 import { setTimeout } from 'node:timers/promises';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import type { Scheduler } from '../base/scheduler.js';
 import { parse } from '../base/schema.js';
 import { type LaneScheduler, QueueFull } from '../jobs/laneScheduler.js';
 import { type Answered, type Answerer, checkModelName, type Prepared } from './answerer.js';
@@ -33,24 +32,22 @@ export function addChatRoute(app: FastifyInstance, parts: ChatParts): void {
     const { signal, end } = parts.signals.of(reply);
     const client = parts.clientOf(request);
     const answer = (onText?: (text: string) => void) =>
-      parts.scheduler
-        .request(client, () => answerOf(parts, body, parts.scheduler.of(client), signal, onText), signal)
-        .finally(end);
+      parts.scheduler.request(client, () => answerOf(parts, body, client, signal, onText), signal).finally(end);
     if (!body.stream) return completion(head, await answer());
     return sendStream(request, reply, parts, head, body, answer);
   });
 }
 
 async function answerOf(
-  { answerer, signals, onAnswered }: ChatParts,
+  { answerer, scheduler, signals, onAnswered }: ChatParts,
   body: ChatRequest,
-  scheduler: Scheduler,
+  client: string,
   signal: AbortSignal,
   onText: ((text: string) => void) | undefined,
 ): Promise<Answered> {
   return signals.within(signal, async (limited) => {
-    const prepared: Prepared = await answerer.prepare(body);
-    const answered = await answerer.answer(prepared, scheduler, limited, onText);
+    const prepared: Prepared = await answerer.prepare(body, client);
+    const answered = await answerer.answer(prepared, scheduler.of(client), limited, onText);
     onAnswered(answered);
     return answered;
   });

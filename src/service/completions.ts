@@ -56,12 +56,12 @@ function chunk({ id, created, model }: CompletionHead, choices: readonly object[
   return { id, object: 'chat.completion.chunk', created, model, system_fingerprint: fingerprint, choices };
 }
 
-function usageOf({ answer, promptTokens, videoTokens }: Answered) {
+function usageOf({ answer, promptTokens, cachedTokens, videoTokens }: Answered) {
   const completionTokens = answer.tokenIds.length;
   return {
     prompt_tokens: promptTokens,
     completion_tokens: completionTokens,
     total_tokens: promptTokens + completionTokens,
-    prompt_tokens_details: { video_tokens: videoTokens },
+    prompt_tokens_details: { cached_tokens: cachedTokens, video_tokens: videoTokens },
   };
 }

@@ -1,14 +1,8 @@
 // Uploaded files, which the process keeps in its own folder for temporary files.
 import { randomUUID } from 'node:crypto';
 import { extname } from 'node:path';
-import type { Readable } from 'node:stream';
-import { LongVLMError } from '../base/errors.js';
 import { longestTimer } from '../base/wait.js';
-import { nodeSource, readWithin } from '../video/byteSource.js';
-import { FetchBudget } from '../video/fetchBudget.js';
-import { checkLimits, type VideoLimits } from '../video/limits.js';
-import { type TemporaryFile, writeTemporaryFile } from '../video/temporaryFile.js';
-import { ApiError } from './apiError.js';
+import { noRoom, type Received, type UploadRoom, type UploadSource } from './uploadRoom.js';
 
 /** A file as OpenAI's API describes it. */
 export type FileObject = {
@@ -22,85 +16,60 @@ export type FileObject = {
   readonly status: 'processed';
 };
 
-type Stored = {
+/** What is said of a file that comes. */
+export type NewFile = { readonly filename: string; readonly purpose: string; readonly client: string };
+
+type Stored = Received & {
   readonly described: FileObject;
-  readonly file: TemporaryFile;
   readonly client: string;
   readonly expiry: NodeJS.Timeout;
 };
 
-/** What a form has beside its file. */
-const formBytes = 200_000;
-
 /** How much is kept, and for how long. */
-export type StoreLimits = { readonly mostBytes: number; readonly mostFiles: number; readonly keepSeconds: number };
+export type StoreLimits = {
+  readonly mostBytes: number;
+  readonly mostFiles: number;
+  readonly keepSeconds: number;
+  /** For how long an upload in parts waits for the next one. */
+  readonly pendingSeconds: number;
+};
 
 /** The uploads of one service. Whoever knows a file's id may ask about it; only who uploaded it sees it listed. */
 export class FileStore {
-  readonly #limits: VideoLimits;
+  readonly #room: UploadRoom;
   readonly #store: StoreLimits;
   readonly #files = new Map<string, Stored>();
-  #bytes = 0;
 
-  /** @param limits of one file: bytes, and times of its upload */
-  constructor(limits: VideoLimits, store: StoreLimits) {
-    this.#limits = limits;
+  constructor(room: UploadRoom, store: StoreLimits) {
+    this.#room = room;
     this.#store = store;
   }
 
-  /** @throws ApiError where an upload of so many bytes cannot be taken */
-  checkRoom(bytes: number): void {
-    const { maxBytes } = checkLimits(this.#limits);
-    if (bytes > maxBytes + formBytes)
-      throw new ApiError(413, `The file is larger than ${maxBytes} bytes. Give a smaller one.`, { param: 'file' });
-    if (this.#files.size >= this.#store.mostFiles || this.#bytes + bytes > this.#store.mostBytes) throw noRoom();
+  /** @throws ApiError where there are too many files */
+  checkCount(more = 0): void {
+    if (this.#files.size + more >= this.#store.mostFiles) throw noRoom();
   }
 
   /**
    * Writes a file as it comes.
-   * @throws ApiError for a file that is too large, that does not come, or for which there is no room
+   * @throws as {@link UploadRoom.receive}
    */
-  async add(
-    source: Readable,
-    { filename, purpose, client, signal }: { filename: string; purpose: string; client: string; signal: AbortSignal },
-  ): Promise<FileObject> {
-    const budget = new FetchBudget(checkLimits(this.#limits), signal);
-    budget.begin('file');
-    let received = 0;
-    // What has come counts at once, so that files that come together do not fill the disk.
-    const count = (bytes: number) => {
-      this.#bytes += bytes - received;
-      received = bytes;
-      if (this.#bytes > this.#store.mostBytes) throw noRoom();
-    };
-    try {
-      const ending = /^\.[a-z0-9]{1,5}$/i.exec(extname(filename))?.[0] ?? '';
-      const file = await writeTemporaryFile(ending, readWithin(nodeSource(source), budget, count));
-      return this.#keep(file, { bytes: received, filename, purpose, client });
-    } catch (error) {
-      this.#bytes -= received;
-      source.destroy();
-      if (error instanceof LongVLMError && error.code === 'ERR_LONGVLM_FETCH')
-        throw new ApiError(error.message.includes('is larger') ? 413 : 408, error.message, { param: 'file' });
-      throw error;
-    } finally {
-      budget.dispose();
-    }
+  async add(source: UploadSource, file: NewFile, signal: AbortSignal): Promise<FileObject> {
+    this.checkCount();
+    const ending = /^\.[a-z0-9]{1,5}$/i.exec(extname(file.filename))?.[0] ?? '';
+    return this.#keep(await this.#room.receive(source, { ending, signal }), file);
   }
 
-  #keep(
-    file: TemporaryFile,
-    { bytes, filename, purpose, client }: { bytes: number; filename: string; purpose: string; client: string },
-  ): FileObject {
+  #keep(received: Received, { filename, purpose, client }: NewFile): FileObject {
     const id = `file-${randomUUID()}`;
     const created = Math.floor(Date.now() / 1000);
     const { keepSeconds } = this.#store;
     const described: FileObject = {
-      ...{ id, object: 'file', bytes, created_at: created, expires_at: Math.floor(created + keepSeconds) },
-      ...{ filename, purpose, status: 'processed' },
+      ...{ id, object: 'file', bytes: received.bytes, created_at: created },
+      ...{ expires_at: Math.floor(created + keepSeconds), filename, purpose, status: 'processed' },
     };
     const expiry = setTimeout(() => this.remove(id), Math.min(keepSeconds * 1000, longestTimer)).unref();
-    this.#files.set(id, { described, file, client, expiry });
+    this.#files.set(id, { ...received, described, client, expiry });
     return described;
   }
 
@@ -111,6 +80,15 @@ export class FileStore {
 
   describe(id: string): FileObject | undefined {
     return this.#files.get(id)?.described;
+  }
+
+  /** Says what a file is for. */
+  setPurpose(id: string, purpose: string | undefined): FileObject | undefined {
+    const stored = this.#files.get(id);
+    if (stored === undefined || purpose === undefined) return undefined;
+    const described = { ...stored.described, purpose };
+    this.#files.set(id, { ...stored, described });
+    return described;
   }
 
   /** The files of a client, the latest first. */
@@ -126,17 +104,12 @@ export class FileStore {
     const stored = this.#files.get(id);
     if (stored === undefined) return false;
     this.#files.delete(id);
-    this.#bytes -= stored.described.bytes;
     clearTimeout(stored.expiry);
-    await stored.file.dispose();
+    await this.#room.remove(stored);
     return true;
   }
 
   async dispose(): Promise<void> {
     await Promise.all([...this.#files.keys()].map((id) => this.remove(id)));
   }
-}
-
-function noRoom(): ApiError {
-  return new ApiError(507, 'There is no room for more files. Delete some: DELETE /v1/files/ID.', { param: 'file' });
 }

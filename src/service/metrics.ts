@@ -2,6 +2,7 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { LaneScheduler } from '../jobs/laneScheduler.js';
 import type { Answered } from './answerer.js';
+import type { KeptChats } from './keptChats.js';
 
 /** The counts of one service. */
 export class Metrics {
@@ -10,8 +11,9 @@ export class Metrics {
   readonly #seconds: Histogram<'route'>;
   readonly #tokens: Counter<'kind'>;
   readonly #firstToken: Histogram;
+  readonly #contexts: Counter<'from'>;
 
-  constructor(scheduler: LaneScheduler) {
+  constructor(scheduler: LaneScheduler, kept: KeptChats) {
     const registers = [this.#registry];
     this.#requests = new Counter({
       name: 'longvlm_requests_total',
@@ -28,7 +30,7 @@ export class Metrics {
     });
     this.#tokens = new Counter({
       name: 'longvlm_tokens_total',
-      help: 'Tokens of prompts, and of answers.',
+      help: 'Tokens of prompts, those of them that a kept context had (cached), and of answers.',
       labelNames: ['kind'],
       registers,
     });
@@ -47,6 +49,21 @@ export class Metrics {
       });
     gauge('running', 'Work that goes on, by lane.');
     gauge('waiting', 'Work that waits, by lane.');
+    this.#contexts = new Counter({
+      name: 'longvlm_contexts_total',
+      help: 'Contexts of answers: kept from a turn before, or new.',
+      labelNames: ['from'],
+      registers,
+    });
+    const ofKept = (name: string, help: string, value: () => number) =>
+      new Gauge({
+        ...{ name, help, registers },
+        collect() {
+          this.set(value());
+        },
+      });
+    ofKept('longvlm_kept_contexts', 'Contexts that wait for the next turn of their conversations.', () => kept.count);
+    ofKept('longvlm_kept_contexts_bytes', 'Their memory.', () => kept.bytes);
     new Gauge({
       ...{ name: 'longvlm_resident_memory_bytes', help: 'Memory of the process.', registers },
       collect() {
@@ -60,7 +77,9 @@ export class Metrics {
     this.#seconds.observe({ route }, ms / 1000);
   }
 
-  onAnswered({ answer, promptTokens }: Answered): void {
+  onAnswered({ answer, promptTokens, cachedTokens }: Answered): void {
+    this.#contexts.inc({ from: cachedTokens > 0 ? 'kept' : 'new' });
+    this.#tokens.inc({ kind: 'cached' }, cachedTokens);
     this.#tokens.inc({ kind: 'prompt' }, promptTokens);
     this.#tokens.inc({ kind: 'answer' }, answer.tokenIds.length);
     this.#firstToken.observe(answer.timings.firstToken / 1000);

@@ -1,8 +1,10 @@
 // The service's OpenAPI document, made of the routes that there are and the schemas that check requests.
 import { toJsonSchema } from '@valibot/to-json-schema';
 import type { FastifyInstance } from 'fastify';
+import type { GenericSchema } from 'valibot';
 import { version } from '../base/version.js';
 import { chatRequest } from './chatRequest.js';
+import { newUpload, uploadParts } from './fileRoutes.js';
 import { inspectRequest } from './inspectRequest.js';
 
 type Schema = Readonly<Record<string, unknown>>;
@@ -26,11 +28,19 @@ function object(properties: Readonly<Record<string, Schema>>, required = Object.
   return { type: 'object', properties, required };
 }
 
-const usage = object({ prompt_tokens: integer, completion_tokens: integer, total_tokens: integer });
+const usage = object({
+  ...{ prompt_tokens: integer, completion_tokens: integer, total_tokens: integer },
+  prompt_tokens_details: object({ cached_tokens: integer, video_tokens: integer }),
+});
 const used: Schema = {
   ...object({ video: { type: 'object' }, sampling: { type: 'object' }, timings: { type: 'object' } }),
   description: 'What was really used: the video, its sampling, and times in milliseconds.',
 };
+/** The schema of what a check takes. */
+function checkedBy(schema: GenericSchema): Schema {
+  return toJsonSchema(schema, { errorMode: 'ignore', typeMode: 'input' }) as Schema;
+}
+
 const finishReason: Schema = { enum: ['stop', 'length', null] };
 
 const things: Schema = { type: 'object' };
@@ -55,7 +65,7 @@ const tokenPlan: Schema = object(
 );
 
 const schemas: Readonly<Record<string, Schema>> = {
-  ChatCompletionRequest: toJsonSchema(chatRequest, { errorMode: 'ignore', typeMode: 'input' }) as Schema,
+  ChatCompletionRequest: checkedBy(chatRequest),
   ChatCompletion: object({
     ...{ id: text, object: { const: 'chat.completion' }, created: integer, model: text, usage, longvlm: used },
     choices: {
@@ -80,6 +90,13 @@ const schemas: Readonly<Record<string, Schema>> = {
     ...{ id: text, object: { const: 'file' }, bytes: integer, created_at: integer, expires_at: integer },
     ...{ filename: text, purpose: text, status: text },
   }),
+  Upload: object({
+    ...{ id: text, object: { const: 'upload' }, bytes: integer, created_at: integer, expires_at: integer },
+    ...{ filename: text, purpose: text, status: { enum: ['pending', 'completed', 'cancelled'] } },
+    file: { anyOf: [named('File'), { type: 'null' }] },
+    parts: { type: 'array', items: object({ id: text, bytes: integer }) },
+  }),
+  UploadPart: object({ id: text, object: { const: 'upload.part' }, created_at: integer, upload_id: text }),
   Model: object({ id: text, object: { const: 'model' }, created: integer, owned_by: text }),
   Error: object({
     error: object({
@@ -113,6 +130,23 @@ const described: Readonly<Record<string, Described>> = {
     summary: 'Deletes a file.',
     answers: json(object({ id: text, object: { const: 'file' }, deleted: { type: 'boolean' } })),
   },
+  'POST /v1/uploads': {
+    summary: 'Begins an upload in parts, of which each can be sent again where it breaks off.',
+    body: ['application/json', checkedBy(newUpload)],
+    answers: json(named('Upload')),
+  },
+  'GET /v1/uploads/:id': { summary: 'An upload, and its parts that have come.', answers: json(named('Upload')) },
+  'POST /v1/uploads/:id/parts': {
+    summary: 'Takes a part of at most 64 MiB.',
+    body: ['multipart/form-data', object({ data: { type: 'string', format: 'binary' } })],
+    answers: json(named('UploadPart')),
+  },
+  'POST /v1/uploads/:id/complete': {
+    summary: 'Makes the file of its parts, in the order in which they are named.',
+    body: ['application/json', checkedBy(uploadParts)],
+    answers: json(named('Upload')),
+  },
+  'POST /v1/uploads/:id/cancel': { summary: 'Gives an upload up.', answers: json(named('Upload')) },
   'GET /v1/models': { summary: 'The model.', answers: json(list('Model')) },
   'GET /v1/models/:model': { summary: 'The model.', answers: json(named('Model')) },
   'GET /health': { summary: 'Whether the service runs; needs no key.', answers: json(object({ status: text })) },

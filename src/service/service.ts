@@ -12,10 +12,13 @@ import { addChatRoute, asApiError } from './chatRoute.js';
 import { addFileRoutes } from './fileRoutes.js';
 import { FileStore } from './fileStore.js';
 import { addInspectRoute } from './inspectRoute.js';
+import { KeptChats } from './keptChats.js';
 import { Metrics } from './metrics.js';
 import { addOpenApi } from './openApi.js';
 import { RequestSignals } from './requestSignals.js';
 import { readSettings, type ServiceOptions, type Settings } from './settings.js';
+import { UploadRoom } from './uploadRoom.js';
+import { UploadStore } from './uploadStore.js';
 
 /** A running service. */
 export type Service = {
@@ -45,7 +48,8 @@ export async function startService(vlm: LongVLM, options: ServiceOptions = {}): 
   const scheduler = new LaneScheduler(settings.lanes, settings.maxWaiting);
   const access = new Access(settings.apiKeys, settings.host);
   const model = modelName(vlm);
-  const metrics = new Metrics(scheduler);
+  const kept = new KeptChats(settings.contextMemory);
+  const metrics = new Metrics(scheduler, kept);
   const app = makeApp(settings);
   addErrors(app, settings);
   limitBodies(app, settings.bodySeconds);
@@ -53,14 +57,16 @@ export async function startService(vlm: LongVLM, options: ServiceOptions = {}): 
     metrics.onResponse(routeOptions.url ?? 'none', statusCode, elapsedTime),
   );
   app.addHook('onRequest', async (request) => access.check(request));
-  const files = new FileStore(settings.limits, settings.uploads);
+  const room = new UploadRoom(settings.limits, settings.uploads.mostBytes);
+  const files = new FileStore(room, settings.uploads);
+  const uploads = new UploadStore(files, room, settings.uploads);
   const sources = { folders, files };
   const clientOf = (request: FastifyRequest) => access.clientOf(request);
   addOpenApi(app);
-  await addFileRoutes(app, { files, signals, clientOf });
+  await addFileRoutes(app, { files, uploads, room, signals, clientOf, bodySeconds: settings.bodySeconds });
   addChatRoute(app, {
     ...{ model, scheduler, signals, clientOf },
-    answerer: new Answerer(vlm, settings, sources),
+    answerer: new Answerer(vlm, settings, sources, kept),
     onAnswered: (answered) => metrics.onAnswered(answered),
     log: (request, error) => logFailure(settings, request, error),
   });
@@ -77,7 +83,11 @@ export async function startService(vlm: LongVLM, options: ServiceOptions = {}): 
   const { address, family, port } = app.server.address() as AddressInfo;
   return {
     url: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`,
-    close: (signal) => close(app, signals, settings, signal).finally(() => files.dispose()),
+    close: (signal) =>
+      close(app, signals, settings, signal).finally(async () => {
+        await Promise.all([uploads.dispose(), kept.dispose()]);
+        await files.dispose();
+      }),
   };
 }
 

@@ -81,6 +81,13 @@ function checkTimes(times: PictureList['timestamps'], pictures: number): number[
   });
 }
 
+/** Whether a video, or a picture of a list, comes from a server, at its pace. */
+export function isRemote(input: VideoInput): boolean {
+  if (typeof input === 'string') return /^https?:\/\//i.test(input);
+  if (isOfClass(input, URL, 'href')) return /^https?:$/.test(input.protocol);
+  return isReadable(input) && 'frames' in input && isArray(input.frames) && Array.from(input.frames).some(isRemote);
+}
+
 function isPicture(value: unknown): value is PictureInput {
   return (
     typeof value === 'string' ||
