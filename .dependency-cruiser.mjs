@@ -45,7 +45,7 @@ const mayImport = {
   service: ['base', 'video', 'encode', 'llm', 'longvlm.ts', 'inspect', 'jobs'],
   ai: ['base', 'video', 'encode', 'llm', 'longvlm.ts'],
   batch: ['base', 'cache', 'video', 'encode', 'llm', 'load', 'longvlm.ts', 'jobs', 'service'],
-  'index.ts': library,
+  'index.ts': [...below('jobs'), 'jobs', 'service', 'batch'],
   cli: [...library, 'index.ts'],
 };
 

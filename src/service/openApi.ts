@@ -83,7 +83,7 @@ const schemas: Readonly<Record<string, Schema>> = {
     },
     ['id', 'object', 'created', 'model', 'choices'],
   ),
-  InspectRequest: toJsonSchema(inspectRequest, { errorMode: 'ignore', typeMode: 'input' }) as Schema,
+  InspectRequest: checkedBy(inspectRequest),
   Inspection: inspection,
   TokenPlan: tokenPlan,
   File: object({
