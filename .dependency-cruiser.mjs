@@ -17,7 +17,7 @@ const library = [
     'reduce',
     'encode',
   ],
-  ...['llm', 'models', 'load', 'longvlm.ts', 'eval', 'inspect', 'jobs', 'service', 'batch', 'ai'],
+  ...['llm', 'models', 'load', 'longvlm.ts', 'eval', 'inspect', 'jobs', 'service', 'batch', 'ai', 'queue'],
 ];
 const below = (name) => library.slice(0, library.indexOf(name));
 
@@ -45,6 +45,7 @@ const mayImport = {
   service: ['base', 'video', 'encode', 'llm', 'longvlm.ts', 'inspect', 'jobs'],
   ai: ['base', 'video', 'encode', 'llm', 'longvlm.ts'],
   batch: ['base', 'cache', 'video', 'encode', 'llm', 'load', 'longvlm.ts', 'jobs', 'service'],
+  queue: ['base', 'video', 'encode', 'longvlm.ts', 'jobs', 'service', 'batch'],
   'index.ts': [...below('jobs'), 'jobs', 'service', 'batch'],
   cli: [...library, 'index.ts'],
 };
@@ -54,10 +55,12 @@ const packagesIn = {
   '@fastify/multipart': ['service'],
   '@huggingface/jinja': ['llm'],
   '@valibot/to-json-schema': ['service'],
+  bullmq: ['queue'],
   'cli-progress': ['cli'],
   commander: ['cli'],
   'env-paths': ['cache'],
   fastify: ['service'],
+  ioredis: ['queue'],
   'node-llama-cpp': ['llm'],
   'onnxruntime-node': ['compute'],
   'proper-lockfile': ['cache'],
@@ -77,6 +80,7 @@ const packagesIn = {
     'eval',
     'service',
     'batch',
+    'queue',
   ],
 };
 

@@ -46,6 +46,8 @@ export type LongVLMErrorCode =
   | 'ERR_LONGVLM_CUDA'
   /** A GPU does not have enough memory. */
   | 'ERR_LONGVLM_CUDA_OOM'
+  /** A queue cannot be used: its server does not answer or refuses, or BullMQ is not installed. */
+  | 'ERR_LONGVLM_QUEUE'
   /** The object was disposed. */
   | 'ERR_LONGVLM_DISPOSED';
 

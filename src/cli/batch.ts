@@ -21,18 +21,20 @@ import {
 } from './options.js';
 import { checkOutput } from './output.js';
 import type { ProgressBar } from './progress.js';
+import { addQueueOptions, type QueueFlags, withQueueRunner } from './queueOptions.js';
 import { milliseconds, run } from './run.js';
 import { withLongVLM } from './withLongVLM.js';
 import { writeJson } from './write.js';
 
 /** The flags of `longvlm batch`. */
 export type BatchFlags = ModelFlags &
-  AnswerFlags & {
+  AnswerFlags &
+  QueueFlags & {
     output: string;
     questions?: string;
     question?: string[];
     recursive?: boolean;
-    parallel: number;
+    parallel?: number;
     retry?: boolean;
     force?: boolean;
     folder?: string[];
@@ -60,9 +62,10 @@ export function batchCommand(): Command {
     .addOption(new Option('--question <text>', 'a question; can be given again').argParser(collected))
     .option('--recursive', 'videos in folders of the folder, too')
     .addOption(
-      new Option('--parallel <n>', 'videos in work at a time: while one is answered, the next is encoded')
-        .argParser(integer(1))
-        .default(2),
+      new Option(
+        '--parallel <n>',
+        'videos in work at a time: while one is answered, the next is encoded (default: 2; with --queue 32)',
+      ).argParser(integer(1)),
     )
     .option('--retry', 'ask the items again that failed')
     .option('--force', 'remove results of another model or other options from the output, and ask these items again')
@@ -90,13 +93,15 @@ Examples:
 
 Of a folder, these files are taken: ${videoEndings.join(' ')}`,
     );
+  addQueueOptions(command, 'have the questions answered by the workers (longvlm worker) of');
   return addAnswerOptions(addLanguageOptions(addVisionOptions(command))).action((list: string, flags: BatchFlags) =>
     run((signal) => batch(list, flags, signal)),
   );
 }
 
 async function batch(list: string, flags: BatchFlags, signal: AbortSignal): Promise<void> {
-  const { output, parallel, retry, force } = flags;
+  const { output, retry, force } = flags;
+  const parallel = flags.parallel ?? (flags.queue === undefined ? 2 : 32);
   await checkOutput(output, { ending: '.jsonl', input: list });
   const items = await itemsOf(list, flags, signal);
   const started = performance.now();
@@ -134,6 +139,7 @@ async function withRunner(
   signal: AbortSignal,
   use: (runner: BatchRunner, progress: ProgressBar) => Promise<void>,
 ): Promise<void> {
+  if (flags.queue !== undefined) return withQueueRunner(flags, signal, use);
   await withLongVLM(flags, signal, async (vlm, progress) => {
     const { folder, allowHost, allowPrivate, contextSize, parallel } = flags;
     const limits = { ...limitsOf(flags), privateAddresses: allowPrivate === true, hosts: allowHost };

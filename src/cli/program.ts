@@ -10,6 +10,7 @@ import { infoCommand } from './info.js';
 import { inspectCommand } from './inspect.js';
 import { modelsCommand } from './models.js';
 import { serveCommand } from './serve.js';
+import { workerCommand } from './worker.js';
 
 const program = new Command('longvlm')
   .description('Ask long videos questions, on your own machine.')
@@ -40,6 +41,7 @@ for (const command of [
   batchCommand(),
   inspectCommand(),
   serveCommand(),
+  workerCommand(),
   infoCommand(),
   modelsCommand(),
   cacheCommand(),

@@ -15,30 +15,34 @@ import {
   limitsOf,
   type ModelFlags,
 } from './options.js';
+import { addQueueOptions, openQueue, type QueueFlags } from './queueOptions.js';
 import { run } from './run.js';
+import { secondSignal } from './secondSignal.js';
 import { withLongVLM } from './withLongVLM.js';
 
-type Flags = ModelFlags & {
-  host?: string;
-  port: number;
-  apiKeyFile?: string;
-  folder?: string[];
-  allowHost?: string[];
-  allowPrivate?: boolean;
-  sandbox: Sandbox;
-  contextSize?: number;
-  contextMemory?: number;
-  framesLimit: number;
-  requests: number;
-  fetches: number;
-  decodings: number;
-  encodings: number;
-  answers: number;
-  waiting: number;
-  requestSeconds: number;
-  graceSeconds: number;
-  log?: boolean;
-};
+type Flags = ModelFlags &
+  QueueFlags & {
+    host?: string;
+    port: number;
+    apiKeyFile?: string;
+    folder?: string[];
+    allowHost?: string[];
+    allowPrivate?: boolean;
+    sandbox: Sandbox;
+    contextSize?: number;
+    contextMemory?: number;
+    framesLimit: number;
+    requests: number;
+    fetches: number;
+    decodings: number;
+    encodings: number;
+    answers: number;
+    waiting: number;
+    requestSeconds: number;
+    graceSeconds: number;
+    serverUrl?: string;
+    log?: boolean;
+  };
 
 const number = (flags: string, description: string, value: number, min = 1) =>
   new Option(flags, description).argParser(integer(min)).default(value);
@@ -95,6 +99,7 @@ export function serveCommand(): Command {
         .argParser(decimal(0, 1e6))
         .default(10),
     )
+    .option('--server-url <url>', 'with --queue: where workers fetch uploads (default: where it listens)')
     .option('--no-log', 'write no line for each request to standard error')
     .addHelpText(
       'after',
@@ -107,6 +112,7 @@ Examples:
 
 OpenAI's clients work with the base URL http://127.0.0.1:8000/v1. /openapi.json describes all of it.`,
     );
+  addQueueOptions(command, 'have requests answered by the workers (longvlm worker) of');
   return addLanguageOptions(addVisionOptions(command)).action((flags: Flags) => run((signal) => serve(flags, signal)));
 }
 
@@ -119,20 +125,17 @@ async function serve(flags: Flags, signal: AbortSignal): Promise<void> {
   await withLongVLM(flags, signal, async (vlm, progress) => {
     // Loaded here, as no other command needs it.
     const { startService } = await import('../service/service.js');
-    const service = await startService(vlm, options);
-    progress.stop();
-    process.stderr.write(`longvlm: listening at ${service.url}\n`);
-    const again = new AbortController();
-    if (!signal.aborted)
-      await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
-    const stop = () => again.abort();
-    process.once('SIGINT', stop);
-    process.once('SIGTERM', stop);
+    const queue = await openQueue(flags, vlm, signal);
     try {
-      await service.close(again.signal);
+      const answerElsewhere = queue && (await import('../queue/handOver.js')).answerByQueue(queue, flags.serverUrl);
+      const service = await startService(vlm, { ...options, answerElsewhere });
+      progress.stop();
+      process.stderr.write(`longvlm: listening at ${service.url}\n`);
+      if (!signal.aborted)
+        await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+      await secondSignal((again) => service.close(again));
     } finally {
-      process.off('SIGINT', stop);
-      process.off('SIGTERM', stop);
+      await queue?.close();
     }
   });
 }

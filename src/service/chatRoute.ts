@@ -4,7 +4,8 @@ import { setTimeout } from 'node:timers/promises';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { parse } from '../base/schema.js';
 import { type LaneScheduler, QueueFull } from '../jobs/laneScheduler.js';
-import { type Answered, type Answerer, checkModelName, type Prepared } from './answerer.js';
+import { type Answered, checkModelName } from './answerer.js';
+import type { AnswerRequest } from './answering.js';
 import { ApiError, apiError } from './apiError.js';
 import { type ChatRequest, chatRequest } from './chatRequest.js';
 import { type CompletionHead, completion, completionHead, lastPieces, piece } from './completions.js';
@@ -13,7 +14,7 @@ import type { RequestSignals } from './requestSignals.js';
 /** What the route works with. */
 export type ChatParts = {
   readonly model: string;
-  readonly answerer: Answerer;
+  readonly answer: AnswerRequest;
   readonly scheduler: LaneScheduler;
   readonly signals: RequestSignals;
   readonly onAnswered: (answered: Answered) => void;
@@ -39,15 +40,14 @@ export function addChatRoute(app: FastifyInstance, parts: ChatParts): void {
 }
 
 async function answerOf(
-  { answerer, scheduler, signals, onAnswered }: ChatParts,
+  { answer, scheduler, signals, onAnswered }: ChatParts,
   body: ChatRequest,
   client: string,
   signal: AbortSignal,
   onText: ((text: string) => void) | undefined,
 ): Promise<Answered> {
   return signals.within(signal, async (limited) => {
-    const prepared: Prepared = await answerer.prepare(body, client);
-    const answered = await answerer.answer(prepared, scheduler.of(client), limited, onText);
+    const answered = await answer(body, { client, scheduler: scheduler.of(client), signal: limited, onText });
     onAnswered(answered);
     return answered;
   });

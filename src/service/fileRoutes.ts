@@ -1,4 +1,5 @@
 // POST, GET and DELETE /v1/files, and /v1/uploads for files in parts
+import { open } from 'node:fs/promises';
 import multipart from '@fastify/multipart';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import * as v from 'valibot';
@@ -64,6 +65,14 @@ export async function addFileRoutes(app: FastifyInstance, parts: FileParts): Pro
     const found = files.describe(params.id);
     if (found === undefined) throw noFile();
     return found;
+  });
+
+  app.get<ById>('/v1/files/:id/content', async ({ params }, reply) => {
+    const path = files.pathOf(params.id);
+    const file = path === undefined ? undefined : await open(path).catch(() => undefined);
+    if (file === undefined) throw noFile();
+    const { size } = await file.stat();
+    return reply.type('application/octet-stream').header('content-length', size).send(file.createReadStream());
   });
 
   app.delete<ById>('/v1/files/:id', async ({ params }) => {

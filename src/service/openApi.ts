@@ -126,6 +126,10 @@ const described: Readonly<Record<string, Described>> = {
   },
   'GET /v1/files': { summary: 'The files of this client.', answers: json(list('File')) },
   'GET /v1/files/:id': { summary: 'A file.', answers: json(named('File')) },
+  'GET /v1/files/:id/content': {
+    summary: 'What was uploaded.',
+    answers: { 'application/octet-stream': { type: 'string', format: 'binary' } },
+  },
   'DELETE /v1/files/:id': {
     summary: 'Deletes a file.',
     answers: json(object({ id: text, object: { const: 'file' }, deleted: { type: 'boolean' } })),

@@ -7,7 +7,9 @@ import { LaneScheduler } from '../jobs/laneScheduler.js';
 import type { LongVLM } from '../longvlm.js';
 import { Access } from './access.js';
 import { Answerer, modelName } from './answerer.js';
+import type { AnswerRequest } from './answering.js';
 import { ApiError, ClientGone } from './apiError.js';
+import type { ChatRequest } from './chatRequest.js';
 import { addChatRoute, asApiError } from './chatRoute.js';
 import { addFileRoutes } from './fileRoutes.js';
 import { FileStore } from './fileStore.js';
@@ -64,9 +66,15 @@ export async function startService(vlm: LongVLM, options: ServiceOptions = {}): 
   const clientOf = (request: FastifyRequest) => access.clientOf(request);
   addOpenApi(app);
   await addFileRoutes(app, { files, uploads, room, signals, clientOf, bodySeconds: settings.bodySeconds });
+  const answerer = new Answerer(vlm, settings, sources, kept);
+  const here: AnswerRequest = async (request, { client, scheduler, signal, onText, onProgress }) => {
+    const prepared = await answerer.prepare(request, client);
+    return answerer.answer({ ...prepared, chat: { ...prepared.chat, onProgress } }, scheduler, signal, onText);
+  };
+  const check = (request: ChatRequest) => answerer.prepare(request);
+  const answer = options.answerElsewhere?.({ check, files, url: () => urlOf(app) }) ?? here;
   addChatRoute(app, {
-    ...{ model, scheduler, signals, clientOf },
-    answerer: new Answerer(vlm, settings, sources, kept),
+    ...{ model, scheduler, signals, clientOf, answer },
     onAnswered: (answered) => metrics.onAnswered(answered),
     log: (request, error) => logFailure(settings, request, error),
   });
@@ -80,15 +88,19 @@ export async function startService(vlm: LongVLM, options: ServiceOptions = {}): 
   app.get('/health', async () => ({ status: 'ok' }));
   app.get('/metrics', async (_, reply) => reply.type(metrics.type).send(await metrics.text()));
   await listen(app, settings);
-  const { address, family, port } = app.server.address() as AddressInfo;
   return {
-    url: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`,
+    url: urlOf(app),
     close: (signal) =>
       close(app, signals, settings, signal).finally(async () => {
         await Promise.all([uploads.dispose(), kept.dispose()]);
         await files.dispose();
       }),
   };
+}
+
+function urlOf(app: FastifyInstance): string {
+  const { address, family, port } = app.server.address() as AddressInfo;
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
 }
 
 async function listen(app: FastifyInstance, { host, port }: Settings): Promise<void> {

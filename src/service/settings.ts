@@ -3,6 +3,7 @@ import { totalmem } from 'node:os';
 import { checkInteger, checkNumber, checkString } from '../base/validate.js';
 import type { LaneLimits } from '../jobs/laneScheduler.js';
 import type { VideoLimits } from '../video/limits.js';
+import type { AnswerElsewhere } from './answering.js';
 import type { StoreLimits } from './fileStore.js';
 
 /** Options of {@link startService}. */
@@ -51,6 +52,8 @@ export type ServiceOptions = {
   uploads?: Partial<StoreLimits> | undefined;
   /** Called with a line for each request, which has no content of it. */
   onLog?: ((line: string) => void) | undefined;
+  /** Answers requests elsewhere, such as by the workers of a queue. Defaults to here. */
+  answerElsewhere?: AnswerElsewhere | undefined;
 };
 
 /** {@link ServiceOptions} with the defaults. */

@@ -1,0 +1,67 @@
+// Starts a Valkey or Redis server, three workers, and a batch over small videos: npm run demo:cluster [-- --videos N]
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { freePort, root, serverProgram, start, startServer, startWorker } from './cluster.mjs';
+
+const { values } = parseArgs({ options: { videos: { type: 'string', default: '24' } } });
+const program = serverProgram();
+if (program === undefined) {
+  console.error(
+    'There is no valkey-server and no redis-server. Install one: apt-get install valkey-server, or redis-server',
+  );
+  process.exit(1);
+}
+const folder = mkdtempSync(join(tmpdir(), 'longvlm-cluster-'));
+const [videos, data, features] = ['videos', 'data', 'features'].map((name) => join(folder, name));
+for (const each of [videos, data, features]) mkdirSync(each);
+const world = `${root}test/fixtures/world`;
+const sources = readdirSync(world).filter((name) => /\.(mp4|mkv|webm|avi|mov|gif)$/.test(name));
+for (let i = 0; i < Number(values.videos); i++) {
+  const source = sources[i % sources.length];
+  copyFileSync(join(world, source), join(videos, `${String(i).padStart(3, '0')}-${source}`));
+}
+
+const port = await freePort();
+const queue = `redis://127.0.0.1:${port}`;
+const server = await startServer(program, port, data);
+console.error(`${program} at ${queue}`);
+const taken = [0, 0, 0];
+const workers = await Promise.all(
+  taken.map((_, i) =>
+    startWorker(
+      ['--queue', queue, '--folder', videos, '--features', features, '--threads', '1', '--gpu', 'off'],
+      {},
+      (line) => {
+        if (/ item done /.test(line)) taken[i]++;
+      },
+    ),
+  ),
+);
+console.error('three workers; Ctrl-C ends all');
+const output = join(folder, 'results.jsonl');
+const begun = performance.now();
+const question = 'What happens last?';
+const batch = start(['batch', videos, '--question', question, '-o', output, '--queue', queue], {}, (line) =>
+  console.error(line),
+);
+const stop = () => batch.child.kill('SIGINT');
+process.once('SIGINT', stop);
+const { code } = await batch.ended;
+const lines =
+  code === 0
+    ? readFileSync(output, 'utf8')
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line))
+    : [];
+for (const { id, answer, error } of lines.slice(0, 5)) console.log(`${id}: ${answer ?? error?.message}`);
+console.log(
+  `${lines.length} results in ${((performance.now() - begun) / 1000).toFixed(1)} s; jobs of each worker: ${taken.join(', ')}`,
+);
+for (const { child } of workers) child.kill('SIGTERM');
+await Promise.all(workers.map(({ ended }) => ended));
+server.kill('SIGTERM');
+rmSync(folder, { recursive: true, force: true });
+process.exitCode = code ?? 1;
