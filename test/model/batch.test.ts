@@ -118,7 +118,7 @@ describe("OpenAI's batch files", () => {
       expect([id, request_id]).toEqual([expect.stringMatching(/^batch_req_/), expect.any(String)]);
       const sent = await client.chat.completions
         .create(bodies[custom_id] as unknown as OpenAI.ChatCompletionCreateParamsNonStreaming)
-        .catch((failure: OpenAI.APIError) => failure);
+        .catch((failure: InstanceType<typeof OpenAI.APIError>) => failure);
       if (sent instanceof OpenAI.APIError) {
         expect([status_code, body]).toEqual([sent.status, { error: sent.error }]);
         continue;
