@@ -86,7 +86,7 @@ function promptTable(inspection: Inspection): string {
       local: () =>
         found === undefined
           ? ''
-          : `<a href="#segment-${segment! + 1}">segment ${segment! + 1}</a>, ${timeText(found.start, tenths)} to ${timeText(found.end, tenths)}`,
+          : `<a href="#segment-${segment! + 1}">${inspection.method.whole ? 'the whole video' : `segment ${segment! + 1}`}</a>, ${timeText(found.start, tenths)} to ${timeText(found.end, tenths)}`,
       ending: () => 'the end of the video',
     }[kind]();
     return `<tr><td><span class="dot ${kind}"></span>${kind}</td><td class="number">${tokens}</td><td>${what}</td></tr>`;
@@ -94,15 +94,25 @@ function promptTable(inspection: Inspection): string {
   return `<details><summary>The prompt, part by part</summary><div class="scroll" tabindex="0" role="region" aria-label="The prompt, part by part"><table><thead><tr><th scope="col">Kind</th><th scope="col" class="number">Tokens</th><th scope="col">What</th></tr></thead><tbody>${rows.join('')}</tbody></table></div></details>`;
 }
 
-function legend({ segments, grid }: Inspection): string {
+/** What is to be seen on frames: only of what there is. */
+function legend({ segments, grid, tokens }: Inspection): string {
   if (grid === undefined || segments.every(({ owners, positions }) => owners === undefined && positions === undefined))
     return '';
-  return (
-    '<p class="legend"><span><i class="swatch merged"></i>patches of one colour are one token, with how many it is the mean of</span> ' +
-    '<span><i class="swatch kept"></i>a patch that is a token of its own</span> ' +
-    '<span><i class="swatch dropped"></i>dropped</span> ' +
-    '<label><input type="checkbox" id="paint" checked> paint tokens</label></p>'
-  );
+  const sizes = segments.flatMap((segment) => segment.sizes);
+  const covered = sizes.reduce((sum, size) => sum + size, 0);
+  const areKnown = segments.every(({ owners }) => owners !== undefined);
+  const keys = [
+    sizes.some((size) => size > 1) && areKnown
+      ? '<i class="swatch merged"></i>patches of one colour are one token, with how many it is the mean of'
+      : '',
+    sizes.some((size) => size > 1) && !areKnown
+      ? '<i class="swatch merged"></i>where a token stands, with how many patches it is the mean of'
+      : '',
+    sizes.some((size) => size === 1) ? '<i class="swatch kept"></i>a patch that is a token of its own' : '',
+    areKnown && covered < tokens.patches ? '<i class="swatch dropped"></i>dropped' : '',
+  ].filter(Boolean);
+  const list = keys.map((key) => `<span>${key}</span>`).join(' ');
+  return `<p class="legend">${list} <label><input type="checkbox" id="paint" checked> paint tokens</label></p>`;
 }
 
 function segmentPart(inspection: Inspection, index: number): string {

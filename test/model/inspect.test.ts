@@ -244,7 +244,7 @@ describe('a drawing', () => {
     expect(first).not.toContain('data-token="1"');
     // Left of the single patch, and above it.
     expect(first).toContain('d="M49.5 50h1v50h-1zM50 49.5h50v1h-50z"');
-    expect(first).toContain('2 tokens of it: 3 patches merged with others, 1 patch kept as they are.');
+    expect(first).toContain('2 tokens of it: 3 patches merged with others, 1 patch kept.');
     const second = drawFrame(base, 0, 1, { width: 100, sizes: false });
     expect(second).toContain('d="M50 50h50v50h-50z" fill="#000"');
     expect(second).toContain('1 patch dropped');

@@ -127,7 +127,7 @@ function describe(view: SegmentView, frame: number): string {
   const { tokens, kept, merged, dropped } = counts;
   const parts = [
     merged > 0 ? `${counted(merged, 'patch', 'patches')} merged with others` : '',
-    kept > 0 ? `${counted(kept, 'patch', 'patches')} kept as they are` : '',
+    kept > 0 ? `${counted(kept, 'patch', 'patches')} kept` : '',
     dropped > 0 ? `${counted(dropped, 'patch', 'patches')} dropped` : '',
   ].filter(Boolean);
   return `${counted(tokens, 'token')} of it: ${parts.join(', ')}.`;

@@ -78,7 +78,7 @@ export function promptScene(inspection: Inspection, options: { readonly width?: 
   let x = 0;
   for (const [index, stretch] of stretches.entries()) {
     const inner = Math.max(0.5, widths[index]! - (stretches.length > width / 6 ? 0.25 : 1.5));
-    shapes.push(stretchShape(stretch, x, inner, every));
+    shapes.push(stretchShape(stretch, x, inner, inspection.method.whole ? undefined : every));
     x += widths[index]!;
   }
   const legend = legendOf(inspection, stretches, width);
@@ -103,14 +103,16 @@ function widthsOf(stretches: readonly Stretch[], width: number): number[] {
 
 const sumOf = (stretches: readonly Stretch[]) => stretches.reduce((sum, { tokens }) => sum + tokens, 0);
 
-function stretchShape(stretch: Stretch, x: number, width: number, every: number): Shape {
+function stretchShape(stretch: Stretch, x: number, width: number, every: number | undefined): Shape {
   const { kind, tokens, segment } = stretch;
   const opacity = kind === 'local' && segment! % 2 === 1 ? 0.72 : 0.95;
   const shapes: Shape[] = [
     { kind: 'rect', x: 0, y: 0, width, height: barHeight, color: colors[kind], opacity, radius: 2 },
   ];
-  const text = kind === 'local' ? String(segment! + 1) : String(tokens);
-  const hasRoom = kind === 'local' ? segment! % every === 0 : textWidth(text, 11) + 4 <= width;
+  // Local tokens by their segment, as the timeline has it; all else by its number.
+  const isNumbered = kind === 'local' && every !== undefined;
+  const text = String(isNumbered ? segment! + 1 : tokens);
+  const hasRoom = isNumbered ? segment! % every === 0 : textWidth(text, 11) + 4 <= width;
   if (hasRoom)
     shapes.push({
       kind: 'text',

@@ -75,7 +75,7 @@ function nearest(frames: readonly InspectedFrame[], time: number): number {
 }
 
 function bars(inspection: Inspection, { start, end }: Range, width: number, options: TimelineOptions): Shape[] {
-  const { segments } = inspection;
+  const { segments, method } = inspection;
   const { href, current } = options;
   const at = (seconds: number) => ((Math.min(end, Math.max(start, seconds)) - start) / (end - start)) * width;
   const every = labelledEvery(segments.length, width);
@@ -84,7 +84,7 @@ function bars(inspection: Inspection, { start, end }: Range, width: number, opti
     const left = index === 0 ? 0 : at(from);
     const right = index === segments.length - 1 ? width : at(to);
     const inner = Math.max(1, right - left - (segments.length > width / 6 ? 0 : 2));
-    const long = `${index + 1} · ${sizes.length} tokens`;
+    const long = `${method.whole ? 'the whole video' : index + 1} · ${sizes.length} tokens`;
     const text = textWidth(long, 11) + 8 <= inner ? long : index % every === 0 ? `${index + 1}` : undefined;
     const opacity = current === index ? 0.5 : index % 2 === 0 ? 0.28 : 0.18;
     const shapes: Shape[] = [
@@ -94,7 +94,7 @@ function bars(inspection: Inspection, { start, end }: Range, width: number, opti
       shapes.push({ kind: 'text', x: inner / 2, y: 15, text, size: 11, anchor: 'middle', color: ink });
     return {
       ...{ kind: 'group', x: left, y: 0, shapes },
-      title: `Segment ${index + 1}: ${timeText(from, true)} to ${timeText(to, true)}, ${counted(sizes.length, 'token')}`,
+      title: `${method.whole ? 'The whole video' : `Segment ${index + 1}`}: ${timeText(from, true)} to ${timeText(to, true)}, ${counted(sizes.length, 'token')}`,
       ...(href && { href: href(index) }),
     };
   });
