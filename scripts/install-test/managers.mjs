@@ -19,19 +19,24 @@ const inTool = (name, path) => join(tool(name, versions[name]), 'node_modules', 
 /** npm's program, for projects of other tests. */
 export const npm = () => inTool('npm11', 'npm/bin/npm-cli.js');
 
+// Yarn 4 takes no package that is younger than a day, unless told to.
 const yarnrc = (registry, linker) => `npmRegistryServer: "${registry.url}"
 unsafeHttpWhitelist: ["127.0.0.1"]
 enableTelemetry: false
 nodeLinker: ${linker}
+npmPreapprovedPackages: ["longvlm", "@longvlm/*"]
 `;
+
+// A package that fastify needs asks for Node 22, which all others take for advice.
+const onNode20 = Number(process.versions.node.split('.')[0]) < 22 ? ['--ignore-engines'] : [];
 
 /** How each is called; `question` is how it runs a program, where node alone cannot. */
 const managers = {
   'npm 10': { args: (at) => [at('npm10', 'npm/bin/npm-cli.js'), 'install', 'longvlm', '--no-audit', '--no-fund'] },
   'npm 11': { args: (at) => [at('npm11', 'npm/bin/npm-cli.js'), 'install', 'longvlm', '--no-audit', '--no-fund'] },
   'pnpm 10': { args: (at) => [at('pnpm10', 'pnpm/bin/pnpm.cjs'), 'add', 'longvlm'] },
-  'pnpm 12': { args: (at) => [at('pnpm12', 'pnpm/bin/pnpm.cjs'), 'add', 'longvlm'] },
-  'Yarn 1': { args: (at) => [at('yarn1', 'yarn/bin/yarn.js'), 'add', 'longvlm', '--non-interactive'] },
+  'pnpm 12': { args: (at) => [at('pnpm12', 'pnpm/bin/pnpm.mjs'), 'add', 'longvlm'] },
+  'Yarn 1': { args: (at) => [at('yarn1', 'yarn/bin/yarn.js'), 'add', 'longvlm', '--non-interactive', ...onNode20] },
   'Yarn 4, node-modules': {
     args: (at) => [at('yarn4', '@yarnpkg/cli-dist/bin/yarn.js'), 'add', 'longvlm'],
     files: (registry) => ({ '.yarnrc.yml': yarnrc(registry, 'node-modules'), 'yarn.lock': '' }),
