@@ -50,8 +50,8 @@ export function mainManifest(own, released) {
       own.version,
     ),
     // It downloads a program by a script at install, so it is installed on purpose.
-    peerDependencies: { 'ffmpeg-static': optionalDependencies['ffmpeg-static'] },
-    peerDependenciesMeta: { 'ffmpeg-static': { optional: true } },
+    peerDependencies: { ...own.peerDependencies, 'ffmpeg-static': optionalDependencies['ffmpeg-static'] },
+    peerDependenciesMeta: { ...own.peerDependenciesMeta, 'ffmpeg-static': { optional: true } },
     // llama.cpp and ffmpeg read the files in models/ by their paths.
     preferUnplugged: true,
   };
