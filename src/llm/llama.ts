@@ -72,18 +72,20 @@ async function start(device: LanguageModelDevice): Promise<Llama> {
     await checkProcesses().catch((error: unknown) => {
       throw cannotStart(`no process can be started to try it: ${messageOf(error)}`, error, processRemedy);
     });
-    llama = await getLlama({
-      gpu: device === 'cpu' ? false : device,
-      build: 'never',
-      skipDownload: true,
-      progressLogs: false,
-      // 0: no limit here. The default limit is at least 4, and threads beyond the number of cores spin while they wait.
-      maxThreads: 0,
-      logLevel: LlamaLogLevel.error,
-      logger: (_level, message) => {
-        for (const lines of listeners) lines.push(message.trim());
-      },
-    });
+    llama = await forFiles(() =>
+      getLlama({
+        gpu: device === 'cpu' ? false : device,
+        build: 'never',
+        skipDownload: true,
+        progressLogs: false,
+        // 0: no limit here. The default limit is at least 4, and threads beyond the number of cores spin while they wait.
+        maxThreads: 0,
+        logLevel: LlamaLogLevel.error,
+        logger: (_level, message) => {
+          for (const lines of listeners) lines.push(message.trim());
+        },
+      }),
+    );
   } catch (error) {
     if (error instanceof LongVLMError) throw error;
     const [cause, remedy] = descriptorCause(error) ?? [];
@@ -96,6 +98,27 @@ async function start(device: LanguageModelDevice): Promise<Llama> {
   await llama.dispose();
   throw cannotStart(noBinary, undefined, binaryRemedy(device));
 }
+
+/**
+ * Does work that starts files of Node's with the options of this process, as node-llama-cpp does to try its binaries: those that are for
+ * a script on the command line (`node --input-type=module -e …`) would end them.
+ */
+async function forFiles<T>(work: () => Promise<T>): Promise<T> {
+  if (startingFiles++ === 0) {
+    ownOptions = process.execArgv;
+    process.execArgv = ownOptions.filter(
+      (option, index) => !option.startsWith('--input-type') && ownOptions[index - 1] !== '--input-type',
+    );
+  }
+  try {
+    return await work();
+  } finally {
+    if (--startingFiles === 0) process.execArgv = ownOptions;
+  }
+}
+
+let startingFiles = 0;
+let ownOptions: string[] = [];
 
 /** What helps where node-llama-cpp finds no binary: its packages for a machine are optional dependencies. */
 function binaryRemedy(device: LanguageModelDevice): string {

@@ -243,12 +243,15 @@ export class FfmpegProcess {
     if (!child || keep === this.#keepsAlive || !alive.has(child)) return;
     this.#keepsAlive = keep;
     for (const handle of [child, child.stdout, child.stderr, child.stdio[3]] as (
-      | { ref?(): void; unref?(): void }
+      | { readonly destroyed?: boolean; ref?(): void; unref?(): void }
       | null
       | undefined
-    )[])
+    )[]) {
+      // One that has ended would wait for a connection, with one listener more each time.
+      if (handle?.destroyed) continue;
       if (keep) handle?.ref?.();
       else handle?.unref?.();
+    }
   }
 
   kill(): void {

@@ -25,6 +25,13 @@ const hooks = `export const resolve = (name, context, next) => {
 const withoutPackages = `register(${JSON.stringify(`data:text/javascript,${encodeURIComponent(hooks)}`)});`;
 
 describe('a language model', () => {
+  test('is loaded by a script on the command line, whose options files do not take', async () => {
+    expect(await loading('process.once("beforeExit", () => process.exit());')).toMatchObject({
+      code: 0,
+      stdout: 'loaded\n',
+    });
+  });
+
   test('says so where no process can be started', async () => {
     expect(await loading(`process.execPath = '/nonexistent/node';`)).toEqual({
       code: 0,
