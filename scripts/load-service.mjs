@@ -1,7 +1,7 @@
 // Loads a real `longvlm serve` with nano: twice what it can do for a while by many clients, then clients that go away at random
 // moments. Shown are answers against the library's own, refusals, memory, latency, and what is left.
 //
-//   node scripts/load-service.mjs [--seconds 120] [--clients 64] [--gone 200] [--rate 2] [--seed 1]
+//   node scripts/load-service.mjs [--seconds 120] [--clients 64] [--gone 200] [--rate 2] [--seed 1] [--videos 16]
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -19,6 +19,7 @@ const { values } = parseArgs({
     gone: { type: 'string', default: '200' },
     rate: { type: 'string', default: '2' },
     seed: { type: 'string', default: '1' },
+    videos: { type: 'string', default: '16' },
   },
 });
 const [seconds, clients, gone, times] = [values.seconds, values.clients, values.gone, values.rate].map(Number);
@@ -35,12 +36,14 @@ const check = (isSo, problem) => {
   if (!isSo) problems.push(problem);
 };
 
-const videos = readdirSync(world).filter((name) => /^world-.*\.(mp4|mkv|webm|avi)$/.test(name));
+const videos = readdirSync(world)
+  .filter((name) => /^world-.*\.(mp4|mkv|webm|avi)$/.test(name))
+  .slice(0, Number(values.videos));
 const questions = readFileSync(join(world, 'questions.jsonl'), 'utf8')
   .trim()
   .split('\n')
   .map((line) => JSON.parse(line))
-  .filter(({ kind }) => kind !== undefined);
+  .filter(({ video }) => videos.includes(video));
 const keys = Array.from({ length: clients }, (_, client) => `key-of-client-${client}`);
 
 mkdirSync(temporary);

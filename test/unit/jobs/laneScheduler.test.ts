@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { LaneScheduler, QueueFull } from '../../../dist/jobs/laneScheduler.js';
 
-const limits = { request: 1, decode: 2, encode: 1, answer: 1 };
+const limits = { request: 1, fetch: 1, decode: 2, encode: 1, answer: 1 };
 
 /** Work that ends when it is told to, and notes when it begins. */
 function works() {
