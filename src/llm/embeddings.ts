@@ -18,6 +18,7 @@ import {
   type NativeTask,
   nativeInput,
 } from '../binding.js';
+import { keepPlaces } from './fixedPlaces.js';
 import { cannotLoad } from './llama.js';
 import { noteRun, type Places, readPlaces, usedPlaces } from './places.js';
 
@@ -159,7 +160,7 @@ export async function evaluateEmbeddings(
     locks.push(await acquireLock([held._lock, 'evaluate'], signal));
     locks.push(await acquireLock([held._context, 'context'], signal));
     locks.push(held._context._backendContextDisposeGuard.createPreventDisposalHandle());
-    checkInput(held, { count, width, places, causal });
+    const { axes } = checkInput(held, { count, width, places, causal });
     const first = held._nextTokenIndex;
     const room = sequence.contextSize - 1 - Math.max(usedPlaces(held), first + places.span - count);
     if (count > room) throw contextFull(count, room, sequence.contextSize);
@@ -169,6 +170,7 @@ export async function evaluateEmbeddings(
     held._contextTokens = held._contextTokens.concat(new Array<Token>(span).fill(token));
     held._nextTokenIndex += span;
     noteRun(held, { start: first, span, count });
+    if (axes > 1) keepPlaces(held);
     held.tokenMeter.useTokens(count, 'input');
   } finally {
     for (const lock of locks.reverse()) lock.dispose();
@@ -183,11 +185,14 @@ function inputOf(context: SequenceInside['_context']['_ctx']): NativeEmbeddingsI
   }
 }
 
-/** @throws LongVLMError if the model does not take such embeddings */
+/**
+ * What the model takes.
+ * @throws LongVLMError if it does not take such embeddings
+ */
 function checkInput(
   held: SequenceInside,
   { count, width, places, causal }: { count: number; width: number; places: Places; causal: boolean },
-): void {
+): NativeEmbeddingsInput {
   const { _ctx: context } = held._context;
   const input = inputOf(context);
   const own = held.model.embeddingVectorSize;
@@ -210,6 +215,7 @@ function checkInput(
       `${count} embeddings that attend to each other do not fit into the context's batches of ${input.batchSize}. ` +
         'Raise its batchSize, or evaluate them in several calls.',
     );
+  return input;
 }
 
 async function evaluate(

@@ -4,6 +4,7 @@ import { LongVLMError } from '../base/errors.js';
 import type { GgufFile, GgufValue } from '../files/gguf.js';
 import { numberIn, wordIn } from '../files/metadataValues.js';
 import { weightsError } from '../files/tensorFile.js';
+import { equalHeads } from './equalHeads.js';
 import { checkVocabulary } from './vocabulary.js';
 
 // llama.cpp's own limits.
@@ -262,6 +263,11 @@ function checkHeads(header: Header, heads: number, width: number, isPlain: boole
   if (heads === 0) return;
   const usual = Math.floor(width / heads);
   const [key, value] = ['key', 'value'].map((name) => header.integer(`attention.${name}_length`, 1, maxInteger, usual));
+  if (equalHeads.has(header.architecture) && key !== value)
+    header.wrong(
+      header.value('attention.value_length') === undefined ? 'attention.key_length' : 'attention.value_length',
+      `${header.value('attention.value_length') === undefined ? value : key}, as keys and values are of one length,`,
+    );
   const rotated = header.integer('rope.dimension_count', isPlain ? 2 : 0, key!, key!);
   if (rotated % 2 !== 0 && isPlain)
     header.wrong(

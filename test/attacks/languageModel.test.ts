@@ -87,6 +87,14 @@ describe('a header that cannot be right is refused before llama.cpp sees it', ()
         [`${name}, values of another length`, other('attention.value_length'), /value_length|head_count/],
       ];
     }),
+    ...['phi3', 'command-r', 'phi2', 'stablelm'].map((name): [string, Change, RegExp] => [
+      `${name}, keys of another length`,
+      (model) => {
+        asArchitecture(name)(model);
+        set({ [`${name}.attention.key_length`]: 8 })(model);
+      },
+      /attention\.key_length is 8 where \d+, as keys and values are of one length, is needed/,
+    ]),
     [
       'heads of Gemma 3 that are not turned',
       (model) => {
