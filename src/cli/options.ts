@@ -28,6 +28,7 @@ export type ModelFlags = {
   mergeTokens?: number;
   tokens?: number | 'all' | VideoPart;
   globalLayers?: number;
+  maxPixels?: number;
   resize?: Resize;
   reduction?: Reduction;
   reductionOptions?: ReductionOptions;
@@ -239,6 +240,12 @@ function addSamplingOptions(command: Command): Command {
         withDefault('last layers whose [CLS] is averaged over all frames; 0 for none', defaultSampling.globalLayers),
       ).argParser(integer(0)),
     )
+    .addOption(
+      option(
+        '--max-pixels <n>',
+        'pixels of a frame at most, where the tower takes any size (default: 256 tokens of a step, or what --tokens leaves)',
+      ).argParser(integer(1)),
+    )
     .addOption(option('--resize <how>', "how frames are made square (default: the tower's own way)").choices(resizes))
     .addOption(
       option(
@@ -322,14 +329,14 @@ export function addAnswerOptions(command: Command, own: { temperature?: number }
 /** The flags as options of {@link LongVLM.load}; undefined means its default. Models are loaded lazily. */
 export function loadOptions({ mergeTokens, ...flags }: ModelFlags): LongVLMOptions {
   const { model, vision, projector, llm } = flags;
-  const { frames, fps, maxFrames, start, end, segmentFrames, globalLayers, resize } = flags;
+  const { frames, fps, maxFrames, start, end, segmentFrames, globalLayers, maxPixels, resize } = flags;
   const { reduction, reductionOptions } = flags;
   const tokens = typeof flags.tokens === 'number' || flags.tokens === 'all' ? flags.tokens : undefined;
   const { offline, threads, ffmpeg, visionPrecision, device, gpu, gpuLayers, cache } = flags;
   return {
     ...{ model, vision, projector, llm, offline },
     ...{ frames, fps, maxFrames, start, end, segmentFrames, tokensPerSegment: mergeTokens, tokens },
-    ...{ globalLayers, resize, reduction, reductionOptions },
+    ...{ globalLayers, maxPixels, resize, reduction, reductionOptions },
     ...{ threads, ffmpeg, visionPrecision, device, gpu, gpuLayers, cache, limits: limitsOf(flags) },
     lazy: true,
   };

@@ -14,6 +14,7 @@ import type { Video } from '../video/openVideo.js';
 import { selectFrames } from '../video/selection.js';
 import { gatherOnDevice } from './deviceSegments.js';
 import { type Gathering, gatherOnHost, gatherWholeVideo, type VideoShape } from './gatheredTokens.js';
+import { mostPixels } from './pixelBudget.js';
 import { expectedRuns } from './runs.js';
 import { keepsPlaces, type Sampling, type SettledSampling } from './sampling.js';
 import type { TokenEncoder } from './segment.js';
@@ -93,7 +94,8 @@ export async function encodeVideo(
   const { config, framesPerStep } = tower;
   const turned = info.rotation % 180 !== 0;
   const shown = { width: turned ? info.height : info.width, height: turned ? info.width : info.height };
-  const frameShape = tower.shapeOf({ ...shown, frames });
+  const maxPixels = mostPixels(sampling, frames, config);
+  const frameShape = tower.shapeOf({ ...shown, frames, ...(maxPixels !== undefined && { maxPixels }) });
   const { patches, grid } = frameShape;
   const isWhole = reducesVideos(sampling.reducer);
   const { reducer, ...settled } =
@@ -212,6 +214,6 @@ function widthOf({ projection }: Tower): { readonly width?: number } {
 
 /** What of a sampling goes into features. */
 function recorded(settled: Omit<SettledSampling, 'reducer'>): Omit<Sampling, 'frames'> {
-  const { frames: _, maxFrames: __, tokens: ___, readFrames: ____, ...used } = settled;
+  const { frames: _, maxFrames, tokens, readFrames, maxPixels, fitsBudget, ...used } = settled;
   return used;
 }

@@ -252,9 +252,9 @@ function printableOptions(options: ReductionOptions): ReductionOptions {
 }
 
 function readReport(file: string, metadata: Readonly<Record<string, string>>): ReductionReport {
-  const { segments, ...report } = parseRecord(file, metadata, 'report', reportRecord);
+  const { segments, attention, ...report } = parseRecord(file, metadata, 'report', reportRecord);
   const [method, text] = [report.method, report.text].map(withoutControls) as [string, string];
-  return { ...report, ...(segments && { segments }), method, text };
+  return { ...report, ...(segments && { segments }), ...(attention && { attention }), method, text };
 }
 
 async function readShaped(

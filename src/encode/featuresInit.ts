@@ -1,6 +1,7 @@
 // What features are made of, and what it must be to be used.
 import { isFloat32Array, isInt32Array } from 'node:util/types';
 import * as v from 'valibot';
+import { attentionSources } from '../base/attention.js';
 import { readOptions } from '../base/options.js';
 import { resizes } from '../base/resize.js';
 import { finiteNumber, integer, jsonObject, nonEmptyString, parse, positiveNumber } from '../base/schema.js';
@@ -83,6 +84,7 @@ export const reportRecord = v.object({
   dropped: integer(0),
   tokensOfFrames: counts,
   segments: v.optional(counts),
+  attention: v.optional(v.picklist(attentionSources)),
   changed: v.boolean(),
   text: v.string(),
 });

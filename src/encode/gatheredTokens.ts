@@ -112,12 +112,13 @@ export function gatherWholeVideo(
 ): Gathering {
   const { tower } = encoder;
   const reduction = reducer.start(video, signal);
+  const options = { move: true, attention: reducer.attention !== undefined, signal };
   const classTokens = new ClassTokens(encoder, shape, signal);
   let steps = 0;
   return {
     async add(pixels) {
-      const { tokens, segment, patches, summaries } = await encodeTokens(encoder, pixels, { move: true, signal });
-      await reduction.add(tokens);
+      const { tokens, segment, patches, summaries, attention } = await encodeTokens(encoder, pixels, options);
+      await reduction.add(tokens, attention);
       // Whoever takes tokens keeps none of them.
       if (tokens.data === patches.data) tower.reuse(patches);
       classTokens.add(summaries);

@@ -7,6 +7,7 @@ import { checkReduction, makeReducer, type Reduction } from '../reduce/reducers.
 import { frameGeometry } from '../tower/pixels.js';
 import type { Projection, VisionConfig } from '../tower/source.js';
 import { checkRange } from '../video/selection.js';
+import { type PixelBudget, settlePixels } from './pixelBudget.js';
 
 /** How a video was sampled and reduced: the values that were actually used. */
 export type Sampling = {
@@ -65,6 +66,12 @@ export type SamplingRequest = {
    * groups. Defaults to the tower's attention heads, and to 1 where its tokens are embeddings already.
    */
   mergeHeads?: number | undefined;
+  /**
+   * For a vision tower that takes frames of any size, such as Qwen-VL's: the most pixels of a frame, if that is less than its model
+   * has, but one token at least. Defaults to 256 tokens for each step (frame, or pair of frames); with a number of `tokens` and no
+   * `reduction`, to what they need: then no token is computed to be dropped.
+   */
+  maxPixels?: number | undefined;
   /** How frames are made square. Defaults to the tower's own way, which is `crop` for most. */
   resize?: Resize | undefined;
   /**
@@ -87,6 +94,10 @@ export type SamplingRequest = {
    * `retentionRatio`, a part of all tokens above 0 in place of `tokens` and `tokensPerSegment`, by the paper's own rounding; and
    * `stage`: `projector` reduces what comes out of the projector, as the papers do, in place of what goes in. A method given anew
    * drops the options of the former. Defaults to none: those of the paper.
+   *
+   * `fastvid` and `flashvid` take `attention`: `cls` and `pooling` are the vision tower's, if its configuration names them; `norm`
+   * the lengths of tokens; for `flashvid`, `div` does without. Defaults to `auto`: the tower's, else `norm` for `fastvid` and `div`
+   * for `flashvid`. The report says which it was.
    */
   reductionOptions?: ReductionOptions | undefined;
 };
@@ -103,6 +114,7 @@ export const samplingKeys = [
   'tokens',
   'globalLayers',
   'mergeHeads',
+  'maxPixels',
   'resize',
   'reduction',
   'reductionOptions',
@@ -118,7 +130,10 @@ export const defaultSampling = {
 } as const satisfies SamplingRequest;
 
 /** A sampling with all values that are known before the video is opened. */
-export type SettledSampling = Omit<Sampling, 'frames'> & {
+export type SettledSampling = PixelBudget & Omit<Sampling, 'frames'> & Amounts;
+
+/** What is known of amounts, and the reducer. */
+type Amounts = {
   /** Undefined if `fps` determines the number of frames. */
   readonly frames: number | undefined;
   readonly maxFrames?: number;
@@ -136,7 +151,7 @@ export function checkSampling(request: SamplingRequest): void {
   checkBudget(tokens);
   if (tokens !== undefined && request.tokensPerSegment !== undefined)
     wrongValue('tokens', 'nothing, as tokensPerSegment is given,', tokens);
-  for (const name of ['frames', 'segmentFrames', 'tokensPerSegment', 'mergeHeads'] as const)
+  for (const name of ['frames', 'segmentFrames', 'tokensPerSegment', 'mergeHeads', 'maxPixels'] as const)
     if (request[name] !== undefined) checkInteger(name, request[name], 1);
   if (globalLayers !== undefined) checkInteger('globalLayers', globalLayers, 0);
   checkRange({
@@ -230,12 +245,21 @@ export function settleSampling(
   const options = given.reductionOptions && readReductionOptions(given.reductionOptions);
   const budget = typeof tokens === 'number' ? Math.max(1, tokens - globalLayers) : (share ?? most) * segments;
   const amounts = { tokensPerSegment: share ?? most, tokens: Math.min(budget, segments * most) };
-  const settings = { ...amounts, mergeHeads, ...(options && { options }) };
+  const { attention } = tower;
+  const settings = { ...amounts, mergeHeads, ...(options && { options }), ...(attention && { attention }) };
   const asked = makeReducer(reduction, settings);
   if (tokens === 'all' && reducesVideos(asked))
     wrongValue('tokens', `number, as the reduction '${asked.name}' is asked for,`, tokens);
   const reducer = tokens === 'all' ? makeReducer('all', settings) : asked;
   const isWhole = reducesVideos(reducer);
+  if (isWhole && reducer.attention !== undefined && reducer.attention !== attention)
+    wrongValue(
+      `attention of the reducer ${reducer.id}`,
+      attention === undefined
+        ? 'nothing, as the vision tower gives none,'
+        : `'${attention}', which the vision tower gives,`,
+      reducer.attention,
+    );
   const together = isWhole && frames !== undefined ? frames : segmentFrames;
   const shape: SegmentShape = {
     frames: together / framesPerStep,
@@ -268,6 +292,7 @@ export function settleSampling(
     ...(fps !== undefined && { fps }),
     ...(fps !== undefined && maxFrames !== undefined && { maxFrames }),
     ...((frames === undefined || tower.cell) && typeof tokens === 'number' && { tokens }),
+    ...settlePixels(request, tower),
     reducer,
   };
 }
@@ -281,8 +306,9 @@ export function keepsPlaces(reducer: Reducer | VideoReducer): boolean {
 
 const averaging: ReadonlySet<string> = new Set(['merge', 'pool']);
 
-/** Whether the language model adds DeepStack's rows to a token, and places it by time, row and column: a mean has no place. */
-const placesTokens = (projection: Projection | undefined) => (projection?.rows ?? 1) > 1;
+/** Whether the language model places tokens by time, row and column, and may add DeepStack's rows to them: a mean has no place. */
+const placesTokens = (projection: Projection | undefined) =>
+  (projection?.rows ?? 1) > 1 || projection?.positionsPerSecond !== undefined;
 
 function defaultReduction(projection: Projection | undefined): Reduction {
   return placesTokens(projection) ? 'pick' : defaultSampling.reduction;

@@ -38,7 +38,12 @@ export type TokenEncoder = {
 /** The models and settings that encode a segment. */
 export type SegmentEncoder = TokenEncoder & { readonly reducer: Reducer };
 
-type EncodeOptions = { readonly move?: boolean; readonly signal?: AbortSignal | undefined };
+type EncodeOptions = {
+  readonly move?: boolean;
+  /** Whether attention is asked for. */
+  readonly attention?: boolean;
+  readonly signal?: AbortSignal | undefined;
+};
 
 /**
  * @param frames RGB [K, height, width, 3]

@@ -14,6 +14,7 @@ import {
 } from '../base/validate.js';
 import type { VideoRuns } from '../base/videoRun.js';
 import { Projector } from '../projector/projector.js';
+import { attentionOf } from '../reduce/reducer.js';
 import { frameGeometry } from '../tower/pixels.js';
 import { type VisionPrecision, visionPrecisions } from '../tower/precision.js';
 import type { TowerSource, VisionConfig } from '../tower/source.js';
@@ -307,7 +308,7 @@ export class VideoEncoder {
     };
     try {
       const isList = typeof input === 'object' && 'frames' in input;
-      const opened = { video, isList, before, identity: this.#identityOf(sampling) };
+      const opened = { video, isList, before, identity: await this.#identityOf(sampling) };
       let features =
         cache === false
           ? await this.#shared.run(opened, encode, options)
@@ -357,9 +358,10 @@ export class VideoEncoder {
   }
 
   /** What features depend on beside the video. */
-  #identityOf(sampling: SettledSampling) {
+  async #identityOf(sampling: SettledSampling) {
     const projector = projectedBy(this.#models, sampling.reducer);
-    return { tower: this.identity, projector, sampling: samplingIdentity(sampling) };
+    const attention = attentionOf(sampling.reducer) && (await this.#tower.attentionIdentity());
+    return { tower: this.identity, projector, sampling: samplingIdentity(sampling), ...(attention && { attention }) };
   }
 
   async #throughCache(

@@ -1,4 +1,5 @@
 // What the reducers of a video's tokens share: their input, their result, and counting.
+import type { AttentionSource } from '../base/attention.js';
 import { type Float32Tensor, float32Tensor, type Tensor } from '../base/tensor.js';
 import { checkNumber, checkSignal, wrongType, wrongValue } from '../base/validate.js';
 import { type NativeBinding, type NativeDims, type NativeTask, runNative } from '../binding.js';
@@ -23,6 +24,8 @@ export type ReductionReport = {
   readonly tokensOfFrames: readonly number[];
   /** Frames of each segment, where the method cuts the video. */
   readonly segments?: readonly number[];
+  /** What tokens were ranked by, where a method in the product does that: see the option `attention` there. */
+  readonly attention?: AttentionSource;
   /** Whether anything was merged or dropped. */
   readonly changed: boolean;
   /** All of it in a sentence. */

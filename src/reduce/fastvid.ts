@@ -8,6 +8,7 @@ type Options = Omit<FastVidOptions, 'attention' | 'frameFeatures'>;
 const method: VideoMethod<Options> = {
   name: 'fastvid',
   options: ['segments', 'threshold', 'contextRatio', 'anchorStep', 'beta'],
+  withoutAttention: 'norm',
   gathers: true,
   least: ({ frames }) => [frames, `it keeps at least one of each of ${frames} frames or steps`],
   // In the middle between two shares, so that no rounding of the ratio makes it another.
@@ -16,15 +17,15 @@ const method: VideoMethod<Options> = {
     retentionRatio: Math.min(1, (Math.floor(tokens / frames) + 0.5) / patches),
   }),
   count: (video, options) => video.frames * fastVidSettings(video, options).kept,
-  start: (video, options, signal) =>
-    gathering(video, async (tokens) => {
-      const attention = await tokenLengths(tokens, signal);
+  start: (video, options, signal, source) =>
+    gathering(video, source, async (tokens, given) => {
+      const attention = given ?? (await tokenLengths(tokens, signal));
       return fastVid(tokens, { ...options, attention, ...(signal && { signal }) });
     }),
 };
 
 /**
- * FastVID: keeps the longest tokens of each frame, in place of those with the most attention, and merges the others into density
- * peaks. Keeps at most the budget: each frame has the same whole share.
+ * FastVID: keeps the tokens of each frame with the most attention, or the longest where the tower gives none, and merges the
+ * others into density peaks. Keeps at most the budget: each frame has the same whole share.
  */
 export const fastvid = videoKind(method);

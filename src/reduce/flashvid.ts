@@ -1,14 +1,14 @@
-import { checkOneOf } from '../base/validate.js';
 import { flashVidSettings } from '../kernels/flashVid.js';
 import { type FlashVidOptions, flashVid } from '../kernels/index.js';
 import { tokenLengths } from './tokenLengths.js';
 import { gathering, type VideoMethod, videoKind } from './videoMethod.js';
 
-type Options = Omit<FlashVidOptions, 'attention' | 'clusterPicked'> & { readonly attention?: 'none' | 'norm' };
+type Options = Omit<FlashVidOptions, 'attention' | 'clusterPicked'>;
 
 const method: VideoMethod<Options> = {
   name: 'flashvid',
-  options: ['attention', 'alpha', 'temporalThreshold', 'segmentThreshold', 'minSegments', 'referenceCounts'],
+  options: ['alpha', 'temporalThreshold', 'segmentThreshold', 'minSegments', 'referenceCounts'],
+  withoutAttention: 'div',
   gathers: true,
   least: ({ frames }) => [frames, `it keeps at least one of each of ${frames} frames or steps`],
   // In the middle between two shares, so that no rounding of the ratio makes it another.
@@ -16,20 +16,18 @@ const method: VideoMethod<Options> = {
     ...options,
     retentionRatio: (Math.floor(tokens / frames) - 0.5) / patches,
   }),
-  count(video, options) {
-    checkOneOf('attention', options.attention ?? 'none', ['none', 'norm']);
-    return video.frames * flashVidSettings(video, options).budget;
-  },
-  start: (video, { attention, ...options }, signal) =>
-    gathering(video, async (tokens) => {
-      const weights = attention === 'norm' ? { attention: await tokenLengths(tokens, signal) } : {};
+  count: (video, options) => video.frames * flashVidSettings(video, options).budget,
+  start: (video, options, signal, source) =>
+    gathering(video, source, async (tokens, given) => {
+      const attention = given ?? (source === 'norm' ? await tokenLengths(tokens, signal) : undefined);
       const places = { clusterPicked: false, exactBudget: true } as const;
-      return flashVid(tokens, { ...options, ...weights, ...places, ...(signal && { signal }) });
+      return flashVid(tokens, { ...options, ...(attention && { attention }), ...places, ...(signal && { signal }) });
     }),
 };
 
 /**
- * FlashVID, its vision side: keeps of each frame what differs most, and merges the others over time and in clusters. Keeps at
- * most the budget: each frame has the same whole share, on the average of its segment.
+ * FlashVID, its vision side: keeps of each frame what differs most, times the attention that it gets where the tower gives any, and
+ * merges the others over time and in clusters. Keeps at most the budget: each frame has the same whole share, on the average of
+ * its segment.
  */
 export const flashvid = videoKind(method);

@@ -1,4 +1,5 @@
 // The interface of reducers, which reduce the many tokens of a segment, or of a whole video, to a few.
+import type { AttentionKind } from '../base/attention.js';
 import type { Float32Tensor } from '../base/tensor.js';
 import { checkObject, checkString, wrongType } from '../base/validate.js';
 import type { ReductionReport } from '../kernels/index.js';
@@ -70,9 +71,10 @@ export interface VideoReduction {
   /**
    * Takes the tokens of the next frames.
    * @param tokens [frames · patches, channels], whole frames. Do not keep them: their memory is reused once the promise settles
+   * @param attention [frames, patches], for a reducer that asked for it
    * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tokens hold NaN or infinity; `signal.reason`
    */
-  add(tokens: Float32Tensor): Promise<void>;
+  add(tokens: Float32Tensor, attention?: Float32Tensor): Promise<void>;
   /** After the last frame. Throws as {@link add}. */
   finish(): Promise<ReducedVideoTokens>;
 }
@@ -85,6 +87,11 @@ export interface VideoReducer {
   readonly scope: 'video';
   /** As {@link Reducer.stage}. */
   readonly stage?: 'tower' | 'projector';
+  /**
+   * Whose attention it takes with the tokens: the vision tower has to give it, which its configuration says. Results depend on
+   * it, so {@link id} must, too. Defaults to none.
+   */
+  readonly attention?: AttentionKind;
   /**
    * The most tokens that it returns for a video. Called for a single segment, too, where the length is not known yet.
    * @throws TypeError or RangeError for a wrong option
@@ -100,6 +107,11 @@ export function reducesVideos(reducer: Reducer | VideoReducer): reducer is Video
   return 'scope' in reducer && reducer.scope === 'video';
 }
 
+/** Whose attention a reducer takes with the tokens, if any. */
+export function attentionOf(reducer: Reducer | VideoReducer): AttentionKind | undefined {
+  return reducesVideos(reducer) ? reducer.attention : undefined;
+}
+
 /** Options for all reducers; a reducer may ignore some of them. */
 export type ReducerOptions = {
   /** Number of tokens to reduce a segment to: M. */
@@ -108,6 +120,8 @@ export type ReducerOptions = {
   readonly mergeHeads: number;
   /** Number of tokens to reduce a whole video to, for reducers of whole videos. Defaults to `tokensPerSegment`. */
   readonly tokens?: number;
+  /** Whose attention the vision tower gives. Defaults to none. */
+  readonly attention?: AttentionKind;
   /** The method's own options: a reducer without any refuses them. Defaults to none. */
   readonly options?: ReductionOptions;
 };

@@ -1,4 +1,5 @@
 // The registry of reducers by name.
+import { attentionKinds } from '../base/attention.js';
 import { frozenCopy, optional } from '../base/frozenCopy.js';
 import { checkFunction, checkObject, checkOneOf, checkString } from '../base/validate.js';
 import { aim } from './aim.js';
@@ -60,7 +61,12 @@ function checkReducer(name: string, reducer: Reducer | VideoReducer): Reducer | 
   };
   const given = checkObject(name, reducer);
   return reducesVideos(given)
-    ? frozenCopy<VideoReducer>(name, given, { ...shared, scope: () => 'video', start: checkFunction })
+    ? frozenCopy<VideoReducer>(name, given, {
+        ...shared,
+        scope: () => 'video',
+        attention: optional((attention, value) => checkOneOf(attention, value, attentionKinds)),
+        start: checkFunction,
+      })
     : frozenCopy<Reducer>(name, given, { ...shared, reduce: checkFunction });
 }
 

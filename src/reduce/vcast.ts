@@ -13,7 +13,7 @@ const method: VideoMethod<VCastOptions> = {
   withTokens: (video, options, tokens) => ({ ...options, retentionRatio: tokens / tokensOf(video) }),
   count: (video, options) => vCastSettings(video, options).total,
   start: (video, options, signal) =>
-    gathering(video, (tokens) => vCast(tokens, { ...options, ...(signal && { signal }) })),
+    gathering(video, undefined, (tokens) => vCast(tokens, { ...options, ...(signal && { signal }) })),
 };
 
 /** V-CAST: picks tokens that stand out, more of them where the video turns. Keeps exactly the budget. */

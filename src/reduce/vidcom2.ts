@@ -14,7 +14,7 @@ const method: VideoMethod<VidCom2Options> = {
     return total ?? Math.min(tokensOf(video), Math.ceil(tokensOf(video) * ratio) + video.frames);
   },
   start: (video, options, signal) =>
-    gathering(video, (tokens) => vidCom2(tokens, { ...options, ...(signal && { signal }) })),
+    gathering(video, undefined, (tokens) => vidCom2(tokens, { ...options, ...(signal && { signal }) })),
 };
 
 /** VidCom2: keeps what is least like its frame and the video, more of frames that are unlike it. Keeps exactly the budget. */

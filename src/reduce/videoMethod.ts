@@ -1,6 +1,8 @@
 // What the methods for whole videos share: a budget, options of their own, and tokens with rows for later layers.
+import type { AttentionSource } from '../base/attention.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import type { ReducedVideo } from '../kernels/index.js';
+import { settleAttention, withAttention } from './attention.js';
 import { checkReductionOptions, type ReductionOptions } from './options.js';
 import type { ReducedVideoTokens, VideoReducer, VideoReduction } from './reducer.js';
 import { type ReducerKind, reducerId, type SegmentShape } from './reducer.js';
@@ -8,8 +10,10 @@ import { type ReducerKind, reducerId, type SegmentShape } from './reducer.js';
 /** A method for whole videos. `Options` are what its kernel takes beside tensors. */
 export type VideoMethod<Options extends object> = {
   readonly name: string;
-  /** Names of its own options, beside `retentionRatio` and `stage`. */
+  /** Names of its own options, beside `retentionRatio` and `stage`, and `attention` where it ranks tokens. */
   readonly options: readonly string[];
+  /** What it ranks tokens by where the tower gives no attention. Undefined: it takes none. */
+  readonly withoutAttention?: 'norm' | 'div';
   /** The fewest tokens that it can keep of a video, with the reason in words. */
   least(video: SegmentShape, options: Options): readonly [tokens: number, reason: string];
   /** Options by which its kernel keeps at most so many tokens, which are at least the fewest, and at most all. */
@@ -18,16 +22,25 @@ export type VideoMethod<Options extends object> = {
   count(video: SegmentShape, options: Options): number;
   /** Whether it needs the tokens of all frames at once. */
   readonly gathers: boolean;
-  start(video: SegmentShape, options: Options, signal: AbortSignal | undefined): VideoReduction;
+  start(
+    video: SegmentShape,
+    options: Options,
+    signal: AbortSignal | undefined,
+    /** What it ranks tokens by, if it does. */
+    attention: AttentionSource | undefined,
+  ): VideoReduction;
 };
 
 /** The kind of reducer that a method is. */
 export function videoKind<Options extends object>(method: VideoMethod<Options>): ReducerKind {
-  const { name } = method;
+  const { name, withoutAttention: otherwise } = method;
+  const names = otherwise ? ['attention', ...method.options] : method.options;
   return {
     name,
-    create({ tokensPerSegment, tokens = tokensPerSegment, options = {} }): VideoReducer {
-      const { stage, ...own } = checkReductionOptions(name, options, method.options);
+    create({ tokensPerSegment, tokens = tokensPerSegment, options = {}, attention: towers }): VideoReducer {
+      const { stage, attention: asked, ...own } = checkReductionOptions(name, options, names);
+      const source = otherwise && settleAttention(asked, towers, otherwise);
+      const isTowers = source !== undefined && source === towers;
       const byRatio = own.retentionRatio !== undefined;
       const budget = byRatio ? undefined : tokens;
       const given = own as Options;
@@ -36,19 +49,25 @@ export function videoKind<Options extends object>(method: VideoMethod<Options>):
         const [least] = method.least(video, given);
         return method.withTokens(video, given, Math.max(least, Math.min(budget, tokensOf(video))));
       };
-      const idOptions: ReductionOptions = { ...(budget !== undefined && { tokens: budget }), ...own };
+      const idOptions: ReductionOptions = {
+        ...(budget !== undefined && { tokens: budget }),
+        ...own,
+        // As before towers gave any, so that what was cached then still counts.
+        ...(source !== otherwise && { attention: source! }),
+      };
       return {
         name,
         id: reducerId(name, { ...asText(idOptions), ...(stage === 'projector' && { stage }) }),
         scope: 'video',
         ...(stage === 'projector' && { stage }),
+        ...(isTowers && { attention: towers! }),
         count: (video) => method.count(video, settled(video)),
         check(video) {
           method.count(video, settled(video));
           if (budget !== undefined) checkLeast(name, budget, tokensOf(video), method.least(video, given));
           if (method.gathers) checkMemory(name, video);
         },
-        start: (video, signal) => method.start(video, settled(video), signal),
+        start: (video, signal) => method.start(video, settled(video), signal, source),
       };
     },
   };
@@ -111,24 +130,36 @@ export function withRows(
   return float32Tensor(whole, [rows.length, channels]);
 }
 
-/** Gathers all tokens, and reduces them in the end. `reduce` gets the embeddings [frames, patches, width]. */
+/**
+ * Gathers all tokens, and reduces them in the end.
+ * @param source what `reduce` ranks tokens by, which the report says
+ * @param reduce gets the embeddings [frames, patches, width] and, where `source` is the tower's, the attention [frames, patches]
+ */
 export function gathering(
   video: SegmentShape,
-  reduce: (embeddings: Float32Tensor) => Promise<ReducedVideo>,
+  source: AttentionSource | undefined,
+  reduce: (embeddings: Float32Tensor, attention: Float32Tensor | undefined) => Promise<ReducedVideo>,
 ): VideoReduction {
   const { frames, patches, channels, width = channels } = video;
   const data = new Float32Array(frames * patches * channels);
+  const isTowers = source === 'cls' || source === 'pooling';
+  const attention = isTowers ? float32Tensor(new Float32Array(frames * patches), [frames, patches]) : undefined;
   let filled = 0;
   return {
-    async add(tokens) {
-      data.set(tokens.data, filled);
-      filled += tokens.data.length;
+    async add(tokens, given) {
+      data.set(tokens.data, filled * channels);
+      attention?.data.set(given!.data, filled);
+      filled += tokens.dims[0]!;
     },
     async finish() {
       const tokens = float32Tensor(data, [frames * patches, channels]);
       const embeddings = embeddingsOf(tokens, video);
-      const reduced = await reduce(float32Tensor(embeddings.data, [frames, patches, width]));
-      return reducedTokens(reduced, withRows(reduced.tokens as Float32Tensor, reduced.indices, tokens, video));
+      const reduced = await reduce(float32Tensor(embeddings.data, [frames, patches, width]), attention);
+      const report = source ? withAttention(reduced.report, source) : reduced.report;
+      return reducedTokens(
+        { ...reduced, report },
+        withRows(reduced.tokens as Float32Tensor, reduced.indices, tokens, video),
+      );
     },
   };
 }

@@ -63,6 +63,7 @@ export const ownOptions = v.strictObject({
   tokens: v.optional(v.union([integer(1), v.literal('all')], "positive integer or 'all'")),
   globalLayers: v.optional(integer(0)),
   mergeHeads: v.optional(integer(1)),
+  maxPixels: v.optional(integer(1)),
   resize: v.optional(v.picklist(['crop', 'squash', 'pad'])),
   reduction: v.optional(nonEmptyString),
   part: v.optional(v.picklist(['both', 'global', 'local'])),

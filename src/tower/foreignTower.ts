@@ -1,7 +1,8 @@
 import * as v from 'valibot';
+import { attentionKinds } from '../base/attention.js';
 import { frozenCopy, optional } from '../base/frozenCopy.js';
 import { checkPlain } from '../base/plainData.js';
-import { integer, nonEmptyString, parse } from '../base/schema.js';
+import { integer, nonEmptyString, parse, positiveNumber } from '../base/schema.js';
 import { checkFunction, checkString, checkStrings, wrongValue } from '../base/validate.js';
 import { checkGraph, checkLocations } from '../files/foreignModel.js';
 import { pixelRules } from './pixels.js';
@@ -17,6 +18,7 @@ const config = v.looseObject({
   summaries: integer(0),
   heads: integer(1),
   reduction: v.optional(nonEmptyString),
+  attention: v.optional(v.picklist(attentionKinds)),
 });
 
 const details = v.record(v.string(), v.union([v.string(), v.number()]));
@@ -28,6 +30,7 @@ const projection = v.object({
   width: integer(1),
   rows: v.optional(integer(1)),
   attention: v.optional(v.picklist(['causal', 'full'])),
+  positionsPerSecond: v.optional(positiveNumber),
   ending: v.optional(v.unknown()),
 });
 
@@ -67,6 +70,7 @@ function checkSource(argument: string, given: TowerSource): TowerSource {
     details: (name, value) => parse(details, value, name, `${name}.`),
     description: checkPlain,
     tensors: checkLocations,
+    attentionTensors: optional(checkLocations),
     linear: checkLocations,
     precisions: optional((name, value) => parse(precisions, value, name, `${name}.`)),
     graph: checkFunction,

@@ -20,3 +20,15 @@ export function pixelShuffle(graph: GraphBuilder, patches: string, { side, chann
   const turned = graph.node('Transpose', [split], { perm: [0, 1, 3, 2, 4, 5] });
   return graph.node('Reshape', [turned, graph.integers([-1, factor * factor * channels])]);
 }
+
+/** Values of patches [n, side·side] as means over those that {@link pixelShuffle} makes one token of: [n, (side/r)²]. */
+export function shuffledMeans(
+  graph: GraphBuilder,
+  values: string,
+  { side, factor }: Omit<PixelShuffle, 'channels'>,
+): string {
+  const tokens = side / factor;
+  const split = graph.node('Reshape', [values, graph.integers([-1, tokens, factor, tokens, factor])]);
+  const means = graph.node('ReduceMean', [split, graph.integers([2, 4])], { keepdims: 0 });
+  return graph.node('Reshape', [means, graph.integers([-1, tokens * tokens])]);
+}

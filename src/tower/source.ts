@@ -1,4 +1,5 @@
 // The interface of vision towers and their families.
+import type { AttentionKind } from '../base/attention.js';
 import type { OnProgress } from '../base/progress.js';
 import type { Resize, SquashFilter } from '../base/resize.js';
 import type { EightBits } from '../cache/eightBitMatrices.js';
@@ -54,13 +55,21 @@ export type TowerShape = {
   readonly heads: number;
   /** Name of the reducer by default: `pick` where tokens have places that a mean has not. Defaults to `merge`. */
   readonly reduction?: string;
+  /**
+   * Whose attention to each of its tokens it gives on request, for reducers that rank tokens by it. Defaults to none.
+   */
+  readonly attention?: AttentionKind;
 };
 
 /** Width and height of frames in pixels. */
 export type FrameSize = { readonly width: number; readonly height: number };
 
 /** A video as it is shown, and how many frames of it are taken. */
-export type ShownVideo = FrameSize & { readonly frames: number };
+export type ShownVideo = FrameSize & {
+  readonly frames: number;
+  /** The most pixels of a frame, where they are fewer than its model has. Defaults to those. */
+  readonly maxPixels?: number;
+};
 
 /** Frames of one size, and the tokens that come of them: what {@link VisionConfig} says for towers of one size. */
 export type FrameShape = FrameSize & {
@@ -98,6 +107,11 @@ export type Projection = {
    * frame. Defaults to `causal`.
    */
   readonly attention?: 'causal' | 'full';
+  /**
+   * For a language model that places tokens by time, row and column: how many positions a second takes, in which the steps of a
+   * video that no text separates follow each other, as Qwen2.5-VL has it. Without it, each step begins behind the one before.
+   */
+  readonly positionsPerSecond?: number;
   /** An embedding [d] that stands once behind all tokens of a video. It is one of {@link TowerSource.tensors}. */
   readonly ending?: TensorLocation;
 };
@@ -122,6 +136,8 @@ export interface TowerSource {
   readonly description: unknown;
   /** All tensors of the tower. Included in the tower's identity. */
   readonly tensors: readonly TensorLocation[];
+  /** Tensors that attention depends on beside those of {@link tensors}. Defaults to none. */
+  readonly attentionTensors?: readonly TensorLocation[];
   /** Matrices [out, in] of the linear layers, which `int8` rounds. */
   readonly linear: readonly TensorLocation[];
   /** What {@link graph} can compute in. Defaults to `float32` and `int8`. */
@@ -130,7 +146,9 @@ export interface TowerSource {
    * Builds the tower as a graph over weights in place. Input `pixels`: `float32` [n, 3, S, S], normalised, or `uint8`
    * [n, S, S, 3], raw RGB; with `framesPerStep` F above 1 [n, F, S, S, 3]. A tower of any size takes any height and width in
    * place of S, and as `float32` [n, rows, columns, values], the patches of each step as its model's own processor gives them.
-   * Outputs: `patches` [n, N, C] and, unless `config.summaries` is 0, `summaries` [n, summaries, C], earliest layer first.
+   * Outputs: `patches` [n, N, C] and, unless `config.summaries` is 0, `summaries` [n, summaries, C], earliest layer first. Where
+   * asked for, `attention` [n, N]: how much each token gets, the mean over heads; of a token that several patches make, the mean
+   * over these.
    */
   graph(options: TowerGraphOptions): Promise<OnnxModel>;
 }
@@ -140,6 +158,8 @@ export type TowerGraphOptions = {
   readonly input: 'float32' | 'uint8';
   /** The type of weights and of values between nodes. Outputs are float32 in any case. Defaults to `float32`. */
   readonly precision?: 'float32' | 'float16' | undefined;
+  /** Whether the output `attention` is made, which `config.attention` promises. Defaults to `false`. */
+  readonly attention?: boolean | undefined;
   /** Rounded matrices that replace those in {@link TowerSource.linear}, by tensor name. */
   readonly eightBits?: ReadonlyMap<string, EightBits> | undefined;
 };

@@ -5,7 +5,13 @@ import { type Float32Tensor, float32Tensor, type Tensor, type TensorType, toFloa
 import { toEightBits } from '../cache/eightBitMatrices.js';
 import { type GuardedFingerprint, guardedFingerprint } from '../cache/fingerprint.js';
 import { checkHalfRange } from '../cache/halfRange.js';
-import { type DeviceWork, type GraphSession, ortRuntime, type Runtime } from '../compute/runtime.js';
+import {
+  type DeviceWork,
+  type GraphSession,
+  type OpenGraphOptions,
+  ortRuntime,
+  type Runtime,
+} from '../compute/runtime.js';
 import { wideningGraph } from '../compute/widening.js';
 import { readFloatTensor } from '../files/tensorFile.js';
 import type { DeviceBuffer } from '../kernels/index.js';
@@ -33,12 +39,16 @@ export type TowerOutput = {
   readonly patches: Float32Tensor;
   /** [n, summaries, C], earliest layer first; undefined if the tower has none. */
   readonly summaries: Float32Tensor | undefined;
+  /** [n, N], where it was asked for. */
+  readonly attention?: Float32Tensor | undefined;
 };
 
 /** Opens graphs beside that for frames. */
 type OpenGraphs = {
   /** For normalised pixels. */
   readonly pixels: () => Promise<GraphSession>;
+  /** For frames, with attention among its outputs. */
+  readonly attending: () => Promise<FramesGraph>;
   readonly widening: () => Promise<GraphSession>;
 };
 
@@ -59,6 +69,7 @@ const mostValues = 2 ** 31;
 type RunOptions = {
   readonly move?: boolean;
   readonly shape?: FrameShape;
+  readonly attention?: boolean;
   readonly signal?: AbortSignal | undefined;
 };
 
@@ -76,12 +87,15 @@ export class Tower {
   readonly identity: string;
   /** The type of what {@link encodeOnGpu} gives. */
   readonly outputType: TensorType;
+  readonly #attentionIdentity: () => Promise<string>;
   readonly #sizeOf: TowerSource['sizeOf'];
   readonly #open: OpenGraphs;
-  readonly #frames: GraphSession;
+  #frames: GraphSession;
   readonly #weights: GuardedFingerprint;
   /** The graph for normalised pixels, created on first use. */
   #pixels: Promise<GraphSession> | undefined;
+  /** From when on the graph for frames gives attention, too. */
+  #attending: Promise<void> | undefined;
   #spare: Float32Array = new Float32Array(0);
 
   private constructor(
@@ -102,6 +116,11 @@ export class Tower {
     this.precision = precision;
     this.identity = weights.key;
     this.#weights = weights;
+    this.#attentionIdentity = once(async () => {
+      const { attentionTensors = [] } = source;
+      if (attentionTensors.length === 0) return weights.key;
+      return (await guardedFingerprint('attention', attentionTensors)).key;
+    });
     this.#open = open;
     this.#frames = session;
     this.outputType = outputType;
@@ -128,20 +147,24 @@ export class Tower {
       batch: cpuBatch(config, source.projection !== undefined),
       gpuBatch: gpuBatch(squareShape(config), precision),
     };
-    const graphOf = (input: 'float32' | 'uint8') =>
-      source.graph({ input, eightBits: rounded, ...(isHalf && { precision }) });
+    const graphOf = (input: 'float32' | 'uint8', attention?: boolean) =>
+      source.graph({ input, eightBits: rounded, ...(isHalf && { precision }), ...(attention && { attention }) });
+    const framesGraph = async (attention: boolean, starting: OpenGraphOptions): Promise<FramesGraph> => {
+      const model = await graphOf('uint8', attention);
+      // What reads them there takes half the time. On the host they would have to be widened.
+      const half = device.startsWith('cuda') ? model.halfOutputs : undefined;
+      const session = await runtime.open(half ?? model, starting);
+      return { session, outputType: half ? 'float16' : 'float32' };
+    };
     const open: OpenGraphs = {
+      attending: () => framesGraph(true, { ...opening, lazy: true }),
       pixels: async () => runtime.open(await graphOf('float32'), { ...opening, lazy: true }),
       widening: async () => runtime.open(await wideningGraph(config.channels), { name: 'Widening', lazy: true }),
     };
     // Both read all of the weights: one of the two is free.
     const identity = guardedFingerprint(precision === 'float32' ? description : identified, tensors, signal);
     identity.catch(() => {});
-    const model = await graphOf('uint8');
-    // What reads them there takes half the time. On the host they would have to be widened.
-    const half = device.startsWith('cuda') ? model.halfOutputs : undefined;
-    const session = await runtime.open(half ?? model, { ...opening, lazy, ...(signal && { signal }) });
-    const frames: FramesGraph = { session, outputType: half ? 'float16' : 'float32' };
+    const frames = await framesGraph(false, { ...opening, lazy, ...(signal && { signal }) });
     try {
       const weights = await identity;
       if (isHalf) await checkHalfRange(tensors, weights, signal);
@@ -150,7 +173,7 @@ export class Tower {
       if (!lazy) await weights.checkUsed(true);
       return new Tower(source, precision, weights, open, frames, ending);
     } catch (error) {
-      await session.dispose();
+      await frames.session.dispose();
       throw error;
     }
   }
@@ -170,6 +193,14 @@ export class Tower {
   }
 
   /**
+   * A fingerprint of what attention depends on beside {@link identity}.
+   *  LongVLMError `ERR_LONGVLM_FILE`, `ERR_LONGVLM_WEIGHTS`
+   */
+  attentionIdentity(): Promise<string> {
+    return this.#attentionIdentity();
+  }
+
+  /**
    * The shape that a video's frames get, and the tokens that come of a step of them.
    * @throws LongVLMError `ERR_LONGVLM_VIDEO` for a video that a tower of any size has no size for
    */
@@ -180,7 +211,7 @@ export class Tower {
   /**
    * @param frames RGB [frames, height, width, 3], whole steps, at least one
    * @param options `move`: transfers the frames' buffer (detaching it) instead of copying it. `shape`: of the frames, for a
-   *   tower of any size
+   *   tower of any size. `attention`: is given, too, by a tower whose configuration names it
    * @throws LongVLMError `ERR_LONGVLM_DISPOSED`, `ERR_LONGVLM_INFERENCE`; `signal.reason`
    */
   async encodeFrames(frames: Uint8Array, options: RunOptions = {}): Promise<TowerOutput> {
@@ -188,6 +219,7 @@ export class Tower {
     const { width, height } = options.shape ?? squareShape(this.config);
     const step = framesPerStep > 1 ? [framesPerStep, height, width, 3] : [height, width, 3];
     const dims = [frames.length / step.reduce((product, size) => product * size), ...step];
+    if (options.attention) await this.#attend();
     return this.#run(this.#frames, { type: 'uint8', data: frames, dims }, options);
   }
 
@@ -256,27 +288,52 @@ export class Tower {
 
   /** Waits for running calls, then frees the tower. Safe to call twice. */
   async dispose(): Promise<void> {
+    await this.#attending?.catch(() => {});
     await Promise.all([this.#frames.dispose(), this.#pixels?.then((session) => session.dispose())]);
+  }
+
+  /**
+   * Lets the graph for frames give attention from now on, in place of the one that does not: weights are in memory once. What else
+   * it gives stays the same.
+   */
+  #attend(): Promise<void> {
+    this.#attending ??= (async () => {
+      const before = this.#frames;
+      const { session } = await this.#open.attending();
+      // Of a tower that was disposed meanwhile the old one says so.
+      if (before.disposed) return;
+      this.#frames = session;
+      await before.dispose();
+    })().catch((error: unknown) => {
+      this.#attending = undefined;
+      throw error;
+    });
+    return this.#attending;
   }
 
   async #run(
     session: GraphSession,
     pixels: Parameters<GraphSession['run']>[0][string],
-    { shape = squareShape(this.config), ...options }: RunOptions,
+    { shape = squareShape(this.config), attention: attends = false, ...options }: RunOptions,
   ): Promise<TowerOutput> {
     const { channels, summaries: layers } = this.config;
     const { patches: count } = shape;
     const frames = pixels.dims[0]!;
     const type = session === this.#frames ? this.outputType : 'float32';
-    const outputs: { patches: Tensor; summaries?: Tensor } = {
+    const outputs: { patches: Tensor; summaries?: Tensor; attention?: Tensor } = {
       patches: this.#empty(type, [frames, count, channels], this.#spare),
       ...(layers > 0 && { summaries: this.#empty(type, [frames, layers, channels]) }),
+      ...(attends && { attention: this.#empty(type, [frames, count]) }),
     };
     this.#spare = new Float32Array(0);
     const starts = session.device === undefined;
-    const { patches, summaries } = await session.run({ pixels }, outputs, options);
+    const { patches, summaries, attention } = await session.run({ pixels }, outputs, options);
     await this.#weights.checkUsed(starts);
-    return { patches: await widened(patches), summaries: summaries && (await widened(summaries)) };
+    return {
+      patches: await widened(patches),
+      summaries: summaries && (await widened(summaries)),
+      ...(attention && { attention: await widened(attention) }),
+    };
   }
 
   #empty(type: TensorType, dims: readonly number[], spare?: Float32Array): Tensor {
@@ -289,6 +346,18 @@ export class Tower {
     if (type === 'float16') return { type, data: new Uint16Array(values), dims };
     return float32Tensor(spare?.length === values ? spare : new Float32Array(values), dims);
   }
+}
+
+/** What is made with the first call; one that failed is tried again. */
+function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
+  return () => {
+    made ??= make().catch((error: unknown) => {
+      made = undefined;
+      throw error;
+    });
+    return made;
+  };
 }
 
 /** @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED` for a device that cannot run a graph of this precision by itself */

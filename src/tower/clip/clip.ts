@@ -52,6 +52,7 @@ function clipSource(config: ClipConfig, weights: ClipWeights): TowerSource {
       heads: heads * states,
       ...{ imageSize, mean, std, rescale, resize, shortestEdge },
       ...(filter && { filter }),
+      ...(Math.max(...patchLayers) > 0 && { attention: 'cls' }),
     },
     details: {
       ...{ patchSize, layers, heads },

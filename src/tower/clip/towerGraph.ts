@@ -3,6 +3,7 @@ import { GraphBuilder, type OnnxModel } from '../../compute/graphBuilder.js';
 import type { TensorLocation } from '../../files/tensorFile.js';
 import { pixelPatches } from '../pixelPatches.js';
 import type { PixelNormalization, TowerGraphOptions } from '../source.js';
+import { withoutClassToken } from '../transformer/attention.js';
 import { type PatchKernels, patchMatrix } from '../transformer/patchEmbedding.js';
 import { type State, Transformer } from '../transformer/transformer.js';
 import type { Affine, LayerWeights } from '../transformer/weights.js';
@@ -48,7 +49,8 @@ export type ClipTower = {
 /**
  * The CLIP vision tower as a graph over weights in place: see {@link TowerSource.graph}. Patches are the hidden states
  * `patchLayers`, with or without their first token; summaries are the first token of each of the L+1 hidden states, or, where
- * the patches are several states, the first token of these.
+ * the patches are several states, the first token of these. Attention is that of the first token in the layer that the patches come
+ * from, the last of these.
  *
  * If the patches come from a hidden state below L, the last layer is computed for the first token only: no other token of
  * hidden state L is an output, and within that layer the first token does not depend on other tokens' queries or MLPs.
@@ -60,9 +62,11 @@ export function buildTower({ shape, pixels, weights }: ClipTower, options: Tower
   const isOne = patchLayers.length === 1;
   const summaries: string[] = [];
   const kept = new Map<number, string>();
+  let attention: string | undefined;
   let state = tower.embed(options.input === 'uint8' ? pixels : undefined);
   for (let index = 0; index <= (isOne ? layers : highest); index++) {
     const firstOnly = index === layers && highest < layers;
+    if (options.attention && index > 0 && index === highest) attention = tower.attention(state, index - 1);
     if (index > 0) {
       state = firstOnly ? tower.layerOfFirstToken(state, index - 1) : tower.layer(state, index - 1);
     }
@@ -73,6 +77,7 @@ export function buildTower({ shape, pixels, weights }: ClipTower, options: Tower
   return tower.finish(
     states.map((tokens) => tower.patches(tokens)),
     isOne ? summaries : [tower.beside(states.map((tokens) => tower.firstToken(tokens)))],
+    attention,
   );
 }
 
@@ -117,6 +122,13 @@ class TowerGraph {
     return this.#transformer.layer(state, layers[index]!, layers[index + 1]?.norm1);
   }
 
+  /** The class token's attention to each of a frame's patches in the layer of hidden state `index + 1`: [n, N]. */
+  attention(state: State, index: number): string {
+    const { keepsClassToken } = this.#shape;
+    const attention = this.#transformer.attentionOfFirst(state, this.#weights.layers[index]!);
+    return keepsClassToken ? attention : withoutClassToken(this.#graph, attention);
+  }
+
   /** The same for the first token of each frame: [n, C]. */
   layerOfFirstToken(state: State, index: number): State {
     return this.#transformer.layerOfFirstToken(state, this.#weights.layers[index]!);
@@ -136,13 +148,15 @@ class TowerGraph {
     return values.length === 1 ? values[0]! : this.#graph.node('Concat', values, { axis: -1 });
   }
 
-  finish(patches: readonly string[], summaries: readonly string[]): Promise<OnnxModel> {
+  finish(patches: readonly string[], summaries: readonly string[], attention: string | undefined): Promise<OnnxModel> {
     const graph = this.#graph;
     const stacked = summaries.map((value) => graph.node('Unsqueeze', [value, graph.integers([1])]));
     const { keepsClassToken, patches: count } = this.#shape;
     const channels = this.#shape.channels * patches.length;
-    graph.output('patches', this.beside(patches), ['frames', keepsClassToken ? count + 1 : count, channels]);
+    const tokens = keepsClassToken ? count + 1 : count;
+    graph.output('patches', this.beside(patches), ['frames', tokens, channels]);
     graph.output('summaries', graph.node('Concat', stacked, { axis: 1 }), ['frames', summaries.length, channels]);
+    if (attention !== undefined) graph.output('attention', attention, ['frames', tokens]);
     return graph.build();
   }
 }

@@ -55,6 +55,7 @@ function internvlSource({ config, weights }: Found): TowerSource {
       ...{ patches: patches / factor ** 2, grid: [side, side], channels: width, summaries: 0, heads: 1 },
       ...{ imageSize, mean, std, rescale, resize, shortestEdge },
       ...(filter && { filter }),
+      ...(weights.layers.length > 0 && { attention: 'cls' }),
     },
     projection: { kind: `pixel_shuffle_layernorm_mlp2x_${config.projectorActivation}`, width },
     template: 'internvl',

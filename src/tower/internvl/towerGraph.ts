@@ -3,8 +3,9 @@ import { type Activation, activate } from '../../compute/activations.js';
 import { GraphBuilder, type OnnxModel } from '../../compute/graphBuilder.js';
 import type { TensorLocation } from '../../files/tensorFile.js';
 import { pixelPatches } from '../pixelPatches.js';
-import { pixelShuffle } from '../pixelShuffle.js';
+import { pixelShuffle, shuffledMeans } from '../pixelShuffle.js';
 import type { PixelNormalization, TowerGraphOptions } from '../source.js';
+import { withoutClassToken } from '../transformer/attention.js';
 import { LinearProducts } from '../transformer/linearProducts.js';
 import { type PatchKernels, patchMatrix } from '../transformer/patchEmbedding.js';
 import { type Normalization, normalize, Transformer } from '../transformer/transformer.js';
@@ -65,7 +66,8 @@ const projectorEpsilon = 1e-5;
 
 /**
  * InternViT, whose patches are shuffled, normalised and projected by two linear layers, as a graph over weights in place: see
- * {@link TowerSource.graph}. The class token takes part in attention and is then left out.
+ * {@link TowerSource.graph}. The class token takes part in attention and is then left out. Its own attention, in the last layer that is
+ * computed, is averaged over the patches that make a token.
  */
 export function buildInternvl(
   { shape, pixels, weights }: { shape: InternvlShape; pixels: PixelNormalization; weights: InternvlWeights },
@@ -76,11 +78,15 @@ export function buildInternvl(
   const graph = new GraphBuilder('internvl_vision_tower', precision && { precision });
   const transformer = new Transformer(graph, transformerShape(shape), options);
   let tokens = embed(graph, transformer, shape, weights, input === 'uint8' ? pixels : undefined);
+  let attention: string | undefined;
   const [first] = weights.layers;
   if (first) {
     let state = transformer.begin(tokens, first.norm1);
-    for (const [index, layer] of weights.layers.entries())
-      state = transformer.layer(state, layer, weights.layers[index + 1]?.norm1);
+    for (const [index, layer] of weights.layers.entries()) {
+      const next = weights.layers[index + 1];
+      if (options.attention && !next) attention = transformer.attentionOfFirst(state, layer);
+      state = transformer.layer(state, layer, next?.norm1);
+    }
     tokens = state.tokens;
   }
   if (weights.endNorm) tokens = normalize(graph, tokens, weights.endNorm, { ...shape.normalization, kind: 'layer' });
@@ -91,6 +97,10 @@ export function buildInternvl(
   const dims = [patches / factor ** 2, width] as const;
   const output = graph.node('Reshape', [projected, graph.integers([-1, ...dims])]);
   graph.output('patches', output, ['frames', ...dims]);
+  if (attention !== undefined) {
+    const ofPatches = withoutClassToken(graph, attention);
+    graph.output('attention', shuffledMeans(graph, ofPatches, { side, factor }), ['frames', dims[0]]);
+  }
   return graph.build();
 }
 

@@ -3,11 +3,13 @@
 import { largestEdge } from '../../base/resize.js';
 import type { GraphBuilder } from '../../compute/graphBuilder.js';
 import type { TensorLocation } from '../../files/tensorFile.js';
-import { type Rotary, sizes } from '../transformer/transformer.js';
+import { sizes } from '../transformer/sizes.js';
+import type { Rotary } from '../transformer/transformer.js';
 import type { QwenShape } from './shape.js';
 import type { StepPatches } from './stepPatches.js';
 
 type Grid = Pick<StepPatches, 'rows' | 'columns'>;
+type RotaryShape = Pick<QwenShape, 'channels' | 'heads' | 'theta' | 'patchSize' | 'mergeSize'>;
 
 /** The learned grid, interpolated so that its corners fall on those of the frame: [patches, C], in the patches' order. */
 export function interpolatedPositions(
@@ -32,7 +34,7 @@ export function interpolatedPositions(
  * Rotary positions: the first half of a head's pairs turns by the row, the other by the column, both with the same
  * frequencies. [patches, C / heads / 2], in the patches' order.
  */
-export function rotaryPositions(graph: GraphBuilder, grid: Grid, shape: QwenShape): Rotary {
+export function rotaryPositions(graph: GraphBuilder, grid: Grid, shape: RotaryShape): Rotary {
   const { channels, heads, theta, patchSize, mergeSize } = shape;
   const pairs = channels / heads / 4;
   const most = Math.floor(largestEdge / patchSize);

@@ -2,7 +2,7 @@
 import type { GraphBuilder } from '../../compute/graphBuilder.js';
 import { normalized } from '../pixelPatches.js';
 import type { PixelNormalization } from '../source.js';
-import { sizes } from '../transformer/transformer.js';
+import { sizes } from '../transformer/sizes.js';
 import type { QwenShape } from './shape.js';
 
 /** Patches as names of a graph's values. */
@@ -16,8 +16,10 @@ export type StepPatches = {
   readonly order: 'channels last' | 'channels first';
 };
 
+type PatchSizes = Pick<QwenShape, 'patchSize' | 'framesPerStep' | 'mergeSize'>;
+
 /** An input `pixels` of bytes [n, F, height, width, 3], cut into patches. */
-export function cutSteps(graph: GraphBuilder, shape: QwenShape, normalization: PixelNormalization): StepPatches {
+export function cutSteps(graph: GraphBuilder, shape: PatchSizes, normalization: PixelNormalization): StepPatches {
   const { patchSize, framesPerStep, mergeSize } = shape;
   const pixels = graph.input('pixels', ['steps', framesPerStep, 'height', 'width', 3], 'uint8');
   const edge = (axis: number, part: number) => graph.node('Div', [sizeOf(graph, pixels, axis), graph.integers([part])]);
@@ -37,7 +39,7 @@ export function cutSteps(graph: GraphBuilder, shape: QwenShape, normalization: P
 }
 
 /** An input `pixels` of patches [n, rows, columns, 3·F·P·P], normalised and in order as the model's own processor gives them. */
-export function givenPatches(graph: GraphBuilder, { patchSize, framesPerStep }: QwenShape): StepPatches {
+export function givenPatches(graph: GraphBuilder, { patchSize, framesPerStep }: PatchSizes): StepPatches {
   const count = 3 * framesPerStep * patchSize * patchSize;
   const pixels = graph.input('pixels', ['steps', 'rows', 'columns', count]);
   return {

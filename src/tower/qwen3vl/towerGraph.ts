@@ -4,11 +4,13 @@ import { GraphBuilder, type OnnxModel } from '../../compute/graphBuilder.js';
 import type { TensorLocation } from '../../files/tensorFile.js';
 import type { PixelNormalization, TowerGraphOptions } from '../source.js';
 import { LinearProducts } from '../transformer/linearProducts.js';
-import { sizes, Transformer } from '../transformer/transformer.js';
+import { sizes } from '../transformer/sizes.js';
+import { Transformer } from '../transformer/transformer.js';
 import type { Affine, LayerWeights } from '../transformer/weights.js';
+import { embedPatches } from './embedPatches.js';
 import { interpolatedPositions, rotaryPositions } from './positions.js';
 import type { QwenShape } from './shape.js';
-import { cutSteps, givenPatches, type StepPatches } from './stepPatches.js';
+import { cutSteps, givenPatches } from './stepPatches.js';
 
 /** What makes a token [d] of the patches of a square: a normalisation, and two linear layers with GELU between. */
 export type MergerWeights = { readonly norm: Affine; readonly first: Affine; readonly second: Affine };
@@ -45,11 +47,12 @@ export function buildQwenTower({ shape, pixels, weights }: QwenTower, options: T
   const rotary = rotaryPositions(graph, cut, shape);
   const transformer = new Transformer(graph, { channels, heads, tokens: count, activation, epsilon, rotary }, options);
   const products = new LinearProducts(graph, options.eightBits);
-  const embedded = graph.node('Add', [
-    transformer.batched(embed(graph, cut, shape, weights)),
+  const embedded = embedPatches(graph, cut, shape, weights.patchEmbedding);
+  const placed = graph.node('Add', [
+    transformer.batched(graph.node('Add', [embedded, graph.weight(weights.patchBias)])),
     interpolatedPositions(graph, cut, shape, weights.positionEmbedding),
   ]);
-  let state = transformer.begin(transformer.flat(embedded), weights.layers[0]!.norm1);
+  let state = transformer.begin(transformer.flat(placed), weights.layers[0]!.norm1);
   const stacked: string[] = [];
   const square = channels * mergeSize * mergeSize;
   const squares = (tokens: string) => graph.node('Reshape', [tokens, graph.integers([-1, square])]);
@@ -69,19 +72,4 @@ export function buildQwenTower({ shape, pixels, weights }: QwenTower, options: T
   const shaped = graph.node('Reshape', [together, sizes(graph, [-1, tokens, width * rows.length])]);
   graph.output('patches', shaped, ['steps', 'tokens', width * rows.length]);
   return graph.build();
-}
-
-/** Patches through the kernels: [n·patches, C]. */
-function embed(graph: GraphBuilder, { patches, order }: StepPatches, shape: QwenShape, weights: QwenWeights): string {
-  const { channels, patchSize, framesPerStep } = shape;
-  const area = patchSize * patchSize;
-  const { patchEmbedding, patchBias } = weights;
-  const kernels = patchEmbedding.map((kernel) =>
-    graph.weight({ ...kernel, shape: [channels, 3, framesPerStep / patchEmbedding.length, area] }),
-  );
-  const whole = kernels.length === 1 ? kernels[0]! : graph.node('Concat', kernels, { axis: 2 });
-  const turned = order === 'channels last' ? graph.node('Transpose', [whole], { perm: [0, 2, 3, 1] }) : whole;
-  const matrix = graph.node('Reshape', [turned, graph.integers([channels, 3 * framesPerStep * area])]);
-  const product = graph.node('Gemm', [patches, matrix], { transB: 1 });
-  return graph.node('Add', [product, graph.weight(patchBias)]);
 }

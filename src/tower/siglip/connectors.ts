@@ -2,7 +2,7 @@
 import { type Activation, activate } from '../../compute/activations.js';
 import type { GraphBuilder } from '../../compute/graphBuilder.js';
 import type { TensorLocation } from '../../files/tensorFile.js';
-import { pixelShuffle } from '../pixelShuffle.js';
+import { pixelShuffle, shuffledMeans } from '../pixelShuffle.js';
 import { LinearProducts } from '../transformer/linearProducts.js';
 import { type Affine, tensorsIn } from '../transformer/weights.js';
 import type { Connector } from './towerGraph.js';
@@ -21,6 +21,7 @@ export function shuffleLinear(side: number, scale: number, weight: TensorLocatio
     grid: [squares, squares],
     width,
     tensors: [weight],
+    pool: (graph, attention) => shuffledMeans(graph, attention, { side, factor: scale }),
     add(graph, tokens) {
       const joined = pixelShuffle(graph, tokens, { side, channels: inputs / scale / scale, factor: scale });
       const embeddings = new LinearProducts(graph, undefined).linear(joined, { weight });
@@ -60,6 +61,13 @@ export function mlpPooled(
     grid: newline?.behind === 'frames' ? [1, count] : [pooled, rows],
     width,
     tensors: tensorsIn([up, down, newline?.weight]),
+    ...(!newline && {
+      pool(graph, attention) {
+        const flat = graph.node('Reshape', [attention, graph.integers([-1, 1])]);
+        const squares = pool(graph, flat, graph.floats(matrix, [pooled, side]), [pooled, side, 1]);
+        return graph.node('Reshape', [squares, graph.integers([-1, count])]);
+      },
+    }),
     add(graph, tokens) {
       const products = new LinearProducts(graph, undefined);
       const flat = graph.node('Reshape', [tokens, graph.integers([-1, inputs])]);

@@ -1,5 +1,6 @@
 // What stands between Gemma 3's tower and its language model.
 import type { TensorLocation } from '../../files/tensorFile.js';
+import { shuffledMeans } from '../pixelShuffle.js';
 import type { Connector } from './towerGraph.js';
 
 /** A normalisation by the root of the mean square, and a matrix [C, width]. */
@@ -24,6 +25,7 @@ export function pooledMatrix(side: number, factor: number, projector: Normalized
     grid: [squares, squares],
     width,
     tensors: [norm, matrix],
+    pool: (graph, attention) => shuffledMeans(graph, attention, { side, factor }),
     add(graph, tokens) {
       const split = graph.integers([-1, squares, factor, squares, factor, channels]);
       const axes = graph.integers([2, 4]);

@@ -2,6 +2,7 @@
 import { visionPrecisions } from '../precision.js';
 import type { PixelRules, Projection, TowerSource } from '../source.js';
 import { linearMatrices } from '../transformer/weights.js';
+import { poolingTensors } from './poolingHead.js';
 import {
   buildSiglip,
   type Connector,
@@ -29,6 +30,7 @@ export function siglipSource(parts: SiglipParts): TowerSource {
   const { imageSize, patchSize, layers, heads, patchLayers } = shape;
   const count = connector?.count ?? tokensOf(shape);
   const side = Math.sqrt(count);
+  const attends = weights.pool !== undefined && (connector === undefined || connector.pool !== undefined);
   const ending = projection?.ending ? [projection.ending] : [];
   return {
     config: {
@@ -40,6 +42,7 @@ export function siglipSource(parts: SiglipParts): TowerSource {
       heads: connector ? 1 : heads * patchLayers.length,
       imageSize,
       ...pixels,
+      ...(attends && { attention: 'pooling' }),
     },
     details: {
       ...{ patchSize, layers, heads },
@@ -48,6 +51,7 @@ export function siglipSource(parts: SiglipParts): TowerSource {
     },
     description: { family: 'siglip', ...shape, ...pixels, ...(connector && { connector: connector.description }) },
     tensors: [...siglipTensors(weights), ...(connector?.tensors ?? []), ...ending],
+    ...(attends && { attentionTensors: poolingTensors(weights.pool!) }),
     linear: linearMatrices(weights.layers),
     precisions: visionPrecisions,
     ...(projection && { projection }),

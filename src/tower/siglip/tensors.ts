@@ -5,6 +5,7 @@ import { huggingFaceLayer } from '../huggingFace/layer.js';
 import { mmprojLayer } from '../mmproj.js';
 import { checkAllUsed, checkDepth, tensorFinder } from '../tensorFinder.js';
 import { kernelDims } from '../transformer/patchEmbedding.js';
+import { findPoolingHead } from './poolingHead.js';
 import type { SiglipShape, SiglipWeights } from './towerGraph.js';
 
 const kernels = 'embeddings.patch_embedding.weight';
@@ -57,6 +58,7 @@ export function findSiglip(file: WeightFile, shape: SiglipShape): SiglipWeights 
     positionEmbedding: tensor('embeddings.position_embedding.weight', [patches, channels]),
     layers: Array.from({ length: depth }, (_, index) => huggingFaceLayer(finder, shape, index)),
     postNorm: normalizes ? affine('post_layernorm', [channels]) : undefined,
+    pool: findPoolingHead(file, prefix, channels),
   };
   const own = names.filter((name) => name.startsWith(prefix) && parts.test(name.slice(prefix.length)));
   checkAllUsed(file.path, 'SigLIP', own, used, (name) => isHarmless(name.slice(prefix.length), depth));

@@ -3,9 +3,11 @@ import type { TensorLocation } from '../../files/tensorFile.js';
 import type { VisionShape } from '../huggingFace/shape.js';
 import { pixelPatches } from '../pixelPatches.js';
 import type { PixelNormalization, TowerGraphOptions } from '../source.js';
+import { withoutClassToken } from '../transformer/attention.js';
 import { type PatchKernels, patchMatrix } from '../transformer/patchEmbedding.js';
 import { Transformer } from '../transformer/transformer.js';
 import { type Affine, type LayerWeights, layerTensors, tensorsIn } from '../transformer/weights.js';
+import { type PoolingHead, poolingAttention } from './poolingHead.js';
 
 /** The sizes of a SigLIP vision tower, and which of its states the tokens are. */
 export type SiglipShape = VisionShape & {
@@ -24,11 +26,15 @@ export type SiglipWeights = {
   readonly positionEmbedding: TensorLocation;
   readonly layers: readonly LayerWeights[];
   readonly postNorm: Affine | undefined;
+  /** The pooling head, where the file has one. */
+  readonly pool?: PoolingHead | undefined;
 };
 
 /** Makes tokens of another kind: of values [n, N, C] others [n, count, width]. */
 export type Connector = {
   readonly add: (graph: GraphBuilder, tokens: string) => string;
+  /** Of attention to patches [n, N] that to tokens [n, count]. Undefined where tokens are none of patches alone. */
+  readonly pool?: (graph: GraphBuilder, attention: string) => string;
   readonly count: number;
   /** Those tokens as rows and columns. */
   readonly grid: readonly [rows: number, columns: number];
@@ -64,20 +70,24 @@ export function buildSiglip(tower: SiglipTower, options: TowerGraphOptions): Pro
   const { shape, pixels, weights, connector } = tower;
   const { precision } = options;
   const graph = new GraphBuilder('siglip_vision_tower', precision && { precision });
-  const states = hiddenStates(graph, { shape, pixels, weights }, options);
+  const { states, attention } = hiddenStates(graph, { shape, pixels, weights }, options);
   const tokens = states.length === 1 ? states[0]! : graph.node('Concat', [...states], { axis: -1 });
   const count = connector?.count ?? tokensOf(shape);
   const width = connector?.width ?? shape.channels * states.length;
   graph.output('patches', connector ? connector.add(graph, tokens) : tokens, ['frames', count, width]);
+  if (attention !== undefined) {
+    const ofTokens = connector?.pool ? connector.pool(graph, attention) : attention;
+    graph.output('attention', ofTokens, ['frames', count]);
+  }
   return graph.build();
 }
 
-/** The hidden states that are wanted, each [n, N, C]. */
+/** The hidden states that are wanted, each [n, N, C], and the attention [n, N] that the highest of them gets, if it is. */
 function hiddenStates(
   graph: GraphBuilder,
   { shape, pixels, weights }: SiglipTower,
   options: TowerGraphOptions,
-): readonly string[] {
+): { readonly states: readonly string[]; readonly attention: string | undefined } {
   const { patches: count, patchLayers, normalizes, keepsFirst, layerNormEpsilon: epsilon } = shape;
   const { layers, postNorm } = weights;
   const transformer = new Transformer(graph, { ...shape, tokens: count, epsilon }, options);
@@ -92,7 +102,12 @@ function hiddenStates(
     state = transformer.layer(state, layer, layers[index + 1]?.norm1 ?? (normalizes ? postNorm : undefined));
     kept.set(index + 1, state.tokens);
   }
+  const probed =
+    options.attention && weights.pool ? poolingAttention(graph, state.tokens, weights.pool, shape) : undefined;
   if (normalizes)
     kept.set(layers.length, layers.length > 0 ? state.normalized : transformer.normalize(tokens, postNorm!));
-  return patchLayers.map((layer) => wanted(kept.get(layer)!));
+  return {
+    states: patchLayers.map((layer) => wanted(kept.get(layer)!)),
+    attention: probed === undefined || keepsFirst ? probed : withoutClassToken(graph, probed),
+  };
 }

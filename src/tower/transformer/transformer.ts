@@ -2,7 +2,9 @@
 import { type Activation, activate } from '../../compute/activations.js';
 import { type GraphBuilder, microsoft } from '../../compute/graphBuilder.js';
 import type { TowerGraphOptions } from '../source.js';
+import { attentionOf } from './attention.js';
 import { LinearProducts } from './linearProducts.js';
+import { sizes } from './sizes.js';
 import type { Affine, LayerWeights } from './weights.js';
 
 /** The sizes of a transformer encoder, and how it computes. */
@@ -35,15 +37,18 @@ export type Normalization = { readonly kind: 'layer' | 'rms'; readonly epsilon: 
  */
 export type Rotary = { readonly cos: string; readonly sin: string };
 
+/** Parts of a frame whose tokens attend to each other only. */
+export type Windows = {
+  /** Tokens [n, N, C] as those of windows [n·windows, M, C], some of which only fill up. */
+  readonly split: (batched: string) => string;
+  /** 1 for a token of a window, 0 for what fills up: int32 [n·windows, M]. */
+  readonly mask: string;
+  /** What {@link split} gave, back in order. */
+  readonly join: (split: string) => string;
+};
+
 /** A hidden state [n·N, C], and the same state normalised for what comes next; empty where nothing does. */
 export type State = { readonly tokens: string; readonly normalized: string };
-
-/** A value with a list of sizes, some of which are values [1] by their names. */
-export function sizes(graph: GraphBuilder, list: readonly (number | string)[]): string {
-  if (list.every((size) => typeof size === 'number')) return graph.integers(list);
-  const parts = list.map((size) => (typeof size === 'number' ? graph.integers([size]) : size));
-  return parts.length === 1 ? parts[0]! : graph.node('Concat', parts, { axis: 0 });
-}
 
 /** Two values and the bias that belongs to the second: a state that is not added up yet. */
 type Sum = { readonly tokens: string; readonly added: string; readonly bias: Affine['bias'] };
@@ -83,10 +88,11 @@ export class Transformer {
   /**
    * One layer, for all tokens.
    * @param next the normalisation that comes after it: the next layer's `norm1`, or that of the end, or none
+   * @param windows to which attention is limited. Defaults to whole frames
    */
-  layer({ tokens, normalized }: State, weights: LayerWeights, next: Affine | undefined): State {
+  layer({ tokens, normalized }: State, weights: LayerWeights, next: Affine | undefined, windows?: Windows): State {
     const query = this.batched(this.#products.product(normalized, weights.query));
-    const attended = this.#attend(query, normalized, weights);
+    const attended = this.#attend(query, normalized, weights, windows);
     return this.#addNormalized(this.#afterAttention(tokens, attended, weights), next);
   }
 
@@ -95,6 +101,16 @@ export class Transformer {
     const query = this.batched(this.#products.product(this.firstToken(normalized), weights.query), 1);
     const attended = this.#attend(query, normalized, weights);
     return this.#addNormalized(this.#afterAttention(this.firstToken(tokens), attended, weights), undefined);
+  }
+
+  /** How much of the attention of each frame's first token its tokens get in a layer, the mean over heads: [n, N]. */
+  attentionOfFirst({ normalized }: State, weights: LayerWeights): string {
+    const products = this.#products;
+    const { query, key, queryNorm, keyNorm } = weights;
+    const first = this.batched(products.product(this.firstToken(normalized), query), 1);
+    const asked = this.#place(first, query, queryNorm, 1);
+    const keys = this.#place(this.batched(products.product(normalized, key)), key, keyNorm);
+    return attentionOf(this.#graph, asked, keys, this.#shape);
   }
 
   /** The first token of each frame: [n, C]. */
@@ -124,38 +140,50 @@ export class Transformer {
     return this.#graph.node('Reshape', [tokens, sizes(this.#graph, [-1, length, this.#shape.channels])]);
   }
 
-  #attend(query: string, tokens: string, weights: LayerWeights): string {
+  #attend(query: string, tokens: string, weights: LayerWeights, windows?: Windows): string {
     const graph = this.#graph;
     const keys = this.batched(this.#products.product(tokens, weights.key));
     const values = this.batched(this.#products.product(tokens, weights.value));
-    const inputs = this.#places([query, keys, values], weights);
-    return this.flat(graph.node('MultiHeadAttention', inputs, { num_heads: this.#shape.heads }, microsoft));
+    const [biases, ...placed] = this.#places([query, keys, values], weights);
+    const attributes = { num_heads: this.#shape.heads };
+    if (!windows)
+      return this.flat(
+        graph.node('MultiHeadAttention', biases === '' ? placed : [...placed, biases], attributes, microsoft),
+      );
+    const inputs = [...placed.map(windows.split), biases, windows.mask];
+    return this.flat(windows.join(graph.node('MultiHeadAttention', inputs, attributes, microsoft)));
   }
 
-  /** Queries, keys and values as attention takes them, and their biases together where it is to add them. */
-  #places(products: readonly [string, string, string], { query, key, value, ...norms }: LayerWeights): string[] {
-    const graph = this.#graph;
-    const { rotary } = this.#shape;
-    const biases = [query, key, value].flatMap(({ bias }) => (bias ? [graph.weight(bias)] : []));
-    if (!rotary && !norms.queryNorm && !norms.keyNorm)
-      return biases.length === 0 ? [...products] : [...products, graph.node('Concat', biases, { axis: 0 })];
-    const biased = products.map((product, index) =>
-      biases.length === 0 ? product : graph.node('Add', [product, biases[index]!]),
-    );
-    const turned = [norms.queryNorm, norms.keyNorm].map((norm, index) => {
-      const normalized = norm ? this.#normalizeHeads(biased[index]!, norm) : biased[index]!;
-      return rotary ? this.#turn(normalized, rotary) : normalized;
-    });
-    return [...turned, biased[2]!];
+  /** The biases together where attention is to add them, else nothing; then queries, keys and values as it takes them. */
+  #places(
+    [queries, keys, values]: readonly [string, string, string],
+    weights: LayerWeights,
+  ): [string, string, string, string] {
+    const { query, key, value, queryNorm, keyNorm } = weights;
+    const biases = [query, key, value].flatMap(({ bias }) => (bias ? [this.#graph.weight(bias)] : []));
+    if (!this.#shape.rotary && !queryNorm && !keyNorm)
+      return [biases.length > 0 ? this.#graph.node('Concat', biases, { axis: 0 }) : '', queries, keys, values];
+    return ['', this.#place(queries, query, queryNorm), this.#place(keys, key, keyNorm), this.#biased(values, value)];
+  }
+
+  /** Queries or keys with their bias, normalised and turned as the tower does. */
+  #place(batched: string, affine: Affine, norm: Affine | undefined, length = this.#shape.tokens): string {
+    const biased = this.#biased(batched, affine);
+    const normalized = norm ? this.#normalizeHeads(biased, norm, length) : biased;
+    return this.#shape.rotary ? this.#turn(normalized, this.#shape.rotary) : normalized;
+  }
+
+  #biased(product: string, { bias }: Affine): string {
+    return bias ? this.#graph.node('Add', [product, this.#graph.weight(bias)]) : product;
   }
 
   /** Normalises queries or keys, all channels of a token together or each head's by themselves. */
-  #normalizeHeads(batched: string, norm: Affine): string {
+  #normalizeHeads(batched: string, norm: Affine, length: TransformerShape['tokens']): string {
     const { channels, heads, headNormalization: how = this.#normalization } = this.#shape;
     const graph = this.#graph;
     if (norm.weight.shape[0] === channels) return normalize(graph, batched, norm, how);
     const split = graph.node('Reshape', [batched, graph.integers([-1, channels / heads])]);
-    return this.batched(normalize(graph, split, norm, how));
+    return this.batched(normalize(graph, split, norm, how), length);
   }
 
   #turn(batched: string, { cos, sin }: Rotary): string {
@@ -166,12 +194,21 @@ export class Transformer {
 
   /** The layer's output. */
   #afterAttention(tokens: string, attended: string, weights: LayerWeights): Sum {
-    const { out, scale1, norm2, up, down, scale2 } = weights;
+    const { out, scale1, norm2, down, scale2 } = weights;
     const products = this.#products;
     const sum = this.#scaled({ tokens, added: products.product(attended, out), bias: out.bias }, scale1);
     const { tokens: residual, normalized } = this.#addNormalized(sum, norm2);
-    const inner = activate(this.#graph, this.#shape.activation, products.linear(normalized, up));
-    return this.#scaled({ tokens: residual, added: products.product(inner, down), bias: down.bias }, scale2);
+    const added = products.product(this.#inner(normalized, weights), down);
+    return this.#scaled({ tokens: residual, added, bias: down.bias }, scale2);
+  }
+
+  /** The MLP between its first layers and its last. */
+  #inner(normalized: string, { up, gate }: LayerWeights): string {
+    const graph = this.#graph;
+    const { activation } = this.#shape;
+    const risen = this.#products.linear(normalized, up);
+    if (!gate) return activate(graph, activation, risen);
+    return graph.node('Mul', [activate(graph, activation, this.#products.linear(normalized, gate)), risen]);
   }
 
   /** A sum whose second value is scaled, channel by channel. */

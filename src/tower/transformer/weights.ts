@@ -18,6 +18,8 @@ export type LayerWeights = {
   readonly scale1?: TensorLocation | undefined;
   readonly norm2: Affine;
   readonly up: Affine;
+  /** What is activated and multiplied to what `up` gives, which is then not activated itself (SwiGLU and its kin). */
+  readonly gate?: Affine | undefined;
   readonly down: Affine;
   /** Scales what the MLP adds: [C]. */
   readonly scale2?: TensorLocation | undefined;
@@ -39,8 +41,8 @@ export function layerTensors(layers: readonly LayerWeights[]): TensorLocation[] 
 
 /** The matrices of the linear layers. */
 export function linearMatrices(layers: readonly LayerWeights[]): TensorLocation[] {
-  return layers.flatMap(({ query, key, value, out, up, down }) =>
-    [query, key, value, out, up, down].map(({ weight }) => weight),
+  return layers.flatMap(({ query, key, value, out, up, gate, down }) =>
+    [query, key, value, out, up, ...(gate ? [gate] : []), down].map(({ weight }) => weight),
   );
 }
 
