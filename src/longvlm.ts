@@ -191,7 +191,7 @@ export class LongVLM {
       ...(timestamps !== undefined && { timestamps }),
     };
     const onPlanned = (planned: VideoRuns) => {
-      const runs = ofPart(part, planned);
+      const runs = this.#timed(ofPart(part, planned));
       const tokens = runs.runs.reduce((sum, run) => sum + run.tokens, 0);
       VideoChat.checkFits(this.#needed('llm'), this.#withEnding(tokens), question ?? '?', { ...prompt, runs });
     };
@@ -215,7 +215,7 @@ export class LongVLM {
     const { system, contextSize, timestamps, signal } = given;
     const chat = await VideoChat.create(llm, embeddings, {
       template,
-      runs: features.runsOf(given.part ?? 'both'),
+      runs: this.#timed(features.runsOf(given.part ?? 'both')),
       attention: this.encoder.projection?.attention ?? 'causal',
       ...(timestamps !== undefined && { timestamps }),
       temperature: given.temperature ?? this.#options.temperature,
@@ -272,7 +272,7 @@ export class LongVLM {
       );
     VideoChat.checkFits(this.#needed('llm'), tokens, question, {
       ...given,
-      runs: this.encoder.expectedRuns(part, given.sampling),
+      runs: this.#timed(this.encoder.expectedRuns(part, given.sampling)),
       template: given.template ?? this.template,
     });
   }
@@ -293,7 +293,7 @@ export class LongVLM {
     const videoTokens = this.#withEnding(features.checkPart(part));
     return VideoChat.requiredContextSize(this.#needed('llm'), videoTokens, question, {
       ...given,
-      runs: features.runsOf(part),
+      runs: this.#timed(features.runsOf(part)),
       template: given.template ?? this.template,
     });
   }
@@ -341,6 +341,12 @@ export class LongVLM {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+
+  /** Runs with how the language model places them in time, where it does. */
+  #timed(runs: VideoRuns): VideoRuns {
+    const { positionsPerSecond } = this.encoder.projection ?? {};
+    return positionsPerSecond === undefined ? runs : { ...runs, positionsPerSecond };
   }
 
   #withEnding(tokens: number): number {

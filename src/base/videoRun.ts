@@ -26,4 +26,9 @@ export type RunPlaces = {
 export type VideoRuns = {
   readonly runs: readonly (VideoRun & { readonly at?: RunPlaces })[];
   readonly durationSeconds: number;
+  /**
+   * For language models that place tokens by time, row and column: positions of a second. Runs that no text separates then follow
+   * each other in it. Defaults to each run behind the one before, as long as its longer side.
+   */
+  readonly positionsPerSecond?: number;
 };

@@ -1,6 +1,7 @@
 // Size of a conversation's context, and errors when it is full.
 import { LongVLMError } from '../base/errors.js';
 import type { VideoRuns } from '../base/videoRun.js';
+import { spanOfBlock } from './evaluateVideo.js';
 import type { LanguageModel } from './model.js';
 import { textBeforeQuestion, tokensOfFirstTurn } from './prompt.js';
 import { type PromptTokens, unknownRuns } from './promptVideo.js';
@@ -28,13 +29,15 @@ export function promptTokens(count: number, { runs, timestamps = false }: Prompt
  * Places of a context that a video takes: one for each token, or, where the language model has several positions for each, as
  * many as its runs are long and wide, if that is more.
  */
-export function placesOfVideo({ axes }: LanguageModel, { video, count }: PromptTokens): number {
-  return axes === 1 ? count : Math.max(count, leastPlaces(video, count));
+export function placesOfVideo({ axes }: LanguageModel, tokens: PromptTokens): number {
+  return axes === 1 ? tokens.count : Math.max(tokens.count, leastPlaces(tokens));
 }
 
 /** Places that the runs take however few of their tokens are kept. */
-function leastPlaces({ runs }: VideoRuns, count: number): number {
-  return runs.reduce((sum, { at, tokens }) => sum + (at ? Math.max(at.rows, at.columns) - tokens : 0), count);
+function leastPlaces({ video, count, timestamps }: PromptTokens): number {
+  const block = timestamps ? undefined : spanOfBlock(video);
+  if (block !== undefined) return block;
+  return video.runs.reduce((sum, { at, tokens }) => sum + (at ? Math.max(at.rows, at.columns) - tokens : 0), count);
 }
 
 /** Number of text tokens before the first answer. */
@@ -71,11 +74,11 @@ export function fittingBudget(
   { axes }: LanguageModel,
   contextSize: number,
   text: number,
-  { video, count }: PromptTokens,
+  tokens: PromptTokens,
 ): string {
   const budget = contextSize - 1 - text - shortAnswer;
-  const least = axes === 1 ? 0 : leastPlaces(video, count);
-  return budget < Math.max(video.runs.length, least)
+  const least = axes === 1 ? 0 : leastPlaces(tokens);
+  return budget < Math.max(tokens.video.runs.length, least)
     ? ''
     : `, give the video at most ${budget} tokens (tokens: ${budget}, --tokens ${budget})`;
 }

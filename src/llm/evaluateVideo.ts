@@ -39,13 +39,15 @@ export async function evaluateVideo(
       if (part.text.length > 0) await wait(sequence.evaluateWithoutGeneratingNewTokens(part.text));
       continue;
     }
-    for (const { from, to, at } of model.axes > 1 || attention === 'full'
-      ? placed(runs, part)
-      : [{ ...part, at: undefined }])
-      await evaluateEmbeddings(sequence, rowsOf(embeddings, from, to), {
-        ...options,
-        ...(at && model.axes > 1 && positionsOf(at)),
-      });
+    const pieces = model.axes > 1 || attention === 'full' ? placed(runs, part) : [{ ...part, at: undefined }];
+    const block = model.axes > 1 ? blockOf(pieces, runs.positionsPerSecond) : undefined;
+    if (block) await evaluateEmbeddings(sequence, rowsOf(embeddings, part.from, part.to), { ...options, ...block });
+    else
+      for (const { from, to, at } of pieces)
+        await evaluateEmbeddings(sequence, rowsOf(embeddings, from, to), {
+          ...options,
+          ...(at && model.axes > 1 && positionsOf(at)),
+        });
   }
 }
 
@@ -68,21 +70,56 @@ function rowsOf({ type, data, dims }: Tensor, from: number, to: number): Tensor 
 
 type Rows = { readonly from: number; readonly to: number };
 
+/** Rows of a run, where its tokens were in its frame, and when that was, in seconds. */
+type Piece = Rows & { readonly at: RunPlaces | undefined; readonly start?: number };
+
 /** The most tokens of a video that attend to each other: those of a run, or those behind the last. */
 export function largestRun(runs: VideoRuns, count: number): number {
   return Math.max(...placed(runs, { from: 0, to: count }).map(({ from, to }) => to - from));
 }
 
 /** The runs that rows are of. */
-function placed({ runs }: VideoRuns, { from, to }: Rows): (Rows & { readonly at: RunPlaces | undefined })[] {
+function placed({ runs }: VideoRuns, { from, to }: Rows): Piece[] {
   let end = 0;
-  const found = runs.map(({ tokens, at }) => {
+  const found = runs.map(({ tokens, at, start }) => {
     end += tokens;
-    return { from: end - tokens, to: end, at };
+    return { from: end - tokens, to: end, at, start };
   });
   const rest = { from: Math.max(end, from), to, at: undefined };
   const within = found.filter((run) => run.from >= from && run.to <= to);
   return rest.to > rest.from ? [...within, rest] : within;
+}
+
+type Positions = { readonly positions: Int32Array; readonly span: number };
+
+// Times are known to a millisecond.
+const tolerance = 0.01;
+
+/**
+ * Positions of the tokens of several runs together, in which time passes; undefined where each run has its own. Runs whose time
+ * is less than a position apart are one position apart, as llama.cpp tells what comes before a token by its place.
+ *
+ * What comes next begins behind the largest of all positions, as Qwen2.5-VL was trained.
+ * Source: `get_rope_index` of transformers' Qwen2.5-VL before version 5, which in that has text begin earlier.
+ */
+function blockOf(pieces: readonly Piece[], positionsPerSecond: number | undefined): Positions | undefined {
+  if (positionsPerSecond === undefined || pieces.length === 0 || !pieces.every(({ at }) => at !== undefined))
+    return undefined;
+  const positions: number[] = [];
+  let [time, largest] = [-1, 0];
+  for (const { at, start } of pieces) {
+    const { rows, columns, places } = at!;
+    time = Math.max(time + 1, Math.floor((start! - pieces[0]!.start!) * positionsPerSecond + tolerance));
+    largest = Math.max(largest, time, rows - 1, columns - 1);
+    for (const place of places) positions.push(time, Math.floor(place / columns), place % columns);
+  }
+  return { positions: Int32Array.from(positions), span: largest + 1 };
+}
+
+/** How many positions runs take that no text separates; undefined where each run has its own. */
+export function spanOfBlock(runs: VideoRuns): number | undefined {
+  const to = runs.runs.reduce((sum, { tokens }) => sum + tokens, 0);
+  return blockOf(placed(runs, { from: 0, to }), runs.positionsPerSecond)?.span;
 }
 
 /**
@@ -90,7 +127,7 @@ function placed({ runs }: VideoRuns, { from, to }: Rows): (Rows & { readonly at:
  * the whole frame, also where tokens of it were left out.
  * Source: `get_rope_index` of transformers' Qwen3-VL.
  */
-export function positionsOf({ rows, columns, places }: RunPlaces): { positions: Int32Array; span: number } {
+export function positionsOf({ rows, columns, places }: RunPlaces): Positions {
   const positions = new Int32Array(places.length * 3);
   for (const [token, place] of places.entries())
     positions.set([0, Math.floor(place / columns), place % columns], token * 3);

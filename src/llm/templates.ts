@@ -6,6 +6,7 @@ import { gemma3 } from './layouts/gemma3.js';
 import { internvl } from './layouts/internvl.js';
 import { llavaOnevision } from './layouts/llavaOnevision.js';
 import { qwen3Vl } from './layouts/qwen3Vl.js';
+import { qwen25Vl } from './layouts/qwen25Vl.js';
 import { smolvlm } from './layouts/smolvlm.js';
 import { longVlmV1, type VicunaTemplate, vicunaLayout, vicunaV11 } from './layouts/vicuna.js';
 import type { PromptLayout } from './promptLayout.js';
@@ -19,7 +20,7 @@ export type PromptTemplate = VicunaTemplate | PromptLayout;
  */
 export type PromptTemplateName =
   | ('long_vlm_v1' | 'vicuna_v1_1' | 'chat_template')
-  | ('llava_onevision' | 'internvl' | 'smolvlm' | 'qwen3_vl' | 'gemma3')
+  | ('llava_onevision' | 'internvl' | 'smolvlm' | 'qwen3_vl' | 'qwen2_5_vl' | 'gemma3')
   | (string & {});
 
 const layouts = new Map<string, PromptLayout>();
@@ -28,7 +29,7 @@ const names: PromptTemplateName[] = [];
 /** The names of all layouts: the built-in ones, then those that were registered. */
 export const promptTemplateNames: readonly PromptTemplateName[] = names;
 
-for (const layout of [longVlmV1, vicunaV11, chatTemplate, llavaOnevision, internvl, smolvlm, qwen3Vl, gemma3])
+for (const layout of [longVlmV1, vicunaV11, chatTemplate, llavaOnevision, internvl, smolvlm, qwen3Vl, qwen25Vl, gemma3])
   add(layout);
 
 function add(layout: PromptLayout): void {

@@ -1,7 +1,7 @@
 // Checks of the runs that a caller says a video's tokens to be.
 import { types } from 'node:util';
 import * as v from 'valibot';
-import { finiteNumber, integer, parse } from '../base/schema.js';
+import { finiteNumber, integer, parse, positiveNumber } from '../base/schema.js';
 import { wrongValue } from '../base/validate.js';
 import type { RunPlaces, VideoRuns } from '../base/videoRun.js';
 
@@ -26,6 +26,7 @@ const schema = v.object({
     v.nonEmpty(),
   ),
   durationSeconds: finiteNumber,
+  positionsPerSecond: v.optional(positiveNumber),
 });
 
 /**
@@ -34,13 +35,14 @@ const schema = v.object({
  * @throws TypeError or RangeError
  */
 export function checkRuns(given: VideoRuns, count: number): VideoRuns {
-  const { runs, durationSeconds } = parse(schema, given, 'runs', 'runs.');
+  const { runs, durationSeconds, positionsPerSecond } = parse(schema, given, 'runs', 'runs.');
   const tokens = runs.reduce((sum, run) => sum + run.tokens, 0);
   if (tokens > count) wrongValue('tokens of runs', `at most the ${count} of the video`, tokens);
   for (const [index, { at, tokens }] of runs.entries())
     if (at) checkPlaces(`runs.runs[${index}].at.places`, at, tokens);
   return {
     durationSeconds,
+    ...(positionsPerSecond !== undefined && { positionsPerSecond }),
     runs: runs.map(({ at, ...run }) => (at ? { ...run, at: { ...at, places: at.places.slice() } } : run)),
   };
 }

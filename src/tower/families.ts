@@ -4,6 +4,7 @@ import { clip } from './clip/clip.js';
 import { foreignTower } from './foreignTower.js';
 import { internvl } from './internvl/internvl.js';
 import { qwen3vl } from './qwen3vl/qwen3vl.js';
+import { qwen25vl } from './qwen25vl/qwen25vl.js';
 import { gemma3 } from './siglip/gemma3.js';
 import { llavaOnevision } from './siglip/llavaOnevision.js';
 import { siglip } from './siglip/siglip.js';
@@ -12,7 +13,7 @@ import type { OpenTowerOptions, TowerFamily, TowerSource } from './source.js';
 
 // Those whose projector belongs to them come before plain towers, which would find the tower of such a model, too. CLIP's comes
 // last: it claims whatever no other family does, and says what is wrong with it.
-const families: TowerFamily[] = [llavaOnevision, smolvlm, internvl, gemma3, qwen3vl, siglip, clip];
+const families: TowerFamily[] = [llavaOnevision, smolvlm, internvl, gemma3, qwen3vl, qwen25vl, siglip, clip];
 
 /**
  * Adds a family of vision towers, which is tried before the existing ones, or replaces the family with the same name.

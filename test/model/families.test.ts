@@ -72,6 +72,7 @@ const optionsOf: Record<Architecture, RunOptions> = {
   qwen2: () => ({}),
   qwen3: () => ({}),
   qwen3vl: () => placed(),
+  qwen2vl: () => ({ positions: Int32Array.from(conversations.qwen2vl.places!.flat()) }),
   gemma3: () => ({ attention: 'full' }),
 };
 
@@ -143,6 +144,32 @@ describe('a sequence with places in time, height and width', () => {
       await sequence.clearHistory();
       expect(usedPlaces(sequence)).toBe(0);
     });
+  });
+
+  test('refuses what llama.cpp ends the process for: to erase in the middle, or to make room when it is full', async () => {
+    await withVideo(async (sequence) => {
+      const { nextTokenIndex: length } = sequence;
+      const refused = { code: 'ERR_LONGVLM_UNSUPPORTED', message: expect.stringContaining('only the end') };
+      for (const ranges of [[{ start: 2, end: 5 }], [{ start: length - 9, end: length - 1 }], [{ start: 0, end: 1 }]])
+        await expect(sequence.eraseContextTokenRanges(ranges)).rejects.toMatchObject(refused);
+      expect(sequence.nextTokenIndex).toBe(length);
+      const end = [
+        { start: length - 4, end: length - 2 },
+        { start: length - 2, end: length + 2 },
+      ];
+      await sequence.eraseContextTokenRanges(end);
+      expect(sequence.nextTokenIndex).toBe(length - 4);
+    });
+    const context = await models.get('qwen3vl')!.createContext({ contextSize: 64 });
+    const sequence = context.getSequence();
+    const rows = { type: 'float32', data: new Float32Array(288).fill(0.01), dims: [1, 288] } as const;
+    await evaluateEmbeddings(sequence, rows, { positions: Int32Array.of(0, 0, 0), span: sequence.contextSize - 20 });
+    const more = ids(new Array<number>(30).fill(40));
+    await expect(sequence.evaluateWithoutGeneratingNewTokens(more)).rejects.toMatchObject({
+      code: 'ERR_LONGVLM_CONTEXT_FULL',
+      message: expect.stringMatching(/filled the \d+ places .* Raise contextSize/),
+    });
+    await context.dispose();
   });
 
   test('answers the same when its end was erased', async () => {

@@ -25,6 +25,7 @@ const families = {
   llava_onevision: { of: 'qwen2', tokens: 4, frames: 1, ending: 1, space: '' },
   internvl: { of: 'qwen3', tokens: 3, frames: 1, ending: 0, space: '' },
   qwen3_vl: { of: 'qwen3vl', tokens: 2, frames: 2, ending: 0, space: '' },
+  qwen2_5_vl: { of: 'qwen2vl', tokens: 2, frames: 2, ending: 0, space: '' },
   gemma3: { of: 'gemma3', tokens: 3, frames: 1, ending: 0, space: '' },
 } as const satisfies Record<string, { of: Architecture; tokens: number; frames: number; ending: 0 | 1; space: string }>;
 type Family = keyof typeof families;
@@ -73,7 +74,7 @@ describe.each(Object.keys(families) as Family[])('the layout %s', (family) => {
       const { model, layout, before, after } = firstTurn(
         family,
         video,
-        conversation === 'system' ? expected.system : '',
+        conversation === 'system' ? expected.system : resolvePromptTemplate(family).system,
       );
       const [question, later] = expected.questions;
       if (conversation !== 'second') {

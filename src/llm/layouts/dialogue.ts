@@ -13,6 +13,8 @@ export type Dialogue = {
   readonly name: string;
   /** Before everything. */
   readonly opening: string;
+  /** The system text where none is given. Defaults to none. */
+  readonly systemText?: string;
   /** Around a system text, which is left out if it is empty. */
   readonly system: readonly [before: string, after: string];
   /** Before the video. */
@@ -48,7 +50,7 @@ export function dialogueLayout(words: Dialogue): PromptLayout {
   const question = [asking, assistant];
   return {
     name,
-    system: '',
+    system: words.systemText ?? '',
     firstTurn({ system, question: asked, video }, model) {
       const [before, after] = words.system;
       const told = system === '' ? [] : [before, slot('system'), after];
