@@ -80,7 +80,7 @@ describe('registerPromptTemplate()', () => {
   });
 
   test('makes it known by its name, also to a model that is loaded', async () => {
-    const families = ['llava_onevision', 'internvl', 'smolvlm', 'qwen3_vl', 'gemma3'];
+    const families = ['llava_onevision', 'internvl', 'smolvlm', 'qwen3_vl', 'qwen2_5_vl', 'gemma3'];
     expect(promptTemplateNames).toEqual(['long_vlm_v1', 'vicuna_v1_1', 'chat_template', ...families, 'toy']);
     expect(resolvePromptTemplate('toy').system).toBe(toy.system);
     const vlm = await LongVLM.load({ ...picoOptions, template: 'toy' });
@@ -100,7 +100,7 @@ describe('registerPromptTemplate()', () => {
     const other = { ...toy, system: 'Look.' };
     registerPromptTemplate(other);
     expect(resolvePromptTemplate('toy').system).toBe('Look.');
-    expect(promptTemplateNames).toHaveLength(9);
+    expect(promptTemplateNames).toHaveLength(10);
     registerPromptTemplate(toy);
     expect(resolvePromptTemplate('toy').system).toBe(toy.system);
   });
