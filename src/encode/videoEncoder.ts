@@ -314,7 +314,7 @@ export class VideoEncoder {
           ? await this.#shared.run(opened, encode, options)
           : await this.#throughCache(cache, opened, sampling, encode, onProgress, signal);
       const areMissing = owners && features.owners === undefined && tellsOwners(sampling.reducer);
-      if (areMissing && cache !== false) features = await encode(signal, onProgress);
+      if (areMissing) features = await encode(signal, onProgress);
       await whileOpen?.(video, features);
       return features;
     } finally {

@@ -29,12 +29,12 @@ import { writeOwners } from '../../dist/inspect/inspection.js';
 import { lookAt } from '../../dist/inspect/inspectVideo.js';
 import { encodeJpeg } from '../../dist/inspect/jpeg.js';
 import { encodePng } from '../../dist/inspect/paint/png.js';
-import { inspectionContent, inspectionEndings } from '../../dist/inspect/report.js';
+import { inspectionContent } from '../../dist/inspect/report.js';
 import { makeReducer } from '../../dist/reduce/reducers.js';
 import { type Service, startService } from '../../dist/service/service.js';
 import { longvlm, start } from '../fixtures/commandLine.js';
 import { pico, picoOptions } from '../fixtures/index.js';
-import { children } from '../fixtures/processes.js';
+import { children, exists } from '../fixtures/processes.js';
 import { temporaryFolder } from '../fixtures/vision/index.js';
 import { run } from '../unit/video/videoFiles.js';
 
@@ -303,24 +303,31 @@ test('pictures are what ffmpeg reads from their files', async () => {
 
 describe('longvlm inspect', () => {
   const models = ['--vision', picoOptions.vision!, '--projector', picoOptions.projector!, '--llm', picoOptions.llm!];
-  const sampling = ['--frames', '20', '--segment-frames', '5', '--merge-tokens', '7'];
+  const sampling = ['--frames', '5', '--segment-frames', '5', '--merge-tokens', '7'];
 
-  test('writes a file, and nothing when it is stopped', async () => {
+  test('writes a picture, and says what is in it', async () => {
+    const file = join(await temporaryFolder(), 'a.png');
+    const { stdout, stderr, code } = await longvlm('inspect', pico.video, '-o', file, ...models, ...sampling, '--json');
+    expect([stderr, code]).toEqual(['', 0]);
+    expect(JSON.parse(stdout)).toMatchObject({ output: file, frames: 5, segments: 1, tokens: { video: 12 } });
+    expect(run('-i', file, '-f', 'rawvideo', '-pix_fmt', 'rgb24', '-').length % (2000 * 3)).toBe(0);
+  });
+
+  test('writes no file of a kind that there is not', async () => {
+    const { stderr, code } = await longvlm('inspect', pico.video, '-o', join(folder, 'a.gif'), ...models);
+    expect([code, stderr]).toEqual([2, expect.stringContaining('name that ends in .html, .svg, .png, .json')]);
+  });
+
+  test('leaves no file and no process when it is stopped', async () => {
     const own = await temporaryFolder();
-    const png = await longvlm('inspect', pico.video, '-o', join(own, 'a.png'), ...models, ...sampling, '--json');
-    expect([png.stderr, png.code]).toEqual(['', 0]);
-    const report = JSON.parse(png.stdout);
-    expect(report).toMatchObject({ output: join(own, 'a.png'), frames: 20, segments: 4, tokens: { video: 33 } });
-    expect(run('-i', join(own, 'a.png'), '-f', 'rawvideo', '-pix_fmt', 'rgb24', '-').length % (2000 * 3)).toBe(0);
-    const wrong = await longvlm('inspect', pico.video, '-o', join(own, 'a.gif'), ...models);
-    expect([wrong.code, wrong.stderr]).toEqual([
-      2,
-      expect.stringContaining('name that ends in .html, .svg, .png, .json'),
-    ]);
     const { child, result } = start(['inspect', pico.video, '-o', join(own, 'b.html'), ...models, '--no-cache']);
-    setTimeout(() => child.kill('SIGTERM'), 300);
-    await result;
-    expect(await readdir(own)).toEqual(['a.png']);
+    // Its first ffmpeg.
+    await expect.poll(() => children(child.pid), { timeout: 50_000, interval: 5 }).not.toEqual([]);
+    const begun = children(child.pid);
+    child.kill('SIGTERM');
+    expect((await result).code).toBe(143);
+    expect(await readdir(own)).toEqual([]);
+    expect(begun.filter(exists)).toEqual([]);
   });
 });
 
@@ -334,19 +341,22 @@ test('frames are as the tower got them, and in all kinds of files', async () => 
   expect(sight.pictures.map(({ width, height, data }) => [width, height, data.length])).toEqual(
     Array(10).fill([12, 12, 432]),
   );
-  const contents = await Promise.all(
-    inspectionEndings.map(async (ending) => String(await inspectionContent(sight, ending, undefined))),
+  const [page, drawing, json] = await Promise.all(
+    (['.html', '.svg', '.json'] as const).map(async (ending) =>
+      String(await inspectionContent(sight, ending, undefined)),
+    ),
   );
-  expect(contents[0]!.match(/<figure>/g)).toHaveLength(10);
-  expect(contents[0]!.match(/<image /g)!.length).toBeGreaterThanOrEqual(10);
-  expect(contents[1]).toMatch(/^<\?xml .*<\/svg>\n$/s);
-  expect(JSON.parse(contents[3]!)).toEqual(sight.inspection);
+  expect(page!.match(/<figure>/g)).toHaveLength(10);
+  expect(page!.match(/<image /g)!.length).toBeGreaterThanOrEqual(10);
+  expect(drawing).toMatch(/^<\?xml .*<\/svg>\n$/s);
+  expect(JSON.parse(json!)).toEqual(sight.inspection);
+  await expect(inspectionContent(sight, '.png', AbortSignal.abort(new Error('enough')))).rejects.toThrow('enough');
 });
 
 test('an abort ends all of it', async () => {
   const controller = new AbortController();
   const looking = inspectVideo(vlm, pico.video, {
-    ...{ cache: false, signal: controller.signal },
+    ...{ cache: false, signal: controller.signal, sampling: { frames: 10 } },
     onProgress: ({ stage, done }) => stage === 'encode' && done > 0 && controller.abort(new Error('enough')),
   });
   await expect(looking).rejects.toThrow('enough');

@@ -181,7 +181,7 @@ test('the OpenAPI document has all routes, and what a request may have', async (
     [
       ...['get /health', 'get /metrics', 'get /openapi.json', 'get /v1/models', 'get /v1/models/{model}'],
       ...['get delete /v1/files/{id}', 'get /v1/files/{id}/content', 'post get /v1/files', 'post /v1/chat/completions'],
-      ...['post /v1/uploads', 'get /v1/uploads/{id}', 'post /v1/uploads/{id}/parts'],
+      ...['post /v1/inspect', 'post /v1/uploads', 'get /v1/uploads/{id}', 'post /v1/uploads/{id}/parts'],
       ...['post /v1/uploads/{id}/complete', 'post /v1/uploads/{id}/cancel'],
     ].sort(),
   );
