@@ -65,7 +65,7 @@ export async function videoOf(media: readonly Media[], root: string | undefined)
   if (media.length === 1 && types.isUint8Array(first!.data) && isFeatures(first!.data))
     return VideoFeatures.fromBytes(first!.data);
   const inputs: PictureInput[] = [];
-  for (const { data } of media) inputs.push(data instanceof URL ? await allowed(data, root) : data);
+  for (const { data } of media) inputs.push(types.isUint8Array(data) ? data : await allowed(data, root));
   return inputs.length === 1 ? inputs[0]! : { frames: inputs };
 }
 

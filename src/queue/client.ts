@@ -179,8 +179,7 @@ export class QueueClient {
     if (performance.now() - (this.#withoutWorkerSince ?? Number.POSITIVE_INFINITY) < withoutWorkerMs) return;
     if (isThere) return;
     for (const { patient, settle } of this.#pending.values())
-      if (!patient)
-        settle(unavailable('No worker takes jobs of the queue. Ask again later.'));
+      if (!patient) settle(unavailable('No worker takes jobs of the queue. Ask again later.'));
   }
 
   async #cancel(id: string): Promise<void> {

@@ -60,8 +60,11 @@ async function withoutBytes(request: ChatRequest, files: FileStore, server: stri
       if (url.startsWith('file-')) return uploadUrl(server, url);
       if (!url.startsWith('data:') || url.length <= inlineCharacters) return url;
       const bytes = Buffer.from(url.slice(url.indexOf(',') + 1), 'base64');
-      const kept = { filename: 'video', purpose: 'vision', client: '' };
-      const { id } = await files.add(Readable.from([bytes]), kept, signal);
+      const { id } = await files.add(
+        Readable.from([bytes]),
+        { filename: 'video', purpose: 'vision', client: '' },
+        signal,
+      );
       added.push(id);
       return uploadUrl(server, id);
     });

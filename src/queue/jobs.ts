@@ -4,7 +4,7 @@ import * as v from 'valibot';
 import { finiteNumber, integer, jsonObject, nonEmptyString, number, parse } from '../base/schema.js';
 import type { VideoRun } from '../base/videoRun.js';
 import type { BatchItem, BatchResult } from '../batch/item.js';
-import type { Answered } from '../service/answerer.js';
+import type { Answered } from '../service/answering.js';
 import { chatRequest } from '../service/chatRequest.js';
 
 const text = (most: number) => v.pipe(v.string('string'), v.maxLength(most, `at most ${most}`));

@@ -6,6 +6,7 @@ import { videoReport } from '../encode/videoReport.js';
 import type { LaneScheduler } from '../jobs/laneScheduler.js';
 import type { LongVLM } from '../longvlm.js';
 import { Answerer } from '../service/answerer.js';
+import { KeptChats } from '../service/keptChats.js';
 import { videoOf } from '../service/media.js';
 import type { Settings } from '../service/settings.js';
 import { readVideoSampling } from '../service/videoSampling.js';
@@ -35,6 +36,7 @@ export class Work {
   readonly #uploads: Uploads;
   readonly #folders: readonly string[];
   readonly #answerer: Answerer;
+  readonly #kept: KeptChats;
   readonly #items: BatchRunner;
 
   /** @param folders real paths of those that jobs may name files of */
@@ -52,13 +54,19 @@ export class Work {
     this.#uploads = uploads;
     this.#folders = folders;
     this.#items = items;
-    this.#answerer = new Answerer(vlm, settings, { folders, files: uploads });
+    this.#kept = new KeptChats(settings.contextMemory);
+    this.#answerer = new Answerer(vlm, settings, { folders, files: uploads }, this.#kept);
   }
 
   /** @returns the value of the result @throws what the job fails with; `signal.reason` */
   do(job: CheckedJob, at: AtWork): Promise<unknown> {
     if (job.kind === 'ask') return this.#ask(job, at);
     return job.kind === 'encode' ? this.#encode(job, at) : this.#item(job, at);
+  }
+
+  /** Frees what was kept for further jobs, once none is in work. */
+  async dispose(): Promise<void> {
+    await Promise.all([this.#kept.dispose(), this.#items.dispose()]);
   }
 
   async #item({ item }: Extract<CheckedJob, { kind: 'item' }>, { signal, onProgress }: AtWork): Promise<unknown> {
@@ -72,7 +80,7 @@ export class Work {
     const { signal, onText, onProgress } = at;
     const { request, dispose } = await this.#uploads.take(job.request, signal);
     try {
-      const prepared = await this.#answerer.prepare(request);
+      const prepared = await this.#answerer.prepare(request, job.client);
       const told = { ...prepared, chat: { ...prepared.chat, onProgress } };
       return await this.#answerer.answer(told, this.#scheduler.of(job.client), signal, onText);
     } finally {

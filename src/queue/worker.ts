@@ -59,7 +59,8 @@ export async function startWorker(
   const keys = new QueueKeys(queue);
   const items = await embeddedRunner(vlm, { parallel: jobs, requests: settings });
   const silent = await sayModel(server, queue, { name: modelName(vlm), identity: items.identity });
-  const desk = new Desk(new Work(vlm, settings, scheduler, uploads, folders, items), server, keys, settings);
+  const work = new Work(vlm, settings, scheduler, uploads, folders, items);
+  const desk = new Desk(work, server, keys, settings);
   const worker = server.worker(queue, (job, token) => desk.process(job, token), {
     concurrency: jobs,
     lockDuration: stalledMs,
@@ -72,7 +73,7 @@ export async function startWorker(
   return {
     close: async (signal) => {
       await desk.close(worker, signal).finally(silent);
-      await items.dispose();
+      await work.dispose();
     },
   };
 }

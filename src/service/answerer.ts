@@ -8,6 +8,7 @@ import { videoReport } from '../encode/videoReport.js';
 import type { Answer, AskOptions } from '../llm/answer.js';
 import type { VideoChat } from '../llm/chat.js';
 import type { ChatOptions, LongVLM } from '../longvlm.js';
+import type { Answered } from './answering.js';
 import { ApiError } from './apiError.js';
 import { askOptionsOf } from './askOptions.js';
 import type { ChatRequest } from './chatRequest.js';
@@ -16,19 +17,6 @@ import { KeptChats, type Turn } from './keptChats.js';
 import { type MediaSources, type NamedVideo, videoOf } from './media.js';
 import type { Settings } from './settings.js';
 import { readVideoSampling } from './videoSampling.js';
-
-/** An answer, and what was used for it. */
-export type Answered = {
-  readonly answer: Answer;
-  /** Tokens before the answer: the video, all turns before, and the question. */
-  readonly promptTokens: number;
-  /** Those of them that a kept context had. */
-  readonly cachedTokens: number;
-  /** Those of them that are the video's. */
-  readonly videoTokens: number;
-  /** What was really used, for the response. */
-  readonly used: object;
-};
 
 /** A request that is checked as far as it can be without its video. */
 export type Prepared = {

@@ -1,9 +1,22 @@
 // Who answers the requests of a service: this process, or others.
 import type { OnProgress } from '../base/progress.js';
 import type { Scheduler } from '../base/scheduler.js';
-import type { Answered } from './answerer.js';
+import type { Answer } from '../llm/answer.js';
 import type { ChatRequest } from './chatRequest.js';
 import type { FileStore } from './fileStore.js';
+
+/** An answer, and what was used for it. */
+export type Answered = {
+  readonly answer: Answer;
+  /** Tokens before the answer: the video, all turns before, and the question. */
+  readonly promptTokens: number;
+  /** Those of them that a kept context had. */
+  readonly cachedTokens: number;
+  /** Those of them that are the video's. */
+  readonly videoTokens: number;
+  /** What was really used, for the response. */
+  readonly used: object;
+};
 
 /** What a request comes with. */
 export type Asked = {

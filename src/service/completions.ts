@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { version } from '../base/version.js';
 import type { StopReason } from '../llm/answer.js';
-import type { Answered } from './answerer.js';
+import type { Answered } from './answering.js';
 
 /** What all objects of one completion have in common. */
 export type CompletionHead = { readonly id: string; readonly created: number; readonly model: string };

@@ -1,7 +1,7 @@
 // What the service counts, for Prometheus.
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { LaneScheduler } from '../jobs/laneScheduler.js';
-import type { Answered } from './answerer.js';
+import type { Answered } from './answering.js';
 import type { KeptChats } from './keptChats.js';
 
 /** The counts of one service. */

@@ -13,7 +13,9 @@ function packagesOf(entry: string): string[] {
   for (let file = waiting.pop(); file; file = waiting.pop()) {
     if (seen.has(file.href)) continue;
     seen.add(file.href);
-    for (const [, name] of readFileSync(file, 'utf8').matchAll(/^(?:import|export)\s(?:[^'"();]*\sfrom\s)?['"]([^'"]+)['"];/gm)) {
+    for (const [, name] of readFileSync(file, 'utf8').matchAll(
+      /^(?:import|export)\s(?:[^'"();]*\sfrom\s)?['"]([^'"]+)['"];/gm,
+    )) {
       if (name!.startsWith('.')) waiting.push(new URL(name!, file));
       else if (!name!.startsWith('node:')) packages.add(name!);
     }
