@@ -52,7 +52,7 @@ const server = spawn(
   process.execPath,
   [
     fileURLToPath(new URL('../dist/cli/main.js', import.meta.url)),
-    ...['serve', '--port', '0', '--gpu', 'off', '--no-log', '--folder', world, '--context-memory', '256'],
+    ...['serve', '--port', '0', '--gpu', 'off', '--no-log', '--folder', world, '--context-memory', '32'],
     ...['--waiting', '32', '--api-key-file', join(root, 'keys')],
   ],
   {

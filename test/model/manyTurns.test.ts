@@ -99,3 +99,27 @@ test('turns that took place elsewhere are seen as those of one prompt', async ()
     await one.dispose();
   }
 });
+
+test.each([
+  ['are shown otherwise later', layout],
+  ['stay as they are', { ...layout, pastTurn: () => undefined } as PromptLayout],
+])('a chat whose turns %s goes on as one that was told of them, also where one was taken back', async (_, template) => {
+  const [video] = await runsOf('qwen2');
+  const options = { temperature: 0, contextSize: 512, template };
+  const chat = await VideoChat.create(model, video!, options);
+  const answers: string[] = [];
+  try {
+    for (const isTakenBack of [false, true, false, true, false]) {
+      const told = await VideoChat.create(model, video!, options);
+      for (const answer of answers) await told.addTurn('?', answer);
+      const expected = await told.ask('?', { maxTokens: 5 });
+      expect([await chat.ask('?', { maxTokens: 5 }), chat.usedTokens]).toEqual([expected, told.usedTokens]);
+      await told.dispose();
+      expect(await chat.tellLastTurn()).toBe(true);
+      if (isTakenBack) expect(await chat.takeBackLastTurn()).toBe(true);
+      else answers.push(expected);
+    }
+  } finally {
+    await chat.dispose();
+  }
+});
