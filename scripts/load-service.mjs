@@ -197,8 +197,9 @@ async function overload(url, rate) {
 
 /** What a library that nobody else asks says must be what was answered. */
 async function checkAnswers(asked) {
-  const { LongVLM } = await import('../dist/index.js');
-  const vlm = await LongVLM.load({ gpu: 'off' });
+  const { FeaturesCache, LongVLM } = await import('../dist/index.js');
+  const cache = await FeaturesCache.open(join(root, 'reference'));
+  const vlm = await LongVLM.load({ gpu: 'off', cache });
   const known = new Map();
   let wrong = 0;
   try {
