@@ -326,8 +326,8 @@ export class VideoEncoder {
   }
 
   /** How the frames of features were made for the tower. @internal */
-  geometryOf({ source, sampling }: VideoFeatures): FrameGeometry {
-    const shape = this.#tower.shapeOf({ ...source, frames: sampling.frames });
+  geometryOf({ source, grid, sampling }: VideoFeatures): FrameGeometry {
+    const shape = this.#tower.shapeOfGrid(grid) ?? this.#tower.shapeOf({ ...source, frames: sampling.frames });
     return frameGeometry(this.config, sampling.resize, shape);
   }
 

@@ -208,6 +208,13 @@ export class Tower {
     return this.#sizeOf ? shapeOfCells(this.config, this.#sizeOf(video)) : squareShape(this.config);
   }
 
+  /** The shape that frames had which became a grid of tokens; undefined where no grid is known of a tower of any size. */
+  shapeOfGrid(grid: { readonly rows: number; readonly columns: number } | undefined): FrameShape | undefined {
+    const { cell } = this.config;
+    if (!cell) return squareShape(this.config);
+    return grid && shapeOfCells(this.config, { width: grid.columns * cell.pixels, height: grid.rows * cell.pixels });
+  }
+
   /**
    * @param frames RGB [frames, height, width, 3], whole steps, at least one
    * @param options `move`: transfers the frames' buffer (detaching it) instead of copying it. `shape`: of the frames, for a
