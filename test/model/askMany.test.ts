@@ -24,7 +24,7 @@ async function all(results: AsyncIterable<AskResult>): Promise<AskResult[]> {
 
 test('videos of every kind are answered as ask() answers, each encoded once', async () => {
   const bytes = readFileSync(pico.video);
-  const encode = vi.spyOn(vlm, 'encodeFor');
+  const encode = vi.spyOn(vlm as unknown as { encodeFor(): Promise<VideoFeatures> }, 'encodeFor');
   const clone = structuredClone(features) as VideoFeatures;
   const videos = [pico.video, bytes, features, clone, bytes, pico.video, features];
   const items = videos.map((video, i) => ({ video, question: i % 2 ? question : 'And then?' }));
