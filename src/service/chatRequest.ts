@@ -100,7 +100,7 @@ export const chatRequest = v.object({
   stop: optional(v.union([nonEmptyString, v.pipe(v.array(nonEmptyString), v.maxLength(16))], 'text or up to 16 texts')),
   n: optional(integer(1, 1)),
   stream: optional(boolean),
-  stream_options: optional(v.object({ include_usage: optional(boolean) })),
+  stream_options: optional(v.object({ include_usage: optional(boolean), include_progress: optional(boolean) })),
   response_format: optional(responseFormat),
   media_io_kwargs: optional(v.object({ video: optional(videoOptions) })),
   longvlm: optional(ownOptions),

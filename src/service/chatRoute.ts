@@ -2,13 +2,14 @@
 import { PassThrough } from 'node:stream';
 import { setTimeout } from 'node:timers/promises';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { OnProgress, Progress } from '../base/progress.js';
 import { parse } from '../base/schema.js';
 import { type LaneScheduler, QueueFull } from '../jobs/laneScheduler.js';
 import { checkModelName } from './answerer.js';
 import type { Answered, AnswerRequest } from './answering.js';
 import { ApiError, apiError } from './apiError.js';
 import { type ChatRequest, chatRequest } from './chatRequest.js';
-import { type CompletionHead, completion, completionHead, lastPieces, piece } from './completions.js';
+import { type CompletionHead, completion, completionHead, lastPieces, piece, progressPiece } from './completions.js';
 import type { RequestSignals } from './requestSignals.js';
 
 /** What the route works with. */
@@ -22,6 +23,13 @@ export type ChatParts = {
   readonly log: (request: FastifyRequest, error: ApiError) => void;
 };
 
+/** What a stream hears of its answer. */
+type Listeners = {
+  readonly onText?: (text: string) => void;
+  /** Called while the video is fetched, read and encoded. */
+  readonly onProgress?: OnProgress;
+};
+
 /** A stream whose answer does not begin so soon begins without it, so that whoever passes it on does not give up. */
 const quietMs = 15_000;
 
@@ -32,8 +40,8 @@ export function addChatRoute(app: FastifyInstance, parts: ChatParts): void {
     const head = completionHead(parts.model);
     const { signal, end } = parts.signals.of(reply);
     const client = parts.clientOf(request);
-    const answer = (onText?: (text: string) => void) =>
-      parts.scheduler.request(client, () => answerOf(parts, body, client, signal, onText), signal).finally(end);
+    const answer = (listeners?: Listeners) =>
+      parts.scheduler.request(client, () => answerOf(parts, body, client, signal, listeners), signal).finally(end);
     if (!body.stream) return completion(head, await answer());
     return sendStream(request, reply, parts, head, body, answer);
   });
@@ -44,10 +52,11 @@ async function answerOf(
   body: ChatRequest,
   client: string,
   signal: AbortSignal,
-  onText: ((text: string) => void) | undefined,
+  { onText, onProgress }: Listeners = {},
 ): Promise<Answered> {
   return signals.within(signal, async (limited) => {
-    const answered = await answer(body, { client, scheduler: scheduler.of(client), signal: limited, onText });
+    const asked = { client, scheduler: scheduler.of(client), signal: limited, onText, onProgress };
+    const answered = await answer(body, asked);
     onAnswered(answered);
     return answered;
   });
@@ -63,7 +72,7 @@ async function sendStream(
   parts: ChatParts,
   head: CompletionHead,
   body: ChatRequest,
-  answer: (onText: (text: string) => void) => Promise<Answered>,
+  answer: (listeners: Listeners) => Promise<Answered>,
 ): Promise<FastifyReply> {
   const stream = new PassThrough();
   const send = (event: object) => stream.write(`data: ${JSON.stringify(event)}\n\n`);
@@ -72,10 +81,15 @@ async function sendStream(
   const begun = new Promise<void>((resolve) => {
     begin = resolve;
   });
-  const answering = answer((text) => {
+  const onText = (text: string) => {
     begin();
     send(piece(head, { content: text }));
-  });
+  };
+  const onProgress = (progress: Progress) => {
+    begin();
+    send(progressPiece(head, progress));
+  };
+  const answering = answer({ onText, ...(body.stream_options?.include_progress && { onProgress }) });
   const quiet = new AbortController();
   const tooQuiet = setTimeout(quietMs, 'quiet' as const, { signal: quiet.signal, ref: false }).catch(() => undefined);
   await Promise.race([begun, answering, tooQuiet]).finally(() => quiet.abort());

@@ -1,5 +1,6 @@
 // Chat completions as OpenAI's API sends them, whole or piece by piece.
 import { randomUUID } from 'node:crypto';
+import type { Progress } from '../base/progress.js';
 import { version } from '../base/version.js';
 import type { StopReason } from '../llm/answer.js';
 import type { Answered } from './answering.js';
@@ -42,6 +43,11 @@ export function completion({ id, created, model }: CompletionHead, answered: Ans
 /** A piece of a completion: the role, which comes first, or text. */
 export function piece(head: CompletionHead, delta: { role?: 'assistant'; content: string }) {
   return chunk(head, [{ index: 0, delta, logprobs: null, finish_reason: null }]);
+}
+
+/** How far a video is, before its answer: a piece without text. */
+export function progressPiece(head: CompletionHead, { stage, done, total, unit }: Progress) {
+  return { ...chunk(head, []), longvlm: { progress: { stage, done, total, unit } } };
 }
 
 /** The last pieces of a completion: why it ended, with what was used, and the counts where they are wanted. */
