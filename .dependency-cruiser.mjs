@@ -46,6 +46,8 @@ const mayImport = {
   ai: ['base', 'video', 'encode', 'llm', 'longvlm.ts'],
   batch: ['base', 'cache', 'video', 'encode', 'llm', 'load', 'longvlm.ts', 'jobs', 'service'],
   queue: ['base', 'video', 'encode', 'longvlm.ts', 'jobs', 'service', 'batch'],
+  // Modules of the browser, which nothing imports.
+  page: ['inspect'],
   'index.ts': [...below('jobs'), 'jobs', 'service', 'batch'],
   cli: [...library, 'index.ts'],
 };

@@ -20,6 +20,7 @@ function sourcesIn(folder) {
 const checks = [
   ['types of tests', tool('tsc'), ['-p', 'tsconfig.test.json']],
   ['types', tool('tsc'), ['-p', 'tsconfig.json', '--noEmit']],
+  ['types of the page', tool('tsc'), ['-p', 'src/page', '--noEmit']],
   ['imports', tool('depcruise'), ['src', '--output-type', 'err-long']],
   ['llama ABI', ...script('check-llama-abi')],
   ['ONNX Runtime ABI', ...script('check-ort-abi')],

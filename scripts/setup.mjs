@@ -43,5 +43,6 @@ if (!packagesAreCurrent()) step('Installing packages and building', npm, ['ci', 
 else {
   step('Building the addon', process.execPath, ['scripts/build-addon.mjs']);
   step('Building the TypeScript', process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json']);
+  step('Building the page', process.execPath, ['scripts/build-page.mjs']);
 }
 step('Looking for ffmpeg', process.execPath, ['scripts/setup-ffmpeg.mjs']);

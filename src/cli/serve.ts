@@ -41,6 +41,7 @@ type Flags = ModelFlags &
     requestSeconds: number;
     graceSeconds: number;
     serverUrl?: string;
+    page?: boolean;
     log?: boolean;
   };
 
@@ -100,6 +101,7 @@ export function serveCommand(): Command {
         .default(10),
     )
     .option('--server-url <url>', 'with --queue: where workers fetch uploads (default: where it listens)')
+    .option('--no-page', 'serve no page at /, the API alone')
     .option('--no-log', 'write no line for each request to standard error')
     .addHelpText(
       'after',
@@ -110,6 +112,7 @@ Examples:
   curl http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' -d '{"messages": [{"role": "user",
     "content": [{"type": "video_url", "video_url": {"url": "https://example.org/talk.mp4"}}, {"type": "text", "text": "What is shown?"}]}]}'
 
+Open http://127.0.0.1:8000 in a browser to ask from a page.
 OpenAI's clients work with the base URL http://127.0.0.1:8000/v1. /openapi.json describes all of it.`,
     );
   addQueueOptions(command, 'have requests answered by the workers (longvlm worker) of');
@@ -163,6 +166,7 @@ async function serviceOptions(flags: Flags): Promise<ServiceOptions> {
       ...{ encode: flags.encodings, answer: flags.answers },
     },
     maxWaiting: flags.waiting,
+    page: flags.page,
     ...(flags.log !== false && { onLog: (line: string) => process.stderr.write(`${line}\n`) }),
   };
 }

@@ -3,9 +3,10 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
 import { ApiError } from './apiError.js';
 import { isLoopback } from './loopback.js';
+import { pageRoutes } from './pageRoutes.js';
 
 /** Paths that need no key. */
-const open: ReadonlySet<string> = new Set(['/health', '/openapi.json']);
+const open: ReadonlySet<string> = new Set(['/health', '/openapi.json', ...pageRoutes]);
 
 /** Checks each request. */
 export class Access {

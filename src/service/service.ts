@@ -17,6 +17,7 @@ import { addInspectRoute } from './inspectRoute.js';
 import { KeptChats } from './keptChats.js';
 import { Metrics } from './metrics.js';
 import { addOpenApi } from './openApi.js';
+import { addPageRoutes } from './pageRoutes.js';
 import { RequestSignals } from './requestSignals.js';
 import { readSettings, type ServiceOptions, type Settings } from './settings.js';
 import { UploadRoom } from './uploadRoom.js';
@@ -64,6 +65,8 @@ export async function startService(vlm: LongVLM, options: ServiceOptions = {}): 
   const uploads = new UploadStore(files, room, settings.uploads);
   const sources = { folders, files };
   const clientOf = (request: FastifyRequest) => access.clientOf(request);
+  // Before the document of the API, which the page is no part of.
+  if (settings.page) await addPageRoutes(app);
   addOpenApi(app);
   await addFileRoutes(app, { files, uploads, room, signals, clientOf, bodySeconds: settings.bodySeconds });
   const answerer = new Answerer(vlm, settings, sources, kept);

@@ -1,6 +1,6 @@
 // What a service allows.
 import { totalmem } from 'node:os';
-import { checkInteger, checkNumber, checkString } from '../base/validate.js';
+import { checkBoolean, checkInteger, checkNumber, checkString } from '../base/validate.js';
 import type { LaneLimits } from '../jobs/laneScheduler.js';
 import type { VideoLimits } from '../video/limits.js';
 import type { AnswerElsewhere } from './answering.js';
@@ -50,6 +50,8 @@ export type ServiceOptions = {
    * the next one, an hour by default.
    */
   uploads?: Partial<StoreLimits> | undefined;
+  /** Whether `/` is a page from which people ask. Defaults to `true`. */
+  page?: boolean | undefined;
   /** Called with a line for each request, which has no content of it. */
   onLog?: ((line: string) => void) | undefined;
   /** Answers requests elsewhere, such as by the workers of a queue. Defaults to here. */
@@ -73,6 +75,7 @@ export type Settings = {
   readonly lanes: LaneLimits;
   readonly maxWaiting: number;
   readonly uploads: StoreLimits;
+  readonly page: boolean;
   readonly onLog: (line: string) => void;
 };
 
@@ -80,7 +83,7 @@ export type Settings = {
 export function readSettings(options: ServiceOptions): Settings {
   const { host = '127.0.0.1', port = 8000, apiKeys = [], folders = [], limits = {}, contextSize } = options;
   const { maxFrames = 1024, maxBodyBytes = 64 * 2 ** 20, maxWaiting = 64, onLog = () => {} } = options;
-  const { requestSeconds = 3600, bodySeconds = 60, graceSeconds = 10 } = options;
+  const { requestSeconds = 3600, bodySeconds = 60, graceSeconds = 10, page = true } = options;
   const { contextMemory = Math.floor(totalmem() / 8) } = options;
   const lanes = { request: 16, fetch: 8, decode: 4, encode: 2, answer: 2, ...options.lanes };
   const uploads = {
@@ -93,6 +96,7 @@ export function readSettings(options: ServiceOptions): Settings {
   checkString('host', host);
   checkInteger('port', port, 0, 65535);
   for (const [index, key] of apiKeys.entries()) checkString(`apiKeys[${index}]`, key);
+  checkBoolean('page', page);
   checkInteger('maxFrames', maxFrames, 1);
   if (contextSize !== undefined) checkInteger('contextSize', contextSize, 16);
   checkInteger('contextMemory', contextMemory, 0);
@@ -105,7 +109,7 @@ export function readSettings(options: ServiceOptions): Settings {
   for (const [lane, most] of Object.entries(lanes)) checkInteger(`lanes.${lane}`, most, 1);
   return {
     ...{ host, port, apiKeys, folders, contextSize, contextMemory, maxFrames, maxBodyBytes, maxWaiting, onLog },
-    ...{ requestSeconds, bodySeconds, graceSeconds, lanes, uploads },
+    ...{ requestSeconds, bodySeconds, graceSeconds, lanes, uploads, page },
     limits: { privateAddresses: false, sandbox: 'auto', ...limits, lists: false },
   };
 }

@@ -12,6 +12,7 @@ import {
   textColor,
   textWidth,
   withCommas,
+  wrapped,
 } from './scene.js';
 
 /** A stretch of a prompt. */
@@ -159,8 +160,11 @@ function legendOf(inspection: Inspection, stretches: readonly Stretch[], width: 
     x += wide;
   }
   const summary = summaryOf(inspection, stretches);
-  place(textWidth(summary, 12));
-  shapes.push({ kind: 'text', x, y, text: summary, size: 12, color: ink, opacity: 0.75 });
+  for (const text of wrapped(summary, 12, width)) {
+    place(textWidth(text, 12));
+    shapes.push({ kind: 'text', x, y, text, size: 12, color: ink, opacity: 0.75 });
+    x = width;
+  }
   return { shapes, height: y + 6 };
 }
 

@@ -96,6 +96,18 @@ export function fitted(text: string, size: number, width: number): string {
   return `${[...text].slice(0, most).join('')}…`;
 }
 
+/** A text in lines within a width, cut between words: narrow enough for wide fonts. */
+export function wrapped(text: string, size: number, width: number): string[] {
+  const most = Math.max(1, Math.floor(width / (size * 0.63)));
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const longer = `${lines.at(-1) ?? ''} ${word}`;
+    if (lines.length > 0 && longer.length <= most) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  return lines;
+}
+
 /** `0:07`, or `1:02:03` from an hour on; with tenths of a second for short videos. */
 export function timeText(seconds: number, tenths = false): string {
   const whole = tenths ? Math.floor(seconds * 10 + 1e-6) / 10 : Math.floor(seconds + 1e-6);

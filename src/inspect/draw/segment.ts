@@ -1,7 +1,7 @@
 // A segment: its frames with their tokens, and how many patches each token stands for.
 import type { Inspection } from '../inspection.js';
 import { aspectOf, type FrameOptions, frameScene, isShort, type SegmentView, viewOf } from './frame.js';
-import { counted, ink, type Scene, type Shape, textWidth, timeText, tokenColor, withCommas } from './scene.js';
+import { counted, ink, type Scene, type Shape, textWidth, timeText, tokenColor, withCommas, wrapped } from './scene.js';
 
 export type SegmentOptions = Omit<FrameOptions, 'width'> & {
   /** In pixels. Defaults to `960`. */
@@ -99,8 +99,10 @@ export function sizesScene({ segment }: SegmentView, width = 960): Scene {
     x += wide;
   }
   const description = sizesText(sizes);
-  shapes.push({ kind: 'text', x: 0, y: barHeight + 16, text: description, size: 12, color: ink, opacity: 0.75 });
-  return { width, height: barHeight + 24, title: 'Patches in each token', description, shapes };
+  const lines = wrapped(description, 12, width);
+  for (const [line, text] of lines.entries())
+    shapes.push({ kind: 'text', x: 0, y: barHeight + 16 + line * 18, text, size: 12, color: ink, opacity: 0.75 });
+  return { width, height: barHeight + 6 + lines.length * 18, title: 'Patches in each token', description, shapes };
 }
 
 /** How patches are shared out among tokens, in a sentence. */
