@@ -63,6 +63,7 @@ async function main() {
   rmSync(compiled, { recursive: true, force: true });
   const tsc = [join(root, 'node_modules/typescript/bin/tsc'), '-p', root, '--outDir', compiled];
   await step('Compiling TypeScript', () => run(process.execPath, tsc));
+  await step('Building the page', () => run(process.execPath, [join(root, 'scripts/build-page.mjs'), compiled]));
   const addons = await collectAddons(chosen);
   const cuda = chosen.cuda ? await step('Building for CUDA', buildCuda) : undefined;
   if (chosen.cuda && cuda === undefined) console.error('There is no nvcc: the package of GPU kernels is left out.');
