@@ -5,7 +5,7 @@ import type { Scheduler } from '../base/scheduler.js';
 import { featuresIdentity } from '../encode/featuresIdentity.js';
 import type { VideoFeatures } from '../encode/videoFeatures.js';
 import { videoReport } from '../encode/videoReport.js';
-import type { Answer, AskOptions } from '../llm/answer.js';
+import type { AskOptions } from '../llm/answer.js';
 import type { VideoChat } from '../llm/chat.js';
 import type { ChatOptions, LongVLM } from '../longvlm.js';
 import type { Answered } from './answering.js';

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { FeaturesCache, LongVLM, type Service, startService } from '../../dist/index.js';
+import { FeaturesCache, LongVLM, type Service, startService, type VideoFeatures } from '../../dist/index.js';
 import { LaneScheduler } from '../../dist/jobs/laneScheduler.js';
 import { ffmpeg } from '../unit/video/videoFiles.js';
 
@@ -165,11 +165,14 @@ describe('the next turn of a conversation', () => {
 
 test('without a cache, the features of a video are made once for all who ask at a time', async () => {
   const plain = await LongVLM.load({ threads: 1, gpu: 'off', ffmpeg: wrapper });
+  const inner = plain as unknown as {
+    encodeFor(question: string, video: Uint8Array, options: object): Promise<VideoFeatures>;
+  };
   const scheduler = new LaneScheduler({ request: 4, fetch: 4, decode: 4, encode: 4, answer: 4 }, 0).of('client');
   const runsOf = async (requests: number) => {
     const start = readFileSync(runs, 'utf8').length;
     const sampling = { frames: 5, start: requests };
-    const all = Array.from({ length: requests }, () => plain.encodeFor('?', bytesOf(1), { sampling, scheduler }));
+    const all = Array.from({ length: requests }, () => inner.encodeFor('?', bytesOf(1), { sampling, scheduler }));
     for (const { local } of await Promise.all(all)) expect(local).toEqual((await all[0]!).local);
     return readFileSync(runs, 'utf8').length - start;
   };

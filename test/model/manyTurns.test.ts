@@ -106,7 +106,9 @@ test.each([
 ])('a chat whose turns %s goes on as one that was told of them, also where one was taken back', async (_, template) => {
   const [video] = await runsOf('qwen2');
   const options = { temperature: 0, contextSize: 512, template };
-  const chat = await VideoChat.create(model, video!, options);
+  // What the service has a chat do is not in its types.
+  type Turns = { tellLastTurn(): Promise<boolean>; takeBackLastTurn(): Promise<boolean> };
+  const chat = (await VideoChat.create(model, video!, options)) as VideoChat & Turns;
   const answers: string[] = [];
   try {
     for (const isTakenBack of [false, true, false, true, false]) {
