@@ -1,8 +1,9 @@
 // Compiles the GPU kernels if nvcc is installed, and tests them: on the CPU by emulation, and on a GPU if there is one.
 //
 //   node scripts/test-cuda.mjs
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -18,6 +19,31 @@ function run(command, args, accepted = [0]) {
   });
   if (accepted.includes(status)) return { status, output: `${stdout}${stderr}`.trim() };
   process.stderr.write(`${stdout ?? ''}${stderr ?? ''}${error ? `${error.message}\n` : ''}`);
+  console.error(`longvlm: ${[command, ...args].join(' ')} failed`);
+  process.exit(1);
+}
+
+/** Runs a program several times at once, each with a part of its tests, as the emulator uses one core. */
+async function runParts(command, args) {
+  const parts = Math.min(4, availableParallelism());
+  const failed = await Promise.all(
+    Array.from(
+      { length: parts },
+      (_, part) =>
+        new Promise((resolve) => {
+          const child = spawn(command, [...args, '--part', `${part}/${parts}`], { cwd: root });
+          let output = '';
+          for (const stream of [child.stdout, child.stderr])
+            stream.on('data', (text) => {
+              output += text;
+            });
+          child.on('error', (error) => resolve(error.message));
+          child.on('close', (code) => resolve(code === 0 ? undefined : output));
+        }),
+    ),
+  );
+  for (const output of failed.filter(Boolean)) process.stderr.write(`${output}\n`);
+  if (!failed.some((output) => output !== undefined)) return;
   console.error(`longvlm: ${[command, ...args].join(' ')} failed`);
   process.exit(1);
 }
@@ -42,7 +68,7 @@ if (built) console.log(built);
 else console.log('cuda: compiled');
 script('scripts/build-cuda.mjs', '--emulated');
 const test = ['--quick', '--golden', 'build/golden'];
-run(join(root, 'build/cuda/cuda_test_emulated'), test);
+await runParts(join(root, 'build/cuda/cuda_test_emulated'), test);
 console.log('cuda: passed, emulated on the CPU');
 const gpuTest = join(root, 'build/cuda/cuda_test');
 if (!built && existsSync(gpuTest)) {

@@ -5,11 +5,11 @@
 // address: AddressSanitizer and UndefinedBehaviorSanitizer. thread: ThreadSanitizer, for the multithreaded tests.
 // For another processor, give a cross compiler and an emulator:
 //   node scripts/test-native.mjs --cxx aarch64-linux-gnu-g++ --run 'qemu-aarch64 -L /usr/aarch64-linux-gnu'
-import { spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { parseArgs, promisify } from 'node:util';
 
 const root = resolve(fileURLToPath(new URL('..', import.meta.url)));
 const usage = 'usage: test-native.mjs [--sanitize address|thread|all] [--cxx COMPILER] [--run COMMAND]';
@@ -40,7 +40,8 @@ function run(command, args, failure) {
   throw new TestError(`${failure}${result.error ? `: ${result.error.message}` : ''}`);
 }
 
-function test(name, { flags, args }, { cxx, run: runner }) {
+/** Builds the program, and returns what runs it. */
+function build(name, { flags, args }, { cxx, run: runner }) {
   const key = createHash('sha256').update(`${flags} ${cxx}`).digest('hex').slice(0, 8);
   const out = join(root, 'build/native-test', key);
   const definitions = [
@@ -51,17 +52,29 @@ function test(name, { flags, args }, { cxx, run: runner }) {
   run('cmake', ['-S', 'test/native', '-B', out, ...definitions], 'The tests could not be configured (is CMake there?)');
   run('cmake', ['--build', out, '--parallel', '2'], 'The tests did not compile');
   const program = [...(runner?.split(' ') ?? []), join(out, 'native_test'), 'test/fixtures/merge', ...args];
-  const output = run(program[0], program.slice(1), `The tests failed (${name})`);
-  for (const line of output.trim().split('\n')) console.log(`${name}: ${line}`);
+  return async () => {
+    try {
+      const { stdout } = await promisify(execFile)(program[0], program.slice(1), { cwd: root, maxBuffer: 1 << 28 });
+      for (const line of stdout.trim().split('\n')) console.log(`${name}: ${line}`);
+    } catch (error) {
+      process.stderr.write(`${error.stdout ?? ''}${error.stderr ?? ''}`);
+      throw new TestError(`The tests failed (${name})${error.stderr === undefined ? `: ${error.message}` : ''}`);
+    }
+  };
 }
 
 try {
   const chosen = options();
-  if (chosen.sanitize === undefined) test('native', { flags: '', args: [] }, chosen);
+  if (chosen.sanitize === undefined) await build('native', { flags: '', args: [] }, chosen)();
   else if (process.platform === 'win32') console.log('native: sanitizers are not run on Windows');
-  else
-    for (const [name, sanitizer] of Object.entries(sanitizers))
-      if (chosen.sanitize === name || chosen.sanitize === 'all') test(`${name} sanitizer`, sanitizer, chosen);
+  else {
+    const programs = Object.entries(sanitizers)
+      .filter(([name]) => chosen.sanitize === name || chosen.sanitize === 'all')
+      .map(([name, sanitizer]) => build(`${name} sanitizer`, sanitizer, chosen));
+    // Much of each uses one core.
+    for (const { status, reason } of await Promise.allSettled(programs.map((test) => test())))
+      if (status === 'rejected') throw reason;
+  }
 } catch (error) {
   if (!(error instanceof TestError)) throw error;
   console.error(`longvlm: ${error.message}`);

@@ -1,10 +1,10 @@
 // Compares liblongvlm_cuda with the definition in plain loops (reference.h), with the CPU's
 // implementation, and with what the reference implementation computed.
 //
-//   cuda_test [--quick] [--golden DIR] [--only TEST] [--repeat N] [--poison] [--device N]
+//   cuda_test [--quick] [--golden DIR] [--only TEST] [--part I/N] [--repeat N] [--poison] [--device N]
 //
 // One line a group of cases; exit code 1 on any mismatch, 2 without a device. --only runs one of
-// the tests that main() lists; --repeat merges each case N times, which must give the same bytes;
+// the tests that main() lists, --part every N-th of them from I on; --repeat merges each case N times, which must give the same bytes;
 // --poison fills device memory with NaN before it is used.
 #include <filesystem>
 #include <fstream>
@@ -776,6 +776,7 @@ void TestThreads() {
 
 int main(int count, char** arguments) {
   bool quick = false;
+  size_t part = 0, parts = 1;
   std::string golden, only;
   for (int i = 1; i < count; ++i) {
     const std::string argument = arguments[i];
@@ -785,6 +786,9 @@ int main(int count, char** arguments) {
       golden = arguments[++i];
     } else if (argument == "--only" && i + 1 < count) {
       only = arguments[++i];
+    } else if (argument == "--part" && i + 1 < count &&
+               std::sscanf(arguments[i + 1], "%zu/%zu", &part, &parts) == 2 && part < parts) {
+      ++i;
     } else if (argument == "--repeat" && i + 1 < count) {
       repeats = std::max(1, std::atoi(arguments[++i]));
     } else if (argument == "--poison") {
@@ -793,8 +797,8 @@ int main(int count, char** arguments) {
       lv::device = std::atoi(arguments[++i]);
     } else {
       std::fprintf(stderr,
-                   "usage: cuda_test [--quick] [--golden DIR] [--only TEST] [--repeat N] "
-                   "[--poison] [--device N]\n");
+                   "usage: cuda_test [--quick] [--golden DIR] [--only TEST] [--part I/N] "
+                   "[--repeat N] [--poison] [--device N]\n");
       return 2;
     }
   }
@@ -841,8 +845,9 @@ int main(int count, char** arguments) {
         {"errors", [&] { TestErrors(stream); }},
         {"threads", [&] { TestThreads(); }},
     };
+    size_t place = 0;
     for (const auto& [name, test] : tests) {
-      if (only.empty() || only == name) test();
+      if (place++ % parts == part && (only.empty() || only == name)) test();
     }
   }
   if (Group::total_cases == 0) {
