@@ -295,8 +295,10 @@ export class Tower {
 
   /** Waits for running calls, then frees the tower. Safe to call twice. */
   async dispose(): Promise<void> {
+    const disposed = Promise.all([this.#frames.dispose(), this.#pixels?.then((session) => session.dispose())]);
+    // A graph that was to take the place of the one before is disposed where it is opened.
     await this.#attending?.catch(() => {});
-    await Promise.all([this.#frames.dispose(), this.#pixels?.then((session) => session.dispose())]);
+    await disposed;
   }
 
   /**
@@ -308,7 +310,7 @@ export class Tower {
       const before = this.#frames;
       const { session } = await this.#open.attending();
       // Of a tower that was disposed meanwhile the old one says so.
-      if (before.disposed) return;
+      if (before.disposed) return await session.dispose();
       this.#frames = session;
       await before.dispose();
     })().catch((error: unknown) => {

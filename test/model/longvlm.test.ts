@@ -275,7 +275,9 @@ describe('VideoFeatures', () => {
       await Promise.all(
         [...opened.tensors.values()]
           .filter(({ name }) => name !== drop)
-          .map(async (at) => [at.name, { type: 'F32', shape: at.shape, data: await readTensor(at) }] as const),
+          .map(
+            async (at) => [at.name, { type: at.type as 'F32', shape: at.shape, data: await readTensor(at) }] as const,
+          ),
       ),
     );
     await writeSafetensors(file, tensors, { ...opened.metadata, ...change });
