@@ -3,9 +3,7 @@ import { Command, Option } from 'commander';
 import { fileError } from '../base/fileError.js';
 import { isLoopback } from '../service/loopback.js';
 import { readSettings, type ServiceOptions } from '../service/settings.js';
-import { findFfmpeg } from '../video/ffmpeg.js';
-import { type Sandbox, sandboxes } from '../video/limits.js';
-import { inSandbox } from '../video/sandbox.js';
+import type { Sandbox } from '../video/limits.js';
 import {
   addLanguageOptions,
   addVisionOptions,
@@ -17,6 +15,7 @@ import {
 } from './options.js';
 import { addQueueOptions, openQueue, type QueueFlags } from './queueOptions.js';
 import { run } from './run.js';
+import { sandboxOption, tellSandbox } from './sandboxOption.js';
 import { secondSignal } from './secondSignal.js';
 import { withLongVLM } from './withLongVLM.js';
 
@@ -68,14 +67,7 @@ export function serveCommand(): Command {
       ).argParser(collected),
     )
     .option('--allow-private', 'fetch URLs of this machine and of private networks, too')
-    .addOption(
-      new Option(
-        '--sandbox <kind>',
-        'what ffmpeg runs in: auto sets limits, and takes bubblewrap (bwrap) where it works; bwrap insists on it',
-      )
-        .choices(sandboxes)
-        .default('auto'),
-    )
+    .addOption(sandboxOption())
     .addOption(number('--requests <n>', 'requests that are worked on at a time', 16))
     .addOption(number('--fetches <n>', 'of these, videos that are fetched from URLs at a time', 8))
     .addOption(number('--decodings <n>', 'of these, videos that are read at a time', 4))
@@ -141,15 +133,6 @@ async function serve(flags: Flags, signal: AbortSignal): Promise<void> {
       await queue?.close();
     }
   });
-}
-
-/** What ffmpeg will run in, where that is less than it could be. */
-async function tellSandbox({ ffmpeg, sandbox }: Flags): Promise<void> {
-  const found = await inSandbox(await findFfmpeg(ffmpeg), sandbox);
-  if (sandbox === 'auto' && !found.sandbox?.bubblewrap)
-    process.stderr.write(
-      'longvlm: ffmpeg has limits but no sandbox: bubblewrap (bwrap) is not installed, or does not work here\n',
-    );
 }
 
 async function serviceOptions(flags: Flags): Promise<ServiceOptions> {

@@ -3,6 +3,7 @@ import { FeaturesCache } from '../encode/featuresCache.js';
 import { readRedisUrl } from '../queue/redisUrl.js';
 import type { QueueWorkerOptions } from '../queue/workerSettings.js';
 import { readWorkerSettings } from '../queue/workerSettings.js';
+import type { Sandbox } from '../video/limits.js';
 import {
   addLanguageOptions,
   addVisionOptions,
@@ -15,6 +16,7 @@ import {
 } from './options.js';
 import { addQueueOptions, logQueue, type QueueFlags } from './queueOptions.js';
 import { run } from './run.js';
+import { sandboxOption, tellSandbox } from './sandboxOption.js';
 import { secondSignal } from './secondSignal.js';
 import { withLongVLM } from './withLongVLM.js';
 
@@ -27,6 +29,7 @@ type Flags = ModelFlags &
     folder?: string[];
     allowHost?: string[];
     allowPrivate?: boolean;
+    sandbox: Sandbox;
     server?: string[];
     features?: string;
     contextSize?: number;
@@ -65,6 +68,7 @@ export function workerCommand(): Command {
       ).argParser(collected),
     )
     .option('--allow-private', 'fetch URLs of this machine and of private networks, too')
+    .addOption(sandboxOption())
     .addOption(
       new Option(
         '--server <url>',
@@ -100,6 +104,7 @@ async function work(flags: Flags, signal: AbortSignal): Promise<void> {
   readRedisUrl(flags.queue);
   const options = workerOptions(flags);
   readWorkerSettings(options);
+  await tellSandbox(flags);
   const [{ QueueServer }, { startWorker }] = await Promise.all([
     import('../queue/server.js'),
     import('../queue/worker.js'),
@@ -140,7 +145,12 @@ function workerOptions(flags: Flags): QueueWorkerOptions {
       stalledSeconds,
     },
     serverKey: process.env.LONGVLM_SERVER_KEY || undefined,
-    limits: { ...limitsOf(flags), privateAddresses: flags.allowPrivate === true, hosts: flags.allowHost },
+    limits: {
+      ...limitsOf(flags),
+      privateAddresses: flags.allowPrivate === true,
+      hosts: flags.allowHost,
+      sandbox: flags.sandbox,
+    },
     maxFrames: flags.framesLimit,
     lanes: { decode: flags.decodings, encode: flags.encodings, answer: flags.answers },
     ...(flags.log !== false && { onLog: (line: string) => process.stderr.write(`${line}\n`) }),
