@@ -7,8 +7,9 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     globalSetup: 'test/fixtures/ownCache.ts',
     pool: 'forks',
-    // The kernels, ONNX Runtime and llama.cpp use every core: files side by side would only slow each other.
-    fileParallelism: false,
+    // Two, as half of the time goes to waiting for processes and servers; more would only slow each other, as the kernels, ONNX
+    // Runtime and llama.cpp use every core.
+    maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 120_000,
     server: { deps: { external: [/\/dist\//] } },

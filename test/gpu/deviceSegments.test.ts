@@ -51,7 +51,8 @@ function* segmentsOf({ frames, segmentFrames }: VideoShape): Generator<Uint8Arra
 async function gather(gathering: Gathering, shape: VideoShape) {
   const encoded: number[] = [];
   for (const frames of segmentsOf(shape)) encoded.push(await gathering.add(frames));
-  const { onDevice, ...tokens } = await gathering.finish();
+  // Which token each patch went into is kept on the host alone.
+  const { onDevice, owners: _, ...tokens } = await gathering.finish();
   gathering.dispose();
   await onDevice?.bringDown();
   return { encoded, tokens };

@@ -21,7 +21,7 @@ let service: Service;
 beforeAll(async () => {
   const cache = await FeaturesCache.open(path.join(temporary, 'features'));
   vlm = await LongVLM.load({ threads: 1, gpu: 'off', cache, temperature: 0 });
-  service = await startService(vlm, { port: 0, folders: [world] });
+  service = await startService(vlm, { port: 0, folders: [world], contextMemory: 0 });
 });
 afterAll(async () => {
   await service.close();
