@@ -1,7 +1,9 @@
-// Loaded before all others (LD_PRELOAD), writes down which library copies how much memory, when. See count.mjs.
+// Loaded before all others (LD_PRELOAD), writes down which library copies how much memory, when.
+// See count.mjs.
 //
-// Counted are calls of memcpy, memmove and mempcpy, and of their checked forms, of at least LONGVLM_COPIES_FROM bytes; a loop
-// that a compiler has written out is not seen. Lines of LONGVLM_COPIES: nanoseconds of the monotonic clock, bytes, library.
+// Counted are calls of memcpy, memmove and mempcpy, and of their checked forms, of at least
+// LONGVLM_COPIES_FROM bytes; a loop that a compiler has written out is not seen. Lines of
+// LONGVLM_COPIES: nanoseconds of the monotonic clock, bytes, library.
 #include <dlfcn.h>
 #include <time.h>
 
@@ -26,7 +28,8 @@ std::size_t least = 0;
 char path[4096];
 
 __attribute__((constructor)) void Begin() {
-  // Kept here, as the process takes both from its environment, so that its children are not counted.
+  // Kept here, as the process takes both from its environment, so that its children are not
+  // counted.
   const char* given = std::getenv("LONGVLM_COPIES");
   if (given != nullptr) std::snprintf(path, sizeof(path), "%s", given);
   const char* from = std::getenv("LONGVLM_COPIES_FROM");
@@ -39,7 +42,8 @@ inline void Note(std::size_t bytes, void* caller) {
   if (place >= kMost) return;
   timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
-  copies[place] = {static_cast<std::uint64_t>(now.tv_sec) * 1000000000ULL + now.tv_nsec, bytes, caller};
+  copies[place] = {static_cast<std::uint64_t>(now.tv_sec) * 1000000000ULL + now.tv_nsec, bytes,
+                   caller};
 }
 
 __attribute__((destructor)) void End() {
@@ -50,8 +54,8 @@ __attribute__((destructor)) void End() {
   for (std::size_t i = 0; i < seen && i < kMost; ++i) {
     Dl_info library;
     const bool known = dladdr(copies[i].caller, &library) != 0;
-    std::fprintf(file, "%llu %zu %s\n", static_cast<unsigned long long>(copies[i].nanoseconds), copies[i].bytes,
-                 known ? library.dli_fname : "?");
+    std::fprintf(file, "%llu %zu %s\n", static_cast<unsigned long long>(copies[i].nanoseconds),
+                 copies[i].bytes, known ? library.dli_fname : "?");
   }
   std::fclose(file);
 }

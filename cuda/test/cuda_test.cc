@@ -1,10 +1,12 @@
 // Compares liblongvlm_cuda with the definition in plain loops (reference.h), with the CPU's
 // implementation, and with what the reference implementation computed.
 //
-//   cuda_test [--quick] [--golden DIR] [--only TEST] [--part I/N] [--repeat N] [--poison] [--device N]
+//   cuda_test [--quick] [--golden DIR] [--only TEST] [--part I/N] [--repeat N] [--poison] [--device
+//   N]
 //
 // One line a group of cases; exit code 1 on any mismatch, 2 without a device. --only runs one of
-// the tests that main() lists, --part every N-th of them from I on; --repeat merges each case N times, which must give the same bytes;
+// the tests that main() lists, --part every N-th of them from I on; --repeat merges each case N
+// times, which must give the same bytes;
 // --poison fills device memory with NaN before it is used.
 #include <filesystem>
 #include <fstream>
