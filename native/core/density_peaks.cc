@@ -172,20 +172,23 @@ void ClusterByDensity(const DensityPeaksArgs& args, const Workers& workers) {
   };
   std::vector<Lane> lanes;
   LocateNotFinite(args.tokens, shape, DensityPeaksArgs::kNames, [&] {
-    ForItems(shape.batch, workers, lanes, [&](size_t entry, Lane& lane, const Workers& own) {
-      const RowReader tokens{args.tokens, shape.width, kernels};
-      lane.rows.Start(shape.rows, shape.width, kernels);
-      tokens.Read(entry * shape.rows, shape.rows, lane.rows.row(0), own);
-      lane.rows.Multiply(own);
-      FindDensityPeaks(lane.rows, args.neighbours, Rounding::kExact, own, lane.peaks);
-      std::ranges::copy(lane.peaks.density, args.out_densities + entry * shape.rows);
-      std::ranges::copy(lane.peaks.distance, args.out_distances + entry * shape.rows);
-      if (args.clusters == 0) return;
-      FindCentres(lane.peaks, args.clusters, Rounding::kExact, lane.centres);
-      std::ranges::copy(lane.centres, args.out_centres + entry * args.clusters);
-      AssignToCentres(lane.rows, lane.centres, Rounding::kExact, own, lane.clusters);
-      std::ranges::copy(lane.clusters, args.out_clusters + entry * shape.rows);
-    });
+    ForItems(
+        shape.batch, workers, lanes,
+        [&](size_t entry, Lane& lane, const Workers& own) {
+          const RowReader tokens{args.tokens, shape.width, kernels};
+          lane.rows.Start(shape.rows, shape.width, kernels);
+          tokens.Read(entry * shape.rows, shape.rows, lane.rows.row(0), own);
+          lane.rows.Multiply(own);
+          FindDensityPeaks(lane.rows, args.neighbours, Rounding::kExact, own, lane.peaks);
+          std::ranges::copy(lane.peaks.density, args.out_densities + entry * shape.rows);
+          std::ranges::copy(lane.peaks.distance, args.out_distances + entry * shape.rows);
+          if (args.clusters == 0) return;
+          FindCentres(lane.peaks, args.clusters, Rounding::kExact, lane.centres);
+          std::ranges::copy(lane.centres, args.out_centres + entry * args.clusters);
+          AssignToCentres(lane.rows, lane.centres, Rounding::kExact, own, lane.clusters);
+          std::ranges::copy(lane.clusters, args.out_clusters + entry * shape.rows);
+        },
+        ProductsOfAll(shape.rows, shape.width));
   });
 }
 

@@ -197,9 +197,12 @@ void FastVid(const FastVidArgs& args, const Workers& workers) {
     FindSegments(args, workers, frames);
     std::vector<std::vector<uint32_t>> salient(shape.batch);
     std::vector<Lane> lanes;
-    ForItems(shape.batch, workers, lanes, [&](size_t i, Lane& lane, const Workers& own) {
-      salient[i] = PickTokens(args, tokens, i, own, lane, frames[i]);
-    });
+    ForItems(
+        shape.batch, workers, lanes,
+        [&](size_t i, Lane& lane, const Workers& own) {
+          salient[i] = PickTokens(args, tokens, i, own, lane, frames[i]);
+        },
+        ProductsOfAll(shape.rows, shape.width));
     *args.out_count = static_cast<int32_t>(PlaceTokens(args, tokens, salient, frames, workers));
     std::vector<TokenPanel> token_panels;
     for (size_t first = 0; first < shape.batch; first = frames[first].segment_last) {

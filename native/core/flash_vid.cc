@@ -265,21 +265,27 @@ void FlashVid(const FlashVidArgs& args, const Workers& workers) {
 
     std::vector<Frame> frames(shape.batch);
     std::vector<Lane> lanes;
-    ForItems(shape.batch, workers, lanes, [&](size_t i, Lane& lane, const Workers& own) {
-      PickTokens(args, tokens, i, own, lane, frames[i]);
-    });
+    ForItems(
+        shape.batch, workers, lanes,
+        [&](size_t i, Lane& lane, const Workers& own) {
+          PickTokens(args, tokens, i, own, lane, frames[i]);
+        },
+        ProductsOfAll(shape.rows, shape.width));
     const bool merges = args.picked < args.budget;
     Tracks tracks{std::vector<std::vector<size_t>>(shape.batch * shape.rows),
                   std::vector<uint32_t>(shape.batch * shape.rows, 0)};
     if (merges && args.temporal_threshold < 1) {
-      ForItems(shape.batch, workers, lanes, [&](size_t i, Lane& lane, const Workers& own) {
-        if (args.out_starts[i] != 0) return;
-        Frame& frame = frames[i];
-        frame.best.resize(frame.others.size());
-        frame.match.resize(frame.others.size());
-        MatchRows(tokens, shape.width, frame.others, frames[i - 1].others, own, lane.matches,
-                  frame.best.data(), frame.match.data());
-      });
+      ForItems(
+          shape.batch, workers, lanes,
+          [&](size_t i, Lane& lane, const Workers& own) {
+            if (args.out_starts[i] != 0) return;
+            Frame& frame = frames[i];
+            frame.best.resize(frame.others.size());
+            frame.match.resize(frame.others.size());
+            MatchRows(tokens, shape.width, frame.others, frames[i - 1].others, own, lane.matches,
+                      frame.best.data(), frame.match.data());
+          },
+          ProductsOfAll(shape.rows, shape.width));
     }
     const std::vector<size_t> bounds =
         SegmentBounds({args.out_starts, args.out_starts + shape.batch});

@@ -20,6 +20,9 @@ inline bool ItemsFillThreads(size_t items, size_t threads) {
 // Of one item that a thread does as a whole: a thread that is at it takes up no other task.
 inline constexpr size_t kMostProducts = size_t{1} << 30;
 
+// Multiply-adds of each row with each other.
+inline size_t ProductsOfAll(size_t rows, size_t width) { return rows * rows * width; }
+
 // Calls work(item, lane, workers) for every item: on all threads at once, each with a lane of
 // scratch memory of its own and itself as the only worker, or with all workers for one item after
 // the other: so where items are few, or each takes many products.

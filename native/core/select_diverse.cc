@@ -71,15 +71,19 @@ void SelectDiverseTokens(const SelectDiverseArgs& args, const Workers& workers) 
   };
   std::vector<Lane> lanes;
   LocateNotFinite(args.tokens, shape, SelectDiverseArgs::kNames, [&] {
-    ForItems(shape.batch, workers, lanes, [&](size_t entry, Lane& lane, const Workers& own) {
-      const RowReader tokens{args.tokens, shape.width, kernels};
-      lane.rows.Start(shape.rows, shape.width, kernels);
-      tokens.ReadUnits(entry * shape.rows, shape.rows, lane.rows.row(0), own);
-      lane.rows.Multiply(own);
-      const float* weights = args.weights == nullptr ? nullptr : args.weights + entry * shape.rows;
-      SelectDiverse(lane.rows, weights, args.count, own, lane.picked);
-      std::ranges::copy(lane.picked, args.out_picked + entry * args.count);
-    });
+    ForItems(
+        shape.batch, workers, lanes,
+        [&](size_t entry, Lane& lane, const Workers& own) {
+          const RowReader tokens{args.tokens, shape.width, kernels};
+          lane.rows.Start(shape.rows, shape.width, kernels);
+          tokens.ReadUnits(entry * shape.rows, shape.rows, lane.rows.row(0), own);
+          lane.rows.Multiply(own);
+          const float* weights =
+              args.weights == nullptr ? nullptr : args.weights + entry * shape.rows;
+          SelectDiverse(lane.rows, weights, args.count, own, lane.picked);
+          std::ranges::copy(lane.picked, args.out_picked + entry * args.count);
+        },
+        ProductsOfAll(shape.rows, shape.width));
   });
 }
 

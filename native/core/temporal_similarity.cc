@@ -81,14 +81,18 @@ void TemporalSimilarity(const TemporalSimilarityArgs& args, const Workers& worke
       MatchScratch scratch;
     };
     std::vector<Lane> lanes;
-    ForItems(shape.batch - 1, workers, lanes, [&](size_t i, Lane& lane, const Workers& own) {
-      lane.before.resize(shape.rows);
-      std::iota(lane.before.begin(), lane.before.end(), static_cast<uint32_t>(i * shape.rows));
-      lane.rows.resize(shape.rows);
-      std::iota(lane.rows.begin(), lane.rows.end(), static_cast<uint32_t>((i + 1) * shape.rows));
-      MatchRows(tokens, shape.width, lane.rows, lane.before, own, lane.scratch,
-                args.out_cosines + i * shape.rows, args.out_matches + i * shape.rows);
-    });
+    ForItems(
+        shape.batch - 1, workers, lanes,
+        [&](size_t i, Lane& lane, const Workers& own) {
+          lane.before.resize(shape.rows);
+          std::iota(lane.before.begin(), lane.before.end(), static_cast<uint32_t>(i * shape.rows));
+          lane.rows.resize(shape.rows);
+          std::iota(lane.rows.begin(), lane.rows.end(),
+                    static_cast<uint32_t>((i + 1) * shape.rows));
+          MatchRows(tokens, shape.width, lane.rows, lane.before, own, lane.scratch,
+                    args.out_cosines + i * shape.rows, args.out_matches + i * shape.rows);
+        },
+        ProductsOfAll(shape.rows, shape.width));
   });
 }
 

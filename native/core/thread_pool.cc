@@ -1,6 +1,7 @@
 #include "core/thread_pool.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <exception>
 #include <stdexcept>
@@ -20,6 +21,8 @@ namespace {
 
 // Tasks that run at once. With more, each would have fewer threads, and memory of its own.
 constexpr size_t kTasksAtOnce = 4;
+// How long a thread helps with one loop while a task waits for a thread.
+constexpr std::chrono::milliseconds kTurn{20};
 
 // What SetConcurrency() said; 0 for the default.
 std::atomic<size_t> chosen_threads{0};
@@ -88,10 +91,18 @@ struct ThreadPool::Loop {
   size_t helpers = 0;
   std::exception_ptr error = {};
 
-  // Runs calls until none are left. Returns the exception of one of them, if any.
-  std::exception_ptr Run() {
+  bool IsOver() const { return next.load(std::memory_order_relaxed) >= count; }
+
+  // Runs calls until none are left, or `leaves()` says so between two. Returns the exception of one
+  // of them, if any.
+  template <typename Leaves>
+  std::exception_ptr Run(Leaves leaves) {
     try {
-      for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) body(i);
+      while (!leaves()) {
+        const size_t i = next.fetch_add(1, std::memory_order_relaxed);
+        if (i >= count) break;
+        body(i);
+      }
       return {};
     } catch (...) {
       next.store(count, std::memory_order_relaxed);
@@ -171,12 +182,21 @@ void ThreadPool::Work(size_t index) {
 void ThreadPool::Help(Loop& loop, std::unique_lock<std::mutex>& lock) {
   ++loop.helpers;
   lock.unlock();
-  const std::exception_ptr error = loop.Run();
+  auto looked = std::chrono::steady_clock::now();
+  const std::exception_ptr error = loop.Run([&] {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - looked < kTurn) return false;
+    looked = now;
+    const std::lock_guard<std::mutex> guard(mutex_);
+    return CanStartTask();
+  });
   lock.lock();
   // All calls have been started; the caller may have noticed this first.
-  std::erase(loops_, &loop);
+  if (loop.IsOver()) std::erase(loops_, &loop);
   if (error && !loop.error) loop.error = error;
   if (--loop.helpers == 0) done_.notify_all();
+  // What has begun comes before what waits, but for a loop that takes long.
+  if (CanStartTask()) RunTask(lock);
 }
 
 void ThreadPool::RunTask(std::unique_lock<std::mutex>& lock) {
@@ -214,7 +234,7 @@ void ThreadPool::For(size_t count, FunctionRef<void(size_t)> body) {
     loops_.push_back(&loop);
   }
   work_.notify_all();
-  const std::exception_ptr error = loop.Run();
+  const std::exception_ptr error = loop.Run([] { return false; });
   std::unique_lock<std::mutex> lock(mutex_);
   std::erase(loops_, &loop);
   done_.wait(lock, [&loop] { return loop.helpers == 0; });

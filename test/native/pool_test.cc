@@ -131,9 +131,36 @@ void TestLoops() {
   CHECK(sum == 41 * 50 * 49 / 2, "%zu", sum.load());
 }
 
+// A loop that takes long leaves a thread to a task that comes later.
+void TestLongLoops() {
+  constexpr int kCalls = 20000;
+  ThreadPool pool(2);
+  std::atomic<bool> has_run{false};
+  std::atomic<int> inside{0}, after{0};
+  Awaited first(&kOwners[0], [&](const std::atomic<bool>& cancelled) {
+    Workers{&pool, &cancelled}.For(kCalls, [&](size_t) {
+      ++inside;
+      if (has_run) {
+        ++after;
+      } else {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+      --inside;
+    });
+  });
+  pool.Start(first.task);
+  while (inside < 2) std::this_thread::yield();
+  Awaited second(&kOwners[1], [&](const std::atomic<bool>&) { has_run = true; });
+  pool.Start(second.task);
+  CHECK(second.Get() == "done", "the task that came later");
+  CHECK(first.Get() == "done", "the task with the loop");
+  CHECK(after > kCalls / 4, "%d of %d calls after the task that came later", after.load(), kCalls);
+}
+
 }  // namespace
 
 void TestPool() {
+  TestLongLoops();
   TestTurns();
   TestEnds();
   TestLoops();
