@@ -264,26 +264,36 @@ function stateOf(pid) {
       return [];
     }
   };
-  const isChild = (id) => {
+  // Whoever their parent is: what a service leaves behind has another one.
+  const isFfmpeg = (id) => {
     try {
-      if (
-        readlinkSync(`/proc/${id}/exe`).endsWith('/sh') &&
-        !readFileSync(`/proc/${id}/cmdline`, 'utf8').includes('ffmpeg')
-      )
-        return false;
-      return Number(/\) \S (\d+)/.exec(readFileSync(`/proc/${id}/stat`, 'latin1'))?.[1]) === pid;
+      return /\/(ffmpeg|bwrap)$/.test(readlinkSync(`/proc/${id}/exe`));
     } catch {
       return false;
     }
   };
   const open = list(`/proc/${pid}/fd`);
   return {
-    ffmpeg: list('/proc').filter((name) => /^\d+$/.test(name) && isChild(name)).length,
+    ffmpeg: list('/proc').filter((name) => /^\d+$/.test(name) && isFfmpeg(name)).length,
     threads: list(`/proc/${pid}/task`).length,
     descriptors: open.length,
+    kinds: kindsOf(pid, open),
     // The folder itself goes with its last file.
     files: list(temporary).flatMap((name) => list(join(temporary, name))),
   };
+}
+
+/** How many descriptors there are of each kind. */
+function kindsOf(pid, descriptors) {
+  const kinds = {};
+  for (const descriptor of descriptors)
+    try {
+      const kind = readlinkSync(`/proc/${pid}/fd/${descriptor}`).replace(/:\[\d+\]$/, '');
+      kinds[kind] = (kinds[kind] ?? 0) + 1;
+    } catch {
+      // Closed meanwhile.
+    }
+  return kinds;
 }
 
 /** Samples memory, in MB, each half second. */

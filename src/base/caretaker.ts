@@ -16,7 +16,7 @@ const SCRIPT = `
       'removed '*) for path do shift; [ "$path" = "$what" ] || set -- "$@" "$path"; done ;;
     esac
   done
-  kill -9 $processes
+  kill -s KILL -- $processes
   rm -rf -- "$@"
 ) <&3 3<&- >/dev/null 2>&1 &
 `;
@@ -25,7 +25,7 @@ const SCRIPT = `
 const wanted = new Set<string>();
 let input: Socket | undefined;
 
-/** Ends a process when this one is gone. @returns must be called when the process has ended: its number is given again */
+/** Ends a process, or a group of them by its number below zero, when this one is gone. @returns must be called when the process has ended: its number is given again */
 export function endAfterDeath(pid: number): () => void {
   return want(`end ${pid}`, `ended ${pid}`);
 }

@@ -44,8 +44,6 @@ export async function readForm<T>(
     return { taken: taken.value, texts };
   } catch (error) {
     if (taken !== undefined) await undo(taken.value);
-    // What it still sends is not read.
-    reply.header('connection', 'close');
     throw error;
   } finally {
     end();

@@ -15,6 +15,7 @@ import { addFileRoutes } from './fileRoutes.js';
 import { FileStore } from './fileStore.js';
 import { addInspectRoute } from './inspectRoute.js';
 import { KeptChats } from './keptChats.js';
+import { lingerOnUnreadBodies } from './lingering.js';
 import { Metrics } from './metrics.js';
 import { addOpenApi } from './openApi.js';
 import { addPageRoutes } from './pageRoutes.js';
@@ -56,6 +57,7 @@ export async function startService(vlm: LongVLM, options: ServiceOptions = {}): 
   const app = makeApp(settings);
   addErrors(app, settings);
   limitBodies(app, settings.bodySeconds);
+  lingerOnUnreadBodies(app);
   app.addHook('onResponse', async ({ routeOptions }, { statusCode, elapsedTime }) =>
     metrics.onResponse(routeOptions.url ?? 'none', statusCode, elapsedTime),
   );

@@ -32,11 +32,11 @@ export type FfmpegExit = { readonly code: number | null; readonly signal: NodeJS
 /** What ffmpeg says of a format that it may not read, with its name. */
 const REFUSED = /^\[([\w,]+) @ [^\]]*\] (?:\[\w+\] )*(Format not on whitelist).*/;
 
-const alive = new Set<ChildProcess>();
+const alive = new Set<FfmpegProcess>();
 let watchesExit = false;
 
 function killAll(): void {
-  for (const child of alive) child.kill('SIGKILL');
+  for (const ffmpeg of alive) ffmpeg.kill();
 }
 
 /**
@@ -57,6 +57,8 @@ export class FfmpegProcess {
   #failure: LongVLMError | undefined;
   /** Whether another program starts ffmpeg. */
   readonly #isLaunched: boolean;
+  /** Whether the child leads a group of processes that ends with it. */
+  #hasGroup = false;
   #rest: Buffer = Buffer.alloc(0);
   #keepsAlive = true;
 
@@ -103,8 +105,12 @@ export class FfmpegProcess {
       process.on('exit', killAll);
       watchesExit = true;
     }
-    alive.add(child);
-    if (child.pid !== undefined) child.once('exit', endAfterDeath(child.pid));
+    alive.add(this);
+    if (child.pid !== undefined)
+      if (this.#hasGroup)
+        // A group's number is given again once all of it have ended, who held the output.
+        child.once('close', endAfterDeath(-child.pid));
+      else child.once('exit', endAfterDeath(child.pid));
     readLines(child.stderr, (line) => {
       if (frames?.inLog) frames.add(line);
       if ((onLine?.(line) ?? true) && /^(\[[^\]]*\] )?\[(error|fatal|panic)\]/.test(line))
@@ -113,7 +119,7 @@ export class FfmpegProcess {
     if (frames && !frames.inLog) readLines(child.stdio[3] as Readable, (line) => frames.add(line));
     const unlink = listen(signal, () => this.kill());
     void this.closed.then(() => {
-      alive.delete(child);
+      alive.delete(this);
       unlink();
     });
     if (signal?.aborted) this.kill();
@@ -151,10 +157,12 @@ export class FfmpegProcess {
           cpuSeconds: this.#waitMs / 1000 + SPARE_SECONDS,
         },
       );
+      this.#hasGroup = launch.hasGroup;
       checkDescriptors();
       return spawn(launch.program, launch.args, {
         stdio: ['ignore', 'pipe', 'pipe', frames && !frames.inLog ? 'pipe' : 'ignore', ...descriptors],
         windowsHide: true,
+        detached: launch.hasGroup,
         ...(launch.env && { env: launch.env }),
       });
     } finally {
@@ -240,7 +248,7 @@ export class FfmpegProcess {
   /** Sets whether the process keeps Node from exiting. It should not while nobody waits for its output. */
   keepAlive(keep: boolean): void {
     const child = this.#child;
-    if (!child || keep === this.#keepsAlive || !alive.has(child)) return;
+    if (!child || keep === this.#keepsAlive || !alive.has(this)) return;
     this.#keepsAlive = keep;
     for (const handle of [child, child.stdout, child.stderr, child.stdio[3]] as (
       | { readonly destroyed?: boolean; ref?(): void; unref?(): void }
@@ -255,9 +263,11 @@ export class FfmpegProcess {
   }
 
   kill(): void {
-    this.#child?.kill('SIGKILL');
+    const child = this.#child;
+    if (this.#hasGroup && child?.pid !== undefined && alive.has(this)) killGroup(child.pid);
+    else child?.kill('SIGKILL');
     // Unread output would prevent the event 'close'.
-    this.#child?.stdout?.destroy();
+    child?.stdout?.destroy();
   }
 
   /** Kills the process if it still runs, and waits for its exit. */
@@ -265,6 +275,14 @@ export class FfmpegProcess {
     this.keepAlive(true);
     this.kill();
     await this.closed;
+  }
+}
+
+function killGroup(leader: number): void {
+  try {
+    process.kill(-leader, 'SIGKILL');
+  } catch {
+    // All have ended.
   }
 }
 

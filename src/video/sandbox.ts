@@ -18,6 +18,8 @@ export type Launch = {
   readonly program: string;
   readonly args: readonly string[];
   readonly env: NodeJS.ProcessEnv | undefined;
+  /** Whether it is to lead a group of processes, and to be killed with all of them. */
+  readonly hasGroup: boolean;
 };
 
 const SHELL = '/bin/sh';
@@ -60,13 +62,15 @@ export async function inSandbox(binary: FfmpegBinary, sandbox: Sandbox): Promise
 
 /** How an ffmpeg is to be started with some arguments. */
 export function launchOf({ path, sandbox }: FfmpegBinary, args: readonly string[], allowed: Allowance): Launch {
-  if (!sandbox) return { program: path, args, env: undefined };
+  if (!sandbox) return { program: path, args, env: undefined, hasGroup: false };
   const env = Object.fromEntries(VARIABLES.map((name) => [name, process.env[name]]));
   const [program, ...rest] = sandbox.bubblewrap ? bubblewrapped(sandbox.bubblewrap, path, args) : [path, ...args];
-  if (!HAS_SHELL) return { program: program!, args: rest, env };
+  // Its child waits for it for ever where it is killed before both are ready.
+  const hasGroup = sandbox.bubblewrap !== undefined;
+  if (!HAS_SHELL) return { program: program!, args: rest, env, hasGroup };
   const cpuSeconds = Math.ceil(Math.min(allowed.cpuSeconds, 1e8) * availableParallelism());
   const limits = [Math.ceil(allowed.memoryBytes / 1024), cpuSeconds].map(String);
-  return { program: SHELL, args: ['-c', LIMITED, SHELL, ...limits, program!, ...rest], env };
+  return { program: SHELL, args: ['-c', LIMITED, SHELL, ...limits, program!, ...rest], env, hasGroup };
 }
 
 /** How it exited: bubblewrap tells as a number what ended its program. */
@@ -80,8 +84,8 @@ export function exitOf({ sandbox }: FfmpegBinary, exit: Exit): Exit {
 function bubblewrapped(bubblewrap: string, path: string, args: readonly string[]): string[] {
   return [
     bubblewrap,
-    // No network, no other processes, no rights, no terminal; it ends with Node.
-    ...['--unshare-all', '--die-with-parent', '--new-session', '--cap-drop', 'ALL'],
+    // No network, no other processes, no rights; it ends with Node. As its group has a session of its own, it has no terminal.
+    ...['--unshare-all', '--die-with-parent', '--cap-drop', 'ALL'],
     ...LIBRARIES.flatMap((folder) => ['--ro-bind-try', folder, folder]),
     ...[
       '--proc',

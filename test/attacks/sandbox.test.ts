@@ -9,6 +9,7 @@ import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openVideo, type VideoLimits } from '../../dist/index.js';
 import type { FfmpegBinary } from '../../dist/video/ffmpeg.js';
+import { FfmpegProcess } from '../../dist/video/ffmpegProcess.js';
 import { exitOf, inSandbox, launchOf } from '../../dist/video/sandbox.js';
 import { children } from '../fixtures/processes.js';
 import { ffmpeg, make, pattern, picoVideo } from '../unit/video/videoFiles.js';
@@ -157,6 +158,18 @@ describe.runIf(bubblewrap !== undefined)('in bubblewrap', () => {
     await video.dispose();
     const commands = () => children().filter((id) => commandOf(id).includes('/dev/fd/'));
     while (commands().length > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+  });
+
+  test('nothing is left of one that is killed while it starts', async () => {
+    const binary = { ...ffmpeg, sandbox: inside.sandbox };
+    for (let delay = 0; delay < 6; delay += 0.2) {
+      const started = new FfmpegProcess(binary, ['-f', 'lavfi', '-i', 'anullsrc', '-f', 'null', 'pipe:1']);
+      const until = performance.now() + delay;
+      while (performance.now() < until);
+      started.kill();
+      // Whatever is left of it holds its output.
+      await started.closed;
+    }
   });
 
   test('a signal that ends ffmpeg inside is told as one', async () => {

@@ -19,6 +19,7 @@ import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { generateText, jsonSchema, type ModelMessage, Output, streamText } from 'ai';
@@ -388,6 +389,27 @@ test('a body of 10 GB is refused before it comes', async () => {
   const headers = { 'content-length': 1e10 };
   const [status, { error }] = await endless('application/json', '{', '/v1/chat/completions', headers);
   expect([status, error.message]).toEqual([413, expect.stringMatching(/too large/)]);
+});
+
+test('a client that sends on is not cut off before it has read why it is refused', async () => {
+  const { hostname, port } = new URL(service.url);
+  const socket = connect(Number(port), hostname);
+  socket.write(
+    'POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 9000000\r\n\r\n',
+  );
+  const received: string[] = [];
+  socket.on('data', (bytes) => received.push(String(bytes)));
+  await once(socket, 'data');
+  // Twice, as the first bytes would only learn that nobody listens.
+  for (let i = 0; i < 2; i++) {
+    await new Promise<void>((resolve, reject) => {
+      socket.write(Buffer.alloc(1 << 20), (error) => (error ? reject(error) : resolve()));
+    });
+    await sleep(50);
+  }
+  await new Promise<void>((resolve) => socket.end(Buffer.alloc(9_000_000 - 2 * (1 << 20)), resolve));
+  if (!socket.destroyed) await once(socket, 'close');
+  expect(received.join('')).toMatch(/^HTTP\/1\.1 413 [^]*connection: close\r\n[^]*larger than 4194304 bytes/i);
 });
 
 describe('a service with keys', () => {
