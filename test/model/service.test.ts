@@ -409,7 +409,7 @@ test('a client that sends on is not cut off before it has read why it is refused
   }
   await new Promise<void>((resolve) => socket.end(Buffer.alloc(9_000_000 - 2 * (1 << 20)), resolve));
   if (!socket.destroyed) await once(socket, 'close');
-  expect(received.join('')).toMatch(/^HTTP\/1\.1 413 [^]*connection: close\r\n[^]*larger than 4194304 bytes/i);
+  expect(received.join('')).toMatch(/^HTTP\/1\.1 413 .*connection: close\r\n.*larger than 4194304 bytes/is);
 });
 
 describe('a service with keys', () => {
