@@ -24,7 +24,7 @@ import type { VideoInput } from './video/videoInput.js';
 export type ProjectOptions = {
   /** Which tokens of the video the language model sees: `global`, `local`, or `both`. Defaults to `both`. */
   part?: VideoPart;
-  signal?: AbortSignal | undefined;
+  signal?: AbortSignal | null | undefined;
 };
 
 /** Options of {@link LongVLM.chat}. */

@@ -14,7 +14,7 @@ export function forAnyNumber<S extends AbortSignal>(signal: S): S {
 }
 
 /** Calls `listener` when `signal` aborts. Returns what takes the listener away. */
-export function listen(signal: AbortSignal | undefined, listener: (event: Event) => void): () => void {
+export function listen(signal: AbortSignal | null | undefined, listener: (event: Event) => void): () => void {
   if (!signal) return () => {};
   forAnyNumber(signal).addEventListener('abort', listener, { once: true });
   return () => signal.removeEventListener('abort', listener);
@@ -24,7 +24,7 @@ export function listen(signal: AbortSignal | undefined, listener: (event: Event)
  * `promise`, or a rejection with `signal.reason` as soon as one of the signals aborts. The work behind the promise
  * continues; if it fails after that, its error is ignored.
  */
-export async function raceAbort<T>(promise: Promise<T>, ...signals: (AbortSignal | undefined)[]): Promise<T> {
+export async function raceAbort<T>(promise: Promise<T>, ...signals: (AbortSignal | null | undefined)[]): Promise<T> {
   promise.catch(() => {});
   for (const signal of signals) signal?.throwIfAborted();
   let onAbort!: (event: Event) => void;
@@ -43,7 +43,7 @@ export async function raceAbort<T>(promise: Promise<T>, ...signals: (AbortSignal
  * A controller that aborts as soon as one of the signals does, with the signal's reason. Call `unlink` when the work is
  * done: otherwise a long-lived signal would keep the controller in memory.
  */
-export function linkedController(...signals: (AbortSignal | undefined)[]): {
+export function linkedController(...signals: (AbortSignal | null | undefined)[]): {
   readonly controller: AbortController;
   readonly unlink: () => void;
 } {

@@ -60,7 +60,7 @@ class Callbacks {
   };
 }
 
-type Options = { readonly signal?: AbortSignal | undefined };
+type Options = { readonly signal?: AbortSignal | null | undefined };
 
 /**
  * Does work that calls functions in its options. If one of these fails, the work is aborted, and the error is that function's.

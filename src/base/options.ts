@@ -1,5 +1,10 @@
 import { checkObject } from './validate.js';
 
+/** Options as {@link readOptions} gives them. */
+type Read<Options> = {
+  [Name in keyof Options]: Name extends 'signal' ? Exclude<Options[Name], null> : Options[Name];
+};
+
 /**
  * A plain object of the named options, each read once: what is checked is what is used, whatever getters and proxies say later.
  * Options that are undefined are left out.
@@ -8,7 +13,7 @@ import { checkObject } from './validate.js';
 export function readOptions<O extends object, Name extends keyof O & string>(
   options: O,
   names: readonly Name[],
-): Pick<O, Name> {
+): Read<Pick<O, Name>> {
   checkObject('options', options);
   const read: Partial<Pick<O, Name>> = {};
   for (const name of names) {
@@ -16,5 +21,5 @@ export function readOptions<O extends object, Name extends keyof O & string>(
     // Null is no signal, as for fetch().
     if (value !== undefined && !(name === 'signal' && value === null)) read[name] = value;
   }
-  return read as Pick<O, Name>;
+  return read as Read<Pick<O, Name>>;
 }

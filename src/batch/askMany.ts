@@ -52,7 +52,7 @@ export type AskManyOptions = {
   perVideo?: number | undefined;
   /** Called before the first result, and after each. */
   onProgress?: ((progress: BatchProgress) => unknown) | undefined;
-  signal?: AbortSignal | undefined;
+  signal?: AbortSignal | null | undefined;
 };
 
 /** What comes of an item: its answer or its failure, with its number from 0. */

@@ -64,7 +64,7 @@ export type BatchOptions = {
   perVideo?: number | undefined;
   /** Called before the first result, and after each. */
   onProgress?: ((progress: BatchProgress) => unknown) | undefined;
-  signal?: AbortSignal | undefined;
+  signal?: AbortSignal | null | undefined;
 };
 
 type Numbered = { readonly item: BatchItem; readonly key: string };

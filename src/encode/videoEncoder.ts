@@ -75,7 +75,7 @@ export type VideoEncoderOptions = SamplingRequest & {
   projector?: Projector | undefined;
   /** Called while weights are converted to another type. */
   onProgress?: OnProgress | undefined;
-  signal?: AbortSignal | undefined;
+  signal?: AbortSignal | null | undefined;
 };
 
 /** Options of {@link VideoEncoder.encode}. */
@@ -88,7 +88,7 @@ export type EncodeOptions = {
   limits?: VideoLimits | undefined;
   /** Called while a video is fetched, read and encoded. */
   onProgress?: OnProgress | undefined;
-  signal?: AbortSignal | undefined;
+  signal?: AbortSignal | null | undefined;
 };
 
 /**
@@ -311,7 +311,7 @@ export class VideoEncoder {
       const opened = { video, isList, before, identity: await this.#identityOf(sampling) };
       let features =
         cache === false
-          ? await this.#shared.run(opened, encode, options)
+          ? await this.#shared.run(opened, encode, { scheduler, owners, onProgress, signal })
           : await this.#throughCache(cache, opened, sampling, encode, onProgress, signal);
       const areMissing = owners && features.owners === undefined && tellsOwners(sampling.reducer);
       if (areMissing) features = await encode(signal, onProgress);

@@ -44,7 +44,7 @@ export type VisionEncoderOptions = {
   readonly lazy?: boolean;
   /** Called while weights are written out in another type. */
   readonly onProgress?: OnProgress;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | null;
 };
 
 /** Options of {@link VisionEncoder.encodeSegment}; exactly one of `tokensPerSegment` and `schedule`. */
@@ -63,7 +63,7 @@ export type EncodeSegmentOptions = {
   readonly size?: FrameSize;
   /** Transfers the frames' buffer instead of copying it, which detaches it. Defaults to `false`. */
   readonly transfer?: boolean;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | null;
 };
 
 /** A segment of K frames, its patches merged or otherwise reduced. */
@@ -176,7 +176,7 @@ export class VisionEncoder {
    */
   async forward(
     pixels: Float32Tensor,
-    options: { readonly signal?: AbortSignal } = {},
+    options: { readonly signal?: AbortSignal | null } = {},
   ): Promise<{ patches: Float32Tensor; cls: Float32Tensor }> {
     const { imageSize, cell } = this.config;
     if (cell)

@@ -36,7 +36,7 @@ export type ReadDatasetOptions = {
    * Defaults to none: a data set may name any file.
    */
   root?: string;
-  signal?: AbortSignal;
+  signal?: AbortSignal | null;
 };
 
 // An answer is compared with what a model says, which takes as long as both are.

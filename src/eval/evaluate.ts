@@ -6,7 +6,7 @@ import { inTurns, Pace } from '../base/pace.js';
 import { PartedMap } from '../base/partedMap.js';
 import type { Progress } from '../base/progress.js';
 import { realPathWithin, realRoot } from '../base/root.js';
-import { checkFunction, checkObject, checkString, wrongType } from '../base/validate.js';
+import { checkFunction, checkObject, checkSignal, checkString, wrongType } from '../base/validate.js';
 import { version } from '../base/version.js';
 import { FeaturesCache } from '../encode/featuresCache.js';
 import { samplingIdentity } from '../encode/sampling.js';
@@ -94,7 +94,8 @@ export function evaluate(vlm: LongVLM, dataset: Dataset, options: EvaluateOption
 async function evaluateAll(vlm: LongVLM, dataset: Dataset, options: EvaluateOptions): Promise<EvaluationResult> {
   if (!(vlm instanceof LongVLM)) wrongType('vlm', 'LongVLM', vlm);
   checkObject('dataset', dataset);
-  const { featuresFolder, resume, root, onProgress, signal, ...given } = checkObject('options', options);
+  const { featuresFolder, resume, root, onProgress, signal: ended, ...given } = checkObject('options', options);
+  const signal = checkSignal(ended);
   if (featuresFolder !== undefined) checkString('featuresFolder', featuresFolder);
   if (resume !== undefined) checkString('resume', resume);
   if (onProgress !== undefined) checkFunction('onProgress', onProgress);

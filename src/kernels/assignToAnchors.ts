@@ -98,7 +98,7 @@ async function assignOnDevice(
   tokens: DeviceBuffer,
   anchors: ArrayLike<number>,
   beta: number,
-  signal: AbortSignal | undefined,
+  signal: AbortSignal | null | undefined,
 ): Promise<AnchoredDeviceTokens> {
   devicePlace(tokens.deviceIndex).checkFloats('tokens', tokens, ['tokens', 'channels']);
   const [rows, channels] = tokens.dims as [number, number];

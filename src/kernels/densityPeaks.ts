@@ -82,7 +82,7 @@ async function clusterOnDevice(
   tokens: DeviceBuffer,
   clusters: number,
   neighbours: number,
-  signal: AbortSignal | undefined,
+  signal: AbortSignal | null | undefined,
 ): Promise<DeviceDensityClusters> {
   devicePlace(tokens.deviceIndex).checkFloats('tokens', tokens, axesOf(tokens, ['batch', 'tokens', 'channels']));
   const dims = nativeDims(tokens.dims);

@@ -39,7 +39,7 @@ export type DeviceBufferOptions = {
 
 export type TransferOptions = {
   /** Stops the copying; the promise then rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | null;
 };
 
 /** @internal The array that the values of a tensor are in on the host. */

@@ -53,7 +53,7 @@ export function checkProductRows(tokens: DeviceBuffer, [, count]: NativeDims): n
 export async function withIntegers<Result>(
   on: DeviceBuffer,
   data: Int32Array,
-  signal: AbortSignal | undefined,
+  signal: AbortSignal | null | undefined,
   work: (buffer: DeviceBuffer) => Promise<Result>,
 ): Promise<Result> {
   const device = `cuda:${on.deviceIndex}` as const;
@@ -77,7 +77,7 @@ export async function keepOnDevice(
   method: string,
   video: DeviceVideo,
   count: number,
-  signal: AbortSignal | undefined,
+  signal: AbortSignal | null | undefined,
   start: (native: NativeBinding, args: KeepingArgs) => NativeTask,
   indicesOf: () => Promise<Int32Array>,
 ): Promise<ReducedDeviceVideo> {
@@ -100,7 +100,7 @@ export async function pickOnDevice(
   method: string,
   video: DeviceVideo,
   count: number,
-  signal: AbortSignal | undefined,
+  signal: AbortSignal | null | undefined,
   start: (native: NativeBinding, args: KeepingArgs & { readonly outIndices: NativeDeviceBuffer }) => NativeTask,
 ): Promise<ReducedDeviceVideo> {
   const place = devicePlace(video.buffer.deviceIndex);

@@ -45,12 +45,11 @@ export async function evs(
   const video = checkVideoTokens(tokens);
   const { frames, patches, tensor } = video;
   const count = evsCount(video, retentionRatio);
-  const own = signal && { signal };
-  const { similarities } = await temporalSimilarity(tensor, own);
+  const { similarities } = await temporalSimilarity(tensor, { signal });
   const first = Int32Array.from({ length: patches }, (_, i) => i);
   if (frames === 1) return await pickTokens('evs', video, first, signal);
   const changes = similarities.data.map((cosine) => 1 - cosine);
-  const others = await selectTopK(float32Tensor(changes, [1, changes.length]), count - patches, own);
+  const others = await selectTopK(float32Tensor(changes, [1, changes.length]), count - patches, { signal });
   const indices = new Int32Array(count);
   indices.set(first);
   for (const [i, other] of others.entries()) indices[patches + i] = patches + other;

@@ -35,10 +35,10 @@ const neighbours = 4;
 /** Work on one GPU: its operations follow each other, and what it allocates is freed by {@link free}. */
 class Work {
   readonly #video: DeviceVideo;
-  readonly #signal: AbortSignal | undefined;
+  readonly #signal: AbortSignal | null | undefined;
   readonly #held: DeviceBuffer[] = [];
 
-  constructor(video: DeviceVideo, signal: AbortSignal | undefined) {
+  constructor(video: DeviceVideo, signal: AbortSignal | null | undefined) {
     this.#video = video;
     this.#signal = signal;
   }
@@ -218,7 +218,7 @@ export async function fastVidOnDevice(
   attention: Float32Tensor,
   features: Float32Tensor | undefined,
   numbers: FastVidNumbers,
-  signal: AbortSignal | undefined,
+  signal: AbortSignal | null | undefined,
 ): Promise<ReducedDeviceVideo> {
   const { buffer, frames, patches, channels } = video;
   const work = new Work(video, signal);

@@ -8,7 +8,7 @@ import { type Place, type Placed, type Prepared, run, valuesOf } from './place.j
 /** Options of {@link Matching.unmerge}. */
 export type UnmergeOptions = {
   /** Stops the work; the promise then rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | null;
 };
 
 export type MergeModeOptions = UnmergeOptions & {

@@ -52,7 +52,7 @@ export type MergeTokensSyncOptions = TokenMergerOptions &
 
 type AsyncOptions = TokenMergerOptions & {
   /** Stops the work; the promise then rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | null;
 };
 
 export type MergeTokensOptions = AsyncOptions &
@@ -141,7 +141,7 @@ export function readOptions(options: TokenMergerOptions): TokenMergerOptions {
 export async function mergeOnHost(
   tokens: TensorInput,
   options: TokenMergerOptions,
-  call: MergeCallOptions & { readonly signal?: AbortSignal },
+  call: MergeCallOptions & { readonly signal?: AbortSignal | null },
   merger?: NativeTokenMerger,
 ): Promise<MergedTokens> {
   return toHost(await mergeWhereItLies(tokens, options, call, merger));
@@ -222,7 +222,7 @@ function toHost({ tokens, sizes, assignment }: Merged<Placed>): MergedTokens {
 async function mergeWhereItLies(
   tokens: TensorInput | DeviceBuffer,
   options: TokenMergerOptions,
-  call: { readonly sizes?: TensorInput | DeviceBuffer; readonly signal?: AbortSignal },
+  call: { readonly sizes?: TensorInput | DeviceBuffer; readonly signal?: AbortSignal | null },
   merger?: NativeTokenMerger,
 ): Promise<Merged<Placed>> {
   return await run(

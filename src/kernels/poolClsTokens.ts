@@ -6,7 +6,7 @@ import { type Placed, run, valuesOf } from './place.js';
 
 export type PoolClsTokensOptions = {
   /** Stops the work; the promise then rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | null;
 };
 
 /**

@@ -46,7 +46,7 @@ export type ReducedVideo = {
 /** Options that all reducers of a video have. */
 export type ReducerCallOptions = {
   /** Stops the work; the promise then rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | null;
 };
 
 /** Frames of a video, and tokens of each. */

@@ -49,7 +49,7 @@ export async function selectTopK(
 async function selectOnDevice(
   scores: DeviceBuffer,
   budget: number | ArrayLike<number>,
-  signal: AbortSignal | undefined,
+  signal: AbortSignal | null | undefined,
 ): Promise<DeviceBuffer> {
   if (scores.type !== 'float32') wrongValue('scores.type', "'float32'", scores.type);
   if (scores.dims.length !== 2)

@@ -62,7 +62,7 @@ export async function temporalSimilarity(
 async function compareOnDevice(
   tokens: DeviceBuffer,
   best: boolean,
-  signal: AbortSignal | undefined,
+  signal: AbortSignal | null | undefined,
 ): Promise<DeviceTemporalSimilarities> {
   const { dims, frames, patches } = checkDeviceVideo(tokens);
   if (frames < 2) wrongValue('tokens.dims[0]', 'at least 2 frames on a GPU', frames);

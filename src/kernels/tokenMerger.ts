@@ -14,7 +14,7 @@ import {
 
 export type TokenMergerCallOptions = MergeCallOptions & {
   /** Stops the work; the promise then rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | null;
 };
 
 /**

@@ -8,7 +8,7 @@ export type TokenMetricOptions = {
   /** Attention heads, a divisor of the channels. */
   readonly heads: number;
   /** Stops the work; the promise then rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | null;
 };
 
 /**

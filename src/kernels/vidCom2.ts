@@ -60,7 +60,7 @@ export async function vidCom2(tokens: TensorInput, options: VidCom2Options): Pro
       ? shareOut(total, scales, patches)
       : scales.map((scale) => Math.max(1, roundToEven(Math.min(1, ratio * scale) * patches)));
   const scores = outVideo.map((score, i) => -(score + outFrame[i]!));
-  const indices = await selectTopK(float32Tensor(scores, [frames, patches]), budgets, signal && { signal });
+  const indices = await selectTopK(float32Tensor(scores, [frames, patches]), budgets, { signal });
   return await pickTokens('vidCom2', video, indices, signal);
 }
 

@@ -11,7 +11,7 @@ export type AskOptions = SamplingOptions & {
   /** Texts that end the answer. The answer does not include them. Defaults to none. */
   stop?: readonly string[];
   /** Aborts the answer: the call rejects with `signal.reason`, and the turn is removed from the conversation. */
-  signal?: AbortSignal | undefined;
+  signal?: AbortSignal | null | undefined;
 };
 
 /** Why an answer ended; `left` means that the caller left the loop over `VideoChat.stream()`. */

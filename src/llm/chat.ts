@@ -249,7 +249,7 @@ export class VideoChat {
   }
 
   async *#turn(question: string, options: AskOptions): AsyncGenerator<string, void, void> {
-    const { signal } = options;
+    const signal = options.signal ?? undefined;
     const started = performance.now();
     const release = await this.#begin(signal);
     const sequence = this.#sequence;

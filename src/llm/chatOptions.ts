@@ -36,7 +36,7 @@ export type VideoChatOptions = {
    * evaluated at once. {@link LongVLM} gives what the vision tower's model was trained with. Defaults to `causal`.
    */
   attention?: 'causal' | 'full';
-  signal?: AbortSignal;
+  signal?: AbortSignal | null;
 };
 
 /** The options of a chat, read once. */

@@ -107,7 +107,7 @@ export type EvaluateEmbeddingsOptions = {
    */
   attention?: 'causal' | 'full';
   /** Aborts the evaluation; the sequence is restored to its state before the call. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | null;
 };
 
 /**

@@ -35,7 +35,7 @@ export type LanguageModelOptions = {
   lazy?: boolean;
   /** Called with the loaded share, from 0 to 1. */
   onProgress?: OnProgress;
-  signal?: AbortSignal;
+  signal?: AbortSignal | null;
 };
 
 /** A LLaMA-family language model in llama.cpp, loaded from a GGUF file by node-llama-cpp. */

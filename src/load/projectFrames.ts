@@ -35,7 +35,7 @@ export type ProjectFramesOptions = {
   readonly threads?: number;
   /** Called while weights are written out in another type. */
   readonly onProgress?: OnProgress;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | null;
 };
 
 /** What {@link projectFrames} gives. */

@@ -45,7 +45,7 @@ async function located(
   named: string | undefined,
 ): Promise<string | undefined> {
   if (named === undefined || !isHubReference(named)) return named;
-  return fetchModel(named, role, { offline, signal, onProgress }, namesIn[role]);
+  return fetchModel(named, role, { offline, signal: signal ?? undefined, onProgress }, namesIn[role]);
 }
 
 /** The mmproj file of the projector, which contains a tower. */

@@ -25,7 +25,7 @@ export type ProjectorOptions = {
   readonly threads?: number;
   /** Starts the projector with the first call. Defaults to `false`. */
   readonly lazy?: boolean;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | null;
   /** Called while weights are converted to another type. */
   readonly onProgress?: OnProgress;
 };
@@ -34,7 +34,7 @@ export type ProjectorOptions = {
 export type ProjectorCallOptions = {
   /** Transfers the features' buffer instead of copying it, which detaches it. Defaults to `false`. */
   readonly transfer?: boolean;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | null;
 };
 
 /**

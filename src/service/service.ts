@@ -33,7 +33,7 @@ export type Service = {
    * loaded.
    * @param signal aborts the waiting
    */
-  close(signal?: AbortSignal): Promise<void>;
+  close(signal?: AbortSignal | null): Promise<void>;
 };
 
 /** How long the last words to clients may take once all work was stopped. */
@@ -96,7 +96,7 @@ export async function startService(vlm: LongVLM, options: ServiceOptions = {}): 
   return {
     url: urlOf(app),
     close: (signal) =>
-      close(app, signals, settings, signal).finally(async () => {
+      close(app, signals, settings, signal ?? undefined).finally(async () => {
         await Promise.all([uploads.dispose(), kept.dispose()]);
         await files.dispose();
       }),

@@ -49,7 +49,7 @@ export type ReadSegmentsOptions = SelectFramesOptions & {
   /** Path of the ffmpeg program. Defaults to the environment's `FFMPEG_PATH`, the package ffmpeg-static, then `PATH`. */
   ffmpeg?: string;
   /** Aborts the work: the iterator rejects with `signal.reason`, and ffmpeg is killed at once. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | null;
   /** Called after every frame, with the stage `encode` and frames as the unit. */
   onProgress?: OnProgress;
   /** Called once, before anything is decoded, with the chosen strategy and the expected number of decoded frames. */
@@ -112,7 +112,8 @@ async function* generateSegments(
   video: string | VideoInfo,
   options: ReadSegmentsOptions,
 ): AsyncGenerator<FrameSegment, void, undefined> {
-  const { segmentFrames, geometry, strategy = 'auto', ffmpeg, signal, onPlan } = options;
+  const { segmentFrames, geometry, strategy = 'auto', ffmpeg, onPlan } = options;
+  const signal = checkSignal(options.signal);
   signal?.throwIfAborted();
   const info = typeof video === 'string' ? await probeVideo(video, { ffmpeg, signal }) : video;
   const binary = ffmpeg === undefined ? undefined : await findFfmpeg(ffmpeg);

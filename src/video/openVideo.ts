@@ -18,7 +18,7 @@ export type OpenVideoOptions = {
   /** Path of the ffmpeg program. Defaults to the environment's `FFMPEG_PATH`, the package ffmpeg-static, then `PATH`. */
   ffmpeg?: string;
   /** Aborts the fetch: the promise rejects with `signal.reason`, and temporary files are removed. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | null;
   /** Called while a URL, bytes or a stream are read, with the stage `fetch` and bytes as the unit. */
   onProgress?: OnProgress;
   /** Limits of what is fetched and decoded, and whether playlists are read. */
@@ -32,14 +32,14 @@ export interface Video {
   /** Paths of the user's files that it is read from; none for what was fetched. @internal */
   readonly paths: readonly string[];
   /** The result of `probeVideo`, computed once. @throws as `probeVideo` */
-  probe(signal?: AbortSignal): Promise<VideoInfo>;
+  probe(signal?: AbortSignal | null): Promise<VideoInfo>;
   /**
    * SHA-256 of the content as 64 hexadecimal digits, independent of the kind of input; for a list of pictures, of their contents
    * and times.
    *
    * @throws LongVLMError `ERR_LONGVLM_FILE`.
    */
-  contentHash(signal?: AbortSignal): Promise<string>;
+  contentHash(signal?: AbortSignal | null): Promise<string>;
   /** Calls `readSegments` for this video, with its ffmpeg. @throws as `readSegments` */
   segments(options: ReadSegmentsOptions): AsyncGenerator<FrameSegment, void, undefined>;
   /** Aborts running reads with `ERR_LONGVLM_DISPOSED`, and removes fetched files. Safe to call twice. */
@@ -116,7 +116,7 @@ class OpenedVideo implements Video {
     this.#ffmpeg = ffmpeg;
   }
 
-  async probe(signal?: AbortSignal): Promise<VideoInfo> {
+  async probe(signal?: AbortSignal | null): Promise<VideoInfo> {
     const { controller, unlink } = linkedController(this.#disposed.signal, checkSignal(signal));
     const options = { ffmpeg: this.#ffmpeg, signal: controller.signal };
     const files = this.#stored.map(({ file }) => file);
@@ -131,7 +131,7 @@ class OpenedVideo implements Video {
     }
   }
 
-  async contentHash(signal?: AbortSignal): Promise<string> {
+  async contentHash(signal?: AbortSignal | null): Promise<string> {
     const { controller, unlink } = linkedController(this.#disposed.signal, checkSignal(signal));
     try {
       controller.signal.throwIfAborted();

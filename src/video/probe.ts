@@ -56,7 +56,7 @@ export type ProbeOptions = {
   /** Path of the ffmpeg program. Defaults to the environment's `FFMPEG_PATH`, the package ffmpeg-static, then `PATH`. */
   ffmpeg?: string;
   /** Aborts the work: the promise rejects with `signal.reason`. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | null;
   /** Limits of what is decoded, and whether playlists are read. */
   limits?: VideoLimits;
 };
@@ -86,7 +86,10 @@ export async function probeVideo(path: string, options: ProbeOptions = {}): Prom
 }
 
 /** Does the work of {@link probeVideo}, for any file. */
-export async function probeFile(file: InputFile, { ffmpeg, signal }: Omit<ProbeOptions, 'limits'>): Promise<VideoInfo> {
+export async function probeFile(
+  file: InputFile,
+  { ffmpeg, signal }: { readonly ffmpeg?: string | undefined; readonly signal?: AbortSignal | undefined },
+): Promise<VideoInfo> {
   signal?.throwIfAborted();
   await checkFile(file);
   const binary = await inSandbox(await findFfmpeg(ffmpeg), file.lists ? 'none' : file.limits.sandbox);

@@ -19,15 +19,17 @@ type Shape = [frames: number, patches: number, channels: number];
 type Method = (tokens: Tensor, retentionRatio: number) => Promise<ReducedVideo>;
 
 const attentionFor = ({ dims }: Tensor) => madeAttention(5, [dims[0]!, dims[1]!]);
+// None.
+const signal = null;
 const methods: Record<string, Method> = {
-  vCast: (tokens, retentionRatio) => vCast(tokens, { retentionRatio }),
-  fastVid: (tokens, retentionRatio) => fastVid(tokens, { attention: attentionFor(tokens), retentionRatio }),
-  flashVid: (tokens, retentionRatio) => flashVid(tokens, { retentionRatio }),
-  evs: (tokens, retentionRatio) => evs(tokens, { retentionRatio }),
-  vidCom2: (tokens, retentionRatio) => vidCom2(tokens, { retentionRatio }),
-  aim: (tokens, retentionRatio) => aim(tokens, { steps: retentionRatio === 1 ? 0 : 2 }),
-  uniform: (tokens, retentionRatio) => uniform(tokens, { retentionRatio }),
-  random: (tokens, retentionRatio) => random(tokens, { retentionRatio }),
+  vCast: (tokens, retentionRatio) => vCast(tokens, { retentionRatio, signal }),
+  fastVid: (tokens, retentionRatio) => fastVid(tokens, { attention: attentionFor(tokens), retentionRatio, signal }),
+  flashVid: (tokens, retentionRatio) => flashVid(tokens, { retentionRatio, signal }),
+  evs: (tokens, retentionRatio) => evs(tokens, { retentionRatio, signal }),
+  vidCom2: (tokens, retentionRatio) => vidCom2(tokens, { retentionRatio, signal }),
+  aim: (tokens, retentionRatio) => aim(tokens, { steps: retentionRatio === 1 ? 0 : 2, signal }),
+  uniform: (tokens, retentionRatio) => uniform(tokens, { retentionRatio, signal }),
+  random: (tokens, retentionRatio) => random(tokens, { retentionRatio, signal }),
 };
 const names = Object.keys(methods);
 
