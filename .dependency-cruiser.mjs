@@ -57,6 +57,7 @@ const packagesIn = {
   '@fastify/multipart': ['service'],
   '@huggingface/jinja': ['llm'],
   '@valibot/to-json-schema': ['service'],
+  aws4fetch: ['cache'],
   bullmq: ['queue'],
   'cli-progress': ['cli'],
   commander: ['cli'],

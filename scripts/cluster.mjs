@@ -1,9 +1,12 @@
 // A real queue server, workers and commands of longvlm as processes of this machine: for demo-cluster.mjs and crash-cluster.mjs.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { keys, startS3 } from './s3-server.mjs';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
 export const main = `${root}dist/cli/main.js`;
@@ -27,6 +30,11 @@ export async function freePort() {
   server.close();
   await once(server, 'close');
   return port;
+}
+
+/** What it is: `Valkey server v=8.1.4`. */
+export function serverVersion(program) {
+  return execFileSync(program, ['--version'], { encoding: 'utf8' }).replace(/ sha=.*/s, '');
 }
 
 /** Starts a server that keeps what it has in a folder, and waits until it answers. */
@@ -54,6 +62,24 @@ export async function startServer(program, port, folder) {
     await setTimeout(50);
   }
   throw new Error(`${program} does not answer at port ${port}`);
+}
+
+/**
+ * A store of features for workers: a folder that they share, or a bucket (`s3`) with a cache of its own for each.
+ * @param place a folder that it may fill
+ */
+export async function featuresIn(kind, place) {
+  if (kind !== 's3') {
+    const count = () => readdirSync(place).filter((name) => name.endsWith('.safetensors')).length;
+    return { flags: ['--features', place], envOf: () => ({}), count, close: async () => {} };
+  }
+  const { url, objects, close } = await startS3(['videos']);
+  return {
+    flags: ['--features', 's3://videos/features', '--features-endpoint', url],
+    envOf: (worker) => ({ ...keys, LONGVLM_CACHE: join(place, String(worker)) }),
+    count: () => objects.get('videos').size,
+    close,
+  };
 }
 
 async function answers(port) {

@@ -1,11 +1,23 @@
-// Starts a Valkey or Redis server, three workers, and a batch over small videos: npm run demo:cluster [-- --videos N]
+// Starts a Valkey or Redis server, three workers, and a batch over small videos: npm run demo:cluster [-- --videos N] [--store s3]
+// With --store s3 the workers share no folder for features, but a bucket of an S3-compatible server.
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { freePort, root, serverProgram, start, startServer, startWorker } from './cluster.mjs';
+import {
+  featuresIn,
+  freePort,
+  root,
+  serverProgram,
+  serverVersion,
+  start,
+  startServer,
+  startWorker,
+} from './cluster.mjs';
 
-const { values } = parseArgs({ options: { videos: { type: 'string', default: '24' } } });
+const { values } = parseArgs({
+  options: { videos: { type: 'string', default: '24' }, store: { type: 'string', default: 'folder' } },
+});
 const program = serverProgram();
 if (program === undefined) {
   console.error(
@@ -26,13 +38,15 @@ for (let i = 0; i < Number(values.videos); i++) {
 const port = await freePort();
 const queue = `redis://127.0.0.1:${port}`;
 const server = await startServer(program, port, data);
-console.error(`${program} at ${queue}`);
+console.error(`${serverVersion(program)} at ${queue}`);
+const store = await featuresIn(values.store, features);
+console.error(`features: ${store.flags.join(' ')}`);
 const taken = [0, 0, 0];
 const workers = await Promise.all(
   taken.map((_, i) =>
     startWorker(
-      ['--queue', queue, '--folder', videos, '--features', features, '--threads', '1', '--gpu', 'off'],
-      {},
+      ['--queue', queue, '--folder', videos, ...store.flags, '--threads', '1', '--gpu', 'off'],
+      store.envOf(i),
       (line) => {
         if (/ item done /.test(line)) taken[i]++;
       },
@@ -58,10 +72,12 @@ const lines =
     : [];
 for (const { id, answer, error } of lines.slice(0, 5)) console.log(`${id}: ${answer ?? error?.message}`);
 console.log(
-  `${lines.length} results in ${((performance.now() - begun) / 1000).toFixed(1)} s; jobs of each worker: ${taken.join(', ')}`,
+  `${lines.length} results in ${((performance.now() - begun) / 1000).toFixed(1)} s; jobs of each worker: ${taken.join(', ')}; ` +
+    `videos with features in the store: ${store.count()}`,
 );
 for (const { child } of workers) child.kill('SIGTERM');
 await Promise.all(workers.map(({ ended }) => ended));
 server.kill('SIGTERM');
+await store.close();
 rmSync(folder, { recursive: true, force: true });
 process.exitCode = code ?? 1;

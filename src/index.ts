@@ -31,7 +31,12 @@ export {
   microsoft,
   type OnnxModel,
 } from './compute/graphBuilder.js';
-export { type CachedVideo, FeaturesCache, type FeaturesRequest } from './encode/featuresCache.js';
+export {
+  type CachedVideo,
+  FeaturesCache,
+  type FeaturesRequest,
+  type FeaturesStoreOptions,
+} from './encode/featuresCache.js';
 export type { FeaturesJson } from './encode/plainFeatures.js';
 export type { TokenGrid } from './encode/runs.js';
 export type { Sampling, SamplingRequest, SettledSampling } from './encode/sampling.js';

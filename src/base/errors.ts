@@ -48,6 +48,11 @@ export type LongVLMErrorCode =
   | 'ERR_LONGVLM_CUDA_OOM'
   /** A queue cannot be used: its server does not answer or refuses, or BullMQ is not installed. */
   | 'ERR_LONGVLM_QUEUE'
+  /**
+   * A shared store of features cannot be used: its server does not answer or refuses, there are no keys for it, or aws4fetch is not
+   * installed.
+   */
+  | 'ERR_LONGVLM_STORE'
   /** The object was disposed. */
   | 'ERR_LONGVLM_DISPOSED';
 

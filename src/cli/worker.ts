@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { isS3 } from '../cache/s3Address.js';
 import { FeaturesCache } from '../encode/featuresCache.js';
 import { readRedisUrl } from '../queue/redisUrl.js';
 import type { QueueWorkerOptions } from '../queue/workerSettings.js';
@@ -32,6 +33,7 @@ type Flags = ModelFlags &
     sandbox: Sandbox;
     server?: string[];
     features?: string;
+    featuresEndpoint?: string;
     contextSize?: number;
     framesLimit: number;
     jobSeconds: number;
@@ -75,7 +77,14 @@ export function workerCommand(): Command {
         'a longvlm serve whose uploads it fetches, with the key in $LONGVLM_SERVER_KEY; can be given again',
       ).argParser(collected),
     )
-    .option('--features <dir>', 'a folder for features that all workers share (default: the cache of this user)')
+    .option(
+      '--features <place>',
+      'a folder, or s3://BUCKET/PREFIX, for features that all workers share (default: the cache of this user)',
+    )
+    .option(
+      '--features-endpoint <url>',
+      "the S3-compatible server of --features (default: $AWS_ENDPOINT_URL_S3, $AWS_ENDPOINT_URL, or Amazon's)",
+    )
     .addOption(number('--frames-limit <n>', 'most frames that a job may have sampled', 1024))
     .addOption(
       new Option('--context-size <n>', "largest context, in tokens (default: the model's)").argParser(integer(16)),
@@ -102,6 +111,10 @@ async function work(flags: Flags, signal: AbortSignal): Promise<void> {
   if (flags.queue === undefined)
     throw new TypeError('Expected a URL such as redis://host:6379 for --queue but received undefined');
   readRedisUrl(flags.queue);
+  if (flags.featuresEndpoint !== undefined && !isS3(flags.features ?? ''))
+    throw new TypeError(
+      `Expected s3://BUCKET for --features, with --features-endpoint, but received ${flags.features}`,
+    );
   const options = workerOptions(flags);
   readWorkerSettings(options);
   await tellSandbox(flags);
@@ -111,7 +124,7 @@ async function work(flags: Flags, signal: AbortSignal): Promise<void> {
   ]);
   const server = await QueueServer.connect(flags.queue, logQueue, signal);
   try {
-    const cache = flags.features === undefined ? undefined : await FeaturesCache.open(flags.features);
+    const cache = await featuresOf(flags, signal);
     const limits = { ...options.limits, privateAddresses: flags.allowPrivate === true, lists: false };
     await withLongVLM(
       flags,
@@ -129,6 +142,12 @@ async function work(flags: Flags, signal: AbortSignal): Promise<void> {
   } finally {
     server.close();
   }
+}
+
+/** Where features are kept; undefined for the usual place. */
+async function featuresOf({ features, featuresEndpoint: endpoint }: Flags, signal: AbortSignal) {
+  if (features === undefined) return undefined;
+  return FeaturesCache.open(features, undefined, { endpoint, onLog: logQueue, signal });
 }
 
 function workerOptions(flags: Flags): QueueWorkerOptions {

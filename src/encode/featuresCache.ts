@@ -4,6 +4,7 @@ import { LongVLMError } from '../base/errors.js';
 import { fileError } from '../base/fileError.js';
 import { frozenCopy, optional } from '../base/frozenCopy.js';
 import { hashOf } from '../base/hash.js';
+import { readOptions } from '../base/options.js';
 import { checkPlain } from '../base/plainData.js';
 import type { OnProgress } from '../base/progress.js';
 import { checkFunction, checkNumber, checkSignal, checkString, wrongType } from '../base/validate.js';
@@ -11,6 +12,8 @@ import { version } from '../base/version.js';
 import { makeCacheFolder } from '../cache/cacheFolder.js';
 import { type CachedFile, FolderCache } from '../cache/folderCache.js';
 import { safetensorsMark } from '../cache/mark.js';
+import { isS3 } from '../cache/s3Address.js';
+import { S3Store } from '../cache/s3Store.js';
 import { featuresBeginning, writeFeatures } from './featuresFile.js';
 import { VideoFeatures } from './videoFeatures.js';
 import { renamedIn } from './withoutFolders.js';
@@ -35,6 +38,19 @@ export type FeaturesRequest = {
   readonly isSame?: () => Promise<boolean>;
 };
 
+/** Options of {@link FeaturesCache.open} for a store that machines share. */
+export type FeaturesStoreOptions = {
+  /**
+   * URL of an S3-compatible server. Defaults to `$AWS_ENDPOINT_URL_S3`, else `$AWS_ENDPOINT_URL`, else Amazon's in
+   * `$AWS_REGION`.
+   */
+  endpoint?: string | undefined;
+  /** Called with a line when the store cannot be used, and when it can be again. */
+  onLog?: ((line: string) => void) | undefined;
+  /** Ends {@link FeaturesCache.open}. */
+  signal?: AbortSignal | undefined;
+};
+
 /** Features of a video that was exchanged while it was read. */
 class Exchanged extends Error {
   constructor(readonly features: VideoFeatures) {
@@ -50,28 +66,48 @@ const mark = safetensorsMark(featuresBeginning);
 /** A folder of features. Each file is named by a hash of everything that the features depend on. */
 export class FeaturesCache {
   readonly #files: FolderCache;
+  readonly #store: S3Store | undefined;
 
   /** No proxy, and no object that only has the prototype. @internal */
   static [Symbol.hasInstance](value: unknown): value is FeaturesCache {
     return typeof value === 'object' && value !== null && #files in value;
   }
 
-  private constructor(folder: string, maxBytes: number) {
+  private constructor(folder: string, maxBytes: number, store?: S3Store) {
     this.#files = new FolderCache(folder, '.safetensors', { maxBytes, mark });
+    this.#store = store;
   }
 
   /**
-   * @param folder a new one, an empty one, or one that was a cache before
-   * @param maxBytes limit in bytes; above it, the least recently used files are evicted. Defaults to no limit
-   * @throws LongVLMError `ERR_LONGVLM_FILE` when the folder does not exist and cannot be created, or holds other files
+   * Opens a folder, or `s3://BUCKET/PREFIX`: a place in an S3-compatible store that machines share, in front of which stands the
+   * user's cache. Features are looked for in both, and kept in both; only those of this machine are listed, cleared and evicted. Keys
+   * are `$AWS_ACCESS_KEY_ID`, `$AWS_SECRET_ACCESS_KEY` and `$AWS_SESSION_TOKEN`; the package aws4fetch has to be installed. A store
+   * that goes away later is done without until it is back.
+   *
+   * @param folder a new one, an empty one, one that was a cache before, or a place in a store
+   * @param maxBytes limit in bytes; above it, the least recently used files are evicted. Defaults to no limit; with a store to that of
+   *   {@link openDefault}
+   * @throws LongVLMError `ERR_LONGVLM_FILE` when the folder does not exist and cannot be created, or holds other files;
+   *   `ERR_LONGVLM_STORE` when the store cannot be used; RangeError for what is no place in a store; `signal.reason`
    */
-  static async open(folder: string, maxBytes = Number.POSITIVE_INFINITY): Promise<FeaturesCache> {
+  static async open(
+    folder: string,
+    maxBytes: number | undefined = undefined,
+    options: FeaturesStoreOptions = {},
+  ): Promise<FeaturesCache> {
     checkString('folder', folder);
-    checkNumber('maxBytes', maxBytes, 0);
+    if (maxBytes !== undefined) checkNumber('maxBytes', maxBytes, 0);
+    const { endpoint, onLog, signal } = readOptions(options, ['endpoint', 'onLog', 'signal']);
+    if (endpoint !== undefined) checkString('endpoint', endpoint);
+    if (onLog !== undefined) checkFunction('onLog', onLog);
+    if (isS3(folder)) {
+      const store = await S3Store.open(folder, { endpoint, onLog, signal: checkSignal(signal) });
+      return FeaturesCache.#openDefault(maxBytes ?? usualLimit(), store);
+    }
     await mkdir(folder, { recursive: true }).catch((error: unknown) => {
       throw fileError(folder, error);
     });
-    const cache = new FeaturesCache(folder, maxBytes);
+    const cache = new FeaturesCache(folder, maxBytes ?? Number.POSITIVE_INFINITY);
     await cache.#files.checkFolder('Give a folder of its own.');
     return cache;
   }
@@ -82,12 +118,11 @@ export class FeaturesCache {
    * @throws RangeError when `LONGVLM_CACHE_LIMIT` is not a number of bytes; LongVLMError `ERR_LONGVLM_FILE` as {@link open}
    */
   static async openDefault(): Promise<FeaturesCache> {
-    const limit = Number(process.env.LONGVLM_CACHE_LIMIT || defaultMaxBytes);
-    if (!(limit >= 0))
-      throw new RangeError(
-        `Expected a number of bytes for LONGVLM_CACHE_LIMIT but received ${process.env.LONGVLM_CACHE_LIMIT}`,
-      );
-    const cache = new FeaturesCache(await makeCacheFolder('videos'), limit);
+    return FeaturesCache.#openDefault(usualLimit());
+  }
+
+  static async #openDefault(maxBytes: number, store?: S3Store): Promise<FeaturesCache> {
+    const cache = new FeaturesCache(await makeCacheFolder('videos'), maxBytes, store);
     await cache.#files.checkFolder('Set LONGVLM_CACHE to another folder, or use --no-cache.');
     return cache;
   }
@@ -123,10 +158,12 @@ export class FeaturesCache {
     const recipe = {
       read: (file: string) => load(file, matches),
       make: async (file: string, aborted: AbortSignal, report: OnProgress) => {
+        const shared = (await this.#store?.read(objectOf(key), file, aborted)) && (await load(file, matches));
+        if (shared) return shared;
         const features = await encode(aborted, report);
         await features.bringDown();
         if (!(await isSame())) throw new Exchanged(features);
-        await writeFeatures(file, features).catch(() => {});
+        await this.#keep(key, file, features, aborted).catch(() => {});
         return features;
       },
     };
@@ -138,6 +175,11 @@ export class FeaturesCache {
     const { source } = features;
     const warnings = source.warnings.map((warning) => renamedIn(warning, source.name, name));
     return new VideoFeatures({ ...features, source: { ...source, name, warnings } });
+  }
+
+  async #keep(key: string, file: string, features: VideoFeatures, signal: AbortSignal): Promise<void> {
+    await writeFeatures(file, features);
+    await this.#store?.write(objectOf(key), file, signal);
   }
 
   /** The cached videos, most recently used first. @throws LongVLMError `ERR_LONGVLM_FILE` when the folder cannot be read */
@@ -153,6 +195,19 @@ export class FeaturesCache {
   clear(): Promise<CachedVideo[]> {
     return this.#files.clear();
   }
+}
+
+/** The limit of the user's cache. @throws RangeError */
+function usualLimit(): number {
+  const limit = Number(process.env.LONGVLM_CACHE_LIMIT || defaultMaxBytes);
+  if (limit >= 0) return limit;
+  throw new RangeError(
+    `Expected a number of bytes for LONGVLM_CACHE_LIMIT but received ${process.env.LONGVLM_CACHE_LIMIT}`,
+  );
+}
+
+function objectOf(key: string): string {
+  return `${key}.safetensors`;
 }
 
 /** Loads cached features; undefined for a file that is missing, damaged, or holds other features. */

@@ -2,7 +2,8 @@
 import type { Queue, Worker, WorkerOptions } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { raceAbort } from '../base/abort.js';
-import { LongVLMError, messageOf } from '../base/errors.js';
+import { connectionReason } from '../base/connectionReason.js';
+import { LongVLMError } from '../base/errors.js';
 import { prefix } from './names.js';
 import { addressName, type RedisAddress, readRedisUrl } from './redisUrl.js';
 
@@ -144,20 +145,10 @@ async function checkAnswers({ Redis }: Modules, address: RedisAddress): Promise<
 }
 
 function notAnswering(name: string, error: unknown): LongVLMError {
-  const reason = reasonOf(error);
+  const reason = connectionReason(error, connectMs / 1000);
   const refuses = /WRONGPASS|NOAUTH|NOPERM|invalid DB|out of range/i.test(reason);
   const text = refuses
     ? `The server of the queue, ${name}, refuses: ${reason}. Check user, password and number of the database in the URL: redis://USER:PASSWORD@HOST:PORT/0.`
     : `No server of a queue answers at ${name}: ${reason}. Start Valkey or Redis there, or give the URL of another.`;
   return new LongVLMError('ERR_LONGVLM_QUEUE', text, { cause: error });
-}
-
-/** Why a connection failed. Where a name has several addresses, Node tells of each. */
-function reasonOf(error: unknown): string {
-  const [first] = (error as AggregateError).errors ?? [];
-  const { code } = (first ?? error) as NodeJS.ErrnoException;
-  if (code === 'ECONNREFUSED') return 'nothing listens there';
-  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'there is no host of this name';
-  if (code === 'ETIMEDOUT') return `it did not answer in ${connectMs / 1000} s`;
-  return messageOf(first ?? error).replace(/[.\s]+$/, '');
 }
