@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { freePort, root, serverProgram, start, startServer, startWorker } from './cluster.mjs';
+import { freePort, root, serverProgram, serverVersion, start, startServer, startWorker } from './cluster.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -51,7 +51,8 @@ const newWorker = () =>
   });
 const workers = await Promise.all([0, 1, 2].map(newWorker));
 const output = join(folder, 'results.jsonl');
-const newBatch = () => start(['batch', videos, '--question', question, '-o', output, '--queue', queue]);
+const newBatch = (...flags) =>
+  start(['batch', videos, '--question', question, '-o', output, '--queue', queue, ...flags]);
 const lines = () => (existsSync(output) ? readFileSync(output, 'utf8').trimEnd().split('\n').filter(Boolean) : []);
 
 let batch = newBatch();
@@ -90,6 +91,9 @@ for (let i = 0; i < kills && !ended; i++) {
   console.error(`killed a ${what}: ${lines().length} of ${count} results`);
 }
 result ??= await batch.ended;
+// What failed, as its workers were lost too often, is asked again.
+let retried = 0;
+for (; result.code === 1 && retried < 3; retried++) result = await newBatch('--retry').ended;
 for (const { child } of workers) child.kill('SIGTERM');
 await Promise.all(workers.map(({ ended: worker }) => worker));
 server.kill('SIGTERM');
@@ -121,9 +125,9 @@ for (const line of readFileSync(join(folder, 'alone.jsonl'), 'utf8').trimEnd().s
 }
 const other = [...byVideo].filter(([name, [answer]]) => answer !== expected.get(name.slice(4)));
 console.log(
-  `${count} videos; killed: ${killed.worker} workers, ${killed.server} times the server, ${killed.batch} times the batch; ` +
+  `${serverVersion(program)}; ${count} videos; killed: ${killed.worker} workers, ${killed.server} times the server, ${killed.batch} times the batch; ` +
     `${results.length} results, ${missing.length} missing, ${twice.length} twice, ${failed.length} failed, ` +
-    `${other.length} other than those of one process; jobs that workers did: ${done}; the batch's last exit code: ${result.code}`,
+    `${other.length} other than those of one process; jobs that workers did: ${done}; asked again with --retry: ${retried} times; the batch's last exit code: ${result.code}`,
 );
 for (const [name, [answer]] of other.slice(0, 3))
   console.log(`${basename(name)}: ${answer} (not ${expected.get(name.slice(4))})`);

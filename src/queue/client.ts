@@ -218,7 +218,7 @@ function unavailable(message: string): JobResult {
 
 /** Only what no worker could tell of fails in the queue itself. */
 function lost(reason: string): JobResult {
-  const message = /stalled/.test(reason)
+  const message = /stalled|started more/.test(reason)
     ? 'The workers of this job were lost, too often for another try. Ask again.'
     : reason === 'cancelled'
       ? 'The job was cancelled.'

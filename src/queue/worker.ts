@@ -35,8 +35,10 @@ class LostJob extends Error {
   }
 }
 
-/** A job whose workers were lost more often is given up: it may be what ends them. */
-const mostLosses = 5;
+/** A job whose workers died more often is given up: it may be what ends them. */
+const mostDeaths = 5;
+/** A job that was begun more often is given up, whatever the reasons. */
+const mostStarts = 30;
 const progressMs = 500;
 
 /**
@@ -65,7 +67,8 @@ export async function startWorker(
     concurrency: jobs,
     lockDuration: stalledMs,
     stalledInterval: stalledMs / 2,
-    maxStalledCount: mostLosses,
+    maxStalledCount: mostDeaths,
+    maxStartedAttempts: mostStarts,
     drainDelay: 1,
     runRetryDelay: 1000,
   });
@@ -121,6 +124,7 @@ class Desk {
     } catch (error) {
       if (error instanceof NotWanted || error instanceof LostJob) {
         log(error.message);
+        if (error instanceof LostJob) await this.#isAlive(id).catch(() => {});
         throw this.#server.lasting(error.message);
       }
       if (this.#stopping.signal.aborted) {
@@ -186,6 +190,12 @@ class Desk {
       unlink();
     }
     if (had > 0) onLog(`finished ${jobsIn(had - this.#givenBack)}, gave ${this.#givenBack} back to the queue`);
+  }
+
+  /** BullMQ counts a lost job as one whose worker died: of those of a slow machine, or one that was cut off, that is not so. */
+  async #isAlive(job: string): Promise<void> {
+    const uncount = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HINCRBY', KEYS[1], 'stc', -1) end";
+    await this.#server.redis.eval(uncount, 1, this.#keys.job(job));
   }
 
   #tellEnd(job: BullJob | undefined): void {

@@ -164,6 +164,31 @@ describe.skipIf(!serverProgram)('a queue', () => {
     expect(lines.filter((line) => / item done /.test(line))).toHaveLength(1);
   });
 
+  test('does not give a job up whose worker lives, however often it is taken from it', async () => {
+    const name = 'slow';
+    writeFileSync(stuck, '');
+    const before = readFileSync(runs, 'utf8').length;
+    const queue = later(await QueueClient.open(await connect(), name), (each) => each.close());
+    const server = later(await connect(), (each) => each.close());
+    const lines: string[] = [];
+    const onLog = (line: string) => lines.push(line);
+    later(await startWorker(vlm, server, { queue: name, folders: [world], stalledSeconds: 0.2, onLog }), (each) =>
+      each.close(),
+    );
+    const item = { id: 'first', video: file, question: 'What happens last?', options: { frames: 15 } };
+    const answered = queueRunner(queue, await modelOf(vlm)).run(item, { signal: new AbortController().signal });
+    while (readFileSync(runs, 'utf8').length === before) await setTimeout(10);
+    // As its lock is when the worker is too slow to renew it.
+    const losses = () => lines.filter((line) => /lost the job to another/.test(line)).length;
+    while (losses() < 8) {
+      const [lock] = await server.redis.keys(`longvlm:${name}:item-*:lock`);
+      if (lock !== undefined) await server.redis.del(lock);
+      await setTimeout(20);
+    }
+    rmSync(stuck);
+    expect(await answered).toMatchObject({ id: 'first', answer: expect.stringMatching(/\.$/) });
+  });
+
   test('refuses jobs that are none, or that name other files', async () => {
     const name = 'refuses';
     const queue = later(await QueueClient.open(await connect(), name), (each) => each.close());
