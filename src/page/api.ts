@@ -122,9 +122,30 @@ export class Api {
     throw new ServiceError(0, 'The answer ended in the middle, as the service went away. Ask again.');
   }
 
+  /** Begins an upload in parts. @returns its id */
+  async beginUpload({ name, size, type }: File): Promise<string> {
+    const body = { filename: name || 'video', bytes: size, purpose: 'vision', mime_type: type };
+    return ((await (await this.#post('/v1/uploads', body)).json()) as { id: string }).id;
+  }
+
+  /** Makes a file of the parts of an upload. @returns the file's id */
+  async completeUpload(id: string, parts: readonly string[]): Promise<string> {
+    const response = await this.#post(`/v1/uploads/${id}/complete`, { part_ids: parts });
+    return ((await response.json()) as { file: { id: string } }).file.id;
+  }
+
+  /** Gives up an upload in parts, also while the page is left. */
+  cancelUpload(id: string): void {
+    this.#last(`/v1/uploads/${id}/cancel`, 'POST');
+  }
+
   /** Deletes an upload, also while the page is left. */
   forget(id: string): void {
-    fetch(`/v1/files/${id}`, { method: 'DELETE', headers: this.headers(), keepalive: true }).catch(() => {});
+    this.#last(`/v1/files/${id}`, 'DELETE');
+  }
+
+  #last(path: string, method: string): void {
+    fetch(path, { method, headers: this.headers(), keepalive: true }).catch(() => {});
   }
 
   headers(): Record<string, string> {

@@ -85,8 +85,15 @@ function openFile(file: File): Opened {
   };
   byId('upload').hidden = false;
   show(0);
-  const uploading = upload(api, file, (part) => opened?.uploading === uploading && show(part));
   const isThis = () => opened?.uploading === uploading;
+  const uploading: Upload = upload(api, file, {
+    onProgress: (part) => isThis() && show(part),
+    onBreak: (seconds) => {
+      if (!isThis()) return;
+      setText(byId('upload-words'), `The connection broke. Trying again in ${seconds} s`);
+      announce('The connection broke. The upload is tried again.');
+    },
+  });
   const url = uploading.id.finally(() => {
     if (isThis()) byId('upload').hidden = true;
   });
@@ -161,6 +168,9 @@ byId('key-button').addEventListener('click', async () => {
 });
 // What was uploaded is of no use to anyone once its page is gone.
 addEventListener('pagehide', ({ persisted }) => {
-  if (!persisted) opened?.uploading?.id.then((id) => api.forget(id)).catch(() => {});
+  if (persisted || !opened?.uploading) return;
+  const { id, cancel } = opened.uploading;
+  id.then((file) => api.forget(file)).catch(() => {});
+  cancel();
 });
 await begin();

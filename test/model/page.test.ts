@@ -6,7 +6,7 @@ import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import axe from 'axe-core';
-import { type Browser, chromium, type Page, type Request } from 'playwright-core';
+import { type Browser, chromium, type Page, type Request, type Response } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { FeaturesCache, LongVLM } from '../../dist/index.js';
 import { splitTimes } from '../../dist/page/times.js';
@@ -33,7 +33,7 @@ beforeAll(async () => {
   chmodSync(wrapper, 0o755);
   const cache = await FeaturesCache.open(path.join(temporary, 'features'));
   vlm = await LongVLM.load({ threads: 1, gpu: 'off', cache, ffmpeg: wrapper });
-  service = await startService(vlm, { port: 0, limits: { maxBytes: 4 << 20 } });
+  service = await startService(vlm, { port: 0, limits: { maxBytes: 40 << 20 } });
 });
 afterAll(async () => {
   await service.close();
@@ -242,10 +242,10 @@ describe.skipIf(chromiumPath === undefined)('in a browser, the page', () => {
     expect(await page.locator('#inspect-error').textContent()).toMatch(/^\S.{10,200}\.$/);
     expect(await page.locator('body').textContent()).not.toContain(tmpdir());
 
-    const large = path.join(temporary, 'large.mp4');
-    writeFileSync(large, Buffer.alloc(5 << 20));
-    await page.locator('#file').setInputFiles(large);
-    await eventually(() => page.locator('#trouble').textContent()).toMatch(/larger than 4194304 bytes/);
+    const tooLarge = path.join(temporary, 'large.mp4');
+    writeFileSync(tooLarge, Buffer.alloc(41 << 20));
+    await page.locator('#file').setInputFiles(tooLarge);
+    await eventually(() => page.locator('#trouble').textContent()).toMatch(/larger than 41943040 bytes/);
 
     await page.locator('#file').setInputFiles(video);
     await page.locator('.moment').first().waitFor();
@@ -280,6 +280,69 @@ describe.skipIf(chromiumPath === undefined)('in a browser, the page', () => {
     expect(((await asked).postDataJSON() as { messages: object[] }).messages).toHaveLength(1);
     await eventually(() => answers().nth(1).textContent()).toMatch(/^\S.*\.$/);
     complaints.length = 0;
+  });
+
+  /** A video of three parts. */
+  const large = path.join(temporary, 'three-parts.mp4');
+  beforeAll(() => {
+    const bytes = readFileSync(video);
+    const free = Buffer.alloc((17 << 20) - bytes.length, 'some noise of 31 bytes, and on. ');
+    free.writeUInt32BE(free.length);
+    free.write('free', 4, 'latin1');
+    writeFileSync(large, Buffer.concat([bytes, free]));
+  });
+  const posted = (route: RegExp) => page.waitForResponse((response) => route.test(new URL(response.url()).pathname));
+  const idOf = async (response: Promise<Response>) => ((await (await response).json()) as { id: string }).id;
+
+  test('uploads a large video in parts, and sends one again that broke off', async () => {
+    await page.goto(service.url);
+    const parts: string[] = [];
+    await page.route('**/parts', async (route) => {
+      parts.push(route.request().url());
+      if (parts.length === 2) await route.abort('connectionreset');
+      else await route.continue();
+    });
+    await page.evaluate(`
+      window.words = [];
+      new MutationObserver(() => words.push(document.getElementById('upload-words').textContent))
+        .observe(document.getElementById('upload-words'), { childList: true });`);
+    const completed = posted(/complete$/);
+    await page.locator('#file').setInputFiles(large);
+    const { file } = (await (await completed).json()) as { file: { id: string; filename: string } };
+    expect([parts.length, new Set(parts).size, file.filename]).toEqual([4, 1, 'three-parts.mp4']);
+    const kept = await (await fetch(`${service.url}/v1/files/${file.id}/content`)).arrayBuffer();
+    expect(Buffer.from(kept).equals(readFileSync(large))).toBe(true);
+    expect(await page.evaluate('words')).toEqual(
+      expect.arrayContaining([
+        expect.stringMatching(/^Uploading: \d+\s% of 18 MB$/),
+        'The connection broke. Trying again in 1 s',
+        'Storing the video',
+      ]),
+    );
+    await page.locator('.moment').first().waitFor();
+    complaints.length = 0;
+  });
+
+  test('cancels an upload in parts, also when it is left, and nothing of it stays', async () => {
+    await page.goto(service.url);
+    await page.route('**/parts', () => {});
+    const left = async (id: string) => (await fetch(`${service.url}/v1/uploads/${id}`)).status;
+    for (const end of [
+      async () => {
+        await page.getByRole('button', { name: 'Cancel' }).click();
+        await page.locator('#welcome').waitFor();
+        expect(await page.locator('#trouble').isHidden()).toBe(true);
+      },
+      () => page.goto('about:blank'),
+    ]) {
+      const begun = idOf(posted(/uploads$/));
+      await page.locator('#file').setInputFiles(large);
+      const id = await begun;
+      await page.locator('#upload').waitFor();
+      expect(await left(id)).toBe(200);
+      await end();
+      await eventually(() => left(id)).toBe(404);
+    }
   });
 
   test('shows frames of a video that the browser cannot play', async () => {
