@@ -233,6 +233,102 @@ typedef struct lv_v_cast_args {
 LV_API lv_status lv_v_cast(const lv_v_cast_args* args, void* workspace, size_t* workspace_bytes,
                            lv_stream stream);
 
+// AIM: bipartite soft matching inside each frame, step by step, with plain means.
+//   tokens [frames, patches, channels] of `type`; schedule [steps], host: tokens of a frame that
+//   each step merges
+//   out_tokens [frames * kept, channels] of `type`, out_indices [frames * kept] int32, ascending:
+//   where a merged token's token of B stands; out_sizes [frames * kept] float32: how many tokens
+//   each is the mean of means of; kept is patches less the sum of the schedule; overlap nothing
+// Range: all axes at least 1, frames * patches < 2^31, values finite; each of the schedule at least
+// 1, at most half of the tokens that are left.   Ties: as lv_bipartite_soft_matching.
+// Work: two reads of the tokens, (patches / 2)^2 channels flops a frame, and both again for what
+// each step leaves; workspace 4 bytes a value, and what two steps leave.
+// Error: none against the CPU: float64 sums in one chain over ascending tokens, rounded to `type`
+// at each step.   Source: AIM.
+typedef struct lv_aim_args {
+  int32_t device;
+  lv_type type;
+  const void* tokens;
+  uint64_t frames;
+  uint64_t patches;
+  uint64_t channels;
+  const uint32_t* schedule;
+  uint64_t steps;
+  void* out_tokens;
+  int32_t* out_indices;
+  float* out_sizes;
+  lv_report* report;
+} lv_aim_args;
+LV_API lv_status lv_aim(const lv_aim_args* args, void* workspace, size_t* workspace_bytes,
+                        lv_stream stream);
+
+// VidCom2: the tokens of each frame that are least like the video and the frame, more of them in
+// frames that are unlike the video.
+//   tokens [frames, patches, channels] of `type`
+//   out_tokens [bound, channels] of `type`, out_indices [bound] int32, ascending, out_count [1]
+//   int32: how many of the two are written; overlap nothing. bound is `total`; or, if that is 0,
+//   the frames and frames * patches * ratio rounded down, together with 1, at most all tokens
+// Range: all axes at least 1, frames * patches < 2^31, values finite; total 0, or at least the
+// frames and at most all tokens; for 0 ratio above 0 and at most 1.   Ties: the lowest index, the
+// first channel, the first frame.
+// Work: two reads of the tokens, and a copy of what is kept; workspace 2 bytes a value of the
+// tokens and 8 of the frames' means. Error: none against the CPU.   Source: VidCom2.
+typedef struct lv_vid_com2_args {
+  int32_t device;
+  lv_type type;
+  const void* tokens;
+  uint64_t frames;
+  uint64_t patches;
+  uint64_t channels;
+  uint64_t total;
+  double ratio;
+  void* out_tokens;
+  int32_t* out_indices;
+  int32_t* out_count;
+  lv_report* report;
+} lv_vid_com2_args;
+LV_API lv_status lv_vid_com2(const lv_vid_com2_args* args, void* workspace, size_t* workspace_bytes,
+                             lv_stream stream);
+
+// FlashVID, its vision side: each frame keeps the tokens that differ most from each other; the
+// others merge with what they continue from the frame before, and then into density peaks.
+//   tokens [frames, patches, channels] of `type`; attention [frames, patches] float32, not checked;
+//   null for none
+//   out_tokens [bound, channels] of `type`, out_indices [bound] int32, ascending; out_sizes [bound]
+//   float32: how many tokens each stands for; bound is frames * (budget + 1); out_starts [frames]
+//   int32: 1 for the first frame of a segment, else 0; out_counts [3] int32: the tokens kept, those
+//   that merged with the frame before, and those that went into clusters. Overlap nothing.
+// Range: all axes at least 1, patches <= 16384, frames * (patches + 1) < 2^31, values finite,
+// budget from 1 to the patches, picked at most the budget, segments >= 1. The authors' own rounding
+// (reference counts of native/core) follows from PyTorch on a CPU and is not here.
+// Ties: the lowest index.   Work: five reads of the tokens, 3 patches^2 channels flops a frame;
+// workspace 4 bytes a value of the tokens, and of pairs of a frame's tokens as lv_density_peaks.
+// Error: none against the CPU.   Source: FlashVID.
+typedef struct lv_flash_vid_args {
+  int32_t device;
+  lv_type type;
+  const void* tokens;
+  uint64_t frames;
+  uint64_t patches;
+  uint64_t channels;
+  const float* attention;
+  uint64_t budget;           // tokens of a frame
+  uint64_t picked;           // of these, tokens that stay as they are
+  float temporal_threshold;  // cosines above it merge
+  float segment_threshold;   // cosines of frames below it end a segment
+  uint64_t segments;         // at least so many, as far as there are frames
+  int32_t cluster_picked;  // not 0: in a segment of one frame the picked tokens are clustered, too
+  int32_t exact_budget;    // not 0: a segment's frames share its clusters, and round none up
+  void* out_tokens;
+  int32_t* out_indices;
+  float* out_sizes;
+  int32_t* out_starts;
+  int32_t* out_counts;
+  lv_report* report;
+} lv_flash_vid_args;
+LV_API lv_status lv_flash_vid(const lv_flash_vid_args* args, void* workspace,
+                              size_t* workspace_bytes, lv_stream stream);
+
 #ifdef __cplusplus
 }
 #endif

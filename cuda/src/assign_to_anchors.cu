@@ -1,6 +1,7 @@
 // Assignment of tokens to the anchors that they are most similar to, and the anchors' means.
 #include "block_sums.cuh"
 #include "reducers.cuh"
+#include "row_chain.cuh"
 #include "tuning.h"
 
 namespace longvlm::cuda {
@@ -60,23 +61,8 @@ __global__ void __launch_bounds__(kAnchorThreads) anchor_means_kernel(AnchorWork
     }
     __syncthreads();
     all += members;
-    for (uint32_t m = 0; m < members; m += kAnchorLoads) {
-      Values<T, V> loaded[kAnchorLoads] = {};
-#pragma unroll
-      for (uint32_t i = 0; i < kAnchorLoads; ++i) {
-        if (m + i < members) {
-          loaded[i] = Load<T, V>(tokens + static_cast<size_t>(shared.members[m + i]) * work.width);
-        }
-      }
-#pragma unroll
-      for (uint32_t i = 0; i < kAnchorLoads; ++i) {
-#pragma unroll
-        for (int v = 0; v < V; ++v) {
-          // Tokens beyond the last count as 0.
-          sum[v] = __dadd_rn(sum[v], static_cast<double>(ToFloat(loaded[i].value[v])));
-        }
-      }
-    }
+    AddRows<T, V>(
+        tokens, work.width, members, [&](uint32_t i) { return shared.members[i]; }, sum);
     __syncthreads();
   }
   if (blockIdx.x % tiles == 0 && threadIdx.x == 0) {

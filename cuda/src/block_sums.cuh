@@ -44,4 +44,25 @@ __device__ inline uint32_t WarpSumBefore(uint32_t value, uint32_t* total) {
   return sum - value;
 }
 
+// The sum of a value over the block's threads before this one, and of all. All threads of a block
+// of kThreads must call this.
+template <int kThreads>
+__device__ inline uint32_t SumBefore(uint32_t value, CountShared<kThreads>& shared,
+                                     uint32_t* total) {
+  const uint32_t warp = threadIdx.x / kWarp;
+  uint32_t of_warp = 0;
+  uint32_t before = WarpSumBefore(value, &of_warp);
+  __syncthreads();
+  if (threadIdx.x % kWarp == 0) shared.of_warp[warp] = of_warp;
+  __syncthreads();
+  uint32_t sum = 0;
+#pragma unroll
+  for (uint32_t i = 0; i < kThreads / kWarp; ++i) {
+    if (i == warp) before += sum;
+    sum += shared.of_warp[i];
+  }
+  *total = sum;
+  return before;
+}
+
 }  // namespace longvlm::cuda

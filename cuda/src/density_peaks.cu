@@ -12,21 +12,26 @@ namespace {
 constexpr uint32_t kRowsOfBlock = kPeakThreads / kWarp;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-struct PeaksWork {
-  uint32_t count;  // rows of an entry
-  uint32_t width;
-  uint32_t neighbours;  // at most `count`
-  uint32_t clusters;
-  size_t entries;
-  float* distances;  // [entries, count, count], at first the products
-  float* squares;    // [entries, count]
-  float* farthest;   // [entries, count]
-  float* scores;     // [entries, count]
-  float* out_densities;
-  float* out_distances;
-  int32_t* out_centres;
-  int32_t* out_clusters;
+__device__ inline uint32_t RowsOf(const PeaksWork& work, size_t entry) {
+  return work.rows_of == nullptr ? work.stride : work.rows_of[entry];
+}
+__device__ inline uint32_t ClustersOf(const PeaksWork& work, size_t entry) {
+  return work.clusters_of == nullptr ? work.clusters : work.clusters_of[entry];
+}
+
+// A row of an entry, by its number among all rows.
+struct PeakRow {
+  size_t index;
+  size_t entry;
+  uint32_t count;  // rows of the entry
+  bool there;
 };
+__device__ inline PeakRow FindRow(const PeaksWork& work, size_t index) {
+  if (index >= work.entries * work.stride) return {index, 0, 0, false};
+  const size_t entry = index / work.stride;
+  const uint32_t count = RowsOf(work, entry);
+  return {index, entry, count, index % work.stride < count};
+}
 
 __device__ inline float WarpSmallest(float value) {
 #pragma unroll
@@ -38,9 +43,9 @@ __device__ inline float WarpSmallest(float value) {
 }
 
 __global__ void __launch_bounds__(kPeakThreads) squares_kernel(PeaksWork work) {
-  const size_t i = static_cast<size_t>(blockIdx.x) * kPeakThreads + threadIdx.x;
-  if (i >= work.entries * work.count) return;
-  work.squares[i] = work.distances[i * work.count + i % work.count];
+  const PeakRow row = FindRow(work, static_cast<size_t>(blockIdx.x) * kPeakThreads + threadIdx.x);
+  if (!row.there) return;
+  work.squares[row.index] = work.distances[row.index * work.stride + row.index % work.stride];
 }
 
 // A warp's row, among all of the entries'.
@@ -49,13 +54,14 @@ __device__ inline size_t RowOfWarp() {
 }
 
 // The sum of the squares of the nearest distances, ascending.
-__device__ inline double SquaresOfNearest(const float* distances, const PeaksWork& work) {
+__device__ inline double SquaresOfNearest(const float* distances, uint32_t count,
+                                          uint32_t neighbours) {
   double sum = 0;
   float last = -1;
-  for (uint32_t taken = 0; taken < work.neighbours;) {
+  for (uint32_t taken = 0; taken < neighbours;) {
     float smallest = kInfinity;
     uint32_t equals = 0;
-    for (uint32_t j = threadIdx.x % kWarp; j < work.count; j += kWarp) {
+    for (uint32_t j = threadIdx.x % kWarp; j < count; j += kWarp) {
       const float distance = distances[j];
       if (!(distance > last) || distance > smallest) continue;
       equals = distance < smallest ? 1 : equals + 1;
@@ -69,7 +75,7 @@ __device__ inline double SquaresOfNearest(const float* distances, const PeaksWor
     }
     if (equals == 0) break;
     const double square = __dmul_rn(static_cast<double>(of_warp), static_cast<double>(of_warp));
-    for (; equals > 0 && taken < work.neighbours; --equals, ++taken) sum = __dadd_rn(sum, square);
+    for (; equals > 0 && taken < neighbours; --equals, ++taken) sum = __dadd_rn(sum, square);
     last = of_warp;
   }
   return sum;
@@ -77,14 +83,14 @@ __device__ inline double SquaresOfNearest(const float* distances, const PeaksWor
 
 // A warp for each row: its distances instead of its products, and its density.
 __global__ void __launch_bounds__(kPeakThreads) densities_kernel(PeaksWork work) {
-  const size_t row = RowOfWarp();
-  if (row >= work.entries * work.count) return;
-  float* const distances = work.distances + row * work.count;
-  const float* const squares = work.squares + row / work.count * work.count;
-  const double own = static_cast<double>(work.squares[row]);
+  const PeakRow row = FindRow(work, RowOfWarp());
+  if (!row.there) return;
+  float* const distances = work.distances + row.index * work.stride;
+  const float* const squares = work.squares + row.entry * work.stride;
+  const double own = static_cast<double>(work.squares[row.index]);
   const double dims = static_cast<double>(work.width);
   float farthest = 0;
-  for (uint32_t j = threadIdx.x % kWarp; j < work.count; j += kWarp) {
+  for (uint32_t j = threadIdx.x % kWarp; j < row.count; j += kWarp) {
     const double square = __dadd_rn(__dadd_rn(own, static_cast<double>(squares[j])),
                                     -__dmul_rn(2.0, static_cast<double>(distances[j])));
     const float distance =
@@ -93,33 +99,35 @@ __global__ void __launch_bounds__(kPeakThreads) densities_kernel(PeaksWork work)
     farthest = farthest < distance ? distance : farthest;
   }
   farthest = -WarpSmallest(-farthest);
-  const double sum = SquaresOfNearest(distances, work);
+  uint32_t neighbours = Smaller(work.neighbours, row.count);
+  if (work.clusters_of != nullptr) neighbours = Smaller(neighbours, work.clusters_of[row.entry]);
+  const double sum = SquaresOfNearest(distances, row.count, neighbours);
   if (threadIdx.x % kWarp != 0) return;
-  work.farthest[row] = farthest;
-  work.out_densities[row] =
-      __double2float_rn(Exponential(-__ddiv_rn(sum, static_cast<double>(work.neighbours))));
+  work.farthest[row.index] = farthest;
+  work.densities[row.index] =
+      __double2float_rn(Exponential(-__ddiv_rn(sum, static_cast<double>(neighbours))));
 }
 
 // A warp for each row: the distance to the nearest denser row, for the densest the largest one.
 __global__ void __launch_bounds__(kPeakThreads) peaks_kernel(PeaksWork work) {
-  const size_t row = RowOfWarp();
-  if (row >= work.entries * work.count) return;
-  const size_t first = row / work.count * work.count;
-  const float* const distances = work.distances + row * work.count;
-  const float own = work.out_densities[row];
+  const PeakRow row = FindRow(work, RowOfWarp());
+  if (!row.there) return;
+  const size_t first = row.entry * work.stride;
+  const float* const distances = work.distances + row.index * work.stride;
+  const float own = work.densities[row.index];
   float largest = 0;
   float nearest = kInfinity;
-  for (uint32_t j = threadIdx.x % kWarp; j < work.count; j += kWarp) {
+  for (uint32_t j = threadIdx.x % kWarp; j < row.count; j += kWarp) {
     const float farthest = work.farthest[first + j];
     largest = largest < farthest ? farthest : largest;
-    if (work.out_densities[first + j] > own && distances[j] < nearest) nearest = distances[j];
+    if (work.densities[first + j] > own && distances[j] < nearest) nearest = distances[j];
   }
   nearest = WarpSmallest(nearest);
   largest = -WarpSmallest(-largest);
   if (threadIdx.x % kWarp != 0) return;
   nearest = largest < nearest ? largest : nearest;
-  work.out_distances[row] = nearest;
-  work.scores[row] = __fmul_rn(nearest, own);
+  work.peaks[row.index] = nearest;
+  work.scores[row.index] = __fmul_rn(nearest, own);
 }
 
 struct CentresShared {
@@ -134,14 +142,15 @@ __device__ inline uint64_t ScoreKey(float score, uint32_t index) {
 // Ranks by counting; the rows of the lowest ranks are the centres.
 __global__ void __launch_bounds__(kPeakThreads) centres_kernel(PeaksWork work) {
   LV_SHARED(CentresShared, shared);
-  const uint32_t blocks = (work.count + kPeakThreads - 1) / kPeakThreads;
+  const uint32_t blocks = (work.stride + kPeakThreads - 1) / kPeakThreads;
   const size_t entry = blockIdx.x / blocks;
   const uint32_t row = blockIdx.x % blocks * kPeakThreads + threadIdx.x;
-  const float* const scores = work.scores + entry * work.count;
-  const uint64_t own = row < work.count ? ScoreKey(scores[row], row) : 0;
+  const uint32_t rows = RowsOf(work, entry);
+  const float* const scores = work.scores + entry * work.stride;
+  const uint64_t own = row < rows ? ScoreKey(scores[row], row) : 0;
   uint32_t rank = 0;
-  for (uint32_t first = 0; first < work.count; first += kPeakThreads) {
-    const uint32_t count = Smaller<uint32_t>(kPeakThreads, work.count - first);
+  for (uint32_t first = 0; first < rows; first += kPeakThreads) {
+    const uint32_t count = Smaller<uint32_t>(kPeakThreads, rows - first);
     __syncthreads();
     if (threadIdx.x < count) {
       shared.keys[threadIdx.x] = ScoreKey(scores[first + threadIdx.x], first + threadIdx.x);
@@ -149,44 +158,33 @@ __global__ void __launch_bounds__(kPeakThreads) centres_kernel(PeaksWork work) {
     __syncthreads();
     for (uint32_t i = 0; i < count; ++i) rank += shared.keys[i] < own ? 1 : 0;
   }
-  if (row < work.count && rank < work.clusters) {
-    work.out_centres[entry * work.clusters + rank] = static_cast<int32_t>(row);
+  if (row < rows && rank < ClustersOf(work, entry)) {
+    work.centres[entry * work.centre_stride + rank] = static_cast<int32_t>(row);
   }
 }
 
 __global__ void __launch_bounds__(kPeakThreads) clusters_kernel(PeaksWork work) {
-  const uint32_t blocks = (work.count + kPeakThreads - 1) / kPeakThreads;
+  const uint32_t blocks = (work.stride + kPeakThreads - 1) / kPeakThreads;
   const size_t entry = blockIdx.x / blocks;
   const uint32_t row = blockIdx.x % blocks * kPeakThreads + threadIdx.x;
-  if (row >= work.count) return;
-  const int32_t* const centres = work.out_centres + entry * work.clusters;
-  const float* const distances = work.distances + entry * work.count * work.count;
+  if (row >= RowsOf(work, entry)) return;
+  const int32_t* const centres = work.centres + entry * work.centre_stride;
+  const float* const distances = work.distances + entry * work.stride * work.stride;
+  const uint32_t clusters = ClustersOf(work, entry);
   float nearest = kInfinity;
   int32_t cluster = 0;
   int32_t itself = -1;
-  for (uint32_t i = 0; i < work.clusters; ++i) {
+  for (uint32_t i = 0; i < clusters; ++i) {
     const auto centre = static_cast<uint32_t>(centres[i]);
     // That of the centre to the row is the same, and its neighbours' lie beside it.
-    const float distance = distances[static_cast<size_t>(centre) * work.count + row];
+    const float distance = distances[static_cast<size_t>(centre) * work.stride + row];
     if (distance < nearest) {
       nearest = distance;
       cluster = static_cast<int32_t>(i);
     }
     if (centre == row) itself = static_cast<int32_t>(i);
   }
-  work.out_clusters[entry * work.count + row] = itself >= 0 ? itself : cluster;
-}
-
-lv_status LaunchPeaks(const PeaksWork& work, cudaStream_t stream) {
-  const size_t rows = work.entries * work.count;
-  LV_TRY(Launch(squares_kernel, CeilDiv(rows, kPeakThreads), kPeakThreads, 0, stream, work));
-  const size_t warps = CeilDiv(rows, kRowsOfBlock);
-  LV_TRY(Launch(densities_kernel, warps, kPeakThreads, 0, stream, work));
-  LV_TRY(Launch(peaks_kernel, warps, kPeakThreads, 0, stream, work));
-  if (work.clusters == 0) return LV_OK;
-  const size_t blocks = work.entries * CeilDiv(work.count, kPeakThreads);
-  LV_TRY(Launch(centres_kernel, blocks, kPeakThreads, 0, stream, work));
-  return Launch(clusters_kernel, blocks, kPeakThreads, 0, stream, work);
+  work.in_clusters[entry * work.stride + row] = itself >= 0 ? itself : cluster;
 }
 
 struct Plan {
@@ -227,16 +225,17 @@ lv_status Run(const lv_density_peaks_args& args, const Plan& plan, cudaStream_t 
                                       plan.work.distances};
     LV_TRY(LaunchRowProducts(products, multiprocessors, stream));
     PeaksWork work = plan.work;
-    work.count = static_cast<uint32_t>(count);
+    work.stride = static_cast<uint32_t>(count);
     work.width = static_cast<uint32_t>(args.channels);
     work.neighbours = static_cast<uint32_t>(std::min<uint64_t>(args.neighbours, count));
     work.clusters = static_cast<uint32_t>(args.clusters);
+    work.centre_stride = work.clusters;
     work.entries = entries;
-    work.out_densities = args.out_densities + first * count;
-    work.out_distances = args.out_distances + first * count;
+    work.densities = args.out_densities + first * count;
+    work.peaks = args.out_distances + first * count;
     if (args.clusters > 0) {
-      work.out_centres = args.out_centres + first * args.clusters;
-      work.out_clusters = args.out_clusters + first * count;
+      work.centres = args.out_centres + first * args.clusters;
+      work.in_clusters = args.out_clusters + first * count;
     }
     LV_TRY(LaunchPeaks(work, stream));
   }
@@ -244,6 +243,19 @@ lv_status Run(const lv_density_peaks_args& args, const Plan& plan, cudaStream_t 
 }
 
 }  // namespace
+
+lv_status LaunchPeaks(const PeaksWork& work, cudaStream_t stream) {
+  const size_t rows = work.entries * work.stride;
+  LV_TRY(Launch(squares_kernel, CeilDiv(rows, kPeakThreads), kPeakThreads, 0, stream, work));
+  const size_t warps = CeilDiv(rows, kRowsOfBlock);
+  LV_TRY(Launch(densities_kernel, warps, kPeakThreads, 0, stream, work));
+  LV_TRY(Launch(peaks_kernel, warps, kPeakThreads, 0, stream, work));
+  if (work.clusters == 0) return LV_OK;
+  const size_t blocks = work.entries * CeilDiv(work.stride, kPeakThreads);
+  LV_TRY(Launch(centres_kernel, blocks, kPeakThreads, 0, stream, work));
+  return Launch(clusters_kernel, blocks, kPeakThreads, 0, stream, work);
+}
+
 }  // namespace longvlm::cuda
 
 using namespace longvlm::cuda;

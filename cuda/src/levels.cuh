@@ -165,6 +165,8 @@ struct MeanWork {
 lv_status CheckAssignment(lv_type type, uint64_t batch, uint64_t rows, uint64_t width,
                           uint64_t slots);
 MeanScratch TakeMeanScratch(Arena& arena, const MeanWork& work);
+// The rows of each slot, to `first`, `order` and `totals`.
+lv_status LaunchListRows(const MeanWork& work, const MeanScratch& scratch, cudaStream_t stream);
 lv_status LaunchMeans(lv_type type, const MeanWork& work, const MeanScratch& scratch,
                       cudaStream_t stream);
 

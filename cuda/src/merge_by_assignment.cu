@@ -309,13 +309,17 @@ MeanScratch TakeMeanScratch(Arena& arena, const MeanWork& work) {
   return scratch;
 }
 
-lv_status LaunchMeans(lv_type type, const MeanWork& work, const MeanScratch& scratch,
-                      cudaStream_t stream) {
+lv_status LaunchListRows(const MeanWork& work, const MeanScratch& scratch, cudaStream_t stream) {
   const ListWork list = {
       work.assignment, work.weights, work.batch,       work.num_rows,
       work.slots,      scratch,      work.out_weights, work.check ? work.report : nullptr};
-  LV_TRY(Launch(list_rows_kernel, work.batch * (work.slots + size_t{1}), kListThreads, 0, stream,
-                list));
+  return Launch(list_rows_kernel, work.batch * (work.slots + size_t{1}), kListThreads, 0, stream,
+                list);
+}
+
+lv_status LaunchMeans(lv_type type, const MeanWork& work, const MeanScratch& scratch,
+                      cudaStream_t stream) {
+  LV_TRY(LaunchListRows(work, scratch, stream));
   return ForType(type,
                  [&](auto value) { return LaunchSums<decltype(value)>(work, scratch, stream); });
 }

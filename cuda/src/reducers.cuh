@@ -28,6 +28,9 @@ struct UnitRowsWork {
   float* rows;  // [count, RowStride(width)], zeros beyond the width
   lv_report* report;
   size_t first_value = 0;  // the number of the first value of `tokens`, for the report
+  // [width], ascending: rows of these channels only, which are not checked. Null for all.
+  const int32_t* channels = nullptr;
+  size_t all_channels = 0;
 };
 lv_status LaunchUnitRows(lv_type type, const UnitRowsWork& work, cudaStream_t stream);
 
@@ -86,6 +89,32 @@ struct SelectWork {
 };
 lv_status LaunchSelect(const SelectWork& work, cudaStream_t stream);
 
+// What lv_select_diverse does with checked arguments, and the workspace that it needs.
+size_t DiverseBytes(const lv_select_diverse_args& args);
+lv_status LaunchDiverse(const lv_select_diverse_args& args, void* workspace, cudaStream_t stream);
+
+// The density peaks of entries of rows whose products are there, each of a number of its own.
+struct PeaksWork {
+  uint32_t stride;          // rows from entry to entry, and products from row to row
+  const uint32_t* rows_of;  // [entries], rows of each, at most `stride`; null for `stride`
+  const uint32_t*
+      clusters_of;      // [entries], clusters of each, at most its rows; null for `clusters`
+  uint32_t width;       // of the rows
+  uint32_t neighbours;  // of each at most its rows, and where clusters differ at most these
+  uint32_t clusters;
+  size_t entries;
+  float* distances;  // [entries, stride, stride], at first the products
+  float* squares;    // [entries, stride], scratch memory, as the next two
+  float* farthest;   // [entries, stride]
+  float* scores;     // [entries, stride]
+  float* densities;  // [entries, stride]
+  float* peaks;      // [entries, stride], distances to the nearest denser row
+  int32_t* centres;  // [entries, centre_stride]
+  uint32_t centre_stride;
+  int32_t* in_clusters;  // [entries, stride]
+};
+lv_status LaunchPeaks(const PeaksWork& work, cudaStream_t stream);
+
 // Copies some rows.
 struct GatherWork {
   const void* tokens;      // [limit, width]
@@ -95,6 +124,7 @@ struct GatherWork {
   size_t width;
   void* out;  // [count, width]
   lv_report* report;
+  const int32_t* fewer = nullptr;  // [1], on the device: copy only so many
 };
 lv_status LaunchGather(lv_type type, const GatherWork& work, cudaStream_t stream);
 

@@ -18,10 +18,11 @@ __global__ void __launch_bounds__(kTileThreads, 2) row_products_kernel(RowProduc
   for (; tile >= tiles - down; ++down) tile -= tiles - down;
   const uint32_t first_a = down * side;
   const uint32_t first_b = (down + tile) * side;
+  const uint32_t count = work.rows_of == nullptr ? work.count : work.rows_of[entry];
+  if (first_b >= count) return;
   const float* const rows = work.rows + entry * work.count * work.row_stride;
   float sum[kSums][kSums];
-  ProductTile<kSums>(rows, work.count, first_a, rows, work.count, first_b, work.row_stride, shared,
-                     sum);
+  ProductTile<kSums>(rows, count, first_a, rows, count, first_b, work.row_stride, shared, sum);
   float* const products = work.products + entry * work.count * work.count;
 #pragma unroll
   for (int i = 0; i < kSums; ++i) {
@@ -29,7 +30,7 @@ __global__ void __launch_bounds__(kTileThreads, 2) row_products_kernel(RowProduc
 #pragma unroll
     for (int j = 0; j < kSums; ++j) {
       const uint32_t b = first_b + TilePlace(threadIdx.x % kTileGroups, j);
-      if (a >= work.count || b >= work.count) continue;
+      if (a >= count || b >= count) continue;
       products[static_cast<size_t>(a) * work.count + b] = sum[i][j];
       if (tile != 0) products[static_cast<size_t>(b) * work.count + a] = sum[i][j];
     }

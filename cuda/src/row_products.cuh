@@ -14,6 +14,8 @@ struct RowProductsWork {
   uint32_t row_stride;
   size_t entries;
   float* products;  // [entries, count, count]
+  // [entries], on the device: how many of an entry's rows are there; null for all.
+  const uint32_t* rows_of = nullptr;
 };
 lv_status LaunchRowProducts(const RowProductsWork& work, int32_t multiprocessors,
                             cudaStream_t stream);

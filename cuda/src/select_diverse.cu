@@ -124,7 +124,12 @@ Plan Divide(const lv_select_diverse_args& args, void* workspace) {
   return plan;
 }
 
-lv_status Run(const lv_select_diverse_args& args, const Plan& plan, cudaStream_t stream) {
+}  // namespace
+
+size_t DiverseBytes(const lv_select_diverse_args& args) { return Divide(args, nullptr).bytes; }
+
+lv_status LaunchDiverse(const lv_select_diverse_args& args, void* workspace, cudaStream_t stream) {
+  const Plan plan = Divide(args, workspace);
   int32_t multiprocessors = 0;
   LV_TRY(Multiprocessors(args.device, &multiprocessors));
   const size_t count = args.tokens_of_entry;
@@ -155,7 +160,6 @@ lv_status Run(const lv_select_diverse_args& args, const Plan& plan, cudaStream_t
   return LV_OK;
 }
 
-}  // namespace
 }  // namespace longvlm::cuda
 
 using namespace longvlm::cuda;
@@ -171,15 +175,15 @@ lv_status lv_select_diverse(const lv_select_diverse_args* args, void* workspace,
             "Expected between 1 and %llu for count but received %llu",
             static_cast<unsigned long long>(args->tokens_of_entry),
             static_cast<unsigned long long>(args->count));
-  const Plan sizes = Divide(*args, nullptr);
+  const size_t bytes = DiverseBytes(*args);
   if (workspace == nullptr) {
-    *workspace_bytes = sizes.bytes;
+    *workspace_bytes = bytes;
     return LV_OK;
   }
-  LV_TRY(CheckWorkspace(workspace, *workspace_bytes, sizes.bytes));
+  LV_TRY(CheckWorkspace(workspace, *workspace_bytes, bytes));
   LV_EXPECT(args->tokens != nullptr && args->out_picked != nullptr && args->report != nullptr,
             "Expected device memory for tokens, out_picked and report but received null");
   LV_ON_DEVICE(args->device);
   LV_TRY(ClearReport(args->report, ToCuda(stream)));
-  return Run(*args, Divide(*args, workspace), ToCuda(stream));
+  return LaunchDiverse(*args, workspace, ToCuda(stream));
 }

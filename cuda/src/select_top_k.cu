@@ -1,44 +1,18 @@
 // The highest scores of each frame, and copies of the tokens that have them.
 #include "block_sums.cuh"
+#include "key_of_rank.cuh"
 #include "reducers.cuh"
 #include "tuning.h"
 
 namespace longvlm::cuda {
 namespace {
 
-constexpr uint32_t kDigits = 256;
-constexpr int kDigitsOfLane = kDigits / kWarp;
-
 struct SelectShared {
-  uint32_t counts[kDigits];
+  RankShared rank;
   CountShared<kSelectThreads> before;
-  uint32_t prefix;  // of the key of the last score that is taken
-  uint32_t rest;    // scores still to take among those with this prefix
+  uint32_t budget;
   unsigned long long budgets_before;
 };
-
-// The highest score has the lowest key, as the CPU's FallingKey.
-__device__ inline uint32_t FallingKey(float score) { return ~RisingKey(score); }
-
-// The digit of the `rest`-th lowest key among those counted, by the first warp.
-__device__ void FindDigit(SelectShared& shared, uint32_t rest, uint32_t shift) {
-  const uint32_t lane = threadIdx.x % kWarp;
-  uint32_t own = 0;
-  for (int i = 0; i < kDigitsOfLane; ++i) {
-    own += shared.counts[lane * kDigitsOfLane + static_cast<uint32_t>(i)];
-  }
-  uint32_t total = 0;
-  uint32_t before = WarpSumBefore(own, &total);
-  if (before >= rest || before + own < rest) return;  // one thread is left
-  for (uint32_t digit = lane * kDigitsOfLane;; ++digit) {
-    if (before + shared.counts[digit] >= rest) {
-      shared.prefix |= digit << shift;
-      shared.rest = rest - before;
-      return;
-    }
-    before += shared.counts[digit];
-  }
-}
 
 // One block for each frame: finds the key of the last score to take digit by digit, then writes the
 // positions of all before it and of as many of its equals as are left, in order.
@@ -56,11 +30,10 @@ __global__ void __launch_bounds__(kSelectThreads) select_top_k_kernel(SelectWork
   };
   if (threadIdx.x == 0) {
     shared.budgets_before = 0;
-    shared.prefix = 0;
-    shared.rest = static_cast<uint32_t>(budget_of(frame));
+    shared.budget = static_cast<uint32_t>(budget_of(frame));
   }
   __syncthreads();
-  const uint32_t budget = shared.rest;
+  const uint32_t budget = shared.budget;
   for (size_t i = threadIdx.x; i < frame; i += kSelectThreads) {
     atomicAdd(&shared.budgets_before, static_cast<unsigned long long>(budget_of(i)));
   }
@@ -68,24 +41,9 @@ __global__ void __launch_bounds__(kSelectThreads) select_top_k_kernel(SelectWork
     if (!IsFinite(scores[i])) ReportLowest(&work.report->not_finite, frame * patches + i);
   }
   if (budget == 0) return;
-  for (uint32_t shift = 32; shift > 0;) {
-    shift -= 8;
-    for (uint32_t i = threadIdx.x; i < kDigits; i += kSelectThreads) shared.counts[i] = 0;
-    __syncthreads();
-    const uint32_t prefix = shared.prefix;
-    const uint32_t rest = shared.rest;
-    for (size_t i = threadIdx.x; i < patches; i += kSelectThreads) {
-      const uint32_t key = FallingKey(scores[i]);
-      if (shift == 24 || (key ^ prefix) >> (shift + 8) == 0) {
-        atomicAdd(&shared.counts[key >> shift & (kDigits - 1)], 1u);
-      }
-    }
-    __syncthreads();
-    if (threadIdx.x < kWarp) FindDigit(shared, rest, shift);
-    __syncthreads();
-  }
-  const uint32_t last = shared.prefix;
-  const uint32_t equals = shared.rest;
+  const RankedKey found = KeyOfRank<kSelectThreads>(scores, patches, budget, shared.rank);
+  const uint32_t last = found.key;
+  const uint32_t equals = found.equals;
   size_t taken = shared.budgets_before;
   uint32_t equals_before = 0;
   for (size_t first = 0; first < patches; first += kSelectThreads) {
@@ -106,6 +64,7 @@ __global__ void __launch_bounds__(kSelectThreads) select_top_k_kernel(SelectWork
 
 template <typename T, int V>
 __global__ void __launch_bounds__(kGatherThreads) gather_kernel(GatherWork work) {
+  if (work.fewer != nullptr && static_cast<int32_t>(blockIdx.x) >= *work.fewer) return;
   const int32_t index = work.indices[blockIdx.x];
   if (index < 0 || static_cast<size_t>(index) >= work.limit) {
     if (threadIdx.x == 0) ReportLowest(&work.report->bad_assignment, blockIdx.x);

@@ -77,6 +77,10 @@ inline constexpr int kDotThreads = 128;
 inline constexpr int kFrameMeansThreads = 64;
 inline constexpr int kFrameMeansLoads = 8;
 
+// Sums of each channel over tokens, in one chain: small blocks, and 2 KiB of loads ahead for each.
+inline constexpr int kMomentThreads = 32;
+inline constexpr int kMomentLoads = 16;
+
 // Sums in one chain: threads that multiply.
 inline constexpr int kTurnThreads = 256;
 

@@ -11,7 +11,8 @@ constexpr uint32_t kLanes = 4;
 constexpr uint32_t kRowsOfWarp = kWarp / kLanes;
 constexpr uint32_t kRowsOfBlock = kUnitRowsThreads / kLanes;
 
-template <typename T>
+// kSome: only the channels of the list.
+template <typename T, bool kSome>
 __global__ void __launch_bounds__(kUnitRowsThreads) unit_rows_kernel(UnitRowsWork work) {
   const size_t first =
       static_cast<size_t>(blockIdx.x) * kRowsOfBlock + threadIdx.x / kWarp * kRowsOfWarp;
@@ -30,24 +31,28 @@ __global__ void __launch_bounds__(kUnitRowsThreads) unit_rows_kernel(UnitRowsWor
     }
     return static_cast<size_t>(picked);
   };
+  const size_t row_step = kSome ? work.all_channels : work.width;
+  const auto value_at = [&](const T* row, uint32_t k) {
+    return static_cast<double>(ToFloat(row[kSome ? work.channels[k] : k]));
+  };
   const T* const tokens = static_cast<const T*>(work.tokens);
   const size_t own = source(first + threadIdx.x % kWarp / kLanes);
-  const T* const token = tokens + own * work.width;
+  const T* const token = tokens + own * row_step;
   double square = 0;
 #pragma unroll 16
   for (uint32_t k = lane; k < even; k += kLanes) {
-    const double value = static_cast<double>(ToFloat(token[k]));
+    const double value = value_at(token, k);
     square = __fma_rn(value, value, square);
   }
   if (lane == 0) {
     for (uint32_t k = even; k < width; ++k) {
-      const double value = static_cast<double>(ToFloat(token[k]));
+      const double value = value_at(token, k);
       square = __fma_rn(value, value, square);
     }
   }
   square = __dadd_rn(square, __shfl_xor_sync(kAllLanes, square, 1));
   square = __dadd_rn(square, __shfl_xor_sync(kAllLanes, square, 2));
-  if (lane == 0 && !IsFinite(square)) {
+  if (!kSome && lane == 0 && !IsFinite(square)) {
     ReportRow(token, work.width, work.first_value + own * work.width, work.report);
   }
   double scale = 1;
@@ -55,11 +60,11 @@ __global__ void __launch_bounds__(kUnitRowsThreads) unit_rows_kernel(UnitRowsWor
   for (uint32_t i = 0; i < kRowsOfWarp; ++i) {
     const double of_row = __shfl_sync(kAllLanes, scale, static_cast<int>(i * kLanes));
     if (first + i >= work.count) continue;
-    const T* const from = tokens + source(first + i) * work.width;
+    const T* const from = tokens + source(first + i) * row_step;
     float* const to = work.rows + (first + i) * row_stride;
 #pragma unroll 4
     for (uint32_t k = threadIdx.x % kWarp; k < row_stride; k += kWarp) {
-      const double value = k < width ? static_cast<double>(ToFloat(from[k])) : 0.0;
+      const double value = k < width ? value_at(from, k) : 0.0;
       to[k] = __fadd_rn(__double2float_rn(__dmul_rn(value, of_row)), 0.0f);
     }
   }
@@ -85,8 +90,9 @@ lv_status Multiprocessors(int32_t device, int32_t* count) {
 
 lv_status LaunchUnitRows(lv_type type, const UnitRowsWork& work, cudaStream_t stream) {
   return ForType(type, [&](auto value) {
-    return Launch(unit_rows_kernel<decltype(value)>, CeilDiv(work.count, kRowsOfBlock),
-                  kUnitRowsThreads, 0, stream, work);
+    using T = decltype(value);
+    return Launch(work.channels == nullptr ? unit_rows_kernel<T, false> : unit_rows_kernel<T, true>,
+                  CeilDiv(work.count, kRowsOfBlock), kUnitRowsThreads, 0, stream, work);
   });
 }
 

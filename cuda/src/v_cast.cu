@@ -1,8 +1,9 @@
 // V-CAST: the tokens of each frame that stand out, more of them where the video turns.
 #include "dot_rows.cuh"
-#include "exponential.cuh"
 #include "reducers.cuh"
+#include "serial_sums.cuh"
 #include "share_budget.cuh"
+#include "softmax.cuh"
 #include "tuning.h"
 
 namespace longvlm::cuda {
@@ -12,10 +13,6 @@ namespace {
 constexpr double kEpsilon = 1e-6;
 constexpr uint32_t kTokensOfBlock = kDotThreads / kDotLanes;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-__device__ inline double AtLeast(double value, double least) {
-  return value < least ? least : value;
-}
 
 struct VCastWork {
   const void* tokens;
@@ -32,32 +29,6 @@ struct VCastWork {
   BudgetWork budget;
   lv_report* report;
 };
-
-template <int kSums>
-struct SerialShared {
-  double products[kSums][kTurnThreads];
-  double sum[kSums];
-};
-
-// kSums sums over k of product(k, sum), in one chain each over ascending k: thousands of values
-// that only one thread may add. All others multiply.
-template <int kSums, typename Product>
-__device__ void SerialSums(uint32_t width, SerialShared<kSums>& shared, Product product) {
-  const uint32_t warp = threadIdx.x / kWarp;
-  const bool adds = threadIdx.x % kWarp == 0 && warp < kSums;
-  double sum = 0;
-  for (uint32_t first = 0; first < width; first += kTurnThreads) {
-    const uint32_t k = first + threadIdx.x;
-    __syncthreads();
-    for (int i = 0; i < kSums; ++i) shared.products[i][threadIdx.x] = k < width ? product(k, i) : 0;
-    __syncthreads();
-    if (!adds) continue;
-#pragma unroll 16
-    for (uint32_t i = 0; i < kTurnThreads; ++i) sum = __dadd_rn(sum, shared.products[warp][i]);
-  }
-  if (adds) shared.sum[warp] = sum;
-  __syncthreads();
-}
 
 __device__ inline double Unit(const VCastWork& work, uint32_t frame, uint32_t k) {
   return __ddiv_rn(static_cast<double>(work.means[static_cast<size_t>(frame) * work.width + k]),
@@ -99,8 +70,7 @@ __global__ void __launch_bounds__(kTurnThreads) turns_kernel(VCastWork work) {
 }
 
 struct BudgetsShared {
-  double highest;
-  double sum;
+  SoftmaxShared softmax;
   BudgetShared budget;
 };
 
@@ -118,26 +88,7 @@ __global__ void __launch_bounds__(kTurnThreads) budgets_kernel(VCastWork work) {
   double* const weights = work.budget.weights;
   for (uint32_t i = threadIdx.x; i < work.frames; i += kTurnThreads)
     weights[i] = Curvature(work, i);
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    double highest = weights[0];
-    for (uint32_t i = 1; i < work.frames; ++i) highest = AtLeast(weights[i], highest);
-    shared.highest = highest;
-  }
-  __syncthreads();
-  for (uint32_t i = threadIdx.x; i < work.frames; i += kTurnThreads) {
-    weights[i] = Exponential(__ddiv_rn(__dadd_rn(weights[i], -shared.highest), work.temperature));
-  }
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    double sum = 0;
-    for (uint32_t i = 0; i < work.frames; ++i) sum = __dadd_rn(sum, weights[i]);
-    shared.sum = sum;
-  }
-  __syncthreads();
-  for (uint32_t i = threadIdx.x; i < work.frames; i += kTurnThreads) {
-    weights[i] = __ddiv_rn(weights[i], shared.sum);
-  }
+  Softmax(weights, work.frames, work.temperature, shared.softmax);
   ShareBudget(work.budget, shared.budget);
 }
 
