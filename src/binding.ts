@@ -6,6 +6,7 @@ import { types } from 'node:util';
 import { listen } from './base/abort.js';
 import { addonError, packageRoot } from './base/addonError.js';
 import { LongVLMError, type LongVLMErrorCode, messageOf } from './base/errors.js';
+import { onDisk } from './base/onDisk.js';
 import { addonPackages, fileOfPackage } from './base/platformPackages.js';
 import type {
   NativeAimArgs,
@@ -346,7 +347,7 @@ const inPackage = (name: string): Place => ({
 function buildsIn(root: string | undefined): Place[] {
   if (root === undefined) return [];
   return ['build/Release/longvlm.node', 'build/longvlm.node', 'build/Debug/longvlm.node'].map((path) =>
-    file(resolve(root, path)),
+    file(onDisk(resolve(root, path))),
   );
 }
 

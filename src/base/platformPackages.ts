@@ -1,6 +1,7 @@
 // The packages that bring binaries for one platform each. They are optional dependencies with `os`, `cpu` and `libc`, of which
 // a package manager installs what fits, so that nothing is compiled or downloaded by a script at install.
 import { createRequire } from 'node:module';
+import { onDisk } from './onDisk.js';
 
 /** The platforms that have a package with the addon. */
 export const platforms = [
@@ -28,7 +29,7 @@ export function fileOfPackage(name: string, file = 'package.json'): string | und
   // A bundle in CommonJS has no URL: then what lies beside the program counts. Never what lies in the working directory.
   const place: string | undefined = import.meta.url ?? process.argv[1];
   try {
-    return createRequire(place!).resolve(`${name}/${file}`);
+    return onDisk(createRequire(place!).resolve(`${name}/${file}`));
   } catch {
     return undefined;
   }

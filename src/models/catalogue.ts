@@ -1,5 +1,6 @@
 // The catalogue of models by name: their files, and the settings they were trained with.
 import { fileURLToPath } from 'node:url';
+import { onDisk } from '../base/onDisk.js';
 import { defaultSampling } from '../encode/sampling.js';
 import { type ModelUse, readPreset } from './preset.js';
 
@@ -18,7 +19,7 @@ export type KnownModel = {
 export const defaultModel = 'nano';
 
 // `models` is next to both `src` and `dist`, so this path also works after compilation.
-const nanoFolder = fileURLToPath(new URL('../../models/nano', import.meta.url));
+const nanoFolder = onDisk(fileURLToPath(new URL('../../models/nano', import.meta.url)));
 
 const { frames, segmentFrames, tokensPerSegment, globalLayers } = defaultSampling;
 

@@ -3,6 +3,7 @@ import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, isAbsolute, join, resolve } from 'node:path';
 import { checkDescriptors, descriptorCause } from '../base/descriptors.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
+import { onDisk } from '../base/onDisk.js';
 import { checkString } from '../base/validate.js';
 import { isShortage, spawnError } from './spawnError.js';
 
@@ -92,7 +93,7 @@ async function staticBinary(): Promise<string | null> {
   try {
     checkDescriptors();
     const { default: path } = (await import(name)) as { default: string | null };
-    return path;
+    return path && onDisk(path);
   } catch (error) {
     if (descriptorCause(error)) throw spawnError(name, error);
     return null;

@@ -1,5 +1,5 @@
 // What is published: no package may run a script at install, or need one that does.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { platforms as inSource } from '../../../dist/base/platformPackages.js';
@@ -7,8 +7,8 @@ import { platforms as inSource } from '../../../dist/base/platformPackages.js';
 const { addonManifest, kernelsManifest, mainManifest, nodeLlamaCppManifest, platforms } = await import(
   new URL('../../../scripts/release/manifests.mjs', import.meta.url).href
 );
-const read = (path: string) =>
-  JSON.parse(readFileSync(fileURLToPath(new URL(`../../../${path}`, import.meta.url)), 'utf8'));
+const at = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
+const read = (path: string) => JSON.parse(readFileSync(at(path), 'utf8'));
 const own = read('package.json');
 const lock = read('package-lock.json').packages as Record<
   string,
@@ -75,6 +75,18 @@ describe('the published packages', () => {
       // Upstream's says that it fits x64, too.
       '@node-llama-cpp/linux-arm64': 'npm:@longvlm/llama-linux-arm64@3.22.1',
     });
+  });
+
+  test('have what the README links to', () => {
+    const links = [...readFileSync(at('README.md'), 'utf8').matchAll(/\]\(([^)\s#]+)[^)]*\)/g)]
+      .map(([, link]) => link!)
+      .filter((link) => !/^[a-z]+:/.test(link));
+    expect(links.length).toBeGreaterThan(10);
+    const packed: readonly string[] = ['README.md', ...main.files];
+    const dead = links.filter(
+      (link) => !existsSync(at(link)) || !packed.some((file) => link === file || link.startsWith(`${file}/`)),
+    );
+    expect(dead).toEqual([]);
   });
 
   test('are for the machines that they are looked for on', () => {
