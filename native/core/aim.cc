@@ -4,6 +4,8 @@
 #include <numeric>
 #include <span>
 
+#include "core/best_cosines.h"
+#include "core/cosine_rows.h"
 #include "core/lanes.h"
 #include "core/matching.h"
 #include "core/merge_by_assignment.h"
@@ -15,6 +17,10 @@ namespace {
 
 struct Lane {
   Matching matching;
+  CosineRows a, b;
+  std::vector<uint32_t> rows_of_a, rows_of_b;
+  std::vector<BestCosinesScratch> scratch;
+  std::vector<int32_t> assignment;
   std::vector<SlotRows> slots;
   std::vector<std::byte> merged[2];  // what is left, of even and of odd steps
   // Of each token that is left: where it stands, and how many it stands for.
@@ -37,27 +43,63 @@ void Follow(std::span<const int32_t> assignment, size_t kept, Lane& lane) {
   lane.sizes.swap(lane.next_sizes);
 }
 
-// One step: `count` tokens become `kept`, in the memory that is returned.
-Values Merge(const ConstValues& tokens, size_t count, size_t kept, size_t width, size_t step,
-             const Workers& workers, Lane& lane) {
+// Where tokens go when all of A merge, `count` / 2 of them, so that the order of A has no meaning:
+// as Matching says.
+void MatchAllOfA(const RowReader& tokens, size_t count, size_t width, const Workers& workers,
+                 Lane& lane) {
+  const Kernels& kernels = ActiveKernels();
+  lane.rows_of_a.resize(count / 2);
+  lane.rows_of_b.resize(count / 2);
+  for (uint32_t i = 0; i < count / 2; ++i) {
+    lane.rows_of_a[i] = 2 * i;
+    lane.rows_of_b[i] = 2 * i + 1;
+  }
+  lane.a.Set(tokens, width, lane.rows_of_a, kernels.width_a, kernels, workers);
+  lane.b.Set(tokens, width, lane.rows_of_b, kernels.width_b, kernels, workers);
+  lane.assignment.resize(count);
+  ForBlocks(lane.a.panels(), workers, lane.scratch, [&](size_t i, BestCosinesScratch& scratch) {
+    int32_t match[kMostPanelWidth];
+    FindBestCosines(lane.a, i, lane.b, Choice::kEqualFirst, kernels, scratch, nullptr, match);
+    const size_t first = i * kernels.width_a;
+    for (size_t row = first; row < std::min(first + kernels.width_a, count / 2); ++row) {
+      lane.assignment[2 * row] = match[row - first];
+      lane.assignment[2 * row + 1] = static_cast<int32_t>(row);
+    }
+  });
+}
+
+void MatchSomeOfA(const ConstValues& tokens, size_t count, size_t merged, size_t width,
+                  const Workers& workers, Lane& lane) {
   const std::span<Matching> one(&lane.matching, 1);
   lane.matching.Start(count, width, 0, nullptr, ActiveKernels());
   ReadMetric(tokens, {1, count, width}, 1, ActiveKernels(), workers, one);
   Matching::MatchAll(one, true, workers);
-  Matching::MergeAll(one, count - kept, false, workers);
+  Matching::MergeAll(one, merged, false, workers);
+  const std::span<const int32_t> assignment = lane.matching.assignment();
+  lane.assignment.assign(assignment.begin(), assignment.end());
+}
+
+// One step: `count` tokens become `kept`, in the memory that is returned.
+Values Merge(const ConstValues& tokens, size_t count, size_t kept, size_t width, size_t step,
+             const Workers& workers, Lane& lane) {
+  if (2 * kept == count) {
+    MatchAllOfA({tokens, width, ActiveKernels()}, count, width, workers, lane);
+  } else {
+    MatchSomeOfA(tokens, count, count - kept, width, workers, lane);
+  }
   std::vector<std::byte>& merged = lane.merged[step % 2];
   merged.resize(kept * width * SizeOf(tokens.type));
   const Values out(tokens.type, merged.data());
   MergeByAssignment({.rows = tokens,
                      .shape = {1, count, width},
                      .slots = kept,
-                     .assignment = lane.matching.assignment().data(),
+                     .assignment = lane.assignment.data(),
                      .weights = nullptr,
                      .mode = MergeMode::kMean,
                      .out = out,
                      .out_sums = nullptr},
                     workers, lane.slots);
-  Follow(lane.matching.assignment(), kept, lane);
+  Follow(lane.assignment, kept, lane);
   return out;
 }
 

@@ -12,24 +12,16 @@
 namespace longvlm {
 
 void Anchors::Set(const RowReader& tokens, size_t width, std::span<const uint32_t> rows,
-                  const Kernels& kernels) {
+                  const Kernels& kernels, const Workers& workers) {
   kernels_ = &kernels;
   width_ = width;
   rows_.assign(rows.begin(), rows.end());
-  panels_.Resize(rows.size(), width, kernels.width_b, false);
-  std::vector<float> values(width);
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const float* row = tokens.Row(rows[i], values.data());
-    CheckFinite(row, width);
-    panels_.Set(i, row, kernels);
-  }
-  for (size_t panel = 0; panel * kernels.width_b < rows.size(); ++panel) {
-    panels_.Pack(panel, rows.size(), kernels);
-  }
+  units_.Set(tokens, width, rows, kernels.width_b, kernels, workers);
 }
 
-void Anchors::Match(const float* panel, float* best, int32_t* anchor) const {
-  kernels_->best_match(panel, panels_.panel(0), rows_.size(), width_, best, anchor);
+void Anchors::Match(TokenPanel& panel, float* best, int32_t* anchor) const {
+  FindBestCosines(panel.rows_, 0, units_, Choice::kHighest, *kernels_, panel.scratch_, best,
+                  anchor);
 }
 
 void Anchors::Group(std::span<const uint32_t> rows, std::span<const int32_t> assigned) {
@@ -78,18 +70,6 @@ void Anchors::WriteMean(size_t anchor, const ConstValues& tokens, Values out, si
   });
 }
 
-void TokenPanel::Read(const RowReader& tokens, size_t width, std::span<const uint32_t> rows,
-                      const Kernels& kernels) {
-  row_.resize(width);
-  panel_.Resize(rows.size(), width, kernels.width_a, false);
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const float* row = tokens.Row(rows[i], row_.data());
-    CheckFinite(row, width);
-    panel_.Set(i, row, kernels);
-  }
-  panel_.Pack(0, rows.size(), kernels);
-}
-
 void AssignToAnchors(const AssignToAnchorsArgs& args, const Workers& workers) {
   const Kernels& kernels = ActiveKernels();
   const Shape& shape = args.shape;
@@ -105,18 +85,14 @@ void AssignToAnchors(const AssignToAnchorsArgs& args, const Workers& workers) {
   LocateNotFinite(args.tokens, shape, AssignToAnchorsArgs::kNames, [&] {
     const RowReader tokens{args.tokens, shape.width, kernels};
     Anchors anchors;
-    anchors.Set(tokens, shape.width, anchor_rows, kernels);
+    anchors.Set(tokens, shape.width, anchor_rows, kernels, workers);
     const size_t panels = (shape.rows + kernels.width_a - 1) / kernels.width_a;
     std::vector<TokenPanel> lanes;
     ForBlocks(panels, workers, lanes, [&](size_t i, TokenPanel& panel) {
       const size_t first = i * kernels.width_a;
       const size_t count = std::min(kernels.width_a, shape.rows - first);
-      panel.Read(tokens, shape.width, std::span(rows).subspan(first, count), kernels);
-      std::vector<float> best(kernels.width_a);
-      std::vector<int32_t> anchor(kernels.width_a);
-      anchors.Match(panel.panel(), best.data(), anchor.data());
-      std::copy_n(best.begin(), count, args.out_cosines + first);
-      std::copy_n(anchor.begin(), count, args.out_assignment + first);
+      panel.Set(tokens, shape.width, std::span(rows).subspan(first, count), kernels);
+      anchors.Match(panel, args.out_cosines + first, args.out_assignment + first);
     });
     anchors.Group(rows, {args.out_assignment, shape.rows});
     workers.For(args.count, [&](size_t i) {

@@ -6,24 +6,38 @@
 #include <span>
 #include <vector>
 
-#include "core/panel_rows.h"
+#include "core/best_cosines.h"
+#include "core/cosine_rows.h"
 #include "core/read_rows.h"
 #include "core/tensor.h"
 #include "core/thread_pool.h"
 
 namespace longvlm {
 
-// Anchors that tokens are assigned to, and what is assigned. The product of tokens and anchors is
-// folded into its arg-max and not stored.
+// Up to width_a tokens that are assigned to anchors at a time.
+class TokenPanel {
+ public:
+  void Set(const RowReader& tokens, size_t width, std::span<const uint32_t> rows,
+           const Kernels& kernels) {
+    rows_.Set(tokens, width, rows, kernels.width_a, kernels, Workers{nullptr, nullptr});
+  }
+
+ private:
+  friend class Anchors;
+  CosineRows rows_;
+  BestCosinesScratch scratch_;
+};
+
+// Anchors that tokens are assigned to, and what is assigned.
 class Anchors {
  public:
   // The tokens at `rows` become anchors.
   void Set(const RowReader& tokens, size_t width, std::span<const uint32_t> rows,
-           const Kernels& kernels);
+           const Kernels& kernels, const Workers& workers);
 
-  // For each of the width_a or fewer tokens of a panel of A, the anchor with the highest cosine, of
-  // equal ones the first; zero tokens have cosine 0. `best` and `anchor` hold width_a values.
-  void Match(const float* panel, float* best, int32_t* anchor) const;
+  // For each token of a panel the anchor with the highest cosine, of equal ones the first, and the
+  // cosine itself, unless `best` is null; zero tokens have cosine 0.
+  void Match(TokenPanel& panel, float* best, int32_t* anchor) const;
 
   // Sorts tokens by their anchors: assigned[i] is the anchor of rows[i].
   void Group(std::span<const uint32_t> rows, std::span<const int32_t> assigned);
@@ -48,22 +62,9 @@ class Anchors {
   const Kernels* kernels_ = nullptr;
   size_t width_ = 0;
   std::vector<uint32_t> rows_;
-  PanelRows panels_;
+  CosineRows units_;
   std::vector<size_t> first_;    // [anchors + 1], into `offsets_`
   std::vector<size_t> offsets_;  // of the tokens of each anchor, ascending, in values
-};
-
-// Tokens of a panel of A, scaled to length 1.
-class TokenPanel {
- public:
-  // 1 <= rows <= width_a.
-  void Read(const RowReader& tokens, size_t width, std::span<const uint32_t> rows,
-            const Kernels& kernels);
-  const float* panel() const { return panel_.panel(0); }
-
- private:
-  std::vector<float> row_;
-  PanelRows panel_;
 };
 
 struct AssignToAnchorsArgs {

@@ -139,9 +139,10 @@ void BlendInto(const FastVidArgs& args, const RowReader& tokens, const std::vect
                std::vector<TokenPanel>& token_panels) {
   const Kernels& kernels = ActiveKernels();
   std::vector<Anchors> anchors(anchor_frames.size());
-  workers.For(anchors.size(), [&](size_t i) {
-    anchors[i].Set(tokens, args.shape.width, frames[anchor_frames[i]].anchor_tokens, kernels);
-  });
+  for (size_t i = 0; i < anchors.size(); ++i) {
+    anchors[i].Set(tokens, args.shape.width, frames[anchor_frames[i]].anchor_tokens, kernels,
+                   workers);
+  }
   const Frame& any = frames[anchor_frames.front()];
   std::vector<uint32_t> rest;
   const size_t rest_of_frame = any.rest.size();
@@ -161,16 +162,13 @@ void BlendInto(const FastVidArgs& args, const RowReader& tokens, const std::vect
     const size_t first = frame_first + block % panels * kernels.width_a;
     const size_t count = std::min(kernels.width_a, frame_first + rest_of_frame - first);
     bool read = false;
-    std::vector<float> best(kernels.width_a);
-    std::vector<int32_t> anchor(kernels.width_a);
     for (size_t i = 0; i < anchors.size(); ++i) {
       const auto [begin, size] = taken(i);
       if (first < begin || first >= begin + size) continue;
       if (!read)
-        panel.Read(tokens, args.shape.width, std::span(rest).subspan(first, count), kernels);
+        panel.Set(tokens, args.shape.width, std::span(rest).subspan(first, count), kernels);
       read = true;
-      anchors[i].Match(panel.panel(), best.data(), anchor.data());
-      std::copy_n(anchor.begin(), count, assigned[i].begin() + static_cast<std::ptrdiff_t>(first));
+      anchors[i].Match(panel, nullptr, assigned[i].data() + first);
     }
   });
   workers.For(anchors.size(), [&](size_t i) {

@@ -30,6 +30,7 @@ class RowReader {
       Read(first + from, std::min(kRowsPerBlock, count - from), out + from * args_.shape.width);
     });
   }
+  bool is_float32() const { return args_.tokens.type == ElementType::kFloat32; }
   // The values of a row where they are float32, else in `scratch`, which holds a row; unchecked.
   const float* Row(size_t row, float* scratch) const {
     return Visit(args_.tokens, [&](const auto* tokens) -> const float* {

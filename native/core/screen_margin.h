@@ -15,6 +15,9 @@
 // which is the margin. It holds among any rows of B that the row chosen is one of: so integers of
 // 16 bits may decide among those that integers of 8 bits have left.
 //
+// Words may come from a row before it was scaled to length 1, by a factor of s / length in float32:
+// that they stand for s a still holds, as s a is then off by at most 3 s 2^-24.
+//
 // With x = s_a a - q_a and y = s_b b - q_b, what rounding took away,
 //   s_a a s_b b - q_a q_b = x (s_b b) + q_a y,   so   D = |x| s_b |b| + (s_a |a| + |x|) |y|.
 #pragma once
@@ -25,7 +28,8 @@
 namespace longvlm {
 
 // Of 16-bit integers: all rows have the scale kScreenScale. No value of x or y is beyond 0.51 (0.5,
-// and the rounding of s a in float32), so these are no longer than 0.51 sqrt(dims).
+// and the rounding of s a in float32, at most three times), so these are no longer than 0.51
+// sqrt(dims).
 double WordMargin(size_t dims);
 
 // The scale of a row, and the sum of squares that RowBytes has returned.

@@ -47,17 +47,13 @@ void MatchRows(const RowReader& tokens, size_t width, std::span<const uint32_t> 
                float* best, int32_t* match) {
   const Kernels& kernels = ActiveKernels();
   Anchors& anchors = scratch.anchors;
-  anchors.Set(tokens, width, before, kernels);
+  anchors.Set(tokens, width, before, kernels, workers);
   const size_t panels = (rows.size() + kernels.width_a - 1) / kernels.width_a;
   ForBlocks(panels, workers, scratch.panels, [&](size_t i, TokenPanel& panel) {
     const size_t first = i * kernels.width_a;
     const size_t count = std::min(kernels.width_a, rows.size() - first);
-    panel.Read(tokens, width, rows.subspan(first, count), kernels);
-    std::vector<float> highest(kernels.width_a);
-    std::vector<int32_t> anchor(kernels.width_a);
-    anchors.Match(panel.panel(), highest.data(), anchor.data());
-    std::copy_n(highest.begin(), count, best + first);
-    std::copy_n(anchor.begin(), count, match + first);
+    panel.Set(tokens, width, rows.subspan(first, count), kernels);
+    anchors.Match(panel, best + first, match + first);
   });
 }
 

@@ -19,6 +19,7 @@
 #include "kernels/screen_rows.h"
 #include "kernels/similarities.h"
 #include "kernels/token_metric.h"
+#include "kernels/word_products.h"
 
 #if defined(__x86_64__) || defined(_M_X64)
 #define LONGVLM_X86 1
@@ -59,10 +60,14 @@ struct Kernels {
   decltype(&TokenMetricF16_portable) token_metric_f16;
   decltype(&NormalizeRow_portable) normalize_row;
   decltype(&NormalizeRows_portable) normalize_rows;
+  decltype(&RowSquares_portable) row_squares;
+  decltype(&ScaleRow_portable) scale_row;
   decltype(&PackPanel_portable) pack_panel;
-  // Null if 16-bit products are no faster than float32 products.
+  // Null if 16-bit products are no faster than float32 products, as is word_products.
   decltype(&ScreenMatches_portable) screen_matches;
   decltype(&RowWords_portable) row_words;
+  decltype(&PackWords_portable) pack_words;
+  decltype(&WordProducts_portable) word_products;
   // Null if 8-bit products are no faster than 16-bit products.
   decltype(&ScreenPanels_avx512) screen_panels;
   decltype(&ScreenRows_avx512) screen_rows;

@@ -9,9 +9,21 @@
 // similarity.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 
 namespace longvlm {
+
+// The two passes by themselves. RowSquares: squares [count], the sum of squares of each of some
+// rows, which are anywhere; NaN and infinity pass into it. ScaleRow: row [dims] = from [dims] times
+// InverseLength(square).
+void RowSquares_portable(const float* const* rows, size_t count, size_t dims, double* squares);
+void RowSquares_avx2(const float* const* rows, size_t count, size_t dims, double* squares);
+void ScaleRow_portable(const float* from, size_t dims, double scale, float* row);
+void ScaleRow_avx2(const float* from, size_t dims, double scale, float* row);
+
+// 0 for a zero row.
+inline double InverseLength(double square) { return square > 0 ? 1 / std::sqrt(square) : 0; }
 
 // NormalizeRows does so to each of `count` rows [count, dims], in place.
 void NormalizeRows_portable(float* rows, size_t count, size_t dims);

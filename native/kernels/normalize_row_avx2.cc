@@ -5,24 +5,48 @@
 
 #include <immintrin.h>
 
-#include <cmath>
+#include <algorithm>
 
 namespace longvlm {
-
 namespace {
 
-// 1 / length of a row from the four sums of its squares, or 0; adds what is beyond value `k`.
-LONGVLM_TARGET_AVX2 inline double Scale(__m256d sum, const float* row, size_t k, size_t dims) {
+// Adds four sums, and to the first of them what is beyond value `k`.
+LONGVLM_TARGET_AVX2 inline double Total(__m256d sum, const float* row, size_t k, size_t dims) {
   double squares[4];
   _mm256_storeu_pd(squares, sum);
   for (; k < dims; ++k) {
     squares[0] += static_cast<double>(row[k]) * static_cast<double>(row[k]);
   }
-  const double square = (squares[0] + squares[1]) + (squares[2] + squares[3]);
-  return square > 0 ? 1 / std::sqrt(square) : 0;
+  return (squares[0] + squares[1]) + (squares[2] + squares[3]);
 }
 
-LONGVLM_TARGET_AVX2 inline void ScaleRow(const float* from, size_t dims, double scale, float* row) {
+// The four sums of kRows rows: a row's own depend on each other, so several rows hide the latency.
+// The square of a float32 is exact in float64, so fusing its addition does not change it.
+template <size_t kRows>
+LONGVLM_TARGET_AVX2 inline void Squares(const float* const* rows, size_t dims, double* squares) {
+  __m256d sums[kRows];
+  for (size_t i = 0; i < kRows; ++i) sums[i] = _mm256_setzero_pd();
+  size_t k = 0;
+  for (; k + 4 <= dims; k += 4) {
+    for (size_t i = 0; i < kRows; ++i) {
+      const __m256d value = _mm256_cvtps_pd(_mm_loadu_ps(rows[i] + k));
+      sums[i] = _mm256_fmadd_pd(value, value, sums[i]);
+    }
+  }
+  for (size_t i = 0; i < kRows; ++i) squares[i] = Total(sums[i], rows[i], k, dims);
+}
+
+}  // namespace
+
+LONGVLM_TARGET_AVX2 void RowSquares_avx2(const float* const* rows, size_t count, size_t dims,
+                                         double* squares) {
+  constexpr size_t kRows = 4;
+  size_t i = 0;
+  for (; i + kRows <= count; i += kRows) Squares<kRows>(rows + i, dims, squares + i);
+  for (; i < count; ++i) Squares<1>(rows + i, dims, squares + i);
+}
+
+LONGVLM_TARGET_AVX2 void ScaleRow_avx2(const float* from, size_t dims, double scale, float* row) {
   const __m256d scales = _mm256_set1_pd(scale);
   size_t k = 0;
   for (; k + 4 <= dims; k += 4) {
@@ -35,41 +59,26 @@ LONGVLM_TARGET_AVX2 inline void ScaleRow(const float* from, size_t dims, double 
   }
 }
 
-// The four sums of kRows rows: a row's own depend on each other, so several rows hide the latency.
-// The square of a float32 is exact in float64, so fusing its addition does not change it.
-template <size_t kRows>
-LONGVLM_TARGET_AVX2 inline void Scales(const float* rows, size_t dims, double* scales) {
-  __m256d sums[kRows];
-  for (size_t i = 0; i < kRows; ++i) sums[i] = _mm256_setzero_pd();
-  size_t k = 0;
-  for (; k + 4 <= dims; k += 4) {
-    for (size_t i = 0; i < kRows; ++i) {
-      const __m256d value = _mm256_cvtps_pd(_mm_loadu_ps(rows + i * dims + k));
-      sums[i] = _mm256_fmadd_pd(value, value, sums[i]);
-    }
-  }
-  for (size_t i = 0; i < kRows; ++i) scales[i] = Scale(sums[i], rows + i * dims, k, dims);
-}
-
-}  // namespace
-
-LONGVLM_TARGET_AVX2 bool NormalizeRow_avx2(const float* mean, size_t dims, float* row) {
-  double scale;
-  Scales<1>(mean, dims, &scale);
-  ScaleRow(mean, dims, scale, row);
+bool NormalizeRow_avx2(const float* mean, size_t dims, float* row) {
+  double square;
+  RowSquares_avx2(&mean, 1, dims, &square);
+  const double scale = InverseLength(square);
+  ScaleRow_avx2(mean, dims, scale, row);
   return scale != 0;
 }
 
-LONGVLM_TARGET_AVX2 void NormalizeRows_avx2(float* rows, size_t count, size_t dims) {
+void NormalizeRows_avx2(float* rows, size_t count, size_t dims) {
   constexpr size_t kRows = 4;
-  size_t first = 0;
-  for (; first + kRows <= count; first += kRows) {
-    float* from = rows + first * dims;
-    double scales[kRows];
-    Scales<kRows>(from, dims, scales);
-    for (size_t i = 0; i < kRows; ++i) ScaleRow(from + i * dims, dims, scales[i], from + i * dims);
+  for (size_t first = 0; first < count; first += kRows) {
+    const float* some[kRows];
+    double squares[kRows];
+    const size_t here = std::min(kRows, count - first);
+    for (size_t i = 0; i < here; ++i) some[i] = rows + (first + i) * dims;
+    RowSquares_avx2(some, here, dims, squares);
+    for (size_t i = 0; i < here; ++i) {
+      ScaleRow_avx2(some[i], dims, InverseLength(squares[i]), rows + (first + i) * dims);
+    }
   }
-  for (; first < count; ++first) NormalizeRow_avx2(rows + first * dims, dims, rows + first * dims);
 }
 
 }  // namespace longvlm

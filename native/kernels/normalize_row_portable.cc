@@ -1,24 +1,34 @@
-#include <cmath>
-
 #include "kernels/normalize_row.h"
 
 namespace longvlm {
 
-bool NormalizeRow_portable(const float* mean, size_t dims, float* row) {
-  double squares[4] = {};
-  size_t k = 0;
-  for (; k + 4 <= dims; k += 4) {
-    for (size_t lane = 0; lane < 4; ++lane) {
-      const double value = static_cast<double>(mean[k + lane]);
-      squares[lane] += value * value;
+void RowSquares_portable(const float* const* rows, size_t count, size_t dims, double* squares) {
+  for (size_t i = 0; i < count; ++i) {
+    const float* row = rows[i];
+    double sums[4] = {};
+    size_t k = 0;
+    for (; k + 4 <= dims; k += 4) {
+      for (size_t lane = 0; lane < 4; ++lane) {
+        const double value = static_cast<double>(row[k + lane]);
+        sums[lane] += value * value;
+      }
     }
+    for (; k < dims; ++k) sums[0] += static_cast<double>(row[k]) * static_cast<double>(row[k]);
+    squares[i] = (sums[0] + sums[1]) + (sums[2] + sums[3]);
   }
-  for (; k < dims; ++k) squares[0] += static_cast<double>(mean[k]) * static_cast<double>(mean[k]);
-  const double square = (squares[0] + squares[1]) + (squares[2] + squares[3]);
-  const double scale = square > 0 ? 1 / std::sqrt(square) : 0;
-  for (k = 0; k < dims; ++k) {
-    row[k] = static_cast<float>(static_cast<double>(mean[k]) * scale) + 0.0f;
+}
+
+void ScaleRow_portable(const float* from, size_t dims, double scale, float* row) {
+  for (size_t k = 0; k < dims; ++k) {
+    row[k] = static_cast<float>(static_cast<double>(from[k]) * scale) + 0.0f;
   }
+}
+
+bool NormalizeRow_portable(const float* mean, size_t dims, float* row) {
+  double square;
+  RowSquares_portable(&mean, 1, dims, &square);
+  const double scale = InverseLength(square);
+  ScaleRow_portable(mean, dims, scale, row);
   return scale != 0;
 }
 

@@ -9,17 +9,6 @@
 namespace longvlm {
 namespace {
 
-LONGVLM_TARGET_AVX2 inline void AddProducts(__m256i a, __m256i b, __m256i& sum) {
-  const __m256i products = _mm256_madd_epi16(a, b);
-#if defined(__GNUC__)
-  // Volatile keeps the order: otherwise GCC does all multiplications before the additions, and runs
-  // out of registers.
-  __asm__ volatile("vpaddd %1, %0, %0" : "+x"(sum) : "x"(products));
-#else
-  sum = _mm256_add_epi32(sum, products);
-#endif
-}
-
 LONGVLM_TARGET_AVX2 inline __m256i Highest(__m256i a, __m256i b, __m256i c, __m256i d, __m256i e,
                                            __m256i f) {
   return _mm256_max_epi32(_mm256_max_epi32(_mm256_max_epi32(a, b), _mm256_max_epi32(c, d)),
@@ -52,23 +41,23 @@ LONGVLM_TARGET_AVX2 size_t ScreenMatches_avx2(const int32_t* a, const int32_t* b
       const __m256i left = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a_row));
       const __m256i right = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a_row + 8));
       __m256i one = _mm256_set1_epi32(b[0]);
-      AddProducts(left, one, l0);
-      AddProducts(right, one, r0);
+      AddWordProductsAvx2(left, one, l0);
+      AddWordProductsAvx2(right, one, r0);
       one = _mm256_set1_epi32(b[1]);
-      AddProducts(left, one, l1);
-      AddProducts(right, one, r1);
+      AddWordProductsAvx2(left, one, l1);
+      AddWordProductsAvx2(right, one, r1);
       one = _mm256_set1_epi32(b[2]);
-      AddProducts(left, one, l2);
-      AddProducts(right, one, r2);
+      AddWordProductsAvx2(left, one, l2);
+      AddWordProductsAvx2(right, one, r2);
       one = _mm256_set1_epi32(b[3]);
-      AddProducts(left, one, l3);
-      AddProducts(right, one, r3);
+      AddWordProductsAvx2(left, one, l3);
+      AddWordProductsAvx2(right, one, r3);
       one = _mm256_set1_epi32(b[4]);
-      AddProducts(left, one, l4);
-      AddProducts(right, one, r4);
+      AddWordProductsAvx2(left, one, l4);
+      AddWordProductsAvx2(right, one, r4);
       one = _mm256_set1_epi32(b[5]);
-      AddProducts(left, one, l5);
-      AddProducts(right, one, r5);
+      AddWordProductsAvx2(left, one, l5);
+      AddWordProductsAvx2(right, one, r5);
     }
     highest[panel][0] = Highest(l0, l1, l2, l3, l4, l5);
     highest[panel][1] = Highest(r0, r1, r2, r3, r4, r5);

@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
       if (!only_threads) {
         longvlm::TestKernels();
         longvlm::TestScreening();
+        longvlm::TestBestCosines();
         longvlm::TestOperations(name);
         longvlm::TestReducers(name);
         longvlm::TestAllocations();

@@ -11,6 +11,9 @@ void TestKernels();
 // Screening by integers, and matching that rests on it.
 void TestScreening();
 
+// The most similar rows of one set for those of another.
+void TestBestCosines();
+
 // The operations with the instruction set in use, against the portable kernels.
 void TestOperations(const std::string& instruction_set);
 
