@@ -36,6 +36,8 @@ struct Frame {
 };
 
 struct Lane {
+  CosineRows units;
+  WordMatrix words;
   RowProducts rows;
   DensityPeaks peaks;
   MatchScratch matches;
@@ -49,23 +51,41 @@ struct Tracks {
   std::vector<uint32_t> children;            // of each token
 };
 
+// Those of a frame that are far from each other.
+void PickDiverse(const FlashVidArgs& args, const RowReader& tokens, uint32_t first,
+                 const Workers& workers, Lane& lane) {
+  const size_t patches = args.shape.rows;
+  const Kernels& kernels = ActiveKernels();
+  if (args.attention == nullptr && kernels.word_products != nullptr &&
+      patches <= WordMatrix::kMostRows) {
+    lane.chosen.resize(patches);
+    std::iota(lane.chosen.begin(), lane.chosen.end(), first);
+    lane.units.Set(tokens, args.shape.width, lane.chosen, kernels.width_a, kernels, workers);
+    if (lane.units.has_words()) {
+      lane.words.Multiply(lane.units, kernels, workers);
+      if (SelectDiverseByWords(lane.words, args.picked, lane.chosen)) return;
+    }
+  }
+  lane.rows.Start(patches, args.shape.width, kernels);
+  tokens.ReadUnits(first, patches, lane.rows.row(0), workers);
+  lane.rows.Multiply(workers);
+  if (args.attention != nullptr) {
+    lane.weights.resize(patches);
+    for (size_t i = 0; i < patches; ++i) {
+      lane.weights[i] = args.attention[first + i] * kAttentionScale;
+    }
+  }
+  SelectDiverse(lane.rows, args.attention == nullptr ? nullptr : lane.weights.data(), args.picked,
+                workers, lane.chosen);
+}
+
 void PickTokens(const FlashVidArgs& args, const RowReader& tokens, size_t index,
                 const Workers& workers, Lane& lane, Frame& frame) {
   const size_t patches = args.shape.rows;
   const auto first = static_cast<uint32_t>(index * patches);
   lane.chosen.clear();
   if (args.picked > 0) {
-    lane.rows.Start(patches, args.shape.width, ActiveKernels());
-    tokens.ReadUnits(first, patches, lane.rows.row(0), workers);
-    lane.rows.Multiply(workers);
-    if (args.attention != nullptr) {
-      lane.weights.resize(patches);
-      for (size_t i = 0; i < patches; ++i) {
-        lane.weights[i] = args.attention[first + i] * kAttentionScale;
-      }
-    }
-    SelectDiverse(lane.rows, args.attention == nullptr ? nullptr : lane.weights.data(), args.picked,
-                  workers, lane.chosen);
+    PickDiverse(args, tokens, first, workers, lane);
     std::ranges::sort(lane.chosen);
   }
   size_t next = 0;

@@ -8,6 +8,7 @@
 #include "core/row_products.h"
 #include "core/tensor.h"
 #include "core/thread_pool.h"
+#include "core/word_matrix.h"
 
 namespace longvlm {
 
@@ -18,6 +19,10 @@ namespace longvlm {
 // 0 <= count <= rows. Rows in `out` are in the order in which they were picked.
 void SelectDiverse(const RowProducts& rows, const float* weights, size_t count,
                    const Workers& workers, std::vector<uint32_t>& out);
+
+// The same without weights, by 16-bit integers where these tell rows apart; of a matrix that has
+// been multiplied. False if they tell too few apart: `out` then has no meaning.
+bool SelectDiverseByWords(WordMatrix& matrix, size_t count, std::vector<uint32_t>& out);
 
 struct SelectDiverseArgs {
   static constexpr TensorNames kNames{"tokens", {"batch entry", "token", "channel"}};
