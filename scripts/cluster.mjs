@@ -11,7 +11,7 @@ import { keys, startS3 } from './s3-server.mjs';
 export const root = fileURLToPath(new URL('..', import.meta.url));
 export const main = `${root}dist/cli/main.js`;
 
-/** The program of a queue server; undefined where none is installed. */
+/** The program of a queue server. Ends the process where none is installed. */
 export function serverProgram() {
   for (const name of ['valkey-server', 'redis-server'])
     try {
@@ -20,7 +20,10 @@ export function serverProgram() {
     } catch {
       // Perhaps the next one.
     }
-  return undefined;
+  console.error(
+    'There is no valkey-server and no redis-server. Install one: apt-get install valkey-server (Debian 13, or bookworm-backports), or redis-server',
+  );
+  process.exit(1);
 }
 
 export async function freePort() {

@@ -11,12 +11,6 @@ const { values } = parseArgs({
   options: { videos: { type: 'string', default: '24' }, rounds: { type: 'string', default: '3' } },
 });
 const program = serverProgram();
-if (program === undefined) {
-  console.error(
-    'There is no valkey-server and no redis-server. Install one: apt-get install valkey-server, or redis-server',
-  );
-  process.exit(1);
-}
 const folder = mkdtempSync(join(tmpdir(), 'longvlm-compare-'));
 const [videos, data] = ['videos', 'data'].map((name) => join(folder, name));
 for (const each of [videos, data]) mkdirSync(each);

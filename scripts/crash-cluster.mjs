@@ -1,17 +1,27 @@
 // Three workers of a queue are killed with SIGKILL at random moments, the server and the batch too: all results must be there, each
-// once, and the same as without. node scripts/crash-cluster.mjs [--videos 300] [--kills 20] [--seed 7]
+// once, and the same as without. node scripts/crash-cluster.mjs [--videos 300] [--kills 20] [--seed 7] [--store s3]
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { freePort, root, serverProgram, serverVersion, start, startServer, startWorker } from './cluster.mjs';
+import {
+  featuresIn,
+  freePort,
+  root,
+  serverProgram,
+  serverVersion,
+  start,
+  startServer,
+  startWorker,
+} from './cluster.mjs';
 
 const { values } = parseArgs({
   options: {
     videos: { type: 'string', default: '300' },
     kills: { type: 'string', default: '20' },
     seed: { type: 'string', default: '7' },
+    store: { type: 'string', default: 'folder' },
   },
 });
 const count = Number(values.videos);
@@ -24,12 +34,6 @@ const random = (most) => {
 };
 
 const program = serverProgram();
-if (program === undefined) {
-  console.error(
-    'There is no valkey-server and no redis-server. Install one: apt-get install valkey-server, or redis-server',
-  );
-  process.exit(1);
-}
 const folder = mkdtempSync(join(tmpdir(), 'longvlm-crash-cluster-'));
 const [videos, data, features] = ['videos', 'data', 'features'].map((name) => join(folder, name));
 for (const each of [videos, data, features]) mkdirSync(each);
@@ -44,9 +48,10 @@ const port = await freePort();
 const queue = `redis://127.0.0.1:${port}`;
 let server = await startServer(program, port, data);
 let done = 0;
-const args = ['--queue', queue, '--folder', videos, '--features', features, '--stalled-seconds', '6', ...model];
-const newWorker = () =>
-  startWorker(args, {}, (line) => {
+const store = await featuresIn(values.store, features);
+const args = ['--queue', queue, '--folder', videos, ...store.flags, '--stalled-seconds', '6', ...model];
+const newWorker = (place) =>
+  startWorker(args, store.envOf(place), (line) => {
     if (/ item done /.test(line)) done++;
   });
 const workers = await Promise.all([0, 1, 2].map(newWorker));
@@ -75,7 +80,7 @@ for (let i = 0; i < kills && !ended; i++) {
     const which = random(workers.length);
     workers[which].child.kill('SIGKILL');
     await workers[which].ended;
-    workers[which] = await newWorker();
+    workers[which] = await newWorker(which);
   } else if (what === 'server') {
     server.kill('SIGKILL');
     await setTimeout(random(3000));
@@ -97,6 +102,7 @@ for (; result.code === 1 && retried < 3; retried++) result = await newBatch('--r
 for (const { child } of workers) child.kill('SIGTERM');
 await Promise.all(workers.map(({ ended: worker }) => worker));
 server.kill('SIGTERM');
+await store.close();
 
 const results = lines()
   .map((line) => JSON.parse(line))
@@ -125,7 +131,7 @@ for (const line of readFileSync(join(folder, 'alone.jsonl'), 'utf8').trimEnd().s
 }
 const other = [...byVideo].filter(([name, [answer]]) => answer !== expected.get(name.slice(4)));
 console.log(
-  `${serverVersion(program)}; ${count} videos; killed: ${killed.worker} workers, ${killed.server} times the server, ${killed.batch} times the batch; ` +
+  `${serverVersion(program)}; features in a ${values.store === 's3' ? 'bucket' : 'folder'}; ${count} videos; killed: ${killed.worker} workers, ${killed.server} times the server, ${killed.batch} times the batch; ` +
     `${results.length} results, ${missing.length} missing, ${twice.length} twice, ${failed.length} failed, ` +
     `${other.length} other than those of one process; jobs that workers did: ${done}; asked again with --retry: ${retried} times; the batch's last exit code: ${result.code}`,
 );

@@ -19,12 +19,6 @@ const { values } = parseArgs({
   options: { videos: { type: 'string', default: '24' }, store: { type: 'string', default: 'folder' } },
 });
 const program = serverProgram();
-if (program === undefined) {
-  console.error(
-    'There is no valkey-server and no redis-server. Install one: apt-get install valkey-server, or redis-server',
-  );
-  process.exit(1);
-}
 const folder = mkdtempSync(join(tmpdir(), 'longvlm-cluster-'));
 const [videos, data, features] = ['videos', 'data', 'features'].map((name) => join(folder, name));
 for (const each of [videos, data, features]) mkdirSync(each);

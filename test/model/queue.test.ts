@@ -237,3 +237,11 @@ test('a server that does not answer is one line, without the password', async ()
     message: `No server of a queue answers at redis://127.0.0.1:${port}: nothing listens there. Start Valkey or Redis there, or give the URL of another.`,
   });
 });
+
+test('an endpoint of features needs a bucket', async () => {
+  const { result } = start(['worker', '--queue', 'redis://127.0.0.1:1', '--features-endpoint', 'http://127.0.0.1:2']);
+  expect(await result).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/^error: Expected s3:\/\/BUCKET for --features/),
+  });
+});
