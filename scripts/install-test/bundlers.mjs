@@ -1,5 +1,5 @@
 // Rows with bundlers: longvlm stays outside, the kernels may go in, where the platform's package lies beside the bundle.
-import { merged, mergeModule } from './question.mjs';
+import { forBundle, merged, mergeModule, questionFunction, questionModule } from './question.mjs';
 import { installed, row } from './rows.mjs';
 
 const webpack = `import webpack from 'webpack';
@@ -55,7 +55,6 @@ async function bundled(made, name, bundle, run, expected) {
 
 async function* esbuildRows(made) {
   const esbuild = (...args) => ['node_modules/esbuild/bin/esbuild', '--bundle', '--platform=node', ...args];
-  // esbuild's program is no script of Node's where its install script has not run, but it is where none runs.
   yield await bundled(
     made,
     'esbuild, longvlm external',
@@ -81,7 +80,14 @@ async function* esbuildRows(made) {
 }
 
 export async function* bundlerRows(user) {
-  const made = await installed(user, 'bundlers', ['longvlm', 'esbuild@0.28', 'webpack@5', 'vite@7']);
+  // Where its script runs, esbuild replaces its program, a script of Node's, by another.
+  const made = await installed(
+    user,
+    'bundlers',
+    ['longvlm', 'esbuild@0.28', 'webpack@5', 'vite@7'],
+    ['--ignore-scripts'],
+  );
+  made.write('ask.mjs', forBundle(questionModule));
   yield* esbuildRows(made);
   made.write('webpack.mjs', webpack);
   yield await bundled(made, 'webpack, longvlm external', ['webpack.mjs'], ['webpack/app.mjs']);
@@ -95,9 +101,10 @@ export async function* bundlerRows(user) {
     '--logLevel',
     'error',
   ];
-  yield await bundled(made, 'Vite SSR', vite, ['vite/ask.js']);
+  yield await bundled(made, 'Vite SSR', vite, ['vite/ask.mjs']);
 
   const next = await installed(user, 'next', ['longvlm', 'next@16', 'react@19', 'react-dom@19']);
+  next.write('asking.mjs', forBundle(questionFunction));
   next.write('next.config.mjs', `export default { serverExternalPackages: ['longvlm'] };\n`);
   next.write('app/layout.js', layout);
   next.write('app/api/route.js', nextRoute);

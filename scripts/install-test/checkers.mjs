@@ -8,7 +8,7 @@ import { mergeTokens } from 'longvlm/kernels';
 export async function ask(video: string): Promise<string> {
   const vlm = await LongVLM.load();
   try {
-    const features: VideoFeatures = await vlm.encode(video);
+    const features: VideoFeatures = await vlm.encode(video, { signal: null });
     const chat = await vlm.chat(features);
     return await chat.ask('What is in it?', { maxTokens: 20 });
   } finally {

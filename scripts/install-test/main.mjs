@@ -1,6 +1,6 @@
 // Installs what build/release/packages holds (npm run release -- --pack-only) from a registry on loopback, in every way in
-// which people do, and uses it: `npm run test:install [-- managers|uses] [--only PATTERN]`. Takes minutes. Prints a table, and writes it
-// to build/release/install.json.
+// which people do, and uses it: `npm run test:install [-- managers|uses] [--only PATTERN]`, of which the pattern is for names of
+// package managers and of groups of uses. Takes minutes. Prints a table, and writes it to build/release/install.json.
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -27,6 +27,7 @@ function line({ name, passed, skipped, seconds, bytes, packages, note = '' }) {
 export async function installTest(wanted, only) {
   if (!existsSync(join(out, 'release.json')))
     throw new ReleaseError('Nothing is packed. First run: npm run release -- --pack-only');
+  const started = Date.now();
   const { packages } = readJson(join(out, 'release.json'));
   const registry = await step('Starting a registry', startRegistry);
   const rows = [];
@@ -51,6 +52,7 @@ export async function installTest(wanted, only) {
   } finally {
     await registry.close();
   }
+  console.log(`${rows.length} rows in ${((Date.now() - started) / 60_000).toFixed(1)} minutes`);
   writeFileSync(join(out, 'install.json'), `${JSON.stringify(rows, undefined, 2)}\n`);
   return rows.every(({ passed, skipped }) => passed || skipped);
 }

@@ -40,6 +40,10 @@ ${lines('')}return said;
 }
 `;
 
+/** One of these for a bundle, which is run in the project's folder: bundlers resolve what they can. */
+export const forBundle = (text) =>
+  text.replace(demo, "const demo = 'node_modules/longvlm/models/nano/demo.mp4';").replace(/^const require = .*$/m, '');
+
 /** Kernels alone; prints a line. */
 export const mergeModule = (name) => `import { mergeTokens } from '${name}';
 

