@@ -18,12 +18,12 @@ import type {
   NativeFlashVidArgs,
   NativeFrameMeansArgs,
   NativeGatherTokensArgs,
-  NativeGaussianScoresArgs,
   NativeSegmentFramesArgs,
   NativeSelectDiverseArgs,
   NativeSelectTopKArgs,
   NativeTemporalSimilarityArgs,
   NativeVCastArgs,
+  NativeVidCom2Args,
 } from './bindingReducers.js';
 
 /** An array that is copied to or from a GPU. */
@@ -250,6 +250,7 @@ export type NativeBinding = {
   poolClsTokens(args: NativePoolClsTokensArgs): NativeTask;
   evs(args: NativeEvsArgs): NativeTask;
   vCast(args: NativeVCastArgs): NativeTask;
+  vidCom2(args: NativeVidCom2Args): NativeTask;
   fastVid(args: NativeFastVidArgs): NativeTask;
   flashVid(args: NativeFlashVidArgs): NativeTask;
   aim(args: NativeAimArgs): NativeTask;
@@ -261,7 +262,6 @@ export type NativeBinding = {
   assignToAnchors(args: NativeAssignToAnchorsArgs): NativeTask;
   densityPeaks(args: NativeDensityPeaksArgs): NativeTask;
   selectDiverse(args: NativeSelectDiverseArgs): NativeTask;
-  gaussianScores(args: NativeGaussianScoresArgs): NativeTask;
   roundToEightBits(args: NativeRoundToEightBitsArgs): NativeTask;
   /** The GPUs that the GPU kernel library in the file `library` finds. With `needsDriver`, it is opened only if a driver is installed. */
   cudaDevices(args: { readonly library: string; readonly needsDriver: boolean }): NativeCudaDevice[];

@@ -27,6 +27,20 @@ export type NativeVCastArgs = {
   readonly outIndices: NativeIntegers;
 };
 
+/**
+ * With a `total` of 0 the `ratio` counts, and the outputs hold as many tokens as the frames and `frames · patches · ratio`, rounded
+ * down, together with 1, but no more than all; else `total`. `outCounts` says how many are written.
+ */
+export type NativeVidCom2Args = {
+  readonly tokens: NativeTensor;
+  readonly dims: NativeDims;
+  readonly total: number;
+  readonly ratio: number;
+  readonly outTokens: NativeTensor;
+  readonly outIndices: NativeIntegers;
+  readonly outCounts: NativeIntegers;
+};
+
 /** Of tokens on a GPU only, as the next. */
 export type NativeFrameMeansArgs = {
   readonly tokens: NativeDeviceBuffer;
@@ -64,9 +78,9 @@ export type NativeFastVidArgs = {
 
 /** The outputs hold `frames · (budget + 1)` tokens; `outCounts`: how many are written, merged over time, merged in clusters. */
 export type NativeFlashVidArgs = {
-  readonly tokens: HostTensor;
+  readonly tokens: NativeTensor;
   readonly dims: NativeDims;
-  readonly attention: Float32Array | undefined;
+  readonly attention: NativeFloats | undefined;
   readonly budget: number;
   readonly picked: number;
   readonly temporalThreshold: number;
@@ -75,20 +89,20 @@ export type NativeFlashVidArgs = {
   readonly referenceCounts: boolean;
   readonly clusterPicked: boolean;
   readonly exactBudget: boolean;
-  readonly outTokens: HostTensor;
-  readonly outIndices: Int32Array;
-  readonly outSizes: Float32Array;
-  readonly outStarts: Int32Array;
-  readonly outCounts: Int32Array;
+  readonly outTokens: NativeTensor;
+  readonly outIndices: NativeIntegers;
+  readonly outSizes: NativeFloats;
+  readonly outStarts: NativeIntegers;
+  readonly outCounts: NativeIntegers;
 };
 
 export type NativeSegmentFramesArgs = {
-  readonly features: Float32Array;
+  readonly features: NativeFloats;
   readonly dims: NativeDims;
   readonly threshold: number;
   readonly segments: number;
-  readonly outCosines: Float32Array;
-  readonly outStarts: Int32Array;
+  readonly outCosines: NativeFloats;
+  readonly outStarts: NativeIntegers;
 };
 
 export type NativeTemporalSimilarityArgs = {
@@ -121,8 +135,8 @@ export type NativeAimArgs = {
   readonly dims: NativeDims;
   readonly schedule: readonly number[];
   readonly outTokens: NativeTensor;
-  readonly outIndices: Int32Array;
-  readonly outSizes: Float32Array;
+  readonly outIndices: NativeIntegers;
+  readonly outSizes: NativeFloats;
 };
 
 /** A `beta` below 0 gives plain means. */
@@ -155,11 +169,4 @@ export type NativeSelectDiverseArgs = {
   readonly count: number;
   readonly weights: NativeFloats | undefined;
   readonly outPicked: NativeIntegers;
-};
-
-export type NativeGaussianScoresArgs = {
-  readonly tokens: HostTensor;
-  readonly dims: NativeDims;
-  readonly outVideo: Float32Array;
-  readonly outFrame: Float32Array;
 };

@@ -334,6 +334,38 @@ class ReducerBench {
     cast.out_indices = indices;
     Line("v_cast", cast, lv_v_cast, 2.5);
 
+    lv_vid_com2_args com = {};
+    SetVideo(com);
+    com.ratio = 0.25;
+    com.out_tokens = out_.get();
+    com.out_indices = indices;
+    com.out_count = more_indices_.get<int32_t>();
+    Line("vid_com2", com, lv_vid_com2, 2.5);
+
+    const uint32_t halves[] = {kVideo.tokens / 2, kVideo.tokens / 4};
+    lv_aim_args aim = {};
+    SetVideo(aim);
+    aim.schedule = halves;
+    aim.steps = 2;
+    aim.out_tokens = out_.get();
+    aim.out_indices = indices;
+    aim.out_sizes = more_floats_.get<float>();
+    Line("aim", aim, lv_aim, 3.75);
+
+    lv_flash_vid_args flash = {};
+    SetVideo(flash);
+    flash.budget = kVideo.tokens / 4;
+    flash.picked = kVideo.tokens / 6;
+    flash.temporal_threshold = 0.8f;
+    flash.segment_threshold = 0.9f;
+    flash.segments = 8;
+    flash.out_tokens = out_.get();
+    flash.out_indices = indices;
+    flash.out_sizes = more_floats_.get<float>();
+    flash.out_starts = more_indices_.get<int32_t>();
+    flash.out_counts = more_indices_.get<int32_t>() + kVideo.segments;
+    Line("flash_vid", flash, lv_flash_vid, 5);
+
     std::vector<int32_t> anchors;
     for (size_t i = 0; i < kRows; i += 8) anchors.push_back(static_cast<int32_t>(i));
     const Buffer on_device = Buffer::Of(std::span<const int32_t>(anchors), stream_);

@@ -123,6 +123,28 @@ typedef struct lv_select_diverse_args {
 LV_API lv_status lv_select_diverse(const lv_select_diverse_args* args, void* workspace,
                                    size_t* workspace_bytes, lv_stream stream);
 
+// Cuts a video where neighbouring frames are unlike by cosine: below the threshold, and if these
+// make too few segments, at the lowest others.
+//   features [frames, channels] float32
+//   out_cosines [frames - 1] float32, of each frame but the last with the next; may be null for one
+//   frame; out_starts [frames] int32: 1 for the first frame of a segment, else 0
+// Range: frames, channels, segments >= 1, frames < 2^31, values finite.   Ties: the first frame. A
+// zero feature has cosine 0.   Work: two reads; workspace 4 bytes a frame.
+// Error: none against the CPU.   Source: FastVID, FlashVID.
+typedef struct lv_segment_frames_args {
+  int32_t device;
+  float threshold;
+  const float* features;
+  uint64_t frames;
+  uint64_t channels;
+  uint64_t segments;  // at least so many, as far as there are frames
+  float* out_cosines;
+  int32_t* out_starts;
+  lv_report* report;
+} lv_segment_frames_args;
+LV_API lv_status lv_segment_frames(const lv_segment_frames_args* args, void* workspace,
+                                   size_t* workspace_bytes, lv_stream stream);
+
 // The tokens of each frame with the highest scores.
 //   scores [frames, patches] float32; budgets [frames] int32, how many of each
 //   out_indices [total] int32, positions among all scores, ascending; total is the sum of budgets

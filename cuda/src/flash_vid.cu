@@ -182,7 +182,10 @@ lv_status Run(lv_type type, const Plan& plan, cudaStream_t stream) {
   const FrameMeansWork means = {work.tokens, work.frames, work.patches,
                                 work.width,  work.means,  work.report};
   LV_TRY(LaunchFrameMeans(type, means, stream));
-  LV_TRY(LaunchSegments(work, stream));
+  const SegmentWork segments = {work.means,      work.frames,  work.width,   work.segment_threshold,
+                                work.segments,   false,        work.falling, nullptr,
+                                work.out_starts, work.lengths, work.report};
+  LV_TRY(LaunchSegments(segments, stream));
   LV_TRY(LaunchScaledAttention(work, stream));
   if (work.picked > 0) LV_TRY(LaunchDiverse(plan.diverse, plan.scratch, stream));
   LV_TRY(LaunchDivideFrames(work, stream));

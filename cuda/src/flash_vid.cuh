@@ -21,7 +21,7 @@ struct FlashVidWork {
   const float* attention;  // [frames, patches], or null
 
   float* means;        // [frames, width]
-  float* falling;      // [frames], of each frame but the last the cosine with the next, negative
+  float* falling;      // [frames], as in SegmentWork
   uint32_t* lengths;   // [frames], of the segment that begins with a frame; 0 where none does
   float* weights;      // [frames, patches], scaled attention
   int32_t* picks;      // [frames, picked]
@@ -57,10 +57,8 @@ struct FlashVidWork {
   lv_report* report;
 };
 
-// flash_vid_frames.cu. Segments, from the frames' means; weights for picking; which tokens were
-// picked, and the others;
-// where each frame's tokens are written, and the tokens.
-lv_status LaunchSegments(const FlashVidWork& work, cudaStream_t stream);
+// flash_vid_frames.cu. Weights for picking; which tokens were picked, and the others; where each
+// frame's tokens are written, and the tokens.
 lv_status LaunchScaledAttention(const FlashVidWork& work, cudaStream_t stream);
 lv_status LaunchDivideFrames(const FlashVidWork& work, cudaStream_t stream);
 lv_status LaunchWriteFrames(lv_type type, const FlashVidWork& work, cudaStream_t stream);

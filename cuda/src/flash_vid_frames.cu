@@ -1,71 +1,15 @@
-// FlashVID's segments, picked tokens, and what is written of each frame.
+// FlashVID's picked tokens, and what is written of each frame.
 #include "block_sums.cuh"
-#include "dot_rows.cuh"
 #include "flash_vid.cuh"
-#include "key_of_rank.cuh"
 #include "row_chain.cuh"
 #include "tuning.h"
 
 namespace longvlm::cuda {
 namespace {
 
-constexpr uint32_t kPairsOfBlock = kDotThreads / kDotLanes;
 constexpr int kThreads = 256;
 // Attention is scaled by it before distances are, as in the reference.
 constexpr float kAttentionScale = 1e6f;
-
-__global__ void __launch_bounds__(kDotThreads) neighbour_cosines_kernel(FlashVidWork work) {
-  const uint32_t given = blockIdx.x * kPairsOfBlock + threadIdx.x / kDotLanes;
-  // Pairs beyond the last take part in the exchanges of a warp.
-  const uint32_t pair = Smaller(given, work.frames - 2);
-  const float* const mean = work.means + static_cast<size_t>(pair) * work.width;
-  const DotSums sums = DotRows(mean, mean + work.width, work.width);
-  if (threadIdx.x % kDotLanes != 0 || given != pair) return;
-  const double length = __dmul_rn(__dsqrt_rn(sums.aa), __dsqrt_rn(sums.bb));
-  work.falling[pair] = length > 0 ? -__double2float_rn(__ddiv_rn(sums.ab, length)) : 0.0f;
-}
-
-struct SegmentShared {
-  RankShared rank;
-  CountShared<kSelectThreads> before;
-  uint32_t below;
-};
-
-// One block, as the CPU's SegmentFrames: the cuts are where cosines are below the threshold, and
-// then at the lowest others.
-__global__ void __launch_bounds__(kSelectThreads) segment_frames_kernel(FlashVidWork work) {
-  LV_SHARED(SegmentShared, shared);
-  const uint32_t pairs = work.frames - 1;
-  if (threadIdx.x == 0) {
-    shared.below = 0;
-    work.out_starts[0] = 1;
-  }
-  __syncthreads();
-  for (uint32_t i = threadIdx.x; i < pairs; i += kSelectThreads) {
-    if (-work.falling[i] < work.segment_threshold) atomicAdd(&shared.below, 1u);
-  }
-  __syncthreads();
-  const uint32_t wanted = Smaller(pairs, work.segments - 1);
-  const uint32_t cuts = wanted < shared.below ? shared.below : wanted;
-  RankedKey last = {0, 0};
-  if (cuts > 0) last = KeyOfRank<kSelectThreads>(work.falling, pairs, cuts, shared.rank);
-  uint32_t equals_before = 0;
-  for (uint32_t first = 0; first < pairs; first += kSelectThreads) {
-    const uint32_t i = first + threadIdx.x;
-    const uint32_t key = i < pairs ? FallingKey(work.falling[i]) : 0xffffffffu;
-    const bool equal = cuts > 0 && i < pairs && key == last.key;
-    uint32_t count = 0;
-    const uint32_t place = equals_before + CountBefore(equal, shared.before, &count);
-    equals_before += count;
-    if (i < pairs) work.out_starts[i + 1] = key < last.key || (equal && place < last.equals);
-  }
-  __syncthreads();
-  for (uint32_t frame = threadIdx.x; frame < work.frames; frame += kSelectThreads) {
-    uint32_t end = frame + 1;
-    while (end < work.frames && work.out_starts[end] == 0) ++end;
-    work.lengths[frame] = work.out_starts[frame] != 0 ? end - frame : 0;
-  }
-}
 
 // One block for each frame: marks its picked tokens, and lists the others.
 __global__ void __launch_bounds__(kSelectThreads) divide_frames_kernel(FlashVidWork work) {
@@ -208,14 +152,6 @@ __global__ void __launch_bounds__(kAnchorThreads) write_frames_kernel(FlashVidWo
 }
 
 }  // namespace
-
-lv_status LaunchSegments(const FlashVidWork& work, cudaStream_t stream) {
-  if (work.frames > 1) {
-    LV_TRY(Launch(neighbour_cosines_kernel, CeilDiv(work.frames - 1, kPairsOfBlock), kDotThreads, 0,
-                  stream, work));
-  }
-  return Launch(segment_frames_kernel, 1, kSelectThreads, 0, stream, work);
-}
 
 lv_status LaunchScaledAttention(const FlashVidWork& work, cudaStream_t stream) {
   if (work.attention == nullptr) return LV_OK;

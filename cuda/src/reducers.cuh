@@ -74,6 +74,21 @@ struct FrameMeansWork {
 };
 lv_status LaunchFrameMeans(lv_type type, const FrameMeansWork& work, cudaStream_t stream);
 
+// Where neighbouring frames are unlike.
+struct SegmentWork {
+  const float* features;  // [frames, width]
+  uint32_t frames, width;
+  float threshold;
+  uint32_t segments;    // at least so many, as far as there are frames
+  bool checks;          // reports features that are not finite
+  float* falling;       // [frames], scratch memory: negative cosines
+  float* out_cosines;   // [frames - 1], or null
+  int32_t* out_starts;  // [frames]
+  uint32_t* lengths;  // [frames], of the segment that begins with a frame, or 0; null if not wanted
+  lv_report* report;
+};
+lv_status LaunchSegments(const SegmentWork& work, cudaStream_t stream);
+
 // The highest scores of each frame, positions among all scores, ascending.
 struct SelectWork {
   const float* scores;  // [frames, patches]

@@ -844,6 +844,7 @@ int main(int count, char** arguments) {
         {"density", [&] { reducer_tests::TestDensityPeaks(stream); }},
         {"diverse", [&] { reducer_tests::TestSelectDiverse(stream); }},
         {"reducer-reports", [&] { reducer_tests::TestReports(stream); }},
+        {"segments", [&] { reducer_tests::TestSegmentFrames(stream); }},
         {"flash-vid", [&] { reducer_tests::TestFlashVid(stream); }},
         {"vid-com2", [&] { reducer_tests::TestVidCom2(stream); }},
         {"aim", [&] { reducer_tests::TestAim(stream); }},

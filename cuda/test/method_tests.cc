@@ -1,9 +1,10 @@
-// FlashVID, VidCom2 and AIM, against the CPU's implementation.
+// FlashVID with its segments, VidCom2 and AIM, against the CPU's implementation.
 #include <cmath>
 #include <string>
 
 #include "core/aim.h"
 #include "core/flash_vid.h"
+#include "core/segment_frames.h"
 #include "core/vid_com2.h"
 #include "reducer_tests.h"
 #include "videos.h"
@@ -227,7 +228,75 @@ void CheckAim(Group& group, const std::string& kind, const Video& video,
   group.Same("bytes of tokens", View(found.tokens), View(rows.Encoded()));
 }
 
+lv_report RunSegments(const Video& video, float threshold, size_t segments,
+                      std::vector<float>& cosines, std::vector<int32_t>& starts,
+                      const Stream& stream) {
+  const size_t frames = video.tokens();
+  const Buffer features = Buffer::Of(View(video.bytes), stream);
+  const Buffer out_cosines((frames - 1) * 4), out_starts(frames * 4);
+  lv_segment_frames_args args = {};
+  args.threshold = threshold;
+  args.features = features.get<float>();
+  args.frames = frames;
+  args.channels = video.shape.width;
+  args.segments = segments;
+  args.out_cosines = out_cosines.get<float>();
+  args.out_starts = out_starts.get<int32_t>();
+  const lv_report report = RunWith(args, lv_segment_frames, stream);
+  cosines = out_cosines.Read<float>(stream);
+  starts = out_starts.Read<int32_t>(stream);
+  return report;
+}
+
+// The tokens are the features of as many frames.
+void CheckSegments(Group& group, const std::string& kind, const Video& video, float threshold,
+                   size_t segments, const Stream& stream) {
+  group.Begin(video.Name(kind) + " " + std::to_string(segments));
+  std::vector<float> cosines;
+  std::vector<int32_t> starts;
+  ExpectNothing(group, RunSegments(video, threshold, segments, cosines, starts, stream));
+  const size_t frames = video.tokens();
+  std::vector<float> expected(frames - 1);
+  std::vector<int32_t> expected_starts(frames);
+  longvlm::SegmentFrames({.features = reinterpret_cast<const float*>(video.bytes.data()),
+                          .frames = frames,
+                          .width = video.shape.width,
+                          .threshold = threshold,
+                          .segments = segments,
+                          .out_cosines = expected.data(),
+                          .out_starts = expected_starts.data()},
+                         kAlone);
+  group.Same("cosines", View(cosines), View(expected));
+  group.Same("starts", View(starts), View(expected_starts));
+}
+
 }  // namespace
+
+void TestSegmentFrames(const Stream& stream) {
+  Group group("segmentFrames");
+  for (const char* kind : kKinds) {
+    const Video video(kind, LV_FLOAT32, {1, 40, 13}, 35);
+    for (const size_t segments : {1, 8, 100}) {
+      CheckSegments(group, kind, video, 0.5f, segments, stream);
+    }
+  }
+  CheckSegments(group, "few values", Video("few values", LV_FLOAT32, {1, 1100, 4}, 36), -0.4f, 600,
+                stream);
+  for (const size_t frames : {1, 2}) {
+    const Video video("random", LV_FLOAT32, {1, frames, 9}, frames);
+    CheckSegments(group, "random", video, 0.9f, 1, stream);
+  }
+  for (const size_t frames : {1, 2, 20}) {
+    Video video("random", LV_FLOAT32, {1, frames, 9}, frames);
+    group.Begin(video.Name("not finite"));
+    reinterpret_cast<float*>(video.bytes.data())[frames * 9 - 2] = INFINITY;
+    std::vector<float> cosines;
+    std::vector<int32_t> starts;
+    const lv_report found = RunSegments(video, 0.9f, 3, cosines, starts, stream);
+    group.Expect(found.not_finite == frames * 9 - 2, "value %llu is reported",
+                 static_cast<unsigned long long>(found.not_finite));
+  }
+}
 
 void TestFlashVid(const Stream& stream) {
   Group group("flashVid");

@@ -14,6 +14,7 @@ void TestVCast(const lv::Stream& stream);
 void TestDensityPeaks(const lv::Stream& stream);
 void TestSelectDiverse(const lv::Stream& stream);
 void TestReports(const lv::Stream& stream);
+void TestSegmentFrames(const lv::Stream& stream);
 void TestFlashVid(const lv::Stream& stream);
 void TestVidCom2(const lv::Stream& stream);
 void TestAim(const lv::Stream& stream);

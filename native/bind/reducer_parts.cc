@@ -4,7 +4,6 @@
 #include "core/assign_to_anchors.h"
 #include "core/cuda_reducers.h"
 #include "core/density_peaks.h"
-#include "core/gaussian_scores.h"
 #include "core/segment_frames.h"
 #include "core/select_diverse.h"
 #include "core/select_top_k.h"
@@ -27,7 +26,7 @@ Napi::Value SegmentFramesAsync(const Napi::CallbackInfo& info) {
                                  .segments = operands.Integer("segments", 1),
                                  .out_cosines = operands.Float32s("outCosines", shape.rows - 1),
                                  .out_starts = operands.Int32s("outStarts", shape.rows)};
-    return StartHostOperation(info.Env(), kCallee, operands, args, SegmentFrames);
+    return StartOperation(info.Env(), kCallee, operands, args, SegmentFrames);
   });
 }
 
@@ -163,21 +162,6 @@ Napi::Value SelectDiverseAsync(const Napi::CallbackInfo& info) {
   });
 }
 
-// gaussianScores(args: NativeGaussianScoresArgs): NativeTask
-Napi::Value GaussianScoresAsync(const Napi::CallbackInfo& info) {
-  constexpr const char* kCallee = "gaussianScores";
-  return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
-    Operands operands(info);
-    const Shape shape = operands.Shape3("dims");
-    const size_t rows = shape.batch * shape.rows;
-    const GaussianScoresArgs args{.tokens = operands.Floats("tokens", shape.size()),
-                                  .shape = shape,
-                                  .out_video = operands.Float32s("outVideo", rows),
-                                  .out_frame = operands.Float32s("outFrame", rows)};
-    return StartHostOperation(info.Env(), kCallee, operands, args, GaussianScores);
-  });
-}
-
 }  // namespace
 
 void InitReducerParts(Napi::Env env, Napi::Object exports) {
@@ -188,7 +172,6 @@ void InitReducerParts(Napi::Env env, Napi::Object exports) {
   exports.Set("gatherTokens", Napi::Function::New(env, GatherTokensAsync));
   exports.Set("assignToAnchors", Napi::Function::New(env, AssignToAnchorsAsync));
   exports.Set("densityPeaks", Napi::Function::New(env, DensityPeaksAsync));
-  exports.Set("gaussianScores", Napi::Function::New(env, GaussianScoresAsync));
   exports.Set("selectDiverse", Napi::Function::New(env, SelectDiverseAsync));
 }
 

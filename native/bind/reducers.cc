@@ -9,6 +9,7 @@
 #include "core/fast_vid.h"
 #include "core/flash_vid.h"
 #include "core/v_cast.h"
+#include "core/vid_com2.h"
 
 namespace longvlm {
 namespace {
@@ -82,6 +83,29 @@ Napi::Value VCastAsync(const Napi::CallbackInfo& info) {
   });
 }
 
+// vidCom2(args: NativeVidCom2Args): NativeTask
+Napi::Value VidCom2Async(const Napi::CallbackInfo& info) {
+  constexpr const char* kCallee = "vidCom2";
+  return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
+    Operands operands(info);
+    const Shape shape = operands.Shape3("dims");
+    const size_t total = AtMost(operands, "total", 0, shape.batch * shape.rows);
+    const double ratio = operands.Number("ratio");
+    if (total == 0 && !(ratio > 0 && ratio <= 1)) Invalid("ratio", "not above 0 and at most 1");
+    if (total > 0 && total < shape.batch) Invalid("total", "fewer than the frames");
+    const size_t bound = VidCom2Bound(shape, total, ratio);
+    const ConstValues tokens = operands.Floats("tokens", shape.size());
+    const VidCom2Args args{.tokens = tokens,
+                           .shape = shape,
+                           .total = total,
+                           .ratio = ratio,
+                           .out = operands.FloatsLike("outTokens", tokens, bound * shape.width),
+                           .out_indices = operands.Int32s("outIndices", bound),
+                           .out_count = operands.Int32s("outCounts", 1)};
+    return StartOperation(info.Env(), kCallee, operands, args, VidCom2);
+  });
+}
+
 // fastVid(args: NativeFastVidArgs): NativeTask
 Napi::Value FastVidAsync(const Napi::CallbackInfo& info) {
   constexpr const char* kCallee = "fastVid";
@@ -142,7 +166,10 @@ Napi::Value FlashVidAsync(const Napi::CallbackInfo& info) {
         .out_sizes = kept.sizes,
         .out_starts = kept.starts,
         .out_counts = kept.counts};
-    return StartHostOperation(info.Env(), kCallee, operands, args, FlashVid);
+    if (args.reference_counts && operands.device() != nullptr) {
+      Invalid("referenceCounts", "true for tokens on a GPU");
+    }
+    return StartOperation(info.Env(), kCallee, operands, args, FlashVid);
   });
 }
 
@@ -167,7 +194,7 @@ Napi::Value AimAsync(const Napi::CallbackInfo& info) {
                        .out = operands.FloatsLike("outTokens", tokens, count * shape.width),
                        .out_indices = operands.Int32s("outIndices", count),
                        .out_sizes = operands.Float32s("outSizes", count)};
-    return StartHostOperation(info.Env(), kCallee, operands, args, Aim);
+    return StartOperation(info.Env(), kCallee, operands, args, Aim);
   });
 }
 
@@ -176,6 +203,7 @@ Napi::Value AimAsync(const Napi::CallbackInfo& info) {
 void InitReducers(Napi::Env env, Napi::Object exports) {
   exports.Set("evs", Napi::Function::New(env, EvsAsync));
   exports.Set("vCast", Napi::Function::New(env, VCastAsync));
+  exports.Set("vidCom2", Napi::Function::New(env, VidCom2Async));
   exports.Set("fastVid", Napi::Function::New(env, FastVidAsync));
   exports.Set("flashVid", Napi::Function::New(env, FlashVidAsync));
   exports.Set("aim", Napi::Function::New(env, AimAsync));

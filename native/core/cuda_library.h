@@ -38,7 +38,11 @@ struct CudaFunctions {
   X(evs)                          \
   X(v_cast)                       \
   X(density_peaks)                \
-  X(select_diverse)
+  X(select_diverse)               \
+  X(segment_frames)               \
+  X(flash_vid)                    \
+  X(vid_com2)                     \
+  X(aim)
 #define LONGVLM_CUDA_MEMBER(name) decltype(&lv_##name) name = nullptr;
   LONGVLM_CUDA_FUNCTIONS(LONGVLM_CUDA_MEMBER)
 #undef LONGVLM_CUDA_MEMBER

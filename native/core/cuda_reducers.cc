@@ -123,6 +123,24 @@ CudaOperation ToCuda(const SelectDiverseArgs& args) {
   return {.call = call, .shape = args.shape, .names = args.kNames};
 }
 
+CudaOperation ToCuda(const SegmentFramesArgs& args) {
+  const auto call = [args](const CudaFunctions& cuda, const CudaCall& at) {
+    const lv_segment_frames_args cuda_args{
+        .device = at.device,
+        .threshold = args.threshold,
+        .features = args.features,
+        .frames = args.frames,
+        .channels = args.width,
+        .segments = args.segments,
+        .out_cosines = args.out_cosines,
+        .out_starts = args.out_starts,
+        .report = at.report,
+    };
+    return cuda.segment_frames(&cuda_args, at.workspace, at.workspace_bytes, at.stream);
+  };
+  return {.call = call, .shape = {1, args.frames, args.width}, .names = args.kNames};
+}
+
 CudaOperation ToCuda(const EvsArgs& args) {
   const auto call = [args](const CudaFunctions& cuda, const CudaCall& at) {
     const lv_evs_args cuda_args{
@@ -179,6 +197,77 @@ CudaOperation ToCuda(const VCastArgs& args) {
         .report = at.report,
     };
     return cuda.v_cast(&cuda_args, at.workspace, at.workspace_bytes, at.stream);
+  };
+  return {.call = call, .shape = args.shape, .names = args.kNames};
+}
+
+CudaOperation ToCuda(const VidCom2Args& args) {
+  const auto call = [args](const CudaFunctions& cuda, const CudaCall& at) {
+    const lv_vid_com2_args cuda_args{
+        .device = at.device,
+        .type = ToCudaType(args.tokens.type),
+        .tokens = args.tokens.data,
+        .frames = args.shape.batch,
+        .patches = args.shape.rows,
+        .channels = args.shape.width,
+        .total = args.total,
+        .ratio = args.ratio,
+        .out_tokens = args.out.data,
+        .out_indices = args.out_indices,
+        .out_count = args.out_count,
+        .report = at.report,
+    };
+    return cuda.vid_com2(&cuda_args, at.workspace, at.workspace_bytes, at.stream);
+  };
+  return {.call = call, .shape = args.shape, .names = args.kNames};
+}
+
+CudaOperation ToCuda(const AimArgs& args) {
+  const auto call = [args](const CudaFunctions& cuda, const CudaCall& at) {
+    const lv_aim_args cuda_args{
+        .device = at.device,
+        .type = ToCudaType(args.tokens.type),
+        .tokens = args.tokens.data,
+        .frames = args.shape.batch,
+        .patches = args.shape.rows,
+        .channels = args.shape.width,
+        .schedule = args.schedule.data(),
+        .steps = args.schedule.size(),
+        .out_tokens = args.out.data,
+        .out_indices = args.out_indices,
+        .out_sizes = args.out_sizes,
+        .report = at.report,
+    };
+    return cuda.aim(&cuda_args, at.workspace, at.workspace_bytes, at.stream);
+  };
+  return {.call = call, .shape = args.shape, .names = args.kNames};
+}
+
+CudaOperation ToCuda(const FlashVidArgs& args) {
+  const auto call = [args](const CudaFunctions& cuda, const CudaCall& at) {
+    const lv_flash_vid_args cuda_args{
+        .device = at.device,
+        .type = ToCudaType(args.tokens.type),
+        .tokens = args.tokens.data,
+        .frames = args.shape.batch,
+        .patches = args.shape.rows,
+        .channels = args.shape.width,
+        .attention = args.attention,
+        .budget = args.budget,
+        .picked = args.picked,
+        .temporal_threshold = args.temporal_threshold,
+        .segment_threshold = args.segment_threshold,
+        .segments = args.segments,
+        .cluster_picked = args.cluster_picked ? 1 : 0,
+        .exact_budget = args.exact_budget ? 1 : 0,
+        .out_tokens = args.out.data,
+        .out_indices = args.out_indices,
+        .out_sizes = args.out_sizes,
+        .out_starts = args.out_starts,
+        .out_counts = args.out_counts,
+        .report = at.report,
+    };
+    return cuda.flash_vid(&cuda_args, at.workspace, at.workspace_bytes, at.stream);
   };
   return {.call = call, .shape = args.shape, .names = args.kNames};
 }

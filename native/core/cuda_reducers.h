@@ -2,13 +2,17 @@
 // memory.
 #pragma once
 
+#include "core/aim.h"
 #include "core/assign_to_anchors.h"
 #include "core/cuda_device.h"
 #include "core/density_peaks.h"
+#include "core/flash_vid.h"
+#include "core/segment_frames.h"
 #include "core/select_diverse.h"
 #include "core/select_top_k.h"
 #include "core/temporal_similarity.h"
 #include "core/v_cast.h"
+#include "core/vid_com2.h"
 
 namespace longvlm {
 
@@ -40,8 +44,13 @@ CudaOperation ToCuda(const SelectTopKArgs& args);
 CudaOperation ToCuda(const GatherTokensArgs& args);
 CudaOperation ToCuda(const DensityPeaksArgs& args);
 CudaOperation ToCuda(const SelectDiverseArgs& args);
+CudaOperation ToCuda(const SegmentFramesArgs& args);
 CudaOperation ToCuda(const EvsArgs& args);
 CudaOperation ToCuda(const FrameMeansArgs& args);
 CudaOperation ToCuda(const VCastArgs& args);
+CudaOperation ToCuda(const VidCom2Args& args);
+CudaOperation ToCuda(const AimArgs& args);
+// Without reference_counts, which a GPU has not.
+CudaOperation ToCuda(const FlashVidArgs& args);
 
 }  // namespace longvlm

@@ -30,7 +30,12 @@ const reducerTests = [
   'diverse',
   'top-k',
   'frame-means',
+  'segments',
+  'flash-vid',
+  'vid-com2',
+  'aim',
   'reducer-reports',
+  'method-reports',
 ];
 
 /** Each tool of compute-sanitizer over the golden cases, then over more for as long as there is time. */

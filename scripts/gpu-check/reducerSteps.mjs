@@ -42,12 +42,31 @@ const anchorsOf = ({ dims: [rows] }) => Array.from({ length: Math.ceil(rows / 8)
 const calls = {
   vCast: (tokens) => kernels.vCast(tokens, { retentionRatio: 0.25 }),
   evs: (tokens) => kernels.evs(tokens, { retentionRatio: 0.25 }),
+  vidCom2: (tokens) => kernels.vidCom2(tokens, { retentionRatio: 0.25 }),
+  aim: (tokens) => kernels.aim(tokens),
+  flashVid: (tokens) => kernels.flashVid(tokens, { retentionRatio: 0.25 }),
+  'flashVid with attention': (tokens) =>
+    kernels.flashVid(tokens, {
+      attention: attentionFor(tokens),
+      retentionRatio: 0.25,
+      minSegments: 2,
+      clusterPicked: true,
+      exactBudget: true,
+    }),
   uniform: (tokens) => kernels.uniform(tokens, { retentionRatio: 0.25 }),
   fastVid: (tokens) =>
     kernels.fastVid(tokens, { attention: attentionFor(tokens), retentionRatio: fastVidRatio(tokens) }),
   'temporalSimilarity place': (tokens) => kernels.temporalSimilarity(tokens),
   'temporalSimilarity best': (tokens) => kernels.temporalSimilarity(tokens, { match: 'best' }),
   densityPeaks: (tokens) => kernels.densityPeaks(tokens, { clusters: Math.ceil(tokens.dims[1] / 10) }),
+  // A frame's tokens as its features.
+  segmentFrames: async (tokens) => {
+    const [frames, patches, channels] = tokens.dims;
+    const dims = [frames, patches * channels];
+    const features = tokens instanceof DeviceBuffer ? tokens.reshape(dims) : { ...tokens, dims };
+    const { lengths, similarities } = await kernels.segmentFrames(features, { minSegments: 3 });
+    return { lengths: Int32Array.from(lengths), similarities };
+  },
   selectDiverse: async (tokens) => {
     const picked = await kernels.selectDiverse(tokens, Math.ceil(tokens.dims[1] / 10));
     return { picked };
@@ -121,6 +140,8 @@ export async function* reducers({ device, emulated }) {
   let compared = 0;
   for await (const [name, tokens] of cases(emulated)) {
     for (const [method, call] of Object.entries(calls)) {
+      // Features on a GPU are float32.
+      if (method === 'segmentFrames' && tokens.type !== 'float32') continue;
       await compare(`${method}, ${name}`, call, tokens, device);
       compared++;
     }

@@ -1,5 +1,7 @@
 import type { TensorInput } from '../base/tensor.js';
 import { checkInteger, checkObject } from '../base/validate.js';
+import { DeviceBuffer } from './deviceBuffer.js';
+import { checkDeviceVideo, countOnDevice, type ReducedDeviceVideo } from './deviceReduction.js';
 import {
   allocateLike,
   checkVideoTokens,
@@ -7,6 +9,7 @@ import {
   type ReducerCallOptions,
   reducedVideo,
   runOnHost,
+  type VideoSize,
 } from './reduction.js';
 
 /** Options of {@link aim}. */
@@ -27,11 +30,44 @@ export type AimOptions = ReducerCallOptions & {
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tokens hold NaN or infinity; the message says where
  */
-export async function aim(tokens: TensorInput, options: AimOptions = {}): Promise<ReducedVideo> {
+export async function aim(tokens: TensorInput, options?: AimOptions): Promise<ReducedVideo>;
+/**
+ * The same on the GPU that holds the tokens, bit by bit, and the tokens kept stay there. bfloat16 is possible, too; each step rounds
+ * to the tokens' type.
+ */
+export async function aim(tokens: DeviceBuffer, options?: AimOptions): Promise<ReducedDeviceVideo>;
+export async function aim(
+  tokens: TensorInput | DeviceBuffer,
+  options: AimOptions = {},
+): Promise<ReducedVideo | ReducedDeviceVideo> {
   const { signal } = checkObject('options', options);
-  const { steps, tokensPerFrame } = aimSettings(options);
+  const settings = aimSettings(options);
+  if (tokens instanceof DeviceBuffer) {
+    const video = checkDeviceVideo(tokens);
+    const { schedule, count } = aimSchedule(video, settings);
+    return await countOnDevice(
+      'aim',
+      video,
+      count,
+      signal,
+      (native, args) => native.aim({ ...args, schedule }),
+      () => count,
+      ({ indices, sizes }) => ({ indices, sizes, dropped: 0 }),
+    );
+  }
   const video = checkVideoTokens(tokens);
-  const { frames, patches, channels, tensor, dims } = video;
+  const { channels, tensor, dims } = video;
+  const { schedule, count } = aimSchedule(video, settings);
+  const outTokens = allocateLike(tensor, count * channels);
+  const outIndices = new Int32Array(count);
+  const outSizes = new Float32Array(count);
+  const args = { tokens: tensor.data, dims, schedule, outTokens, outIndices, outSizes };
+  await runOnHost(signal, args, (native, read) => native.aim(read));
+  return reducedVideo('aim', video, { tokens: outTokens, indices: outIndices, sizes: outSizes, dropped: 0 }, count);
+}
+
+/** How many tokens of a frame each step merges, and how many of all frames are left. */
+function aimSchedule({ frames, patches }: VideoSize, { steps, tokensPerFrame }: ReturnType<typeof aimSettings>) {
   const schedule: number[] = [];
   let kept = patches;
   for (let step = 0; step < steps; step++) {
@@ -40,13 +76,7 @@ export async function aim(tokens: TensorInput, options: AimOptions = {}): Promis
     schedule.push(r);
     kept -= r;
   }
-  const count = frames * kept;
-  const outTokens = allocateLike(tensor, count * channels);
-  const outIndices = new Int32Array(count);
-  const outSizes = new Float32Array(count);
-  const args = { tokens: tensor.data, dims, schedule, outTokens, outIndices, outSizes };
-  await runOnHost(signal, args, (native, read) => native.aim(read));
-  return reducedVideo('aim', video, { tokens: outTokens, indices: outIndices, sizes: outSizes, dropped: 0 }, count);
+  return { schedule, count: frames * kept };
 }
 
 /** @internal Checks options. */

@@ -10,7 +10,7 @@ import {
 import { nativeDims } from './arguments.js';
 import { DeviceBuffer } from './deviceBuffer.js';
 import { devicePlace, ownInputs } from './place.js';
-import { type ReducedVideo, reportOf } from './reduction.js';
+import { type KeptPlaces, type ReducedVideo, reportOf } from './reduction.js';
 
 /**
  * A video's tokens, reduced on the GPU that holds them. The tokens stay there, and are yours to dispose; indices, sizes and
@@ -65,7 +65,7 @@ export async function withIntegers<Result>(
   }
 }
 
-/** What every operation that keeps `count` tokens takes. */
+/** What every operation that keeps tokens takes. */
 type KeepingArgs = {
   readonly tokens: NativeDeviceBuffer;
   readonly dims: NativeDims;
@@ -116,5 +116,79 @@ export async function pickOnDevice(
     );
   } finally {
     place.release();
+  }
+}
+
+/** What an operation that counts what it keeps says of that; the first of each are written. */
+type Counted = {
+  readonly indices: Int32Array;
+  readonly sizes: Float32Array;
+  readonly starts: Int32Array;
+  readonly counts: Int32Array;
+};
+
+type CountingArgs = KeepingArgs & {
+  readonly outIndices: NativeDeviceBuffer;
+  readonly outSizes: NativeDeviceBuffer;
+  readonly outStarts: NativeDeviceBuffer;
+  readonly outCounts: NativeDeviceBuffer;
+};
+
+/** Numbers that an operation counts, at most. */
+const mostCounts = 3;
+
+/**
+ * Runs an operation that keeps at most `bound` tokens. What it says of them is copied to the host when it has run; `keptOf` takes from
+ * what it counted how many they are, and `placesOf` what is reported.
+ */
+export async function countOnDevice(
+  method: string,
+  video: DeviceVideo,
+  bound: number,
+  signal: AbortSignal | undefined,
+  start: (native: NativeBinding, args: CountingArgs) => NativeTask,
+  keptOf: (counts: Int32Array) => number,
+  placesOf: (found: Counted) => KeptPlaces,
+): Promise<ReducedDeviceVideo> {
+  const { buffer, dims, frames, channels } = video;
+  const results = devicePlace(buffer.deviceIndex);
+  const others = devicePlace(buffer.deviceIndex);
+  try {
+    const all = results.allocate(buffer.type, [bound, channels]) as DeviceBuffer;
+    const integers = others.allocate('int32', [bound + frames + mostCounts]) as DeviceBuffer;
+    const outSizes = others.allocate('float32', [bound]) as DeviceBuffer;
+    const views = [
+      integers.rows(0, bound),
+      integers.rows(bound, bound + frames),
+      integers.rows(bound + frames, bound + frames + mostCounts),
+    ] as const;
+    try {
+      const [outIndices, outStarts, outCounts] = [views[0].native(), views[1].native(), views[2].native()];
+      const args = { tokens: buffer.native(), dims, outTokens: all.native(), outSizes: outSizes.native() };
+      await runNative(
+        (native) => start(native, ownInputs({ ...args, outIndices, outStarts, outCounts })),
+        checkSignal(signal),
+      );
+    } finally {
+      for (const view of views) view.dispose();
+    }
+    const found = (await integers.download({ signal })).data as Int32Array;
+    const sizes = (await outSizes.download({ signal })).data as Float32Array;
+    const counts = found.slice(bound + frames);
+    const kept = keptOf(counts);
+    const places = placesOf({
+      indices: found.slice(0, kept),
+      sizes: sizes.slice(0, kept),
+      starts: found.slice(bound, bound + frames),
+      counts,
+    });
+    const tokens = kept === bound ? all : all.rows(0, kept);
+    if (tokens !== all) all.dispose();
+    return { tokens, ...reportOf(method, video, places) };
+  } catch (error) {
+    results.release();
+    throw error;
+  } finally {
+    others.release();
   }
 }

@@ -1,6 +1,8 @@
-import { type TensorInput, toFloat32 } from '../base/tensor.js';
-import { checkBoolean, checkFinite, checkInteger, checkNumber, checkObject } from '../base/validate.js';
+import { type Float32Tensor, type TensorInput, toFloat32 } from '../base/tensor.js';
+import { checkBoolean, checkFinite, checkInteger, checkNumber, checkObject, wrongValue } from '../base/validate.js';
 import { checkFilledTensor } from './arguments.js';
+import { DeviceBuffer } from './deviceBuffer.js';
+import { checkDeviceVideo, checkProductRows, countOnDevice, type ReducedDeviceVideo } from './deviceReduction.js';
 import {
   allocateLike,
   checkRetentionRatio,
@@ -74,15 +76,23 @@ export type FlashVidOptions = ReducerCallOptions & {
  * @example
  * const { tokens, indices } = await flashVid(videoTokens, { retentionRatio: 0.1 });
  */
-export async function flashVid(tokens: TensorInput, options: FlashVidOptions): Promise<ReducedVideo> {
-  const { attention, signal } = checkObject('options', options);
+export async function flashVid(tokens: TensorInput, options: FlashVidOptions): Promise<ReducedVideo>;
+/**
+ * The same on the GPU that holds the tokens, bit by bit, in one go, and the tokens kept stay there. bfloat16 is possible, too;
+ * `referenceCounts` is not. `attention` is on the host. Takes at most 16,384 patches.
+ */
+export async function flashVid(tokens: DeviceBuffer, options: FlashVidOptions): Promise<ReducedDeviceVideo>;
+export async function flashVid(
+  tokens: TensorInput | DeviceBuffer,
+  options: FlashVidOptions,
+): Promise<ReducedVideo | ReducedDeviceVideo> {
+  const { signal } = checkObject('options', options);
+  if (tokens instanceof DeviceBuffer) return await onDevice(tokens, options);
   const video = checkVideoTokens(tokens);
-  const { frames, patches, channels, tensor, dims } = video;
-  const weights = attention && toFloat32(checkFilledTensor('attention', attention, [frames, patches]));
-  if (weights) checkFinite('attention', weights, 'Only finite values can be compared.');
+  const { frames, channels, tensor, dims } = video;
+  const weights = checkAttention(video, options);
   const settings = flashVidSettings(video, options);
-  const { budget, picked } = settings;
-  const most = frames * (budget + 1);
+  const most = frames * (settings.budget + 1);
   const outTokens = allocateLike(tensor, most * channels);
   const out = {
     outTokens,
@@ -100,11 +110,52 @@ export async function flashVid(tokens: TensorInput, options: FlashVidOptions): P
   };
   await runOnHost(signal, args, (native, read) => native.flashVid(read));
   const { outIndices: indices, outSizes: sizes, outStarts: starts, outCounts } = out;
-  const [count, overTime, inClusters] = outCounts;
-  const dropped = picked === budget ? frames * (patches - picked) : 0;
-  const details = [`${overTime} merged over time`, `${inClusters} in clusters`];
-  return reducedVideo('flashVid', video, { tokens: outTokens, indices, sizes, dropped, starts, details }, count!);
+  const kept = { tokens: outTokens, indices, sizes, starts, ...told(video, settings, outCounts) };
+  return reducedVideo('flashVid', video, kept, outCounts[0]!);
 }
+
+function checkAttention({ frames, patches }: VideoSize, { attention }: FlashVidOptions): Float32Tensor | undefined {
+  if (!attention) return undefined;
+  const weights = toFloat32(checkFilledTensor('attention', attention, [frames, patches]));
+  checkFinite('attention', weights, 'Only finite values can be compared.');
+  return weights;
+}
+
+/** What the report says beside numbers of tokens. */
+function told({ frames, patches }: VideoSize, { budget, picked }: Settings, counts: Int32Array) {
+  const [, overTime, inClusters] = counts;
+  return {
+    dropped: picked === budget ? frames * (patches - picked) : 0,
+    details: [`${overTime} merged over time`, `${inClusters} in clusters`],
+  };
+}
+
+async function onDevice(tokens: DeviceBuffer, options: FlashVidOptions): Promise<ReducedDeviceVideo> {
+  const { signal } = options;
+  const video = checkDeviceVideo(tokens);
+  checkProductRows(tokens, video.dims);
+  const attention = checkAttention(video, options);
+  const settings = flashVidSettings(video, options);
+  if (settings.referenceCounts)
+    wrongValue('referenceCounts', 'false for tokens on a GPU, which does not round as PyTorch does on a CPU,', true);
+  const device = `cuda:${tokens.deviceIndex}` as const;
+  const weights = attention && (await DeviceBuffer.upload(attention, { device, ...(signal && { signal }) }));
+  try {
+    return await countOnDevice(
+      'flashVid',
+      video,
+      video.frames * (settings.budget + 1),
+      signal,
+      (native, args) => native.flashVid({ ...args, attention: weights?.native(), ...settings }),
+      ([kept]) => kept!,
+      ({ counts, ...places }) => ({ ...places, ...told(video, settings, counts) }),
+    );
+  } finally {
+    weights?.dispose();
+  }
+}
+
+type Settings = ReturnType<typeof flashVidSettings>;
 
 /** @internal Checks options; of each frame `picked` tokens are kept, and others merged to about `budget`. */
 export function flashVidSettings({ patches }: VideoSize, options: Omit<FlashVidOptions, 'attention'>) {

@@ -1,16 +1,18 @@
-import { float32Tensor, type TensorInput } from '../base/tensor.js';
+import type { TensorInput } from '../base/tensor.js';
 import { checkInteger, checkObject, wrongValue } from '../base/validate.js';
-import { pickTokens } from './pickTokens.js';
+import { DeviceBuffer } from './deviceBuffer.js';
+import { checkDeviceVideo, countOnDevice, type ReducedDeviceVideo } from './deviceReduction.js';
 import {
+  allocateLike,
   checkRetentionRatio,
   checkVideoTokens,
+  type KeptPlaces,
   type ReducedVideo,
   type ReducerCallOptions,
-  roundToEven,
+  reducedVideo,
   runOnHost,
   type VideoSize,
 } from './reduction.js';
-import { selectTopK } from './selectTopK.js';
 
 /** Options of {@link vidCom2}. */
 export type VidCom2Options = ReducerCallOptions & {
@@ -19,8 +21,6 @@ export type VidCom2Options = ReducerCallOptions & {
   /** Tokens of the whole video to keep, exactly so many: one of each frame at least, all of each at most. */
   readonly tokens?: number;
 };
-
-const temperature = 0.01;
 
 /**
  * VidCom2: keeps the tokens of each frame that are least like the video and the frame, more of them in frames that are unlike the
@@ -36,32 +36,51 @@ const temperature = 0.01;
  * @throws TypeError or RangeError when an argument is wrong
  * @throws LongVLMError `ERR_LONGVLM_NOT_FINITE` when the tokens hold NaN or infinity; the message says where
  */
-export async function vidCom2(tokens: TensorInput, options: VidCom2Options): Promise<ReducedVideo> {
+export async function vidCom2(tokens: TensorInput, options: VidCom2Options): Promise<ReducedVideo>;
+/** The same on the GPU that holds the tokens, bit by bit, and the tokens kept stay there. bfloat16 is possible, too. */
+export async function vidCom2(tokens: DeviceBuffer, options: VidCom2Options): Promise<ReducedDeviceVideo>;
+export async function vidCom2(
+  tokens: TensorInput | DeviceBuffer,
+  options: VidCom2Options,
+): Promise<ReducedVideo | ReducedDeviceVideo> {
   const { signal } = checkObject('options', options);
+  if (tokens instanceof DeviceBuffer) {
+    const video = checkDeviceVideo(tokens);
+    const { bound, ...amount } = nativeAmount(video, options);
+    return await countOnDevice(
+      'vidCom2',
+      video,
+      bound,
+      signal,
+      (native, args) => native.vidCom2({ ...args, ...amount }),
+      ([kept]) => kept!,
+      ({ indices }) => placesOf(video, indices),
+    );
+  }
   const video = checkVideoTokens(tokens);
-  const { frames, patches, tensor, dims } = video;
-  const amount = vidCom2Amount(video, options);
-  const outVideo = new Float32Array(frames * patches);
-  const outFrame = new Float32Array(frames * patches);
-  await runOnHost(signal, { tokens: tensor.data, dims, outVideo, outFrame }, (native, args) =>
-    native.gaussianScores(args),
+  const { channels, tensor, dims } = video;
+  const { bound, ...amount } = nativeAmount(video, options);
+  const outTokens = allocateLike(tensor, bound * channels);
+  const outIndices = new Int32Array(bound);
+  const outCounts = new Int32Array(1);
+  await runOnHost(signal, { tokens: tensor.data, dims, ...amount, outTokens, outIndices, outCounts }, (native, args) =>
+    native.vidCom2(args),
   );
-  const unlike = Array.from({ length: frames }, (_, frame) => {
-    const own = outVideo.subarray(frame * patches, (frame + 1) * patches);
-    return -own.reduce((sum, score) => sum + score, 0) / patches;
-  });
-  const highest = unlike.reduce((most, value) => Math.max(most, value), Number.NEGATIVE_INFINITY);
-  const powers = unlike.map((value) => Math.exp((value - highest) / temperature));
-  const sum = powers.reduce((total, power) => total + power, 0);
-  const scales = powers.map((power) => 1 + power / sum - 1 / frames);
-  const { ratio, total } = amount;
-  const budgets =
-    ratio === undefined
-      ? shareOut(total, scales, patches)
-      : scales.map((scale) => Math.max(1, roundToEven(Math.min(1, ratio * scale) * patches)));
-  const scores = outVideo.map((score, i) => -(score + outFrame[i]!));
-  const indices = await selectTopK(float32Tensor(scores, [frames, patches]), budgets, { signal });
-  return await pickTokens('vidCom2', video, indices, signal);
+  const count = outCounts[0]!;
+  return reducedVideo('vidCom2', video, { tokens: outTokens, ...placesOf(video, outIndices.slice(0, count)) }, count);
+}
+
+function placesOf({ frames, patches }: VideoSize, indices: Int32Array): KeptPlaces {
+  const { length } = indices;
+  return { indices, sizes: new Float32Array(length).fill(1), dropped: frames * patches - length };
+}
+
+/** The amount as native code has it, and the most tokens that are kept: by a ratio each frame's number is rounded, and 1 at least. */
+function nativeAmount(video: VideoSize, options: VidCom2Options): { total: number; ratio: number; bound: number } {
+  const { ratio, total } = vidCom2Amount(video, options);
+  if (ratio === undefined) return { total, ratio: 1, bound: total };
+  const all = video.frames * video.patches;
+  return { total: 0, ratio, bound: Math.min(all, Math.floor(all * ratio) + video.frames + 1) };
 }
 
 /** @internal Checks which part of the tokens, or how many of them, are kept. */
@@ -72,24 +91,4 @@ export function vidCom2Amount(
   if (tokens === undefined) return { ratio: checkRetentionRatio(retentionRatio) };
   if (retentionRatio !== undefined) wrongValue('retentionRatio', 'nothing, as tokens is given,', retentionRatio);
   return { total: checkInteger('tokens', tokens, frames, frames * patches) };
-}
-
-/** Whole numbers from 1 to `most` that are in proportion to `weights`, as far as they can be, and whose sum is `total`. */
-function shareOut(total: number, weights: readonly number[], most: number): number[] {
-  const wanted = weights.map((weight) => (total * weight) / weights.length);
-  const shares = wanted.map((share) => Math.max(1, Math.min(most, Math.floor(share))));
-  let left = total - shares.reduce((sum, share) => sum + share, 0);
-  while (left !== 0) {
-    const step = Math.sign(left);
-    // The frame that lacks most, or has most too many; of equals the first.
-    let chosen = -1;
-    for (const [frame, share] of shares.entries()) {
-      const isOpen = step > 0 ? share < most : share > 1;
-      const lack = step * (wanted[frame]! - share);
-      if (isOpen && (chosen < 0 || lack > step * (wanted[chosen]! - shares[chosen]!))) chosen = frame;
-    }
-    shares[chosen]! += step;
-    left -= step;
-  }
-  return shares;
 }

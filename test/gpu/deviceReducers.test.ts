@@ -1,23 +1,30 @@
 // The reducers and their parts on a GPU, or its emulation, give what they give on the host.
+import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { float32Tensor, type Tensor } from '../../dist/base/tensor.js';
+import { openSafetensors, readTensor } from '../../dist/files/safetensors.js';
 import {
+  aim,
   assignToAnchors,
   DeviceBuffer,
   densityPeaks,
   evs,
   type FastVidOptions,
   fastVid,
+  flashVid,
   type HostTensor,
   type ReducedDeviceVideo,
   type ReducedVideo,
   random,
+  segmentFrames,
   selectDiverse,
   selectTopK,
   temporalSimilarity,
   uniform,
   vCast,
+  vidCom2,
 } from '../../dist/kernels/index.js';
+import { repository } from '../kernels/childProcess.js';
 import { toHalf } from '../kernels/tensors.js';
 import { bitsOf, madeAttention, madeVideo } from '../kernels/videos.js';
 import { useCudaLibrary } from './cudaLibrary.js';
@@ -61,6 +68,22 @@ const methods: Record<string, Method> = {
   fastVid: fastVidWith({ retentionRatio: 0.3 }),
   'fastVid in few segments': fastVidWith({ retentionRatio: 0.5, segments: 1, threshold: -1, anchorStep: 2 }),
   'fastVid without anchors': fastVidWith({ retentionRatio: 1 }),
+  flashVid: method(flashVid, { retentionRatio: 0.3, minSegments: 2 }),
+  'flashVid to an exact budget': method(flashVid, {
+    retentionRatio: 0.5,
+    alpha: 0.3,
+    exactBudget: true,
+    clusterPicked: true,
+  }),
+  'flashVid that only picks': method(flashVid, { retentionRatio: 0.3, alpha: 1 }),
+  'flashVid with attention': ((tokens: Tensor | DeviceBuffer) =>
+    flashVid(tokens as Tensor, {
+      retentionRatio: 0.4,
+      attention: madeAttention(7, tokens.dims as [number, number]),
+    })) as Method,
+  vidCom2: method(vidCom2, { retentionRatio: 0.3 }),
+  aim: method(aim, {}),
+  'aim to a number': method(aim, { tokensPerFrame: 5 }),
   uniform: method(uniform, { retentionRatio: 0.2 }),
   random: method(random, { retentionRatio: 0.2, seed: 7 }),
 };
@@ -128,6 +151,14 @@ describe('the parts', () => {
     expect(await data(weighted)).toEqual([...(await selectDiverse(video, 6, { weights }))]);
   });
 
+  test('segmentFrames()', async () => {
+    for (const frames of [1, 12]) {
+      const features = float32Tensor(video.data.slice(0, frames * 63), [frames, 63]);
+      const options = { minSegments: 4, threshold: 0.2 };
+      expect(await segmentFrames(await upload(features), options)).toEqual(await segmentFrames(features, options));
+    }
+  });
+
   test('selectTopK()', async () => {
     const scores = madeAttention(9, [4, 50]);
     const budgets = [0, 50, 7, 1];
@@ -143,9 +174,31 @@ test('what the tokens hold is said as on the host', async () => {
   video.data[70] = Number.POSITIVE_INFINITY;
   const onDevice = await upload(video);
   const error = { code: 'ERR_LONGVLM_NOT_FINITE', message: expect.stringContaining('at frame 1, patch 1, channel 2') };
-  for (const reduce of [methods.vCast!, methods.evs!, methods.fastVid!])
-    await expect(reduce(onDevice)).rejects.toMatchObject(error);
+  for (const name of ['vCast', 'evs', 'fastVid', 'flashVid', 'vidCom2', 'aim'])
+    await expect(methods[name]!(onDevice)).rejects.toMatchObject(error);
   await expect(temporalSimilarity(onDevice, { match: 'best' })).rejects.toMatchObject(error);
+});
+
+test('the golden videos: what the host keeps', async () => {
+  const folder = join(repository, 'test/fixtures/reducers');
+  for (const file of ['flashvid.attn_div.still.0.25', 'v_cast.scenes.0.2']) {
+    const location = (await openSafetensors(join(folder, `${file}.safetensors`))).tensors.get('tokens')!;
+    const video = float32Tensor((await readTensor(location)) as Float32Array, location.shape);
+    const onDevice = await upload(video);
+    for (const name of ['flashVid', 'vidCom2', 'aim']) {
+      const found = await methods[name]!(onDevice);
+      const tokens = (await keep(found.tokens).download()) as Tensor;
+      expect(bitsOf({ ...found, tokens })).toEqual(bitsOf(await methods[name]!(video)));
+      expect(found.report.changed).toBe(true);
+    }
+  }
+});
+
+test("the authors' rounding of FlashVID is the host's alone", async () => {
+  const onDevice = await upload(madeVideo(3, [2, 5, 4]));
+  await expect(flashVid(onDevice, { retentionRatio: 0.5, referenceCounts: true })).rejects.toThrow(
+    'Expected false for tokens on a GPU, which does not round as PyTorch does on a CPU, for referenceCounts but received true',
+  );
 });
 
 test('wrong tensors are refused', async () => {
