@@ -78,14 +78,9 @@ export {
   readOwners,
 } from './inspect/inspection.js';
 export { type InspectOptions, inspectVideo } from './inspect/inspectVideo.js';
-export {
-  type PlannedMethod,
-  type PlannedTokens,
-  type PlanOptions,
-  planTokens,
-  type TokenPlan,
-} from './inspect/plan.js';
+export { type PlanOptions, planTokens } from './inspect/plan.js';
 export { inspectionFile } from './inspect/report.js';
+export type { PlannedMethod, PlannedTokens, TokenPlan } from './inspect/tokenPlan.js';
 export * from './kernels/index.js';
 export type { Answer, AskOptions, StopReason } from './llm/answer.js';
 export { VideoChat } from './llm/chat.js';

@@ -13,6 +13,7 @@ import { type Answer, type AskOptions, readAskOptions } from './llm/answer.js';
 import { VideoChat } from './llm/chat.js';
 import type { VideoChatOptions } from './llm/chatOptions.js';
 import { describePrompt, type PromptDescription } from './llm/describePrompt.js';
+import { type GivenConversation, textsOf } from './llm/givenConversation.js';
 import { type PromptTemplate, resolvePromptTemplate } from './llm/templates.js';
 import { describeLoaded, type ModelsDescription, templateOf } from './load/describeModels.js';
 import { checkFit, disposeModels, type LoadedModels, loadModels } from './load/loadModels.js';
@@ -29,6 +30,9 @@ export type ProjectOptions = {
 
 /** Options of {@link LongVLM.chat}. */
 export type ChatOptions = EncodeOptions & ProjectOptions & Omit<VideoChatOptions, 'signal' | 'runs' | 'attention'>;
+
+/** Texts of a turn are set into some tokens of the template. */
+const templateTokens = 32;
 
 // A record, so that none is forgotten.
 const isChatOption: Readonly<Record<keyof ChatOptions, true>> = {
@@ -296,6 +300,20 @@ export class LongVLM {
       runs: this.#timed(features.runsOf(part)),
       template: given.template ?? this.template,
     });
+  }
+
+  /**
+   * Context size in tokens for a conversation about a video and its next answer, at most `contextSize`, which defaults to the size
+   * that the model was trained for.
+   * @internal
+   */
+  contextSizeOf(
+    features: VideoFeatures,
+    conversation: GivenConversation<unknown>,
+    { contextSize = this.#needed('llm').trainContextSize, ...options }: ChatOptions & AskOptions,
+  ): number {
+    const needed = this.requiredContextSize(features, textsOf(conversation), options);
+    return Math.min(contextSize, needed + templateTokens * conversation.turns.length);
   }
 
   /** What the language model is given before its first answer; undefined where none is loaded. @internal */

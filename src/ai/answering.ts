@@ -11,9 +11,6 @@ import type { Call } from './call.js';
 import { videoOf } from './prompt.js';
 import type { Finish, Json } from './types.js';
 
-/** Texts of a turn are set into some tokens of the template. */
-const templateTokens = 32;
-
 /** Where videos may come from, and how large they may be. */
 export type VideoSources = { readonly limits: VideoLimits; readonly root: string | undefined };
 
@@ -30,7 +27,7 @@ export async function* answerPieces(
   const video = await videoOf(conversation.media, root);
   const texts = textsOf(conversation);
   const features = featuresOf(video) ?? (await vlm.encodeFor(texts, video as VideoInput, { ...chat, limits }));
-  const talk = await vlm.chat(features, { ...chat, contextSize: contextSizeFor(vlm, features, call) });
+  const talk = await vlm.chat(features, { ...chat, contextSize: vlm.contextSizeOf(features, conversation, { ...chat, ...ask }) });
   try {
     for (const { question, answer } of conversation.turns) await talk.addTurn(question, answer);
     const before = talk.usedTokens;
@@ -39,15 +36,6 @@ export async function* answerPieces(
   } finally {
     await talk.dispose();
   }
-}
-
-function contextSizeFor(vlm: LongVLM, features: VideoFeatures, { conversation, chat, ask }: Call): number {
-  const { sampling: _, signal: __, contextSize, ...prompt } = chat;
-  const { maxTokens } = ask;
-  const given = { ...prompt, ...(maxTokens !== undefined && { maxTokens }) };
-  const needed = vlm.requiredContextSize(features, textsOf(conversation), given);
-  const most = contextSize ?? vlm.models.llm!.trainContextSize;
-  return Math.min(most, needed + templateTokens * conversation.turns.length);
 }
 
 function finishOf(answer: Answer, before: number, features: VideoFeatures, { chat }: Call): Finish {

@@ -1,5 +1,6 @@
 // Requests to the service that this page comes from.
 import type { Inspection } from '../inspect/inspection.js';
+import type { TokenPlan } from '../inspect/tokenPlan.js';
 import { serverEvents } from './serverEvents.js';
 
 /** What is asked of the video, in the library's names. */
@@ -9,24 +10,6 @@ export type Model = {
   readonly id: string;
   readonly longvlm: { readonly segmentFrames: number };
 };
-
-/** How many tokens would be left of a video: what of the service's answer the page shows. */
-export type Plan = {
-  readonly frames?: number;
-  readonly patches?: number;
-  readonly global: number;
-  readonly context?: number;
-  readonly asked: PlannedMethod;
-  readonly methods: readonly PlannedMethod[];
-};
-
-export type PlannedMethod = {
-  readonly reduction: string;
-  readonly own: PlannedTokens;
-  readonly budgets: readonly PlannedTokens[];
-};
-
-export type PlannedTokens = { readonly tokens: number } | { readonly problem: string };
 
 export type Progress = { readonly stage: string; readonly done: number; readonly total: number; readonly unit: string };
 
@@ -93,9 +76,9 @@ export class Api {
   async plan(
     sampling: Sampling,
     { seconds, budgets = [], signal }: { seconds?: number | undefined; budgets?: number[]; signal?: AbortSignal },
-  ): Promise<Plan> {
+  ): Promise<TokenPlan> {
     const body = { plan: true, budgets, longvlm: sampling, ...(seconds !== undefined && { duration: seconds }) };
-    return (await (await this.#post('/v1/inspect', body, signal)).json()) as Plan;
+    return (await (await this.#post('/v1/inspect', body, signal)).json()) as TokenPlan;
   }
 
   async inspect(url: string, sampling: Sampling, signal: AbortSignal): Promise<Inspection> {

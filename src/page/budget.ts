@@ -1,6 +1,7 @@
 // How many tokens a method and a budget leave, told before anything is asked.
 import { counted, withCommas } from '../inspect/draw/scene.js';
-import { type Api, isAbort, type Model, type Plan, type Sampling, sentenceOf } from './api.js';
+import type { TokenPlan } from '../inspect/tokenPlan.js';
+import { type Api, isAbort, type Model, type Sampling, sentenceOf } from './api.js';
 import { afterPause, byId, element, setText } from './dom.js';
 import { percent } from './words.js';
 
@@ -101,7 +102,7 @@ export class Budget {
     setText(byId('method-words'), methods[value] ?? ofPaper);
   }
 
-  #show({ asked: { reduction, own }, frames, patches, global, context }: Plan): void {
+  #show({ asked: { reduction, own }, frames, patches, global, context }: TokenPlan): void {
     if ('problem' in own) {
       this.#refuse(`${own.problem}.`);
       return;

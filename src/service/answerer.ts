@@ -7,6 +7,7 @@ import type { VideoFeatures } from '../encode/videoFeatures.js';
 import { videoReport } from '../encode/videoReport.js';
 import type { AskOptions } from '../llm/answer.js';
 import type { VideoChat } from '../llm/chat.js';
+import { textsOf } from '../llm/givenConversation.js';
 import type { ChatOptions, LongVLM } from '../longvlm.js';
 import type { Answered } from './answering.js';
 import { ApiError } from './apiError.js';
@@ -28,8 +29,6 @@ export type Prepared = {
   readonly ask: AskOptions;
 };
 
-/** Texts of a turn are set into some tokens of the template. */
-const templateTokens = 32;
 /** Room for further turns in a context that may be kept. */
 const laterTokens = 512;
 
@@ -63,7 +62,7 @@ export class Answerer {
       ...(conversation.system !== undefined && { system: conversation.system }),
     };
     const ask = askOptionsOf(request);
-    this.#vlm.checkQuestion(textOf(conversation), { ...chat, ...this.#contextSize() });
+    this.#vlm.checkQuestion(textsOf(conversation), { ...chat, ...this.#contextSize() });
     return { client, conversation, video: await videoOf(conversation.media, this.#sources), chat, ask };
   }
 
@@ -85,7 +84,7 @@ export class Answerer {
       'answer',
       async () => {
         const begun = performance.now();
-        const contextSize = this.#contextFor(features, conversation, { ...chat, ...ask });
+        const contextSize = this.#vlm.contextSizeOf(features, conversation, { ...chat, ...ask, ...this.#contextSize() });
         const subject = await subjectOf(features, prepared);
         const { chat: talk, turns: had } =
           (await this.#kept.take(subject, conversation.turns, contextSize)) ??
@@ -155,7 +154,7 @@ export class Answerer {
   ): Promise<VideoFeatures> {
     const given = { ...options, ...this.#contextSize(), scheduler };
     try {
-      return await this.#vlm.encodeFor(textOf(conversation), input, given);
+      return await this.#vlm.encodeFor(textsOf(conversation), input, given);
     } catch (error) {
       if (!(error instanceof LongVLMError)) throw error;
       throw new LongVLMError(error.code, hidden(error.message, paths), { cause: error });
@@ -166,23 +165,12 @@ export class Answerer {
     const { contextSize } = this.#settings;
     return contextSize !== undefined && { contextSize };
   }
-
-  #contextFor(features: VideoFeatures, conversation: Conversation, options: ChatOptions & AskOptions): number {
-    const needed = this.#vlm.requiredContextSize(features, textOf(conversation), options);
-    const most = this.#settings.contextSize ?? this.#vlm.models.llm!.trainContextSize;
-    return Math.min(most, needed + templateTokens * conversation.turns.length);
-  }
 }
 
 /** All that is evaluated before the first question, and whose it is. */
 async function subjectOf(features: VideoFeatures, { client, chat }: Prepared): Promise<string> {
   const { part, timestamps, template, system } = chat;
   return hashOf({ client, part, timestamps, template, system, features: await featuresIdentity(features) });
-}
-
-/** All texts of a conversation but the system's. */
-function textOf({ turns, question }: Conversation): string {
-  return [...turns.flatMap((turn) => [turn.question, turn.answer]), question].join('\n');
 }
 
 /** A text without paths of this machine. */

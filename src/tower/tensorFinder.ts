@@ -3,6 +3,24 @@ import { LongVLMError } from '../base/errors.js';
 import { requireTensor } from '../files/requireTensor.js';
 import { type TensorLocation, type WeightFile, weightsError } from '../files/tensorFile.js';
 
+/**
+ * What stands before the names of a tower's tensors, such as `model.visual.`: one for each tower.
+ * @param own names of the tower without it, all of which it has
+ */
+export function prefixesOf(names: readonly string[], own: readonly [string, ...string[]]): string[] {
+  const [first, ...others] = own;
+  const all = new Set(others.length > 0 ? names : []);
+  return names
+    .filter((name) => name === first || name.endsWith(`.${first}`))
+    .map((name) => name.slice(0, -first.length))
+    .filter((prefix) => others.every((name) => all.has(prefix + name)));
+}
+
+/** Of all names in a file those that begin with one of some prefixes. */
+export function namesUnder(names: readonly string[], prefixes: readonly string[]): string[] {
+  return names.filter((name) => prefixes.some((prefix) => name.startsWith(prefix)));
+}
+
 type Pair = { readonly weight: TensorLocation; readonly bias: TensorLocation };
 
 /** Finds tensors that have a prefix in common. */

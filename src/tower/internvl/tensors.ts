@@ -1,7 +1,7 @@
 // Finds the tensors of InternVL's vision tower and projector, by transformers' names, its authors' and llama.cpp's.
 import { LongVLMError } from '../../base/errors.js';
 import { type TensorLocation, tensorNames, type WeightFile } from '../../files/tensorFile.js';
-import { checkAllUsed, checkDepth, type TensorFinder, tensorFinder } from '../tensorFinder.js';
+import { checkAllUsed, checkDepth, prefixesOf, type TensorFinder, tensorFinder } from '../tensorFinder.js';
 import { kernelDims } from '../transformer/patchEmbedding.js';
 import { type Affine, type LayerWeights, splitRows } from '../transformer/weights.js';
 import type { InternvlShape, InternvlWeights } from './towerGraph.js';
@@ -93,8 +93,7 @@ export function internvlNames(names: readonly string[]): string[] {
 }
 
 function hubPrefixes(names: readonly string[]): string[] {
-  const firsts = names.filter((name) => name === classToken || name.endsWith(`.${classToken}`));
-  return firsts.map((name) => name.slice(0, -classToken.length));
+  return prefixesOf(names, [classToken]);
 }
 
 function ownOf(name: string, prefix: string, { own }: Layout): boolean {

@@ -2,27 +2,17 @@
 import { LongVLMError } from '../../base/errors.js';
 import { requireTensor } from '../../files/requireTensor.js';
 import { tensorNames, type WeightFile } from '../../files/tensorFile.js';
-import { checkAllUsed, checkDepth, type TensorFinder, tensorFinder } from '../tensorFinder.js';
+import { checkAllUsed, checkDepth, namesUnder, prefixesOf, type TensorFinder, tensorFinder } from '../tensorFinder.js';
 import { type Affine, type LayerWeights, splitAttention } from '../transformer/weights.js';
 import type { Qwen25Shape } from './shape.js';
 import type { Qwen25Weights } from './towerGraph.js';
 
 const firstName = 'patch_embed.proj.weight';
-const ownNames = [firstName, 'merger.ln_q.weight', 'blocks.0.mlp.gate_proj.weight'];
-
-/** What stands before the names of a tower's tensors, such as `model.visual.`; one for each tower. */
-function prefixes(names: readonly string[]): string[] {
-  const all = new Set(names);
-  return names
-    .filter((name) => name === firstName || name.endsWith(`.${firstName}`))
-    .map((name) => name.slice(0, -firstName.length))
-    .filter((prefix) => ownNames.every((name) => all.has(prefix + name)));
-}
+const ownNames = [firstName, 'merger.ln_q.weight', 'blocks.0.mlp.gate_proj.weight'] as const;
 
 /** Of all names in a file those of the tower. */
 export function qwen25Names(names: readonly string[]): string[] {
-  const found = prefixes(names);
-  return names.filter((name) => found.some((prefix) => name.startsWith(prefix)));
+  return namesUnder(names, prefixesOf(names, ownNames));
 }
 
 /**
@@ -31,7 +21,7 @@ export function qwen25Names(names: readonly string[]): string[] {
  */
 export function findQwen25Tower(file: WeightFile, shape: Qwen25Shape): Qwen25Weights {
   const names = tensorNames(file);
-  const [prefix] = prefixes(names);
+  const [prefix] = prefixesOf(names, ownNames);
   if (prefix === undefined)
     throw new LongVLMError(
       'ERR_LONGVLM_WEIGHTS',

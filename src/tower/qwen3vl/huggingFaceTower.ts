@@ -1,27 +1,17 @@
 // Finds a Qwen3-VL tower's tensors by Hugging Face's names, and checks all of them.
 import { LongVLMError } from '../../base/errors.js';
 import { tensorNames, type WeightFile } from '../../files/tensorFile.js';
-import { checkAllUsed, checkDepth, type TensorFinder, tensorFinder } from '../tensorFinder.js';
+import { checkAllUsed, checkDepth, namesUnder, prefixesOf, type TensorFinder, tensorFinder } from '../tensorFinder.js';
 import { type LayerWeights, splitAttention } from '../transformer/weights.js';
 import type { QwenShape } from './shape.js';
 import type { MergerWeights, QwenWeights } from './towerGraph.js';
 
 const firstName = 'patch_embed.proj.weight';
-const ownNames = [firstName, 'pos_embed.weight', 'merger.linear_fc1.weight'];
-
-/** What stands before the names of a tower's tensors, such as `model.visual.`; one for each tower. */
-function prefixes(names: readonly string[]): string[] {
-  const all = new Set(names);
-  return names
-    .filter((name) => name === firstName || name.endsWith(`.${firstName}`))
-    .map((name) => name.slice(0, -firstName.length))
-    .filter((prefix) => ownNames.every((name) => all.has(prefix + name)));
-}
+const ownNames = [firstName, 'pos_embed.weight', 'merger.linear_fc1.weight'] as const;
 
 /** Of all names in a file those of the tower. */
 export function qwenNames(names: readonly string[]): string[] {
-  const found = prefixes(names);
-  return names.filter((name) => found.some((prefix) => name.startsWith(prefix)));
+  return namesUnder(names, prefixesOf(names, ownNames));
 }
 
 /**
@@ -30,7 +20,7 @@ export function qwenNames(names: readonly string[]): string[] {
  */
 export function findQwenTower(file: WeightFile, shape: QwenShape): QwenWeights {
   const names = tensorNames(file);
-  const [prefix] = prefixes(names);
+  const [prefix] = prefixesOf(names, ownNames);
   if (prefix === undefined)
     throw new LongVLMError(
       'ERR_LONGVLM_WEIGHTS',

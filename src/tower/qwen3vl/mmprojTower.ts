@@ -1,13 +1,11 @@
 // The Qwen3-VL tower of an mmproj file: its sizes, its pixels, and its tensors by llama.cpp's names.
 import * as v from 'valibot';
-import { integer } from '../../base/schema.js';
 import type { GgufFile } from '../../files/gguf.js';
-import { MmprojFields } from '../../files/mmprojFields.js';
 import { tensorNames, type WeightFile } from '../../files/tensorFile.js';
-import { perChannel } from '../fields.js';
-import { countMmprojLayers, mmprojLayer, readMmprojShape } from '../mmproj.js';
+import { mmprojLayer } from '../mmproj.js';
 import { checkAllUsed, tensorFinder } from '../tensorFinder.js';
 import { type QwenPixels, releasedPixels } from './huggingFaceConfig.js';
+import { hasProjector, readStepMmproj } from './mmprojConfig.js';
 import type { QwenShape } from './shape.js';
 import type { MergerWeights, QwenWeights } from './towerGraph.js';
 
@@ -18,32 +16,15 @@ const fixed = {
   'clip.vision.window_size': 0,
 } as const;
 
-/** Frames of a step, for each of which there are kernels. */
-const framesPerStep = 2;
-
 /** Whether an mmproj file has a vision tower of Qwen3-VL. */
-export function isQwenMmproj({ metadata }: GgufFile): boolean {
-  const types = ['clip.projector_type', 'clip.vision.projector_type'].map((key) => metadata.get(key));
-  return (types[0] ?? types[1]) === 'qwen3vl_merger';
+export function isQwenMmproj(file: GgufFile): boolean {
+  return hasProjector(file, 'qwen3vl_merger');
 }
 
 /** @throws LongVLMError `ERR_LONGVLM_UNSUPPORTED`, `ERR_LONGVLM_WEIGHTS` */
 export function readQwenMmproj(file: GgufFile): { shape: QwenShape; pixels: QwenPixels } {
-  const fields = new MmprojFields(file);
-  const {
-    imageSize,
-    patchSize,
-    layerNormEpsilon: epsilon,
-    patches: _,
-    ...sizes
-  } = readMmprojShape(fields, 'Qwen3-VL', fixed);
-  const { channels, heads } = sizes;
-  if (channels % (4 * heads) !== 0)
-    throw fields.error(
-      `clip.vision.embedding_length ${channels} is no multiple of 4 times clip.vision.attention.head_count ${heads}`,
-    );
-  const layers = countMmprojLayers(file);
-  if (layers === 0) throw fields.error('tensor v.blk.0.ln1.weight is missing');
+  const { fields, shape, imageSize, pixels } = readStepMmproj(file, 'Qwen3-VL', fixed);
+  const { layers, patchSize } = shape;
   const flags = fields.read('clip.vision.is_deepstack_layers', v.optional(v.array(v.boolean()), []));
   const deepstack = flags.flatMap((isOne, index) => (isOne ? [index] : []));
   if (deepstack.some((index) => index >= layers))
@@ -52,24 +33,13 @@ export function readQwenMmproj(file: GgufFile): { shape: QwenShape; pixels: Qwen
     );
   return {
     shape: {
-      ...sizes,
-      layers,
-      patchSize,
-      framesPerStep,
-      mergeSize: fields.read('clip.vision.spatial_merge_size', v.optional(integer(1), 2)),
+      ...shape,
       positions: Math.floor(imageSize / patchSize),
-      theta: 10_000,
       deepstack,
-      width: fields.read('clip.vision.projection_dim', integer(1)),
       // llama.cpp's word for it is GELU, by which it means this one.
       activation: 'gelu_pytorch_tanh',
-      epsilon,
     },
-    pixels: {
-      ...releasedPixels,
-      mean: fields.read('clip.vision.image_mean', perChannel),
-      std: fields.read('clip.vision.image_std', perChannel),
-    },
+    pixels: { ...releasedPixels, ...pixels },
   };
 }
 

@@ -3,7 +3,7 @@ import { LongVLMError } from '../../base/errors.js';
 import { tensorNames, type WeightFile } from '../../files/tensorFile.js';
 import { huggingFaceLayer } from '../huggingFace/layer.js';
 import { mmprojLayer } from '../mmproj.js';
-import { checkAllUsed, checkDepth, tensorFinder } from '../tensorFinder.js';
+import { checkAllUsed, checkDepth, namesUnder, prefixesOf, tensorFinder } from '../tensorFinder.js';
 import { kernelDims } from '../transformer/patchEmbedding.js';
 import { findPoolingHead } from './poolingHead.js';
 import type { SiglipShape, SiglipWeights } from './towerGraph.js';
@@ -13,14 +13,9 @@ const classEmbedding = 'embeddings.class_embedding';
 
 /** What stands before the names of a SigLIP tower's tensors, such as `vision_model.`; one for each tower. */
 export function siglipPrefixes(names: readonly string[]): string[] {
-  const prefixes = names
-    .filter((name) => name === kernels || name.endsWith(`.${kernels}`))
-    .map((name) => name.slice(0, -kernels.length));
-  if (prefixes.length === 0) return [];
-  const all = new Set(names);
-  return prefixes.filter(
-    (prefix) => !all.has(prefix + classEmbedding) && all.has(`${prefix}embeddings.position_embedding.weight`),
-  );
+  const prefixes = prefixesOf(names, [kernels, 'embeddings.position_embedding.weight']);
+  const all = new Set(prefixes.length > 0 ? names : []);
+  return prefixes.filter((prefix) => !all.has(prefix + classEmbedding));
 }
 
 /** The hidden states that need the most layers. */
@@ -105,8 +100,7 @@ function isMmprojHarmless(name: string, depth: number): boolean {
 
 /** Of all names in a file those of its SigLIP towers. */
 export function siglipNames(names: readonly string[]): string[] {
-  const prefixes = siglipPrefixes(names);
-  return names.filter((name) => prefixes.some((prefix) => name.startsWith(prefix)));
+  return namesUnder(names, siglipPrefixes(names));
 }
 
 /** The only tensor whose name is `name` with any prefix. @throws as {@link requireTensor} */
