@@ -145,7 +145,7 @@ export async function countOnDevice(
   method: string,
   video: DeviceVideo,
   bound: number,
-  signal: AbortSignal | undefined,
+  signal: AbortSignal | null | undefined,
   start: (native: NativeBinding, args: CountingArgs) => NativeTask,
   keptOf: (counts: Int32Array) => number,
   placesOf: (found: Counted) => KeptPlaces,

@@ -139,7 +139,7 @@ async function onDevice(tokens: DeviceBuffer, options: FlashVidOptions): Promise
   if (settings.referenceCounts)
     wrongValue('referenceCounts', 'false for tokens on a GPU, which does not round as PyTorch does on a CPU,', true);
   const device = `cuda:${tokens.deviceIndex}` as const;
-  const weights = attention && (await DeviceBuffer.upload(attention, { device, ...(signal && { signal }) }));
+  const weights = attention && (await DeviceBuffer.upload(attention, { device, signal }));
   try {
     return await countOnDevice(
       'flashVid',

@@ -51,7 +51,7 @@ export async function segmentFrames(
 async function onDevice(
   features: DeviceBuffer,
   settings: { readonly threshold: number; readonly segments: number },
-  signal: AbortSignal | undefined,
+  signal: AbortSignal | null | undefined,
 ): Promise<FrameSegments> {
   const place = devicePlace(features.deviceIndex);
   place.checkFloats('features', features, ['frames', 'channels']);
