@@ -219,7 +219,7 @@ function unavailable(message: string): JobResult {
 /** Only what no worker could tell of fails in the queue itself. */
 function lost(reason: string): JobResult {
   const message = /stalled|started more/.test(reason)
-    ? 'The workers of this job were lost, too often for another try. Ask again.'
+    ? 'The workers at this job were lost too often: it may be what ends them. See how they ended, and ask again.'
     : reason === 'cancelled'
       ? 'The job was cancelled.'
       : 'The job failed. The log of its worker says why.';

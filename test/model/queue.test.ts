@@ -241,7 +241,7 @@ test('a server that does not answer is one line, without the password', async ()
 test('an endpoint of features needs a bucket', async () => {
   const { result } = start(['worker', '--queue', 'redis://127.0.0.1:1', '--features-endpoint', 'http://127.0.0.1:2']);
   expect(await result).toMatchObject({
-    code: 1,
-    stderr: expect.stringMatching(/^error: Expected s3:\/\/BUCKET for --features/),
+    code: 2,
+    stderr: 'longvlm: Expected s3://BUCKET for --features, with --features-endpoint, but received undefined\n',
   });
 });
