@@ -172,7 +172,7 @@ describe.skipIf(!serverProgram)('a queue', () => {
     const server = later(await connect(), (each) => each.close());
     const lines: string[] = [];
     const onLog = (line: string) => lines.push(line);
-    later(await startWorker(vlm, server, { queue: name, folders: [world], stalledSeconds: 0.2, onLog }), (each) =>
+    later(await startWorker(vlm, server, { queue: name, folders: [world], stalledSeconds: 0.4, onLog }), (each) =>
       each.close(),
     );
     const item = { id: 'first', video: file, question: 'What happens last?', options: { frames: 15 } };
