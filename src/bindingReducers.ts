@@ -74,6 +74,7 @@ export type NativeFastVidArgs = {
   readonly outSizes: Float32Array;
   readonly outStarts: Int32Array;
   readonly outCounts: Int32Array;
+  readonly outOwners: Int32Array;
 };
 
 /** The outputs hold `frames · (budget + 1)` tokens; `outCounts`: how many are written, merged over time, merged in clusters. */
@@ -94,6 +95,8 @@ export type NativeFlashVidArgs = {
   readonly outSizes: NativeFloats;
   readonly outStarts: NativeIntegers;
   readonly outCounts: NativeIntegers;
+  /** On a GPU there are none. */
+  readonly outOwners?: Int32Array | undefined;
 };
 
 export type NativeSegmentFramesArgs = {
@@ -137,6 +140,8 @@ export type NativeAimArgs = {
   readonly outTokens: NativeTensor;
   readonly outIndices: NativeIntegers;
   readonly outSizes: NativeFloats;
+  /** On a GPU there are none. */
+  readonly outOwners?: Int32Array | undefined;
 };
 
 /** A `beta` below 0 gives plain means. */

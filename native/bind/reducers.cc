@@ -48,7 +48,14 @@ struct Kept {
   float* sizes;
   int32_t* starts;
   int32_t* counts;
+  int32_t* owners;
 };
+
+// Where it is told which token each patch went into: not on a GPU.
+int32_t* ReadOwners(Operands& operands, const Shape& shape) {
+  if (operands.device() != nullptr) return nullptr;
+  return operands.Int32s("outOwners", shape.batch * shape.rows);
+}
 
 Kept ReadKept(Operands& operands, const ConstValues& tokens, const Shape& shape, size_t bound,
               size_t counts) {
@@ -56,7 +63,8 @@ Kept ReadKept(Operands& operands, const ConstValues& tokens, const Shape& shape,
           .indices = operands.Int32s("outIndices", bound),
           .sizes = operands.Float32s("outSizes", bound),
           .starts = operands.Int32s("outStarts", shape.batch),
-          .counts = operands.Int32s("outCounts", counts)};
+          .counts = operands.Int32s("outCounts", counts),
+          .owners = ReadOwners(operands, shape)};
 }
 
 // vCast(args: NativeVCastArgs): NativeTask
@@ -134,7 +142,8 @@ Napi::Value FastVidAsync(const Napi::CallbackInfo& info) {
         .out_indices = kept.indices,
         .out_sizes = kept.sizes,
         .out_starts = kept.starts,
-        .out_count = kept.counts};
+        .out_count = kept.counts,
+        .out_owners = kept.owners};
     return StartHostOperation(info.Env(), kCallee, operands, args, FastVid);
   });
 }
@@ -165,7 +174,8 @@ Napi::Value FlashVidAsync(const Napi::CallbackInfo& info) {
         .out_indices = kept.indices,
         .out_sizes = kept.sizes,
         .out_starts = kept.starts,
-        .out_counts = kept.counts};
+        .out_counts = kept.counts,
+        .out_owners = kept.owners};
     if (args.reference_counts && operands.device() != nullptr) {
       Invalid("referenceCounts", "true for tokens on a GPU");
     }
@@ -193,7 +203,8 @@ Napi::Value AimAsync(const Napi::CallbackInfo& info) {
                        .kept = kept,
                        .out = operands.FloatsLike("outTokens", tokens, count * shape.width),
                        .out_indices = operands.Int32s("outIndices", count),
-                       .out_sizes = operands.Float32s("outSizes", count)};
+                       .out_sizes = operands.Float32s("outSizes", count),
+                       .out_owners = ReadOwners(operands, shape)};
     return StartOperation(info.Env(), kCallee, operands, args, Aim);
   });
 }

@@ -26,6 +26,7 @@ struct Lane {
   // Of each token that is left: where it stands, and how many it stands for.
   std::vector<uint32_t> places, next_places;
   std::vector<float> sizes, next_sizes;
+  std::vector<int32_t> owners;  // of each token of the frame: which of those left it went into
 };
 
 // Places and sizes after a step: tokens of B are the last ones, and keep their places; a token of A
@@ -41,6 +42,7 @@ void Follow(std::span<const int32_t> assignment, size_t kept, Lane& lane) {
   }
   lane.places.swap(lane.next_places);
   lane.sizes.swap(lane.next_sizes);
+  for (int32_t& owner : lane.owners) owner = assignment[static_cast<size_t>(owner)];
 }
 
 // Where tokens go when all of A merge, `count` / 2 of them, so that the order of A has no meaning:
@@ -110,6 +112,8 @@ void MergeFrame(const AimArgs& args, size_t frame, const Workers& workers, Lane&
   lane.places.resize(count);
   std::iota(lane.places.begin(), lane.places.end(), 0u);
   lane.sizes.assign(count, 1);
+  lane.owners.resize(count);
+  std::iota(lane.owners.begin(), lane.owners.end(), 0);
   for (size_t step = 0; step < args.schedule.size(); ++step) {
     const size_t kept = count - args.schedule[step];
     left = Merge(left, count, kept, shape.width, step, workers, lane);
@@ -120,13 +124,17 @@ void MergeFrame(const AimArgs& args, size_t frame, const Workers& workers, Lane&
   std::ranges::sort(order, {}, [&](size_t slot) { return lane.places[slot]; });
   const RowReader rows{left, shape.width, ActiveKernels()};
   std::vector<float> scratch(shape.width);
+  std::vector<int32_t> kept_of(count);
   for (size_t i = 0; i < count; ++i) {
     const size_t to = frame * args.kept + i;
     CheckFinite(rows.Row(order[i], scratch.data()), shape.width);
     rows.Copy(order[i], args.out, to);
     args.out_indices[to] = static_cast<int32_t>(frame * shape.rows + lane.places[order[i]]);
     args.out_sizes[to] = lane.sizes[order[i]];
+    kept_of[order[i]] = static_cast<int32_t>(to);
   }
+  std::ranges::transform(lane.owners, args.out_owners + frame * shape.rows,
+                         [&](int32_t owner) { return kept_of[static_cast<size_t>(owner)]; });
 }
 
 }  // namespace

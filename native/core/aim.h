@@ -21,6 +21,7 @@ struct AimArgs {
   Values out;                      // [frames * kept, width], of the type of `tokens`
   int32_t* out_indices;            // [frames * kept], ascending
   float* out_sizes;                // [frames * kept]
+  int32_t* out_owners;             // [frames, patches], which of all kept each token went into
 };
 
 // A merged token is the plain mean of what a step merges, rounded to the type of `tokens`, and

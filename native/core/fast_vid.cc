@@ -116,6 +116,7 @@ size_t PlaceTokens(const FastVidArgs& args, const RowReader& tokens,
       if (anchor < 0) {
         copies.emplace_back(token, kept);
         args.out_sizes[kept] = 1;
+        args.out_owners[token] = static_cast<int32_t>(kept);
       } else {
         frame.anchor_slots[static_cast<size_t>(anchor)] = kept;
       }
@@ -130,6 +131,26 @@ size_t PlaceTokens(const FastVidArgs& args, const RowReader& tokens,
     }
   });
   return kept;
+}
+
+// Of the frames of a segment with anchors the nearest to one of its frames, of two the earlier one.
+size_t NearestAnchorFrame(const std::vector<Frame>& frames, size_t frame) {
+  size_t before = frame;
+  while (frames[before].anchors == 0 && before > frames[frame].segment_first) --before;
+  size_t after = frame;
+  while (frames[after].anchors == 0 && after + 1 < frames[frame].segment_last) ++after;
+  if (frames[before].anchors == 0) return after;
+  return frames[after].anchors > 0 && after - frame < frame - before ? after : before;
+}
+
+// Notes which anchors of a frame tokens went into, where no other anchor frame is nearer.
+void SetOwners(const FastVidArgs& args, const std::vector<Frame>& frames, size_t anchor_frame,
+               std::span<const uint32_t> rows, std::span<const int32_t> assigned) {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (NearestAnchorFrame(frames, rows[i] / args.shape.rows) != anchor_frame) continue;
+    args.out_owners[rows[i]] = static_cast<int32_t>(
+        frames[anchor_frame].anchor_slots[static_cast<size_t>(assigned[i])]);
+  }
 }
 
 // Blends tokens into the anchors of some frames of one segment: of each the tokens of its own, or
@@ -173,8 +194,10 @@ void BlendInto(const FastVidArgs& args, const RowReader& tokens, const std::vect
   });
   workers.For(anchors.size(), [&](size_t i) {
     const auto [begin, size] = taken(i);
-    anchors[i].Group(std::span(rest).subspan(begin, size),
-                     std::span(assigned[i]).subspan(begin, size));
+    const auto rows = std::span<const uint32_t>(rest).subspan(begin, size);
+    const auto assigned_to = std::span<const int32_t>(assigned[i]).subspan(begin, size);
+    anchors[i].Group(rows, assigned_to);
+    SetOwners(args, frames, anchor_frames[i], rows, assigned_to);
   });
   workers.For(anchors.size() * any.anchors, [&](size_t task) {
     const size_t i = task / any.anchors;
@@ -191,6 +214,7 @@ void FastVid(const FastVidArgs& args, const Workers& workers) {
   const Shape& shape = args.shape;
   LocateNotFinite(args.tokens, shape, FastVidArgs::kNames, [&] {
     const RowReader tokens{args.tokens, shape.width, ActiveKernels()};
+    std::fill_n(args.out_owners, shape.batch * shape.rows, -1);
     std::vector<Frame> frames(shape.batch);
     FindSegments(args, workers, frames);
     std::vector<std::vector<uint32_t>> salient(shape.batch);

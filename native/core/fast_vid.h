@@ -30,6 +30,9 @@ struct FastVidArgs {
   float* out_sizes;      // [bound], 1, or how many tokens were blended into an anchor
   int32_t* out_starts;   // [frames], 1 for the first frame of a segment
   int32_t* out_count;    // [1], the tokens kept
+  // [frames, patches], which of the tokens kept each is or went into, or -1. Of the anchors that a
+  // token went into that of the nearest anchor frame, of two as near the earlier one.
+  int32_t* out_owners;
 };
 
 // Throws Error ERR_LONGVLM_NOT_FINITE, and Cancelled.

@@ -217,6 +217,29 @@ void CountClusters(const FlashVidArgs& args, std::span<Frame> frames) {
   }
 }
 
+// Notes what tokens a frame's picked tokens and clusters are made of. `order`: of each that is kept
+// its token, and its number among the clusters from 1, or 0.
+void SetOwners(const FlashVidArgs& args, const Tracks& tracks, const Frame& frame,
+               std::span<const std::pair<uint32_t, size_t>> order,
+               std::span<const uint32_t> cluster_of) {
+  std::vector<int32_t> kept_of(frame.clusters);
+  for (size_t i = 0; i < order.size(); ++i) {
+    const auto [token, number] = order[i];
+    const auto kept = static_cast<int32_t>(frame.first_out + i);
+    if (number == 0) {
+      args.out_owners[token] = kept;
+    } else {
+      kept_of[number - 1] = kept;
+    }
+  }
+  // A picked token has no track, and stays its own where it is clustered, too.
+  for (size_t i = 0; i < cluster_of.size(); ++i) {
+    for (const size_t offset : tracks.members[frame.left[i]]) {
+      args.out_owners[offset / args.shape.width] = kept_of[cluster_of[i]];
+    }
+  }
+}
+
 // Writes what becomes of a frame: its picked tokens, and its clusters at their centres.
 void WriteFrame(const FlashVidArgs& args, const RowReader& tokens, const Tracks& tracks,
                 const Frame& frame, const Workers& workers, Lane& lane) {
@@ -251,6 +274,7 @@ void WriteFrame(const FlashVidArgs& args, const RowReader& tokens, const Tracks&
   for (const uint32_t token : frame.picked) order.emplace_back(token, 0);
   for (size_t i = 0; i < frame.clusters; ++i) order.emplace_back(frame.left[lane.chosen[i]], i + 1);
   std::ranges::sort(order);
+  SetOwners(args, tracks, frame, order, lane.cluster_of);
   workers.For(order.size(), [&](size_t i) {
     const auto [token, number] = order[i];
     const size_t to = frame.first_out + i;
@@ -282,6 +306,7 @@ void FlashVid(const FlashVidArgs& args, const Workers& workers) {
                                     .out_cosines = cosines.data(),
                                     .out_starts = args.out_starts};
     SegmentFrames(segment, workers);
+    std::fill_n(args.out_owners, shape.batch * shape.rows, -1);
 
     std::vector<Frame> frames(shape.batch);
     std::vector<Lane> lanes;

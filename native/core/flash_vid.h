@@ -38,6 +38,7 @@ struct FlashVidArgs {
   int32_t* out_starts;   // [frames], 1 for the first frame of a segment
   // The tokens kept, those that merged with the frame before, and those that went into clusters.
   int32_t* out_counts;  // [3]
+  int32_t* out_owners;  // [frames, patches], which of the tokens kept each is or went into, or -1
 };
 
 // Throws Error ERR_LONGVLM_NOT_FINITE, and Cancelled.

@@ -22,7 +22,7 @@ export function checkOwners(
   if (wrong >= 0) wrongValue(`owners[${wrong}]`, `integer between -1 and ${count - 1}`, owners[wrong]);
 }
 
-const telling: ReadonlySet<string> = new Set(['merge', 'pick', 'pool']);
+const telling: ReadonlySet<string> = new Set(['merge', 'pick', 'pool', 'aim', 'fastvid', 'flashvid']);
 
 /** Whether features of a reducer have owners of their own, where they were made on the host by this release. */
 export function tellsOwners({ name }: { readonly name: string }): boolean {

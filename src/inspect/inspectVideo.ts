@@ -34,8 +34,8 @@ export type Sight = { readonly inspection: Inspection; readonly pictures: readon
  * What a language model sees of a video: its segments and their frames, which patches became which token, and the prompt. The video
  * is encoded unless its features are cached; then its frames are read once more. {@link Inspection} is plain JSON.
  *
- * `merge`, `pick`, `pool` and methods that only pick tell which patches went into which token. `aim`, `fastvid` and `flashvid` do not:
- * a token may hold parts of many, and their inspections have no `owners`.
+ * All methods tell which patches went into which token, where the video was reduced on the host. With `fastvid` a patch may have gone
+ * into tokens of several frames: it is shown with that of the nearest.
  *
  * @param video what {@link LongVLM.encode} takes; or features, of which no frames are shown
  * @throws as {@link LongVLM.encode}; LongVLMError `ERR_LONGVLM_MISMATCH` for features of another tower

@@ -56,14 +56,16 @@ export async function aim(
     );
   }
   const video = checkVideoTokens(tokens);
-  const { channels, tensor, dims } = video;
+  const { frames, patches, channels, tensor, dims } = video;
   const { schedule, count } = aimSchedule(video, settings);
   const outTokens = allocateLike(tensor, count * channels);
   const outIndices = new Int32Array(count);
   const outSizes = new Float32Array(count);
-  const args = { tokens: tensor.data, dims, schedule, outTokens, outIndices, outSizes };
+  const outOwners = new Int32Array(frames * patches);
+  const args = { tokens: tensor.data, dims, schedule, outTokens, outIndices, outSizes, outOwners };
   await runOnHost(signal, args, (native, read) => native.aim(read));
-  return reducedVideo('aim', video, { tokens: outTokens, indices: outIndices, sizes: outSizes, dropped: 0 }, count);
+  const result = { tokens: outTokens, indices: outIndices, sizes: outSizes, owners: outOwners, dropped: 0 };
+  return reducedVideo('aim', video, result, count);
 }
 
 /** How many tokens of a frame each step merges, and how many of all frames are left. */

@@ -49,6 +49,7 @@ const notFinite = 'Only finite values can be compared.';
  * frame has just its own share, only the frame's own tokens do, as in the authors' code. The result is
  * `w · anchor + (1 - w) · mean`, with `w = max(1 / (tokens + 1), beta)`. Of equals the lower index comes first; a zero token is
  * similar to nothing. No more anchors are made than a frame has tokens left; with a share of all tokens nothing is done.
+ * A token may go into an anchor of several frames: `owners` name that of the nearest, of two as near the earlier one.
  *
  * Runs on all cores, off the JavaScript thread; the result is the same to the last bit on every instruction set and with any
  * number of threads. Do not write to the tensors until the promise settles.
@@ -87,6 +88,7 @@ export async function fastVid(
     outSizes: new Float32Array(frames * kept),
     outStarts: new Int32Array(frames),
     outCounts: new Int32Array(1),
+    outOwners: new Int32Array(frames * patches),
   };
   const args = {
     tokens: tensor.data,
@@ -98,9 +100,9 @@ export async function fastVid(
     ...out,
   };
   await runOnHost(signal, args, (native, read) => native.fastVid(read));
-  const { outIndices: indices, outSizes: sizes, outStarts: starts, outCounts } = out;
+  const { outIndices: indices, outSizes: sizes, outStarts: starts, outOwners: owners, outCounts } = out;
   const dropped = numbers.context > 0 ? 0 : frames * (patches - kept);
-  return reducedVideo('fastVid', video, { tokens: outTokens, indices, sizes, dropped, starts }, outCounts[0]!);
+  return reducedVideo('fastVid', video, { tokens: outTokens, indices, sizes, owners, dropped, starts }, outCounts[0]!);
 }
 
 /** Checks the options, for a video of this size. */

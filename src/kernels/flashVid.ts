@@ -89,7 +89,7 @@ export async function flashVid(
   const { signal } = checkObject('options', options);
   if (tokens instanceof DeviceBuffer) return await onDevice(tokens, options);
   const video = checkVideoTokens(tokens);
-  const { frames, channels, tensor, dims } = video;
+  const { frames, patches, channels, tensor, dims } = video;
   const weights = checkAttention(video, options);
   const settings = flashVidSettings(video, options);
   const most = frames * (settings.budget + 1);
@@ -100,6 +100,7 @@ export async function flashVid(
     outSizes: new Float32Array(most),
     outStarts: new Int32Array(frames),
     outCounts: new Int32Array(3),
+    outOwners: new Int32Array(frames * patches),
   };
   const args = {
     tokens: tensor.data,
@@ -109,8 +110,8 @@ export async function flashVid(
     ...out,
   };
   await runOnHost(signal, args, (native, read) => native.flashVid(read));
-  const { outIndices: indices, outSizes: sizes, outStarts: starts, outCounts } = out;
-  const kept = { tokens: outTokens, indices, sizes, starts, ...told(video, settings, outCounts) };
+  const { outIndices: indices, outSizes: sizes, outStarts: starts, outOwners: owners, outCounts } = out;
+  const kept = { tokens: outTokens, indices, sizes, owners, starts, ...told(video, settings, outCounts) };
   return reducedVideo('flashVid', video, kept, outCounts[0]!);
 }
 

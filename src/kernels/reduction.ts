@@ -40,6 +40,11 @@ export type ReducedVideo = {
   readonly indices: Int32Array;
   /** `[K]`, how many of the tokens given each stands for: 1 for a token that is as it was. */
   readonly sizes: Float32Tensor;
+  /**
+   * `[frames · patches]`, of methods that merge, on the host: for each token given the index of the token that it is or went into,
+   * or -1 if none stands for it.
+   */
+  readonly owners?: Int32Array;
   readonly report: ReductionReport;
 };
 
@@ -121,6 +126,8 @@ export type KeptPlaces = {
   readonly dropped: number;
   /** Of each frame 1 if it is the first of a segment, else 0. */
   readonly starts?: Int32Array;
+  /** As in {@link ReducedVideo}. */
+  readonly owners?: Int32Array;
   /** More to say: clauses of the report's sentence. */
   readonly details?: readonly string[];
 };
@@ -156,6 +163,7 @@ export function reportOf(
   return {
     indices,
     sizes: float32Tensor(sizes, [count]),
+    ...(kept.owners && { owners: kept.owners }),
     report: {
       method,
       ...numbers,

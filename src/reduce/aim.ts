@@ -30,6 +30,7 @@ function frameByFrame(video: SegmentShape, options: Options, signal: AbortSignal
   const chunks: Float32Tensor[] = [];
   const positions = new Int32Array(frames * tokensPerFrame);
   const sizes = new Float32Array(positions.length);
+  const owners = new Int32Array(frames * patches);
   let seen = 0;
   return {
     async add(tokens) {
@@ -42,12 +43,16 @@ function frameByFrame(video: SegmentShape, options: Options, signal: AbortSignal
         seen * tokensPerFrame,
       );
       sizes.set(reduced.sizes.data, seen * tokensPerFrame);
+      owners.set(
+        reduced.owners!.map((owner) => seen * tokensPerFrame + owner),
+        seen * patches,
+      );
       seen += count;
     },
     async finish() {
       const { report } = reportOf('aim', video, { indices: positions, sizes, dropped: 0 });
       const tokens = concatenated(chunks, channels);
-      return { tokens, sizes: float32Tensor(sizes, [sizes.length]), positions, report };
+      return { tokens, sizes: float32Tensor(sizes, [sizes.length]), positions, owners, report };
     },
   };
 }

@@ -164,6 +164,6 @@ export function gathering(
   };
 }
 
-function reducedTokens({ sizes, indices, report }: ReducedVideo, tokens: Float32Tensor): ReducedVideoTokens {
-  return { tokens, sizes, positions: indices, report };
+function reducedTokens({ sizes, indices, owners, report }: ReducedVideo, tokens: Float32Tensor): ReducedVideoTokens {
+  return { tokens, sizes, positions: indices, ...(owners && { owners }), report };
 }

@@ -68,7 +68,7 @@ function plainAim(tokens: Tensor, steps: number, least = 1) {
   const frames = batchesOf(tokens);
   const patches = frames[0]!.length;
   return frames.flatMap((frame, t) => {
-    let left = frame.map((row, place) => ({ row: [...row], place, size: 1 }));
+    let left = frame.map((row, place) => ({ row: [...row], place, own: [place] }));
     for (let step = 0; step < steps; step++) {
       const r = Math.min(Math.floor(left.length / 2), left.length - least);
       if (r <= 0) break;
@@ -82,11 +82,11 @@ function plainAim(tokens: Tensor, steps: number, least = 1) {
       left = stays.map((i) => ({
         row: meanOf(next[i]!.map(({ row }) => row)).map(Math.fround),
         place: left[i]!.place,
-        size: next[i]!.reduce((sum, { size }) => sum + size, 0),
+        own: next[i]!.flatMap(({ own }) => own),
       }));
     }
     left.sort((a, b) => a.place - b.place);
-    return left.map(({ row, place, size }) => ({ row, place: t * patches + place, size }));
+    return left.map(({ row, place, own }) => ({ row, place: t * patches + place, own: own.map((i) => t * patches + i) }));
   });
 }
 
@@ -128,7 +128,8 @@ describe.each(instructionSets)('on %s', (instructionSet) => {
     const result = await aim(tokens, { steps, ...(least !== undefined && { tokensPerFrame: least }) });
     const expected = plainAim(tokens, steps, least);
     expect([...result.indices]).toEqual(expected.map(({ place }) => place));
-    expect([...result.sizes.data]).toEqual(expected.map(({ size }) => size));
+    expect([...result.sizes.data]).toEqual(expected.map(({ own }) => own.length));
+    for (const [token, { own }] of expected.entries()) for (const i of own) expect(result.owners![i]).toBe(token);
     expect(
       relativeError(
         result.tokens.data,

@@ -32,10 +32,11 @@ export function madeAttention(seed: number, [frames, patches]: readonly [number,
 }
 
 /** All that a result says, to be compared bit by bit. */
-export const bitsOf = ({ tokens, indices, sizes, report }: ReducedVideo) => ({
+export const bitsOf = ({ tokens, indices, sizes, owners, report }: ReducedVideo) => ({
   dims: tokens.dims,
   tokens: Buffer.from(tokens.data.buffer, tokens.data.byteOffset, tokens.data.byteLength).toString('base64'),
   indices: [...indices],
   sizes: values(sizes),
+  owners: owners && [...owners],
   report,
 });

@@ -162,8 +162,23 @@ describe('owners', () => {
     );
   });
 
-  test('of aim are not known, and it says so', async () => {
-    const inspection = await look({ reduction: 'aim', tokens: 65 });
+  test.each(['aim', 'fastvid', 'flashvid'])('of %s: each token stands at one of its patches', async (reduction) => {
+    const inspection = await look({ reduction, tokens: 65 });
+    const { owners, positions, sizes } = inspection.segments[0]!;
+    const read = readOwners(owners!);
+    expect(read).toHaveLength(320);
+    expect(positions!.map((place) => read[place])).toEqual([...positions!.keys()]);
+    const counts = sizes.map((_, token) => read.filter((owner) => owner === token).length);
+    // In fastvid's a patch may have gone into several tokens.
+    if (reduction === 'fastvid') expect(counts.every((count, token) => count <= sizes[token]!)).toBe(true);
+    else expect(counts).toEqual(sizes);
+    expect(inspection.notes).toEqual([]);
+  });
+
+  test('of merged tokens that do not tell them are not known, and it says so', async () => {
+    const features = await vlm.encode(pico.video, { sampling: { reduction: 'aim', tokens: 65 } });
+    const { owners: _, ...rest } = { ...features };
+    const inspection = await inspectVideo(vlm, new VideoFeatures(rest));
     expect(inspection.segments[0]!.owners).toBeUndefined();
     expect(inspection.segments[0]!.positions!.length).toBe(inspection.tokens.local);
     expect(inspection.notes.join()).toContain('The method aim tells where each token stands');
