@@ -7,6 +7,15 @@ import { referenceMatch } from './reference.js';
 import { batchesOf, relativeError, toHalf } from './tensors.js';
 import { bitsOf, madeVideo } from './videos.js';
 
+type Options = { readonly retentionRatio: number; readonly signal?: AbortSignal };
+const methods: readonly ((tokens: Tensor, options: Options) => Promise<ReducedVideo>)[] = [
+  evs,
+  vidCom2,
+  aim,
+  uniform,
+  random,
+];
+
 const dot = (a: readonly number[], b: readonly number[]) => a.reduce((sum, value, i) => sum + value * b[i]!, 0);
 const meanOf = (rows: readonly (readonly number[])[]) =>
   rows[0]!.map((_, c) => rows.reduce((sum, row) => sum + row[c]!, 0) / rows.length);
@@ -142,7 +151,7 @@ describe.each(instructionSets)('on %s', (instructionSet) => {
 
 test('the same bits on every instruction set, also of float16', async () => {
   const tokens = toHalf(madeVideo(8, [4, 33, 21]));
-  for (const method of [evs, vidCom2, aim, uniform, random]) {
+  for (const method of methods) {
     const results = [];
     for (const instructionSet of instructionSets) {
       useInstructionSet(instructionSet);
@@ -208,6 +217,6 @@ test('random() picks by its seed, every token as often as another', async () => 
 
 test('rejects NaN in what is kept', async () => {
   const bad = float32Tensor(new Float32Array(12).fill(Number.NaN), [2, 3, 2]);
-  for (const method of [evs, vidCom2, aim, uniform, random])
+  for (const method of methods)
     await expect(method(bad, { retentionRatio: 0.5 })).rejects.toMatchObject({ code: 'ERR_LONGVLM_NOT_FINITE' });
 });
