@@ -6,6 +6,7 @@
 
 #include "core/best_cosines.h"
 #include "core/cosine_rows.h"
+#include "core/huge_pages.h"
 #include "core/lanes.h"
 #include "core/matching.h"
 #include "core/merge_by_assignment.h"
@@ -141,6 +142,7 @@ void MergeFrame(const AimArgs& args, size_t frame, const Workers& workers, Lane&
 
 void Aim(const AimArgs& args, const Workers& workers) {
   std::vector<Lane> lanes;
+  PreferHugePages(args.out, args.shape.batch * args.kept * args.shape.width);
   LocateNotFinite(args.tokens, args.shape, AimArgs::kNames, [&] {
     ForItems(
         args.shape.batch, workers, lanes,

@@ -9,6 +9,7 @@
 #include "core/density_peaks.h"
 #include "core/frame_means.h"
 #include "core/highest.h"
+#include "core/huge_pages.h"
 #include "core/lanes.h"
 #include "core/read_rows.h"
 #include "core/segment_frames.h"
@@ -225,6 +226,7 @@ void FastVid(const FastVidArgs& args, const Workers& workers) {
           salient[i] = PickTokens(args, tokens, i, own, lane, frames[i]);
         },
         ProductsOfAll(shape.rows, shape.width));
+    PreferHugePages(args.out, shape.batch * (args.salient + args.context) * shape.width);
     *args.out_count = static_cast<int32_t>(PlaceTokens(args, tokens, salient, frames, workers));
     std::vector<TokenPanel> token_panels;
     for (size_t first = 0; first < shape.batch; first = frames[first].segment_last) {

@@ -10,6 +10,7 @@
 
 #include "core/density_peaks.h"
 #include "core/frame_means.h"
+#include "core/huge_pages.h"
 #include "core/lanes.h"
 #include "core/read_rows.h"
 #include "core/row_means.h"
@@ -352,6 +353,7 @@ void FlashVid(const FlashVidArgs& args, const Workers& workers) {
       kept += frame.picked.size() + frame.clusters;
       if (frame.clusters > 0) clustered += frame.left.size() - frame.clusters;
     }
+    PreferHugePages(args.out, kept * shape.width);
     args.out_counts[0] = static_cast<int32_t>(kept);
     args.out_counts[1] = static_cast<int32_t>(merged);
     args.out_counts[2] = static_cast<int32_t>(clustered);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/highest.h"
+#include "core/huge_pages.h"
 
 namespace longvlm {
 
@@ -45,6 +46,7 @@ void GatherTokens(const GatherTokensArgs& args, const Workers& workers) {
                                   "] is invalid: " + std::to_string(args.indices[i]));
     }
   }
+  PreferHugePages(args.out, args.count * args.shape.width);
   const RowReader reader{args.tokens, args.shape.width, ActiveKernels()};
   constexpr size_t kRowsPerBlock = 32;
   LocateNotFinite(args.tokens, args.shape, GatherTokensArgs::kNames, [&] {

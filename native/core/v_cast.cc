@@ -7,6 +7,7 @@
 #include "core/exponential.h"
 #include "core/frame_means.h"
 #include "core/highest.h"
+#include "core/huge_pages.h"
 #include "core/lanes.h"
 #include "core/read_rows.h"
 
@@ -113,6 +114,7 @@ void VCast(const VCastArgs& args, const Workers& workers) {
     const std::vector<uint32_t> counts =
         ShareBudget(weights, args.total, args.least, shape.rows, args.leftover);
     std::vector<size_t> firsts(shape.batch, 0);
+    PreferHugePages(args.out, args.total * shape.width);
     for (size_t i = 1; i < shape.batch; ++i) firsts[i] = firsts[i - 1] + counts[i - 1];
     ForItems(shape.batch, workers, lanes, [&](size_t frame, Lane& lane, const Workers&) {
       FindHighest({scores.data() + frame * shape.rows, shape.rows}, counts[frame], lane.keys,
