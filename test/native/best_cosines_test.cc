@@ -5,11 +5,15 @@
 #include <algorithm>
 #include <cstddef>
 #include <limits>
+#include <numeric>
 #include <utility>
 #include <vector>
 
 #include "check.h"
 #include "core/cosine_rows.h"
+#include "core/row_products.h"
+#include "core/select_diverse.h"
+#include "core/word_matrix.h"
 #include "kernels/dispatch.h"
 #include "rows.h"
 #include "tests.h"
@@ -125,6 +129,30 @@ void TestChoice(const Kernels& kernels, const ConstValues& tokens, size_t count,
   }
 }
 
+// Max-min selection by words against that by all products.
+void TestDiverse(const Kernels& kernels, const std::vector<float>& tokens, size_t count,
+                 size_t dims) {
+  const RowReader reader{tokens.data(), dims, kernels};
+  std::vector<uint32_t> all(count), expected, found;
+  std::iota(all.begin(), all.end(), 0u);
+  CosineRows rows;
+  rows.Set(reader, dims, all, kernels.width_a, kernels, kAlone);
+  WordMatrix matrix;
+  matrix.Multiply(rows, kernels, kAlone);
+  RowProducts products;
+  products.Start(count, dims, kernels);
+  reader.ReadUnits(0, count, products.row(0), kAlone);
+  products.Multiply(kAlone);
+  for (size_t i = 0; i < count; ++i) {
+    CHECK(matrix.word(i, count - 1) == matrix.word(count - 1, i), "row %zu of %zu", i, count);
+  }
+  for (const size_t picked : {size_t{1}, count / 3, count}) {
+    SelectDiverse(products, nullptr, picked, kAlone, expected);
+    const bool decided = SelectDiverseByWords(matrix, picked, found);
+    CHECK(!decided || found == expected, "%zu of %zu rows of %zu", picked, count, dims);
+  }
+}
+
 // Lengths from the smallest to the largest that float32 has.
 std::vector<float> OfAllMagnitudes(std::vector<float> rows, size_t dims) {
   for (size_t i = 0; i < rows.size() / dims; ++i) {
@@ -142,6 +170,14 @@ void TestBestCosines() {
     for (const InputKind kind : kInputKinds) TestWords(kernels, kind, dims);
     if (kernels.word_products == nullptr) continue;
     for (const size_t panels : {1, 3}) TestWordProducts(kernels, dims, panels);
+  }
+  for (const InputKind kind : kInputKinds) {
+    if (kernels.word_products == nullptr) break;
+    for (const auto& [count, dims] : {std::pair<size_t, size_t>{2, 5}, {33, 64}, {100, 300}}) {
+      const std::vector<float> tokens = MakeInput(kind, count, dims, 25);
+      TestDiverse(kernels, tokens, count, dims);
+      TestDiverse(kernels, OfAllMagnitudes(tokens, dims), count, dims);
+    }
   }
   for (const Choice choice : {Choice::kHighest, Choice::kEqualFirst}) {
     for (const InputKind kind : kInputKinds) {
