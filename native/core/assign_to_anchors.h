@@ -19,7 +19,8 @@ class TokenPanel {
  public:
   void Set(const RowReader& tokens, size_t width, std::span<const uint32_t> rows,
            const Kernels& kernels) {
-    rows_.Set(tokens, width, rows, kernels.width_a, kernels, Workers{nullptr, nullptr});
+    rows_.Set(tokens, width, rows, kernels.width_a, kernels, Workers{nullptr, nullptr},
+              scratch_.unscreened == 0);
   }
 
  private:

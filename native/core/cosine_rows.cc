@@ -9,7 +9,7 @@
 namespace longvlm {
 
 void CosineRows::Set(const RowReader& tokens, size_t dims, std::span<const uint32_t> rows,
-                     size_t width, const Kernels& kernels, const Workers& workers) {
+                     size_t width, const Kernels& kernels, const Workers& workers, bool words) {
   kernels_ = &kernels;
   dims_ = dims;
   width_ = width;
@@ -24,7 +24,7 @@ void CosineRows::Set(const RowReader& tokens, size_t dims, std::span<const uint3
   }
   units_.resize(rows.size() * dims);
   const double margin = WordMargin(dims);
-  has_words_ = kernels.word_products != nullptr && margin < 0x1p28;
+  has_words_ = words && kernels.word_products != nullptr && margin < 0x1p28;
   word_margin_ = has_words_ ? static_cast<int32_t>(std::ceil(margin)) : 0;
   if (has_words_) words_.resize(panels() * width * ((dims + 1) / 2));
   workers.For(panels(), [&](size_t panel) {

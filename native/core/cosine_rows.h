@@ -19,9 +19,10 @@ namespace longvlm {
 class CosineRows {
  public:
   // The tokens at `rows`, which must stay where they are, in panels of `width`: the instruction
-  // set's width_a or width_b. Reuses memory. Throws NotFinite, and Cancelled.
+  // set's width_a or width_b; without words where these are not wanted. Reuses memory. Throws
+  // NotFinite, and Cancelled.
   void Set(const RowReader& tokens, size_t dims, std::span<const uint32_t> rows, size_t width,
-           const Kernels& kernels, const Workers& workers);
+           const Kernels& kernels, const Workers& workers, bool words = true);
 
   size_t size() const { return rows_.size(); }
   size_t dims() const { return dims_; }

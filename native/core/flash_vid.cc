@@ -36,9 +36,13 @@ struct Frame {
   size_t first_out = 0;
 };
 
+// Frames that are taken to be like one of which words have not told tokens apart.
+constexpr size_t kLikeTheLast = 7;
+
 struct Lane {
   CosineRows units;
   WordMatrix words;
+  size_t unscreened = 0;  // frames that words need not be tried for
   RowProducts rows;
   DensityPeaks peaks;
   MatchScratch matches;
@@ -57,14 +61,17 @@ void PickDiverse(const FlashVidArgs& args, const RowReader& tokens, uint32_t fir
                  const Workers& workers, Lane& lane) {
   const size_t patches = args.shape.rows;
   const Kernels& kernels = ActiveKernels();
-  if (args.attention == nullptr && kernels.word_products != nullptr &&
-      patches <= WordMatrix::kMostRows) {
+  const bool by_words = args.attention == nullptr && kernels.word_products != nullptr &&
+                        patches <= WordMatrix::kMostRows && lane.unscreened == 0;
+  if (lane.unscreened > 0) --lane.unscreened;
+  if (by_words) {
     lane.chosen.resize(patches);
     std::iota(lane.chosen.begin(), lane.chosen.end(), first);
     lane.units.Set(tokens, args.shape.width, lane.chosen, kernels.width_a, kernels, workers);
     if (lane.units.has_words()) {
       lane.words.Multiply(lane.units, kernels, workers);
       if (SelectDiverseByWords(lane.words, args.picked, lane.chosen)) return;
+      lane.unscreened = kLikeTheLast;
     }
   }
   lane.rows.Start(patches, args.shape.width, kernels);
