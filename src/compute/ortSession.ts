@@ -152,6 +152,8 @@ function open(model: OnnxModel, provider: Candidate, threads = availableParallel
     config: Object.entries({
       // Otherwise ONNX Runtime's threads spin after a run and take the cores from the work that follows.
       'session.force_spinning_stop': '1',
+      // In the arena, whose blocks grow by powers of two, weights would take more room, and leave less free when they go.
+      ...(name === 'cpu' && { 'session.use_device_allocator_for_initializers': '1' }),
       ...(folder !== undefined && { 'session.model_external_initializers_file_folder_path': folder }),
       ...config,
     }).flat(),
