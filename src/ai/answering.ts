@@ -27,7 +27,10 @@ export async function* answerPieces(
   const video = await videoOf(conversation.media, root);
   const texts = textsOf(conversation);
   const features = featuresOf(video) ?? (await vlm.encodeFor(texts, video as VideoInput, { ...chat, limits }));
-  const talk = await vlm.chat(features, { ...chat, contextSize: vlm.contextSizeOf(features, conversation, { ...chat, ...ask }) });
+  const talk = await vlm.chat(features, {
+    ...chat,
+    contextSize: vlm.contextSizeOf(features, conversation, { ...chat, ...ask }),
+  });
   try {
     for (const { question, answer } of conversation.turns) await talk.addTurn(question, answer);
     const before = talk.usedTokens;

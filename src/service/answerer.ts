@@ -84,7 +84,11 @@ export class Answerer {
       'answer',
       async () => {
         const begun = performance.now();
-        const contextSize = this.#vlm.contextSizeOf(features, conversation, { ...chat, ...ask, ...this.#contextSize() });
+        const contextSize = this.#vlm.contextSizeOf(features, conversation, {
+          ...chat,
+          ...ask,
+          ...this.#contextSize(),
+        });
         const subject = await subjectOf(features, prepared);
         const { chat: talk, turns: had } =
           (await this.#kept.take(subject, conversation.turns, contextSize)) ??
