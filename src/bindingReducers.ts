@@ -95,8 +95,8 @@ export type NativeFlashVidArgs = {
   readonly outSizes: NativeFloats;
   readonly outStarts: NativeIntegers;
   readonly outCounts: NativeIntegers;
-  /** On a GPU there are none. */
-  readonly outOwners?: Int32Array | undefined;
+  /** On the host alone. */
+  readonly outOwners?: Int32Array;
 };
 
 export type NativeSegmentFramesArgs = {
@@ -140,8 +140,8 @@ export type NativeAimArgs = {
   readonly outTokens: NativeTensor;
   readonly outIndices: NativeIntegers;
   readonly outSizes: NativeFloats;
-  /** On a GPU there are none. */
-  readonly outOwners?: Int32Array | undefined;
+  /** On the host alone. */
+  readonly outOwners?: Int32Array;
 };
 
 /** A `beta` below 0 gives plain means. */

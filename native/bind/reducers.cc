@@ -51,7 +51,7 @@ struct Kept {
   int32_t* owners;
 };
 
-// Where it is told which token each patch went into: not on a GPU.
+// Where each token went is told on the host alone. To be called once `tokens` are read.
 int32_t* ReadOwners(Operands& operands, const Shape& shape) {
   if (operands.device() != nullptr) return nullptr;
   return operands.Int32s("outOwners", shape.batch * shape.rows);

@@ -89,7 +89,7 @@ export async function flashVid(
   const { signal } = checkObject('options', options);
   if (tokens instanceof DeviceBuffer) return await onDevice(tokens, options);
   const video = checkVideoTokens(tokens);
-  const { frames, patches, channels, tensor, dims } = video;
+  const { frames, channels, tensor, dims } = video;
   const weights = checkAttention(video, options);
   const settings = flashVidSettings(video, options);
   const most = frames * (settings.budget + 1);
@@ -111,7 +111,7 @@ export async function flashVid(
   };
   await runOnHost(signal, args, (native, read) => native.flashVid(read));
   const { outIndices: indices, outSizes: sizes, outStarts: starts, outOwners: owners, outCounts } = out;
-  const kept = { tokens: outTokens, indices, sizes, owners, starts, ...told(video, settings, outCounts) };
+  const kept = { tokens: outTokens, indices, sizes, starts, owners, ...told(video, settings, outCounts) };
   return reducedVideo('flashVid', video, kept, outCounts[0]!);
 }
 
