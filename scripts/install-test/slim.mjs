@@ -1,12 +1,14 @@
 // Rows for a slim image, such as debian:slim: a Debian of its essential packages alone, without ffmpeg, in a folder.
 import { cpSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { out, run } from '../release/common.mjs';
+import { run } from '../release/common.mjs';
 import { whereIs } from './project.mjs';
 import { answer, merged, mergeModule } from './question.mjs';
 import { installed, row } from './rows.mjs';
 
-const system = join(out, 'tools/debian-slim');
+// Not below the repository, whose checks would follow its links.
+const system = join(tmpdir(), 'longvlm-debian-slim');
 
 /** Made once, from Debian's packages. */
 function makeSystem() {
