@@ -48,7 +48,7 @@ export type FeaturesStoreOptions = {
   /** Called with a line when the store cannot be used, and when it can be again. */
   onLog?: ((line: string) => void) | undefined;
   /** Ends {@link FeaturesCache.open}. */
-  signal?: AbortSignal | undefined;
+  signal?: AbortSignal | null | undefined;
 };
 
 /** Features of a video that was exchanged while it was read. */
