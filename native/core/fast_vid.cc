@@ -149,8 +149,8 @@ void SetOwners(const FastVidArgs& args, const std::vector<Frame>& frames, size_t
                std::span<const uint32_t> rows, std::span<const int32_t> assigned) {
   for (size_t i = 0; i < rows.size(); ++i) {
     if (NearestAnchorFrame(frames, rows[i] / args.shape.rows) != anchor_frame) continue;
-    args.out_owners[rows[i]] = static_cast<int32_t>(
-        frames[anchor_frame].anchor_slots[static_cast<size_t>(assigned[i])]);
+    args.out_owners[rows[i]] =
+        static_cast<int32_t>(frames[anchor_frame].anchor_slots[static_cast<size_t>(assigned[i])]);
   }
 }
 

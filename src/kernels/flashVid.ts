@@ -89,7 +89,7 @@ export async function flashVid(
   const { signal } = checkObject('options', options);
   if (tokens instanceof DeviceBuffer) return await onDevice(tokens, options);
   const video = checkVideoTokens(tokens);
-  const { frames, channels, tensor, dims } = video;
+  const { frames, patches, channels, tensor, dims } = video;
   const weights = checkAttention(video, options);
   const settings = flashVidSettings(video, options);
   const most = frames * (settings.budget + 1);

@@ -22,17 +22,20 @@ const meanOf = (data: Float32Array, rows: readonly number[], channels: number) =
     rows.reduce((sum, row) => sum + data[row * channels + c]! / rows.length, 0),
   );
 
-test.each(videos)('flashVid() of %i frames, %i patches, %i channels: a token is the mean of its own', async (...size) => {
-  const tokens = madeVideo(size[1], size);
-  // Without merging over time, where a mean of means would not be the mean of all.
-  const result = await flashVid(tokens, { retentionRatio: 0.2, temporalThreshold: 1 });
-  const members = membersOf(result);
-  expect(result.owners).toHaveLength(size[0] * size[1]);
-  expect(members.map(({ length }) => length)).toEqual([...result.sizes.data]);
-  expect([...result.indices].every((index, token) => members[token]!.includes(index))).toBe(true);
-  const means = members.flatMap((rows) => meanOf(tokens.data, rows, size[2]));
-  expect(relativeError(result.tokens.data, means)).toBeLessThan(1e-6);
-});
+test.each(videos)(
+  'flashVid() of %i frames, %i patches, %i channels: a token is the mean of its own',
+  async (...size) => {
+    const tokens = madeVideo(size[1], size);
+    // Without merging over time, where a mean of means would not be the mean of all.
+    const result = await flashVid(tokens, { retentionRatio: 0.2, temporalThreshold: 1 });
+    const members = membersOf(result);
+    expect(result.owners).toHaveLength(size[0] * size[1]);
+    expect(members.map(({ length }) => length)).toEqual([...result.sizes.data]);
+    expect([...result.indices].every((index, token) => members[token]!.includes(index))).toBe(true);
+    const means = members.flatMap((rows) => meanOf(tokens.data, rows, size[2]));
+    expect(relativeError(result.tokens.data, means)).toBeLessThan(1e-6);
+  },
+);
 
 test('flashVid(): what merged over time goes where its track does', async () => {
   const chain = float32Tensor(Float32Array.from([1, 0, 0, 1, 2, 0, 0, -1, 6, 0, 0, 1]), [3, 2, 2]);
@@ -51,23 +54,32 @@ test('flashVid(): what merged over time goes where its track does', async () => 
   expect(membersOf(picked)).toEqual(Array.from(picked.indices, (index) => [index]));
 });
 
-test.each(videos)('fastVid() of %i frames, %i patches, %i channels: an anchor is blended with its own', async (...size) => {
-  const [frames, patches, channels] = size;
-  const tokens = madeVideo(patches, size);
-  const attention = madeAttention(5, [frames, patches]);
-  // One frame of anchors in a segment: every token goes into one of them.
-  const result = await fastVid(tokens, { attention, retentionRatio: 0.3, segments: 3, anchorStep: frames, beta: 0.3 });
-  const expected = membersOf(result).flatMap((rows, token) => {
-    const place = result.indices[token]!;
-    const own = [...tokens.data.subarray(place * channels, (place + 1) * channels)];
-    if (rows.length === 1) return own;
-    expect(result.sizes.data[token]).toBe(rows.length);
-    const weight = Math.max(1 / (rows.length + 1), 0.3);
-    return meanOf(tokens.data, rows, channels).map((mean, c) => weight * own[c]! + (1 - weight) * mean);
-  });
-  expect(relativeError(result.tokens.data, expected)).toBeLessThan(1e-5);
-  expect(result.owners!.every((owner) => owner >= 0)).toBe(true);
-});
+test.each(videos)(
+  'fastVid() of %i frames, %i patches, %i channels: an anchor is blended with its own',
+  async (...size) => {
+    const [frames, patches, channels] = size;
+    const tokens = madeVideo(patches, size);
+    const attention = madeAttention(5, [frames, patches]);
+    // One frame of anchors in a segment: every token goes into one of them.
+    const result = await fastVid(tokens, {
+      attention,
+      retentionRatio: 0.3,
+      segments: 3,
+      anchorStep: frames,
+      beta: 0.3,
+    });
+    const expected = membersOf(result).flatMap((rows, token) => {
+      const place = result.indices[token]!;
+      const own = [...tokens.data.subarray(place * channels, (place + 1) * channels)];
+      if (rows.length === 1) return own;
+      expect(result.sizes.data[token]).toBe(rows.length);
+      const weight = Math.max(1 / (rows.length + 1), 0.3);
+      return meanOf(tokens.data, rows, channels).map((mean, c) => weight * own[c]! + (1 - weight) * mean);
+    });
+    expect(relativeError(result.tokens.data, expected)).toBeLessThan(1e-5);
+    expect(result.owners!.every((owner) => owner >= 0)).toBe(true);
+  },
+);
 
 test('fastVid(): of several anchor frames the nearest has a token, and what has none is in no token', async () => {
   const [frames, patches] = [11, 20];

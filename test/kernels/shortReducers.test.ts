@@ -95,7 +95,11 @@ function plainAim(tokens: Tensor, steps: number, least = 1) {
       }));
     }
     left.sort((a, b) => a.place - b.place);
-    return left.map(({ row, place, own }) => ({ row, place: t * patches + place, own: own.map((i) => t * patches + i) }));
+    return left.map(({ row, place, own }) => ({
+      row,
+      place: t * patches + place,
+      own: own.map((i) => t * patches + i),
+    }));
   });
 }
 
