@@ -97,6 +97,7 @@ void CheckFlashVid(Group& group, const std::string& kind, const Video& video,
                              std::vector<int32_t>(3),
                              std::vector<float>(bound)};
   Rows rows(video, bound);
+  std::vector<int32_t> owners(video.tokens());
   longvlm::FlashVid({.tokens = video.values(),
                      .shape = video.shape,
                      .attention = options.attention.empty() ? nullptr : options.attention.data(),
@@ -112,7 +113,8 @@ void CheckFlashVid(Group& group, const std::string& kind, const Video& video,
                      .out_indices = expected.indices.data(),
                      .out_sizes = expected.sizes.data(),
                      .out_starts = expected.starts.data(),
-                     .out_counts = expected.counts.data()},
+                     .out_counts = expected.counts.data(),
+                     .out_owners = owners.data()},
                     kAlone);
   group.Same("starts", View(found.starts), View(expected.starts));
   if (!group.Same("counts", View(found.counts), View(expected.counts))) return;
@@ -215,13 +217,15 @@ void CheckAim(Group& group, const std::string& kind, const Video& video,
   std::vector<int32_t> indices(found.count);
   std::vector<float> sizes(found.count);
   Rows rows(video, found.count);
+  std::vector<int32_t> owners(video.tokens());
   longvlm::Aim({.tokens = video.values(),
                 .shape = video.shape,
                 .schedule = schedule,
                 .kept = kept,
                 .out = rows.values(),
                 .out_indices = indices.data(),
-                .out_sizes = sizes.data()},
+                .out_sizes = sizes.data(),
+                .out_owners = owners.data()},
                kAlone);
   group.Same("indices", View(found.indices), View(indices));
   group.Same("sizes", View(found.sizes), View(sizes));

@@ -79,12 +79,12 @@ void TestGaussianSums(const Kernels& kernels, size_t width) {
 
 struct Kept {
   std::vector<float> tokens, sizes, scores;
-  std::vector<int32_t> indices, starts, counts;
+  std::vector<int32_t> indices, starts, counts, owners;
 
   bool operator==(const Kept& other) const {
     return SameBytes(tokens, other.tokens) && sizes == other.sizes &&
            SameBytes(scores, other.scores) && indices == other.indices && starts == other.starts &&
-           counts == other.counts;
+           counts == other.counts && owners == other.owners;
   }
 };
 
@@ -94,7 +94,8 @@ Kept Room(const Shape& shape, size_t tokens) {
           .scores = {},
           .indices = std::vector<int32_t>(tokens),
           .starts = std::vector<int32_t>(shape.batch),
-          .counts = std::vector<int32_t>(3)};
+          .counts = std::vector<int32_t>(3),
+          .owners = std::vector<int32_t>(shape.batch * shape.rows)};
 }
 
 std::vector<Kept> Reduce(const Shape& shape, const std::vector<float>& tokens,
@@ -130,7 +131,8 @@ std::vector<Kept> Reduce(const Shape& shape, const std::vector<float>& tokens,
            .out_indices = fast.indices.data(),
            .out_sizes = fast.sizes.data(),
            .out_starts = fast.starts.data(),
-           .out_count = fast.counts.data()},
+           .out_count = fast.counts.data(),
+           .out_owners = fast.owners.data()},
           workers);
   for (const bool reference : {false, true}) {
     Kept& flash = all.emplace_back(Room(shape, shape.batch * (budget + 1)));
@@ -149,7 +151,8 @@ std::vector<Kept> Reduce(const Shape& shape, const std::vector<float>& tokens,
               .out_indices = flash.indices.data(),
               .out_sizes = flash.sizes.data(),
               .out_starts = flash.starts.data(),
-              .out_counts = flash.counts.data()},
+              .out_counts = flash.counts.data(),
+              .out_owners = flash.owners.data()},
              workers);
   }
   Kept& scores = all.emplace_back();
