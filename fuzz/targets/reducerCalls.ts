@@ -7,7 +7,7 @@ const dims = () => [3, 6, 4];
 const video = () => ({ tokens: floats(72), dims: dims() });
 const outputs = (count: number, counts: number) => ({
   ...{ outTokens: new Float32Array(count * 4), outIndices: new Int32Array(count), outSizes: new Float32Array(count) },
-  ...{ outStarts: new Int32Array(3), outCounts: new Int32Array(counts) },
+  ...{ outStarts: new Int32Array(3), outCounts: new Int32Array(counts), outOwners: new Int32Array(18) },
 });
 
 export const nativeReducerCalls: readonly Call[] = [
@@ -21,7 +21,7 @@ export const nativeReducerCalls: readonly Call[] = [
   })),
   nativeCall('flashVid', () => ({
     ...{ ...video(), attention: floats(18), budget: 3, picked: 2, temporalThreshold: 0.8, segmentThreshold: 0.9 },
-    ...{ segments: 2, referenceCounts: false, clusterPicked: false, ...outputs(12, 3) },
+    ...{ segments: 2, referenceCounts: false, clusterPicked: false, exactBudget: false, ...outputs(12, 3) },
   })),
   nativeCall('segmentFrames', () => ({
     ...{ features: floats(12), dims: [1, 3, 4], threshold: 0.9, segments: 2 },
@@ -47,8 +47,13 @@ export const nativeReducerCalls: readonly Call[] = [
     ...{ outDistances: new Float32Array(18), outCentres: new Int32Array(6), outClusters: new Int32Array(18) },
   })),
   nativeCall('selectDiverse', () => ({ ...video(), count: 2, weights: floats(18), outPicked: new Int32Array(6) })),
-  nativeCall('gaussianScores', () => ({
-    ...{ ...video(), outVideo: new Float32Array(18), outFrame: new Float32Array(18) },
+  nativeCall('vidCom2', () => ({
+    ...{ ...video(), total: 6, ratio: 1, outTokens: new Float32Array(24), outIndices: new Int32Array(6) },
+    outCounts: new Int32Array(1),
+  })),
+  nativeCall('aim', () => ({
+    ...{ ...video(), schedule: [3], outTokens: new Float32Array(36), outIndices: new Int32Array(9) },
+    ...{ outSizes: new Float32Array(9), outOwners: new Int32Array(18) },
   })),
   nativeCall('embeddingsInput', () => ({ context: {}, contextSize: 64 })),
   nativeCall('evaluateEmbeddings', () => ({

@@ -97,7 +97,8 @@ describe.each(Object.entries(methods))('%s', (_, reduce) => {
   test.each(shapes)('[%d, %d, %d]: the bits of the host', async (...shape) => {
     const video = madeVideo(shape[1], shape);
     for (const tokens of [video, toHalf(video)]) {
-      const expected = await reduce(tokens);
+      // Where each token went is told on the host alone.
+      const { owners: _, ...expected } = await reduce(tokens);
       const found = await reduce(await upload(tokens));
       expect(keep(found.tokens)).toMatchObject({ type: tokens.type, dims: expected.tokens.dims });
       const onHost = { ...found, tokens: (await found.tokens.download()) as Tensor };
@@ -188,7 +189,8 @@ test('the golden videos: what the host keeps', async () => {
     for (const name of ['flashVid', 'vidCom2', 'aim']) {
       const found = await methods[name]!(onDevice);
       const tokens = (await keep(found.tokens).download()) as Tensor;
-      expect(bitsOf({ ...found, tokens })).toEqual(bitsOf(await methods[name]!(video)));
+      const { owners: _, ...expected } = await methods[name]!(video);
+      expect(bitsOf({ ...found, tokens })).toEqual(bitsOf(expected));
       expect(found.report.changed).toBe(true);
     }
   }
