@@ -30,6 +30,11 @@ export function endAfterDeath(pid: number): () => void {
   return want(`end ${pid}`, `ended ${pid}`);
 }
 
+/** To be called before a process is started: one that has begun before there is a shell may outlive this process. */
+export function readyForDeath(): void {
+  if (!input && process.platform !== 'win32') start();
+}
+
 /** Removes a file or folder when this process is gone. @returns takes it back */
 export function removeAfterDeath(path: string): () => void {
   if (path.includes('\n')) return () => {};
@@ -39,9 +44,9 @@ export function removeAfterDeath(path: string): () => void {
 function want(line: string, over: string): () => void {
   // Windows ends children with their parent, and has no such shell.
   if (process.platform === 'win32') return () => {};
+  readyForDeath();
   wanted.add(line);
-  if (input) input.write(`${line}\n`);
-  else start();
+  input?.write(`${line}\n`);
   return () => {
     if (wanted.delete(line)) input?.write(`${over}\n`);
   };

@@ -3,7 +3,7 @@ import { closeSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import { listen } from '../base/abort.js';
-import { endAfterDeath } from '../base/caretaker.js';
+import { endAfterDeath, readyForDeath } from '../base/caretaker.js';
 import { checkDescriptors } from '../base/descriptors.js';
 import { LongVLMError } from '../base/errors.js';
 import { printable } from '../base/printable.js';
@@ -158,6 +158,7 @@ export class FfmpegProcess {
         },
       );
       this.#hasGroup = launch.hasGroup;
+      readyForDeath();
       checkDescriptors();
       return spawn(launch.program, launch.args, {
         stdio: ['ignore', 'pipe', 'pipe', frames && !frames.inLog ? 'pipe' : 'ignore', ...descriptors],

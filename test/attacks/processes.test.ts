@@ -75,6 +75,28 @@ describe.runIf(onLinux)('after kill -9', () => {
     started.delete(child!);
   });
 
+  // What begins before there is somebody to end it stays when Node is killed just then.
+  test('who ends ffmpeg after it is there before ffmpeg', () => {
+    const seen = join(folder, 'seen');
+    const mark = join(folder, 'only-here');
+    const wrapper = script(
+      'looks-around',
+      `#!/bin/sh\nfor one in /proc/[0-9]*; do grep -qs '${mark}' "$one/environ" && tr '\\0' ' ' < "$one/cmdline" >> '${seen}'; done\n`,
+    );
+    const { status, stderr } = spawnSync(
+      process.execPath,
+      [
+        '--input-type=module',
+        '-e',
+        `import { FfmpegProcess } from ${at('video/ffmpegProcess.js')};
+        await new FfmpegProcess({ path: ${JSON.stringify(wrapper)}, version: '' }, []).closed;`,
+      ],
+      { env: { ...environment, PATH: `${process.env.PATH}:${mark}` }, encoding: 'utf8' },
+    );
+    expect([status, stderr]).toEqual([0, '']);
+    expect(readFileSync(seen, 'utf8')).toContain('kill -s KILL');
+  });
+
   test('a file that was being written goes', async () => {
     const path = join(temporary, 'output');
     const node = spawn(
