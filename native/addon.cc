@@ -12,7 +12,7 @@ constexpr void (*kInitFunctions[])(Napi::Env, Napi::Object) = {
     longvlm::InitEvaluateEmbeddings, longvlm::InitOrtSessions,
     longvlm::InitReducers,           longvlm::InitReducerParts,
     longvlm::InitRoundToEightBits,   longvlm::InitConcurrency,
-    longvlm::InitHeldMemory,
+    longvlm::InitHeldMemory,         longvlm::InitTrimMemory,
 };
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {

@@ -287,6 +287,8 @@ export type NativeBinding = {
   endOrtSessions(): void;
   /** Whether the memory of a typed array over an ArrayBuffer stays during a task, also when the buffer is transferred away. */
   holdsMemory(): boolean;
+  /** Gives memory that was freed back to the system, where the C library would keep it. */
+  trimMemory(): void;
   /** The most threads of the kernels. */
   concurrency(): number;
   /** At most 1024, in the whole process; 0 for the default. */

@@ -19,5 +19,6 @@ void InitEvaluateEmbeddings(Napi::Env env, Napi::Object exports);
 void InitOrtSessions(Napi::Env env, Napi::Object exports);
 void InitConcurrency(Napi::Env env, Napi::Object exports);
 void InitHeldMemory(Napi::Env env, Napi::Object exports);
+void InitTrimMemory(Napi::Env env, Napi::Object exports);
 
 }  // namespace longvlm

@@ -3,6 +3,7 @@ import type { Llama, LlamaModel } from 'node-llama-cpp';
 import { raceAbort } from '../base/abort.js';
 import { withCallbacks } from '../base/callbacks.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
+import { giveBackMemory } from './giveBackMemory.js';
 import type { OnProgress } from '../base/progress.js';
 import {
   checkFunction,
@@ -182,19 +183,22 @@ export class LanguageModel {
   async loadWhole(signal: AbortSignal | undefined): Promise<void> {
     this.checkUsable();
     await this.checkFile();
-    this.#whole ??= this.#loadWhole(this.#disposal.signal).then(
-      async (model) => {
-        const vocabulary = this.#model;
-        this.#model = model;
-        await vocabulary.dispose();
-      },
-      (error: unknown) => {
-        // The next caller retries.
-        this.#whole = undefined;
-        throw error;
-      },
-    );
+    this.#whole ??= this.#replaceVocabulary().catch((error: unknown) => {
+      // The next caller retries.
+      this.#whole = undefined;
+      throw error;
+    });
     return raceAbort(this.#whole, signal);
+  }
+
+  /** What is there of the steps before goes first: most memory is taken while the weights are read. */
+  async #replaceVocabulary(): Promise<void> {
+    await giveBackMemory();
+    const model = await this.#loadWhole(this.#disposal.signal);
+    const vocabulary = this.#model;
+    this.#model = model;
+    await vocabulary.dispose();
+    await giveBackMemory();
   }
 
   /** The device that llama.cpp uses: `cpu`, `cuda`, `vulkan` or `metal`. */
