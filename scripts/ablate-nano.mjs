@@ -2,6 +2,7 @@
 //   node scripts/ablate-nano.mjs                          both, local only, global only, on the tests' first 20 videos: a minute
 //   node scripts/ablate-nano.mjs --all DATASET.jsonl …    everything; each cell is the mean over the data sets ± half their range
 //   node scripts/ablate-nano.mjs --reductions --frames 20 --tokens 84 DATASET.jsonl …   each reduction to the same number of tokens
+//   … --only fastvid,flashvid                            these rows alone
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
@@ -14,6 +15,7 @@ const { values, positionals } = parseArgs({
     reductions: { type: 'boolean' },
     frames: { type: 'string', default: '100' },
     tokens: { type: 'string', default: '104' },
+    only: { type: 'string' },
   },
   allowPositionals: true,
 });
@@ -48,7 +50,13 @@ const reductions = [
   values.tokens,
   ...flags,
 ]);
-const cases = values.reductions ? reductions : values.all ? [...kept, ...others] : kept;
+const table = values.reductions ? reductions : values.all ? [...kept, ...others] : kept;
+const only = values.only?.split(',') ?? table.map(([name]) => name);
+const cases = only.map((wanted) => {
+  const found = table.find(([name]) => name === wanted);
+  if (!found) throw new Error(`There is no row '${wanted}': there are ${table.map(([name]) => name).join(', ')}.`);
+  return found;
+});
 const limit = values.all || values.reductions ? [] : ['--limit', 20];
 
 function evaluate(dataset, flags) {
