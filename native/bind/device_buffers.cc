@@ -15,19 +15,6 @@ namespace {
 
 constexpr napi_type_tag kBufferTag{0x6c6f6e67766c6d01, 0x6465766963656275};
 
-ElementType ReadType(const Arguments& arguments) {
-  constexpr std::pair<const char*, ElementType> kTypes[] = {{"float32", ElementType::kFloat32},
-                                                            {"float16", ElementType::kFloat16},
-                                                            {"bfloat16", ElementType::kBfloat16},
-                                                            {"int32", ElementType::kInt32},
-                                                            {"uint8", ElementType::kUint8}};
-  const std::string name = arguments.String("type");
-  const auto* found =
-      std::ranges::find_if(kTypes, [&](const auto& type) { return type.first == name; });
-  if (found == std::end(kTypes)) Invalid("type", name);
-  return found->second;
-}
-
 // cudaDevices(args: { library: string, needsDriver: boolean }): NativeCudaDevice[]
 Napi::Value CudaDevices(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), "cudaDevices", [&]() -> Napi::Value {
@@ -68,7 +55,7 @@ Napi::Value ToObject(Napi::Env env, ElementType type, std::shared_ptr<DeviceMemo
 Napi::Value Allocate(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), "allocateDeviceBuffer", [&]() -> Napi::Value {
     const Arguments arguments(info);
-    const ElementType type = ReadType(arguments);
+    const ElementType type = ReadElementType(arguments);
     const auto device =
         CudaDevice::Get(arguments.String("library"), arguments.SmallInteger("device", 0));
     return ToObject(
@@ -161,6 +148,28 @@ DeviceBuffer& ToDeviceBuffer(Napi::Env env, const char* name, const Napi::Value&
   DeviceBuffer& buffer = *value.As<Napi::External<DeviceBuffer>>().Data();
   if (buffer.memory == nullptr) Invalid(name, "freed");
   return buffer;
+}
+
+DeviceBuffer& ToDeviceBuffer(Napi::Env env, const char* name, const Napi::Value& value,
+                             std::span<const ElementType> types) {
+  DeviceBuffer& buffer = ToDeviceBuffer(env, name, value);
+  if (std::ranges::find(types, buffer.type) == types.end()) {
+    Invalid(name, "of another element type");
+  }
+  return buffer;
+}
+
+ElementType ReadElementType(const Arguments& arguments) {
+  constexpr std::pair<const char*, ElementType> kTypes[] = {{"float32", ElementType::kFloat32},
+                                                            {"float16", ElementType::kFloat16},
+                                                            {"bfloat16", ElementType::kBfloat16},
+                                                            {"int32", ElementType::kInt32},
+                                                            {"uint8", ElementType::kUint8}};
+  const std::string name = arguments.String("type");
+  const auto* found =
+      std::ranges::find_if(kTypes, [&](const auto& type) { return type.first == name; });
+  if (found == std::end(kTypes)) Invalid("type", name);
+  return found->second;
 }
 
 std::shared_ptr<DeviceMemory> MemoryOf(const DeviceBuffer& buffer, const char* name, size_t bytes) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 
 #include "bind/arguments.h"
 #include "core/cuda_device.h"
@@ -18,6 +19,13 @@ struct DeviceBuffer {
 
 // Throws std::invalid_argument when `value` is not such a buffer, or was freed.
 DeviceBuffer& ToDeviceBuffer(Napi::Env env, const char* name, const Napi::Value& value);
+
+// A buffer of one of the types. Throws as ToDeviceBuffer, and where it is of another type.
+DeviceBuffer& ToDeviceBuffer(Napi::Env env, const char* name, const Napi::Value& value,
+                             std::span<const ElementType> types);
+
+// The element type that the field `type` names.
+ElementType ReadElementType(const Arguments& arguments);
 
 // The memory of a buffer. Throws std::invalid_argument unless it has at least `bytes` bytes.
 std::shared_ptr<DeviceMemory> MemoryOf(const DeviceBuffer& buffer, const char* name, size_t bytes);

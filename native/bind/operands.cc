@@ -38,10 +38,7 @@ Values Operands::Read(const char* name, const Napi::Value& value,
     return {*type, array.data};
   }
   if (!value.IsExternal()) Invalid(name, "neither a typed array nor a device buffer");
-  const DeviceBuffer& buffer = ToDeviceBuffer(env_, name, value);
-  if (std::ranges::find(types, buffer.type) == types.end()) {
-    Invalid(name, "of another element type");
-  }
+  const DeviceBuffer& buffer = ToDeviceBuffer(env_, name, value, types);
   if (!kept().empty() || (device() != nullptr && &buffer.memory->device() != device())) elsewhere();
   memory_.push_back(MemoryOf(buffer, name, count * SizeOf(buffer.type)));
   return {buffer.type, memory_.back()->data()};

@@ -1,6 +1,5 @@
-#include <algorithm>
-#include <iterator>
 #include <limits>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -114,20 +113,24 @@ Napi::Value Open(const Napi::CallbackInfo& info) {
   });
 }
 
-struct OperandType {
-  const char* name;
-  int type;
-  ElementType element;
-};
-constexpr OperandType kTypes[] = {{"float32", ort::kFloat, ElementType::kFloat32},
-                                  {"float16", ort::kFloat16, ElementType::kFloat16},
-                                  {"uint8", ort::kUint8, ElementType::kUint8}};
+// ONNX Runtime's number of an element type.
+int ToOrtType(ElementType type) {
+  switch (type) {
+    case ElementType::kFloat32:
+      return ort::kFloat;
+    case ElementType::kFloat16:
+      return ort::kFloat16;
+    case ElementType::kUint8:
+      return ort::kUint8;
+    default:
+      Invalid("type", "none that graphs take");
+  }
+}
 
 // The memory of a device buffer. The CPU reads and writes an emulated GPU's in place.
 void ReadDeviceMemory(Napi::Env env, const Napi::Value& value, ElementType type, size_t bytes,
                       ort::Operand& operand) {
-  const DeviceBuffer& buffer = ToDeviceBuffer(env, "data", value);
-  if (buffer.type != type) Invalid("data", "of another element type");
+  const DeviceBuffer& buffer = ToDeviceBuffer(env, "data", value, std::span(&type, 1));
   const std::shared_ptr<DeviceMemory> memory = MemoryOf(buffer, "data", bytes);
   operand.data = memory->data();
   if (!memory->device().HasHostMemory()) operand.gpu = memory->device().index();
@@ -138,12 +141,9 @@ void ReadDeviceMemory(Napi::Env env, const Napi::Value& value, ElementType type,
 ort::Operand ReadOperand(Napi::Env env, Arguments& fields) {
   ort::Operand operand;
   operand.name = fields.String("name");
-  const std::string type = fields.String("type");
-  const auto* found =
-      std::ranges::find_if(kTypes, [&](const OperandType& each) { return type == each.name; });
-  if (found == std::end(kTypes)) Invalid("type", type);
-  operand.type = found->type;
-  operand.row_bytes = SizeOf(found->element);
+  const ElementType type = ReadElementType(fields);
+  operand.type = ToOrtType(type);
+  operand.row_bytes = SizeOf(type);
   for (const uint32_t size : fields.Integers("dims")) operand.dims.push_back(size);
   if (operand.dims.empty()) Invalid("dims", "no axis of rows");
   for (size_t axis = 1; axis < operand.dims.size(); ++axis) {
@@ -156,7 +156,7 @@ ort::Operand ReadOperand(Napi::Env env, Arguments& fields) {
   const size_t bytes = operand.row_bytes * static_cast<size_t>(operand.dims[0]);
   const Napi::Value value = fields.Get("data");
   if (value.IsExternal()) {
-    ReadDeviceMemory(env, value, found->element, bytes, operand);
+    ReadDeviceMemory(env, value, type, bytes, operand);
     return operand;
   }
   const std::span<std::byte> data = fields.Bytes("data", value);

@@ -21,12 +21,29 @@ inline lv_type ToCudaType(ElementType type) {
   }
 }
 
-// For functions without a workspace: answers the call that asks for its size.
-template <typename Function>
-lv_status WithoutWorkspace(const CudaCall& call, Function function) {
-  if (call.workspace != nullptr) return function();
-  *call.workspace_bytes = 1;
+template <typename CudaArgs>
+lv_status CallCuda(lv_status (*function)(const CudaArgs*, void*, size_t*, lv_stream),
+                   const CudaArgs& args, const CudaCall& at) {
+  return function(&args, at.workspace, at.workspace_bytes, at.stream);
+}
+
+// A function without a workspace: the call that asks for its size is answered here.
+template <typename CudaArgs>
+lv_status CallCuda(lv_status (*function)(const CudaArgs*, lv_stream), const CudaArgs& args,
+                   const CudaCall& at) {
+  if (at.workspace != nullptr) return function(&args, at.stream);
+  *at.workspace_bytes = 1;
   return LV_OK;
+}
+
+// An operation that calls `function` with to_cuda(args, call). `shape` is that of its input.
+template <typename Args, typename Function, typename ToCudaArgs>
+CudaOperation OperationOf(const Args& args, const Shape& shape, Function CudaFunctions::*function,
+                          ToCudaArgs to_cuda) {
+  const auto call = [args, function, to_cuda](const CudaFunctions& cuda, const CudaCall& at) {
+    return CallCuda(cuda.*function, to_cuda(args, at), at);
+  };
+  return {.call = call, .shape = shape, .names = Args::kNames};
 }
 
 }  // namespace longvlm
