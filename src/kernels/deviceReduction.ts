@@ -1,4 +1,5 @@
 // Reducers of a video's tokens that are on a GPU.
+import { elementCount } from '../base/tensor.js';
 import { checkSignal, wrongValue } from '../base/validate.js';
 import {
   type NativeBinding,
@@ -41,10 +42,13 @@ export function checkDeviceVideo(buffer: DeviceBuffer): DeviceVideo {
 /** Tokens of an entry whose products with each other kernels store: 1 GiB. */
 const mostProductRows = 16384;
 
+/** @internal Whether a GPU can store the products of so many tokens of an entry. */
+export const fitsProducts = (tokens: number) => tokens <= mostProductRows;
+
 /** Checks that the products of all tokens of an entry can be stored, and returns their number. */
 export function checkProductRows(tokens: DeviceBuffer, [, count]: NativeDims): number {
   const axis = tokens.dims.length - 2;
-  if (count > mostProductRows)
+  if (!fitsProducts(count))
     wrongValue(`tokens.dims[${axis}]`, `at most ${mostProductRows} tokens of an entry on a GPU`, count);
   return count;
 }
@@ -63,6 +67,21 @@ export async function withIntegers<Result>(
   } finally {
     buffer.dispose();
   }
+}
+
+/** Copies rows of `from`, `[..., channels]`, by their numbers, to `out`, `[indices, channels]` of the same type. */
+export async function gatherRows(
+  from: DeviceBuffer,
+  indices: Int32Array,
+  out: DeviceBuffer,
+  signal: AbortSignal | null | undefined,
+): Promise<void> {
+  const channels = from.dims.at(-1)!;
+  const dims: NativeDims = [1, elementCount(from.dims) / channels, channels];
+  const args = { tokens: from.native(), dims, count: indices.length, outTokens: out.native() };
+  await withIntegers(from, indices, signal, (list) =>
+    runNative((native) => native.gatherTokens({ ...args, indices: list.native() }), checkSignal(signal)),
+  );
 }
 
 /** What every operation that keeps tokens takes. */

@@ -101,7 +101,7 @@ export async function fastVid(
   };
   await runOnHost(signal, args, (native, read) => native.fastVid(read));
   const { outIndices: indices, outSizes: sizes, outStarts: starts, outOwners: owners, outCounts } = out;
-  const dropped = numbers.context > 0 ? 0 : frames * (patches - kept);
+  const dropped = owners.reduce((sum, owner) => sum + (owner < 0 ? 1 : 0), 0);
   return reducedVideo('fastVid', video, { tokens: outTokens, indices, sizes, owners, dropped, starts }, outCounts[0]!);
 }
 

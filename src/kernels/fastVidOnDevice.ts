@@ -3,7 +3,7 @@ import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import { checkSignal } from '../base/validate.js';
 import { type NativeBinding, type NativeTask, runNative } from '../binding.js';
 import { allocateOn, DeviceBuffer, type DeviceTensorType } from './deviceBuffer.js';
-import type { DeviceVideo, ReducedDeviceVideo } from './deviceReduction.js';
+import { type DeviceVideo, gatherRows, type ReducedDeviceVideo } from './deviceReduction.js';
 import { reportOf } from './reduction.js';
 import { segmentFrames } from './segmentFrames.js';
 import { selectTopK } from './selectTopK.js';
@@ -69,17 +69,7 @@ class Work {
 
   /** Copies rows of `rows`, `[any, channels]`, to `out`. */
   async gather(rows: DeviceBuffer, indices: Int32Array, out: DeviceBuffer): Promise<DeviceBuffer> {
-    const list = await this.upload(indices);
-    const channels = this.#video.channels;
-    await this.run((native) =>
-      native.gatherTokens({
-        tokens: rows.native(),
-        dims: [1, rows.dims.reduce((a, b) => a * b) / channels, channels],
-        count: indices.length,
-        indices: list.native(),
-        outTokens: out.native(),
-      }),
-    );
+    await gatherRows(rows, indices, out, this.#signal);
     return out;
   }
 
@@ -120,6 +110,13 @@ function anchorFrames(
     first = last;
   }
   return found;
+}
+
+/** How many frames' tokens go to no anchors. */
+function withoutAnchors(frames: number, list: readonly AnchorFrame[]): number {
+  const served = new Set<number>();
+  for (const { from, to } of list) for (let frame = from; frame < to; frame++) served.add(frame);
+  return frames - served.size;
 }
 
 /** The numbers from 0 to `count` that are not among `picked`, which ascend. */
@@ -249,7 +246,7 @@ export async function fastVidOnDevice(
     const report = reportOf('fastVid', video, {
       indices: Int32Array.from(kept, ({ token }) => token),
       sizes: Float32Array.from(kept, ({ size }) => size),
-      dropped: numbers.context > 0 ? 0 : frames * patches - count,
+      dropped: withoutAnchors(frames, list) * (rest.length / frames),
       starts,
     });
     tokens = ordered;

@@ -67,6 +67,9 @@ const methods: Record<string, Method> = {
   evs: method(evs, { retentionRatio: 0.3 }),
   fastVid: fastVidWith({ retentionRatio: 0.3 }),
   'fastVid in few segments': fastVidWith({ retentionRatio: 0.5, segments: 1, threshold: -1, anchorStep: 2 }),
+  'fastVid with frames that have no anchors': fastVidWith({
+    ...{ retentionRatio: 0.15, contextRatio: 0.5, segments: 1, threshold: -1, anchorStep: 2 },
+  }),
   'fastVid without anchors': fastVidWith({ retentionRatio: 1 }),
   flashVid: method(flashVid, { retentionRatio: 0.3, minSegments: 2 }),
   'flashVid to an exact budget': method(flashVid, {

@@ -227,6 +227,16 @@ describe('fastVid()', () => {
     expect(report).toMatchObject({ tokens: 6, picked: 6, merged: 0, dropped: 24, tokensOfFrames: [2, 2, 2] });
   });
 
+  test('drops the tokens of frames that have no anchors near, and counts them', async () => {
+    const tokens = madeVideo(5, [3, 10, 4]);
+    const options = { retentionRatio: 0.2, contextRatio: 0.5, segments: 1, threshold: -1, anchorStep: 2 };
+    const { report, owners } = await fastVid(tokens, { attention: attentionFor(tokens), ...options });
+    // One anchor in the last frame and in the first, which take their own tokens alone: the other frame keeps its salient one.
+    expect(report).toMatchObject({ tokensOfFrames: [2, 1, 2], dropped: 9 });
+    const without = Array.from(owners!.keys()).filter((token) => owners![token] === -1);
+    expect(without.map((token) => Math.floor(token / 10))).toEqual(Array(9).fill(1));
+  });
+
   test('needs room for one token', async () => {
     const tokens = madeVideo(5, [3, 10, 4]);
     await expect(fastVid(tokens, { attention: attentionFor(tokens), retentionRatio: 0.05 })).rejects.toThrow(
