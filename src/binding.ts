@@ -9,6 +9,7 @@ import { LongVLMError, type LongVLMErrorCode, messageOf } from './base/errors.js
 import { onDisk } from './base/onDisk.js';
 import { addonPackages, fileOfPackage } from './base/platformPackages.js';
 import type {
+  AllocateDeviceBufferArgs,
   NativeAimArgs,
   NativeAssignToAnchorsArgs,
   NativeDensityPeaksArgs,
@@ -21,9 +22,11 @@ import type {
   NativeSegmentFramesArgs,
   NativeSelectDiverseArgs,
   NativeSelectTopKArgs,
+  NativeSlotProductsArgs,
   NativeTemporalSimilarityArgs,
   NativeVCastArgs,
   NativeVidCom2Args,
+  ViewDeviceBufferArgs,
 } from './bindingReducers.js';
 
 /** An array that is copied to or from a GPU. */
@@ -135,22 +138,6 @@ export type NativeCudaDevice = {
   readonly emulated: boolean;
 };
 
-export type AllocateDeviceBufferArgs = {
-  /** The library of GPU kernels. */
-  readonly library: string;
-  readonly device: number;
-  readonly type: 'float32' | 'float16' | 'bfloat16' | 'int32' | 'uint8';
-  /** Values, not bytes. */
-  readonly count: number;
-};
-
-/** `from` and `count` in values. */
-export type ViewDeviceBufferArgs = {
-  readonly buffer: NativeDeviceBuffer;
-  readonly from: number;
-  readonly count: number;
-};
-
 export type NativeEvaluateEmbeddingsArgs = {
   /** node-llama-cpp's AddonContext, and the context size that it reports. */
   readonly context: object;
@@ -256,6 +243,7 @@ export type NativeBinding = {
   aim(args: NativeAimArgs): NativeTask;
   segmentFrames(args: NativeSegmentFramesArgs): NativeTask;
   frameMeans(args: NativeFrameMeansArgs): NativeTask;
+  slotProducts(args: NativeSlotProductsArgs): NativeTask;
   temporalSimilarity(args: NativeTemporalSimilarityArgs): NativeTask;
   selectTopK(args: NativeSelectTopKArgs): NativeTask;
   gatherTokens(args: NativeGatherTokensArgs): NativeTask;

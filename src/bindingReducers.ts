@@ -1,7 +1,23 @@
-// The arguments of the native reducers, and of their parts.
+// Memory on a GPU, and the arguments of the native reducers and of their parts.
 
 /** Memory on a GPU, of one element type. */
 export type NativeDeviceBuffer = { readonly __brand: 'NativeDeviceBuffer' };
+
+export type AllocateDeviceBufferArgs = {
+  /** The library of GPU kernels. */
+  readonly library: string;
+  readonly device: number;
+  readonly type: 'float32' | 'float16' | 'bfloat16' | 'int32' | 'uint8';
+  /** Values, not bytes. */
+  readonly count: number;
+};
+
+/** `from` and `count` in values. */
+export type ViewDeviceBufferArgs = {
+  readonly buffer: NativeDeviceBuffer;
+  readonly from: number;
+  readonly count: number;
+};
 
 /** On the host. */
 type HostTensor = Float32Array | Uint16Array;
@@ -45,6 +61,16 @@ export type NativeVidCom2Args = {
 export type NativeFrameMeansArgs = {
   readonly tokens: NativeDeviceBuffer;
   readonly dims: NativeDims;
+  readonly out: NativeDeviceBuffer;
+};
+
+/** `count`: the slots; of lengths alone 0, without `assignment` and `slots`. `out`: bytes of float64 [tokens, 2]. */
+export type NativeSlotProductsArgs = {
+  readonly tokens: NativeDeviceBuffer;
+  readonly dims: NativeDims;
+  readonly count: number;
+  readonly assignment: NativeDeviceBuffer | undefined;
+  readonly slots: NativeDeviceBuffer | undefined;
   readonly out: NativeDeviceBuffer;
 };
 

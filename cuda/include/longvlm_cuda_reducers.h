@@ -181,6 +181,29 @@ typedef struct lv_frame_means_args {
 } lv_frame_means_args;
 LV_API lv_status lv_frame_means(const lv_frame_means_args* args, lv_stream stream);
 
+// Of each token its product with the row of its slot, and its length, squared: to find the token of
+// a group that is most like the group's mean, or the longest tokens.
+//   tokens [count, channels] of `type`; assignment [count] int32, the slot of each; null for
+//   lengths alone; slots [slots_in, channels] of `type`, not checked out [count, 2] float64: the
+//   product, 0 without assignment, then the square; overlaps nothing
+// Range: all at least 1, count < 2^31, values of tokens finite; a wrong slot counts as a row of
+// zeros and is reported as bad_assignment.   Ties: none.   Work: one read of the tokens, and a row
+// of the slots for each; no workspace. Error: none: one chain of fused float64 multiply-adds over
+// ascending channels, whose products are exact.
+typedef struct lv_slot_products_args {
+  int32_t device;
+  lv_type type;
+  const void* tokens;
+  uint64_t count;
+  uint64_t channels;
+  const int32_t* assignment;
+  const void* slots;
+  uint64_t slots_in;
+  double* out;
+  lv_report* report;
+} lv_slot_products_args;
+LV_API lv_status lv_slot_products(const lv_slot_products_args* args, lv_stream stream);
+
 // Copies some of the tokens.
 //   tokens [tokens_in, channels] of `type`; indices [count] int32; out [count, channels] of `type`,
 //   overlaps nothing

@@ -77,6 +77,9 @@ inline constexpr int kDotThreads = 128;
 inline constexpr int kFrameMeansThreads = 64;
 inline constexpr int kFrameMeansLoads = 8;
 
+// Products of tokens with the rows of their slots: channels of 32 tokens between two barriers.
+inline constexpr int kSlotProductsTile = 64;
+
 // Sums of each channel over tokens, in one chain: small blocks, and 2 KiB of loads ahead for each.
 inline constexpr int kMomentThreads = 32;
 inline constexpr int kMomentLoads = 16;

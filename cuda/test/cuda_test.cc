@@ -839,6 +839,7 @@ int main(int count, char** arguments) {
         {"anchors", [&] { reducer_tests::TestAssignToAnchors(stream); }},
         {"top-k", [&] { reducer_tests::TestSelectTopK(stream); }},
         {"frame-means", [&] { reducer_tests::TestFrameMeans(stream); }},
+        {"slot-products", [&] { reducer_tests::TestSlotProducts(stream); }},
         {"evs", [&] { reducer_tests::TestEvs(stream); }},
         {"v-cast", [&] { reducer_tests::TestVCast(stream); }},
         {"density", [&] { reducer_tests::TestDensityPeaks(stream); }},

@@ -382,6 +382,68 @@ void TestFrameMeans(const Stream& stream) {
   }
 }
 
+// Of tokens on the host, as the device has them: the product with a row of `slots` and the square.
+std::vector<double> SlotProductsOf(std::span<const float> tokens, std::span<const float> slots,
+                                   std::span<const int32_t> assignment, size_t width) {
+  std::vector<double> expected;
+  for (size_t token = 0; token < tokens.size() / width; ++token) {
+    double product = 0;
+    double square = 0;
+    for (size_t k = 0; k < width; ++k) {
+      const double value = tokens[token * width + k];
+      square += value * value;
+      if (assignment.empty()) continue;
+      product += value * slots[static_cast<size_t>(assignment[token]) * width + k];
+    }
+    expected.push_back(product);
+    expected.push_back(square);
+  }
+  return expected;
+}
+
+void TestSlotProducts(const Stream& stream) {
+  Group group("products with slots");
+  for (const char* kind : {"random", "zero rows", "wide values"}) {
+    for (const lv_type type : kTypes) {
+      for (const size_t width : {1, 64, 131}) {
+        constexpr size_t kTokens = 70;
+        constexpr size_t kSlots = 5;
+        const Video video(kind, type, {1, kTokens, width}, width);
+        const Video rows(kind, type, {1, kSlots, width}, width + 1);
+        std::vector<int32_t> assignment(kTokens);
+        for (size_t i = 0; i < kTokens; ++i) assignment[i] = static_cast<int32_t>(i * 7 % kSlots);
+        const Buffer tokens = Buffer::Of(View(video.bytes), stream);
+        const Buffer slots = Buffer::Of(View(rows.bytes), stream);
+        const Buffer slot_of = Buffer::Of(View(assignment), stream);
+        const Buffer out(kTokens * 2 * sizeof(double));
+        const std::vector<float> values = lv::Decode(type, video.bytes);
+        const std::vector<float> slot_values = lv::Decode(type, rows.bytes);
+        for (const bool with_slots : {true, false}) {
+          group.Begin(video.Name(kind) + (with_slots ? "" : " lengths"));
+          lv_slot_products_args args = {};
+          args.type = type;
+          args.tokens = tokens.get();
+          args.count = kTokens;
+          args.channels = width;
+          if (with_slots) {
+            args.assignment = slot_of.get<int32_t>();
+            args.slots = slots.get();
+            args.slots_in = kSlots;
+          } else {
+            assignment.clear();
+          }
+          args.out = out.get<double>();
+          ExpectNothing(group, RunWithout(args, lv_slot_products, stream));
+          const std::vector<double> expected =
+              SlotProductsOf(values, slot_values, assignment, width);
+          const std::vector<double> found = out.Read<double>(stream);
+          group.Expect(found == expected, "the sums are those of the host");
+        }
+      }
+    }
+  }
+}
+
 void TestEvs(const Stream& stream) {
   Group group("evs");
   for (const char* kind : kKinds) {
@@ -518,6 +580,17 @@ void TestReports(const Stream& stream) {
     expect(gathered, 999);
     group.Expect(gathered.bad_assignment == 3, "index %llu is reported",
                  static_cast<unsigned long long>(gathered.bad_assignment));
+    group.Begin(video.Name("slotProducts"));
+    const Buffer products(5 * 2 * sizeof(double));
+    lv_slot_products_args slots = {};
+    slots.type = type;
+    slots.tokens = slots.slots = tokens.get();
+    slots.count = 5, slots.channels = 24, slots.slots_in = 80;
+    slots.assignment = wanted.get<int32_t>();
+    slots.out = products.get<double>();
+    const lv_report multiplied = RunWithout(slots, lv_slot_products, stream);
+    group.Expect(multiplied.bad_assignment == 3, "slot %llu is reported",
+                 static_cast<unsigned long long>(multiplied.bad_assignment));
   }
   group.Begin("selectTopK");
   const Buffer scores = Buffer::Of(View(std::vector<float>{1, 2, NAN, 3, 4, 5}), stream);

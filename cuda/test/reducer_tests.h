@@ -9,6 +9,7 @@ void TestTemporalSimilarity(const lv::Stream& stream);
 void TestAssignToAnchors(const lv::Stream& stream);
 void TestSelectTopK(const lv::Stream& stream);
 void TestFrameMeans(const lv::Stream& stream);
+void TestSlotProducts(const lv::Stream& stream);
 void TestEvs(const lv::Stream& stream);
 void TestVCast(const lv::Stream& stream);
 void TestDensityPeaks(const lv::Stream& stream);

@@ -14,6 +14,8 @@ napi_typedarray_type ArrayOf(ElementType type) {
       return napi_float32_array;
     case ElementType::kInt32:
       return napi_int32_array;
+    case ElementType::kUint8:
+      return napi_uint8_array;
     default:
       return napi_uint16_array;
   }
@@ -61,6 +63,10 @@ float* Operands::OptionalFloat32s(const char* name, size_t count) {
   const Napi::Value value = Get(name);
   if (value.IsUndefined()) return nullptr;
   return Read(name, value, {ElementType::kFloat32}, count).As<float>();
+}
+
+double* Operands::Float64s(const char* name, size_t count) {
+  return Read(name, {ElementType::kUint8}, count * sizeof(double)).As<double>();
 }
 
 int32_t* Operands::Int32s(const char* name, size_t count) {

@@ -30,6 +30,8 @@ class Operands : public Arguments {
   float* Float32s(const char* name, size_t count);
   // Null when the field is undefined.
   float* OptionalFloat32s(const char* name, size_t count);
+  // Of a buffer of bytes.
+  double* Float64s(const char* name, size_t count);
   // Null when `count` is 0; the field may then be undefined.
   int32_t* Int32s(const char* name, size_t count);
 

@@ -64,6 +64,30 @@ Napi::Value FrameMeansAsync(const Napi::CallbackInfo& info) {
   });
 }
 
+// slotProducts(args: NativeSlotProductsArgs): NativeTask
+Napi::Value SlotProductsAsync(const Napi::CallbackInfo& info) {
+  constexpr const char* kCallee = "slotProducts";
+  return Guard(info.Env(), kCallee, [&]() -> Napi::Value {
+    Operands operands(info);
+    const Shape shape = operands.Shape3("dims");
+    if (shape.batch != 1) Invalid("dims", "more than one batch entry");
+    const auto count = static_cast<size_t>(operands.SmallInteger("count", 0));
+    const ConstValues tokens = operands.Floats("tokens", shape.size());
+    const SlotProductsArgs args{
+        .tokens = tokens,
+        .shape = shape,
+        .assignment = operands.Int32s("assignment", count == 0 ? 0 : shape.rows),
+        .slots =
+            count == 0 ? ConstValues() : operands.FloatsLike("slots", tokens, count * shape.width),
+        .slots_in = count,
+        .out = operands.Float64s("out", shape.rows * 2)};
+    // Whoever needs it on the host has sums of its own.
+    if (operands.device() == nullptr) Invalid("tokens", "on the host");
+    return StartOperation(info.Env(), kCallee, operands, args,
+                          [](const SlotProductsArgs&, const Workers&) {});
+  });
+}
+
 // selectTopK(args: NativeSelectTopKArgs): NativeTask
 Napi::Value SelectTopKAsync(const Napi::CallbackInfo& info) {
   constexpr const char* kCallee = "selectTopK";
@@ -168,6 +192,7 @@ void InitReducerParts(Napi::Env env, Napi::Object exports) {
   exports.Set("segmentFrames", Napi::Function::New(env, SegmentFramesAsync));
   exports.Set("temporalSimilarity", Napi::Function::New(env, TemporalSimilarityAsync));
   exports.Set("frameMeans", Napi::Function::New(env, FrameMeansAsync));
+  exports.Set("slotProducts", Napi::Function::New(env, SlotProductsAsync));
   exports.Set("selectTopK", Napi::Function::New(env, SelectTopKAsync));
   exports.Set("gatherTokens", Napi::Function::New(env, GatherTokensAsync));
   exports.Set("assignToAnchors", Napi::Function::New(env, AssignToAnchorsAsync));

@@ -35,6 +35,7 @@ struct CudaFunctions {
   X(select_top_k)                 \
   X(gather_tokens)                \
   X(frame_means)                  \
+  X(slot_products)                \
   X(evs)                          \
   X(v_cast)                       \
   X(density_peaks)                \

@@ -168,6 +168,24 @@ CudaOperation ToCuda(const FrameMeansArgs& given) {
                      });
 }
 
+CudaOperation ToCuda(const SlotProductsArgs& given) {
+  return OperationOf(given, given.shape, &CudaFunctions::slot_products,
+                     [](const SlotProductsArgs& args, const CudaCall& at) {
+                       return lv_slot_products_args{
+                           .device = at.device,
+                           .type = ToCudaType(args.tokens.type),
+                           .tokens = args.tokens.data,
+                           .count = args.shape.rows,
+                           .channels = args.shape.width,
+                           .assignment = args.assignment,
+                           .slots = args.slots.data,
+                           .slots_in = args.slots_in,
+                           .out = args.out,
+                           .report = at.report,
+                       };
+                     });
+}
+
 CudaOperation ToCuda(const VCastArgs& given) {
   return OperationOf(
       given, given.shape, &CudaFunctions::v_cast, [](const VCastArgs& args, const CudaCall& at) {

@@ -37,6 +37,18 @@ struct FrameMeansArgs {
   float* out;          // [frames, width]
 };
 
+// Of each token its product with the row of its slot, and its length, squared.
+struct SlotProductsArgs {
+  static constexpr TensorNames kNames{"tokens", {"batch", "token", "channel"}};
+
+  ConstValues tokens;         // [1, rows, width]
+  Shape shape;                // of `tokens`, all axes at least 1
+  const int32_t* assignment;  // [rows]; null for lengths alone
+  ConstValues slots;          // [slots_in, width], of the type of `tokens`
+  size_t slots_in;
+  double* out;  // [rows, 2]
+};
+
 // Each is for CudaDevice::Run or Enqueue; the caller fills in `kept`.
 CudaOperation ToCuda(const TemporalSimilarityArgs& args);
 CudaOperation ToCuda(const AssignToAnchorsArgs& args);
@@ -47,6 +59,7 @@ CudaOperation ToCuda(const SelectDiverseArgs& args);
 CudaOperation ToCuda(const SegmentFramesArgs& args);
 CudaOperation ToCuda(const EvsArgs& args);
 CudaOperation ToCuda(const FrameMeansArgs& args);
+CudaOperation ToCuda(const SlotProductsArgs& args);
 CudaOperation ToCuda(const VCastArgs& args);
 CudaOperation ToCuda(const VidCom2Args& args);
 CudaOperation ToCuda(const AimArgs& args);
