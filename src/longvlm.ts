@@ -167,11 +167,13 @@ export class LongVLM {
     features.checkPart(part);
     if (this.encoder.projection) {
       features.checkProjector(this.tower, this.encoder.config.channels);
+      await features.bringDown();
       return this.#ended(features.tokens(part));
     }
     const projector = this.#needed('projector');
     if (features.projector === undefined) return projectTokens(projector, features, part, signal);
     features.checkProjector(projector.identity, projector.outChannels);
+    await features.bringDown();
     return features.tokens(part);
   }
 

@@ -1,10 +1,11 @@
-// Encodes a video in the memory of a GPU: frames go up once, and everything up to the tokens stays there.
+// Encodes a video segment by segment in the memory of a GPU: frames go up once, and everything up to the tokens stays there.
 import { LongVLMError } from '../base/errors.js';
-import { isOutOfMemory } from '../compute/gpuMemory.js';
 import { DeviceBuffer } from '../kernels/deviceBuffer.js';
-import { type DeviceOperation, mergingTokens, poolingClsTokens } from '../kernels/deviceOperation.js';
+import { mergingTokens } from '../kernels/deviceOperation.js';
 import { type Merging, mergingOf } from '../reduce/merge.js';
+import { pickOnDevice } from '../reduce/pick.js';
 import { gpuBatch } from '../tower/batch.js';
+import { type DeviceOutputs, type DevicePlace, type DeviceRun, DeviceRuns, withRoom } from './deviceRuns.js';
 import { DeviceTokens } from './deviceTokens.js';
 import { emptyTokens, type Gathering, type VideoShape, type VideoTokens } from './gatheredTokens.js';
 import type { SegmentEncoder } from './segment.js';
@@ -24,13 +25,13 @@ export async function gatherOnDevice(
   const merging = mergingOf(encoder.reducer);
   const gpu = merging && (await encoder.tower.gpu(signal));
   if (gpu === undefined) return undefined;
-  for (let atOnce = stepsAtOnce; ; atOnce = Math.floor(atOnce / 2))
-    try {
-      return new DeviceSegments(encoder, shape, merging!, { device: `cuda:${gpu}`, stepsAtOnce: atOnce }, signal);
-    } catch (error) {
-      if (!isOutOfMemory(error)) throw error;
-      if (atOnce < 2) throw tooLarge(shape, error);
-    }
+  return withRoom(
+    stepsAtOnce,
+    (atOnce) => new DeviceSegments(encoder, shape, merging!, { device: `cuda:${gpu}`, stepsAtOnce: atOnce }, signal),
+    (error) => {
+      throw tooLarge(shape, error);
+    },
+  );
 }
 
 function tooLarge({ segmentFrames }: VideoShape, error: Error): LongVLMError {
@@ -41,8 +42,6 @@ function tooLarge({ segmentFrames }: VideoShape, error: Error): LongVLMError {
   );
 }
 
-type Place = { readonly device: `cuda:${number}`; readonly stepsAtOnce: number };
-
 class DeviceSegments implements Gathering {
   readonly #encoder: SegmentEncoder;
   readonly #shape: VideoShape;
@@ -51,133 +50,147 @@ class DeviceSegments implements Gathering {
   readonly #signal: AbortSignal | undefined;
   /** Steps of a segment: its frames, or groups of them. */
   readonly #steps: number;
-  /** Segments that are encoded at once. */
-  readonly #atOnce: number;
-  /** Layers whose class tokens are pooled: all of them or none. */
-  readonly #layers: number;
-  /** Everything that is freed in the end, and views, each freed when it is no longer needed. */
-  readonly #kept: DeviceBuffer[] = [];
-  readonly #pixels: DeviceBuffer;
+  readonly #runs: DeviceRuns;
   readonly #patches: DeviceBuffer;
   readonly #assignment: DeviceBuffer;
-  readonly #summaries: DeviceBuffer | undefined;
-  /** The pooled class tokens of all layers, then the merged tokens: the last layers are next to those. */
+  /** The pooled class tokens of all layers, then what is kept of the segments: the last layers are next to those. */
   readonly #tokens: DeviceBuffer;
+  /** Of merged tokens, or of those of one run where tokens are picked. */
   readonly #sizes: DeviceBuffer;
-  readonly #waiting: Uint8Array[] = [];
-  #encoded = 0;
+  /** Where tokens are picked, the means of one run, and what comes down of the picked. */
+  readonly #picked:
+    | { readonly means: DeviceBuffer; readonly sizes: Float32Array; readonly positions: Int32Array }
+    | undefined;
 
   constructor(
     encoder: SegmentEncoder,
     shape: VideoShape,
     merging: Merging,
-    { device, stepsAtOnce }: Place,
+    place: DevicePlace,
     signal: AbortSignal | undefined,
   ) {
     this.#encoder = encoder;
     this.#shape = shape;
     this.#merging = merging;
-    this.#device = device;
+    this.#device = place.device;
     this.#signal = signal;
     const { config, framesPerStep, outputType } = encoder.tower;
     const { frames, segmentFrames, tokensPerSegment, globalLayers } = shape;
-    const { channels, summaries } = config;
-    const { patches, width, height } = encoder.shape;
+    const { patches } = encoder.shape;
     this.#steps = segmentFrames / framesPerStep;
-    const segments = frames / segmentFrames;
-    this.#layers = globalLayers > 0 ? summaries : 0;
-    this.#atOnce = Math.min(segments, Math.max(1, Math.floor(stepsAtOnce / this.#steps)));
-    const most = this.#atOnce * this.#steps;
-    const step = framesPerStep > 1 ? [framesPerStep, height, width, 3] : [height, width, 3];
-    const tokens = segments * tokensPerSegment;
+    const steps = { steps: frames / framesPerStep, stepsOfRead: this.#steps, pools: globalLayers > 0 };
+    const runs = new DeviceRuns(encoder, steps, place, signal);
+    this.#runs = runs;
+    const tokens = (frames / segmentFrames) * tokensPerSegment;
     try {
-      this.#pixels = this.#allocate('uint8', [most, ...step]);
-      this.#patches = this.#allocate(outputType, [most, patches, channels]);
-      this.#assignment = this.#allocate('int32', [this.#atOnce, this.#steps * patches]);
-      this.#summaries =
-        this.#layers > 0 ? this.#allocate(outputType, [segments * this.#steps, summaries, channels]) : undefined;
-      this.#tokens = this.#allocate(outputType, [this.#layers + tokens, channels]);
-      this.#sizes = this.#allocate('float32', [tokens]);
+      this.#patches = runs.allocate(outputType, [runs.most, patches, config.channels]);
+      this.#assignment = runs.allocate('int32', [runs.most / this.#steps, this.#steps * patches]);
+      this.#tokens = runs.allocate(outputType, [runs.layers + tokens, config.channels]);
+      const keptAtOnce = (runs.most / this.#steps) * tokensPerSegment;
+      this.#sizes = runs.allocate('float32', [merging.picks ? keptAtOnce : tokens]);
+      this.#picked = merging.picks
+        ? {
+            means: runs.allocate(outputType, [keptAtOnce, config.channels]),
+            sizes: new Float32Array(tokens),
+            positions: new Int32Array(tokens),
+          }
+        : undefined;
     } catch (error) {
-      this.dispose();
+      runs.dispose();
       throw error;
     }
   }
 
   async add(frames: Uint8Array): Promise<number> {
-    const { segmentFrames } = this.#shape;
-    this.#waiting.push(frames);
-    if (this.#waiting.length === this.#atOnce || this.#encoded + this.#waiting.length === this.#segments)
-      await this.#encode(this.#waiting.splice(0));
-    return this.#encoded * segmentFrames;
+    const ran: DeviceRun[] = [];
+    const steps = await this.#runs.add(frames, (run) => {
+      ran.push(run);
+      return this.#plan(run);
+    });
+    for (const run of ran) await this.#pick(run);
+    return steps * this.#encoder.tower.framesPerStep;
   }
 
   async finish(): Promise<VideoTokens> {
-    const { globalLayers, segmentFrames } = this.#shape;
-    const { channels, grid } = this.#encoder.tower.config;
+    const { globalLayers } = this.#shape;
+    const { channels } = this.#encoder.tower.config;
+    const [gridRows, columns] = this.#encoder.shape.grid;
     const { tokens: data, ...tensors } = emptyTokens(this.#shape, channels);
-    const rows = this.#tokens.rows(this.#layers - globalLayers, this.#tokens.dims[0]!);
+    const rows = this.#tokens.rows(this.#runs.layers - globalLayers, this.#tokens.dims[0]!);
     const tokens = rows.type === 'float32' ? rows : await this.#widened(rows);
+    const grid = { steps: this.#steps, rows: gridRows, columns };
+    if (this.#picked) {
+      const { sizes, positions } = this.#picked;
+      tensors.sizes.data.set(sizes);
+      const onDevice = new DeviceTokens({ buffer: tokens, data });
+      await onDevice.stay();
+      return { ...tensors, positions, grid, onDevice };
+    }
     const sizes = this.#sizes.rows(0, this.#sizes.dims[0]!);
     const onDevice = new DeviceTokens({ buffer: tokens, data }, { buffer: sizes, data: tensors.sizes.data });
     await onDevice.stay();
-    return { ...tensors, grid: { steps: segmentFrames, rows: grid[0], columns: grid[1] }, onDevice };
+    return { ...tensors, grid, onDevice };
   }
 
   dispose(): void {
-    for (const buffer of this.#kept.splice(0)) buffer.dispose();
+    this.#runs.dispose();
   }
 
-  get #segments(): number {
-    return this.#shape.frames / this.#shape.segmentFrames;
-  }
-
-  /** One run: the frames go up, through the tower, and their patches are merged, which is waited for once. */
-  async #encode(segments: readonly Uint8Array[]): Promise<void> {
+  /** The patches of whole segments, which are merged behind the tower. */
+  #plan({ first, last, isLast, rows }: DeviceRun): DeviceOutputs {
     const { tokensPerSegment } = this.#shape;
     const { tower, shape } = this.#encoder;
     const { channels } = tower.config;
     const { patches, grid } = shape;
+    const { layers } = this.#runs;
     const steps = this.#steps;
-    const count = segments.length;
-    const first = this.#encoded;
-    const last = first + count;
-    const views: DeviceBuffer[] = [];
-    const rows = (buffer: DeviceBuffer, from: number, to: number) => {
-      const view = buffer.rows(from, to);
-      views.push(view);
-      return view;
-    };
+    const count = (last - first) / steps;
+    const encoded = rows(this.#patches, 0, last - first);
+    const [from, to] = [first, last].map((step) => (step / steps) * tokensPerSegment) as [number, number];
+    const [kept, sizes] = this.#picked
+      ? [rows(this.#picked.means, 0, to - from), rows(this.#sizes, 0, to - from)]
+      : [rows(this.#tokens, layers + from, layers + to), rows(this.#sizes, from, to)];
+    const merging = mergingTokens(
+      encoded.reshape([count, steps * patches, channels]),
+      this.#merging.optionsFor({ frames: steps, patches, grid, channels }),
+      {
+        tokens: kept.reshape([count, tokensPerSegment, channels]),
+        sizes: sizes.reshape([count, tokensPerSegment]),
+        assignment: rows(this.#assignment, 0, count),
+      },
+    );
+    const pooling = isLast && layers > 0 ? this.#runs.pooling(rows(this.#tokens, 0, layers)) : [];
+    return { patches: encoded, operations: [merging, ...pooling] };
+  }
+
+  /** Keeps of each group of a run the token that is most like the mean, if tokens are picked. */
+  async #pick({ first, last }: DeviceRun): Promise<void> {
+    if (!this.#picked) return;
+    const { tokensPerSegment } = this.#shape;
+    const steps = this.#steps;
+    const count = (last - first) / steps;
+    const [, patches, channels] = this.#patches.dims as [number, number, number];
+    const from = (first / steps) * tokensPerSegment;
+    const kept = count * tokensPerSegment;
+    const at = this.#runs.layers + from;
+    const views = [
+      this.#patches.rows(0, last - first),
+      this.#picked.means.rows(0, kept),
+      this.#sizes.rows(0, kept),
+      this.#assignment.rows(0, count),
+      this.#tokens.rows(at, at + kept),
+    ] as const;
+    const [encoded, means, sizes, assignment, out] = views;
     try {
-      const uploads = segments.map((data, index) => ({
-        buffer: rows(this.#pixels, index * steps, (index + 1) * steps),
-        data,
-      }));
-      const encoded = rows(this.#patches, 0, count * steps);
-      const summaries = this.#summaries && rows(this.#summaries, first * steps, last * steps);
-      const merged = [first, last].map((segment) => this.#layers + segment * tokensPerSegment) as [number, number];
-      const operations: DeviceOperation[] = [
-        mergingTokens(
-          encoded.reshape([count, steps * patches, channels]),
-          this.#merging({ frames: steps, patches, grid, channels }),
-          {
-            tokens: rows(this.#tokens, ...merged).reshape([count, tokensPerSegment, channels]),
-            sizes: rows(this.#sizes, first * tokensPerSegment, last * tokensPerSegment).reshape([
-              count,
-              tokensPerSegment,
-            ]),
-            assignment: rows(this.#assignment, 0, count),
-          },
-        ),
-      ];
-      if (this.#summaries && last === this.#segments)
-        operations.push(poolingClsTokens(this.#summaries, rows(this.#tokens, 0, this.#layers)));
-      await tower.encodeOnGpu(
-        { pixels: rows(this.#pixels, 0, count * steps), patches: encoded, ...(summaries && { summaries }) },
-        { uploads, operations },
-        this.#signal,
-      );
-      this.#encoded = last;
+      const merged = {
+        tokens: means.reshape([count, tokensPerSegment, channels]),
+        sizes: sizes.reshape([count, tokensPerSegment]),
+        assignment,
+      };
+      const segments = { patches: encoded.reshape([count, steps * patches, channels]), merged };
+      const picked = await pickOnDevice(segments, out, this.#signal);
+      this.#picked.sizes.set(picked.sizes, from);
+      this.#picked.positions.set(picked.positions, from);
     } finally {
       for (const view of views) view.dispose();
     }
@@ -195,11 +208,5 @@ class DeviceSegments implements Gathering {
     } finally {
       halves.dispose();
     }
-  }
-
-  #allocate(type: DeviceBuffer['type'], dims: readonly number[]): DeviceBuffer {
-    const buffer = DeviceBuffer.allocate(type, dims, { device: this.#device });
-    this.#kept.push(buffer);
-    return buffer;
   }
 }

@@ -11,16 +11,16 @@ let latest: WeakRef<DeviceTokens> | undefined;
 
 export class DeviceTokens {
   readonly #tokens: Filling;
-  readonly #sizes: Filling;
+  readonly #all: readonly Filling[];
   #isDown = false;
 
   /**
    * @param tokens [tokens, C] on the GPU, and as many values on the host that hold nothing yet
-   * @param sizes the same for the local tokens' sizes
+   * @param sizes the same for the local tokens' sizes. Defaults to sizes that are on the host
    */
-  constructor(tokens: Filling, sizes: Filling) {
+  constructor(tokens: Filling, sizes?: Filling) {
     this.#tokens = tokens;
-    this.#sizes = sizes;
+    this.#all = sizes ? [tokens, sizes] : [tokens];
   }
 
   /** Brings down those that were told before. */
@@ -39,33 +39,34 @@ export class DeviceTokens {
   /** Copies everything to the host, and frees it on the GPU. */
   async bringDown(): Promise<void> {
     if (this.#isDown) return;
-    const both = [this.#tokens, this.#sizes];
-    const found = await Promise.all(both.map(({ buffer }) => buffer.download()));
+    const found = await Promise.all(this.#all.map(({ buffer }) => buffer.download()));
     this.#fill(found.map(({ data }) => data as Float32Array));
   }
 
   /**
-   * Lets the values of a tensor, which are part of those on the host, come down when they are read. That takes less than a
-   * millisecond for a video of a hundred frames.
+   * Lets the values of a tensor come down when they are read, if they are part of those that do not hold anything yet. That takes
+   * less than a millisecond for a video of a hundred frames.
    */
   fillWhenRead(tensor: Float32Tensor): void {
     const { data } = tensor;
+    if (this.#all.every((filling) => filling.data.buffer !== data.buffer)) return;
     Object.defineProperty(tensor, 'data', {
       enumerable: true,
       get: () => {
-        if (!this.#isDown) this.#fill([this.#tokens, this.#sizes].map(({ buffer }) => valuesIn(buffer)));
+        if (!this.#isDown) this.#fill(this.#all.map(({ buffer }) => valuesIn(buffer)));
         return data;
       },
     });
   }
 
   /** Free to be called by two that came down at the same time: then the first one's values may be written to already. */
-  #fill([tokens, sizes]: readonly Float32Array[]): void {
+  #fill(found: readonly Float32Array[]): void {
     if (this.#isDown) return;
     this.#isDown = true;
-    this.#tokens.data.set(tokens!);
-    this.#sizes.data.set(sizes!);
-    for (const { buffer } of [this.#tokens, this.#sizes]) buffer.dispose();
+    for (const [index, { buffer, data }] of this.#all.entries()) {
+      data.set(found[index]!);
+      buffer.dispose();
+    }
   }
 }
 

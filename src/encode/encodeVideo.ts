@@ -13,6 +13,7 @@ import type { Tower } from '../tower/tower.js';
 import type { Video } from '../video/openVideo.js';
 import { selectFrames } from '../video/selection.js';
 import { gatherOnDevice } from './deviceSegments.js';
+import { gatherVideoOnDevice } from './deviceVideo.js';
 import { type Gathering, gatherOnHost, gatherWholeVideo, type VideoShape } from './gatheredTokens.js';
 import { mostPixels } from './pixelBudget.js';
 import { expectedRuns } from './runs.js';
@@ -75,7 +76,7 @@ export async function encodeVideo(
     readonly signal: AbortSignal | undefined;
     /** Says when to begin. Defaults to at once. */
     readonly scheduler: Scheduler | undefined;
-    /** Whether it must be known into which tokens patches went: merging on a GPU does not tell it. */
+    /** Whether it must be known into which tokens patches went: a GPU does not tell it. */
     readonly owners: boolean;
   },
 ): Promise<VideoFeatures> {
@@ -123,7 +124,7 @@ export async function encodeVideo(
     let gathering: Gathering | undefined;
     try {
       for await (const segment of video.segments(reading)) {
-        gathering ??= await gatheringFor(encoder, reducer, shape, places, owners, signal);
+        gathering ??= await gatheringFor(encoder, reducer, shape, places, readFrames / framesPerStep, owners, signal);
         timestamps.set(segment.timestamps, segment.index * readFrames);
         report('encode', await gathering.add(segment.frames), frames);
       }
@@ -180,16 +181,21 @@ function countOf(reducer: Reducer | VideoReducer, segment: SegmentShape, { width
   }
 }
 
-/** How a video's tokens are gathered: one that is reduced as a whole on the host, others where the tower runs. */
+/** Gathers a video's tokens where the tower runs, if the reducer can work there, else on the host. */
 async function gatheringFor(
   encoder: TokenEncoder,
   reducer: Reducer | VideoReducer,
   shape: VideoShape,
   video: SegmentShape,
+  stepsOfRead: number,
   owners: boolean,
   signal: AbortSignal | undefined,
 ): Promise<Gathering> {
-  if (reducesVideos(reducer)) return gatherWholeVideo(encoder, reducer, shape, video, signal);
+  if (reducesVideos(reducer)) {
+    const whole = { reducer, shape, video, stepsOfRead };
+    const onDevice = owners ? undefined : await gatherVideoOnDevice(encoder, whole, signal);
+    return onDevice ?? gatherWholeVideo(encoder, reducer, shape, video, signal);
+  }
   const segments = { ...encoder, reducer };
   const onDevice = owners ? undefined : await gatherOnDevice(segments, shape, signal);
   return onDevice ?? gatherOnHost(segments, shape, signal);

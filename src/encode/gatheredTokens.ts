@@ -1,7 +1,7 @@
 // Gathers a video's tokens segment by segment: on the host here, on a GPU in deviceSegments.ts.
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import { poolClsTokens, type ReductionReport } from '../kernels/index.js';
-import type { SegmentShape, VideoReducer } from '../reduce/reducer.js';
+import type { SegmentShape, VideoReducer, VideoReduction } from '../reduce/reducer.js';
 import type { DeviceTokens } from './deviceTokens.js';
 import type { TokenGrid } from './runs.js';
 import {
@@ -125,19 +125,28 @@ export function gatherWholeVideo(
       steps += segment.frames;
       return steps * tower.framesPerStep;
     },
-    async finish() {
-      const reduced = await checkReducedVideo(reducer, await reduction.finish(), video);
-      const tokensPerSegment = reduced.sizes.data.length;
-      const { global, local, sizes } = emptyTokens({ ...shape, tokensPerSegment }, video.channels);
-      local.data.set(reduced.tokens.data);
-      sizes.data.set(reduced.sizes.data);
-      await classTokens.pool(global.data);
-      const [rows, columns] = video.grid;
-      const { positions, owners, report } = reduced;
-      return { local, global, sizes, positions, owners, report, grid: { steps, rows, columns } };
-    },
+    finish: () => finishWholeVideo(reducer, reduction, shape, video, (target) => classTokens.pool(target)),
     dispose() {},
   };
+}
+
+/** What a reducer of whole videos made of one. `poolInto` writes the global tokens. */
+export async function finishWholeVideo(
+  reducer: VideoReducer,
+  reduction: VideoReduction,
+  shape: VideoShape,
+  video: SegmentShape,
+  poolInto: (target: Float32Array) => Promise<void>,
+): Promise<VideoTokens> {
+  const reduced = await checkReducedVideo(reducer, await reduction.finish(), video);
+  const tokensPerSegment = reduced.sizes.data.length;
+  const { global, local, sizes } = emptyTokens({ ...shape, tokensPerSegment }, video.channels);
+  local.data.set(reduced.tokens.data);
+  sizes.data.set(reduced.sizes.data);
+  await poolInto(global.data);
+  const [rows, columns] = video.grid;
+  const { positions, owners, report } = reduced;
+  return { local, global, sizes, positions, owners, report, grid: { steps: video.frames, rows, columns } };
 }
 
 /** The last layers' class tokens of a video, which become its global tokens. */

@@ -83,7 +83,7 @@ export type SamplingRequest = {
    * Others reduce the video as a whole, to `tokens` without the global ones, or to `tokensPerSegment` times the segments:
    * `fastvid`, `flashvid`, `vcast`, `evs`, `vidcom2` and `aim` as their papers describe, `uniform` at even distances, `random`. Their
    * tokens keep places, merged ones too. `fastvid`, `flashvid`, `vcast` and `vidcom2` hold all tokens of the video in memory until
-   * its end, at most 4 GiB.
+   * its end, at most 4 GiB; on a GPU all of these methods do, in its memory, where there is room.
    *
    * Also accepts the name of a registered reducer, a {@link Reducer}, or a {@link VideoReducer}. Defaults to the tower's own,
    * which is `merge` for most, and `pick` for those whose tokens have DeepStack's rows.

@@ -85,7 +85,7 @@ export class VideoFeatures {
   readonly positions: Int32Array | undefined;
   /**
    * For each patch of {@link grid} the index of the local token of its segment that it went into, or -1, [segments · patches of a
-   * segment]; undefined where `positions` or `grid` alone say it, for methods that do not tell it, for features that were merged on a
+   * segment]; undefined where `positions` or `grid` alone say it, for methods that do not tell it, for features that were reduced on a
    * GPU, and for those of releases that did not keep it.
    */
   readonly owners: Int32Array | undefined;

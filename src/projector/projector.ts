@@ -12,7 +12,7 @@ import {
   wrongType,
 } from '../base/validate.js';
 import { type GuardedFingerprint, guardedFingerprint } from '../cache/fingerprint.js';
-import { type GraphSession, ortRuntime } from '../compute/runtime.js';
+import { type DeviceWork, type GraphSession, ortRuntime } from '../compute/runtime.js';
 import { DeviceBuffer } from '../kernels/index.js';
 import type { ProjectorSource } from './family.js';
 import { openProjector } from './registry.js';
@@ -164,22 +164,47 @@ export class Projector {
    */
   async projectOnDevice(features: DeviceBuffer, signal: AbortSignal | undefined): Promise<Float32Tensor> {
     this.#checkChannels(features.dims[1]!);
-    const starts = this.device === undefined;
-    const gpu = await this.#graph.gpu(signal);
-    await this.#weights.checkUsed(starts);
+    const gpu = await this.gpu(signal);
     if (gpu !== features.deviceIndex)
       return this.project((await features.download()) as Tensor, { transfer: true, ...(signal && { signal }) });
     const dims = [features.dims[0]!, this.outChannels] as const;
     const on = DeviceBuffer.allocate('float32', dims, { device: `cuda:${gpu}` });
     try {
       const data = new Float32Array(dims[0] * dims[1]);
-      const work = { downloads: [{ buffer: on, data }] };
-      await this.#graph.run({ features }, { embeddings: on }, { work, signal });
-      await this.#weights.checkUsed(false);
+      await this.projectInto(on, features, signal, { downloads: [{ buffer: on, data }] });
       return float32Tensor(data, dims);
     } finally {
       on.dispose();
     }
+  }
+
+  /**
+   * The number of the GPU that it works on, once it is started; undefined where it runs elsewhere.
+   * @throws as {@link project}
+   * @internal
+   */
+  async gpu(signal: AbortSignal | undefined): Promise<number | undefined> {
+    const starts = this.device === undefined;
+    const gpu = await this.#graph.gpu(signal);
+    await this.#weights.checkUsed(starts);
+    return gpu;
+  }
+
+  /**
+   * Projects features in the memory of its GPU, where the embeddings stay.
+   * @param embeddings [tokens, outChannels] float32
+   * @param features [tokens, inChannels] float32
+   * @internal
+   */
+  async projectInto(
+    embeddings: DeviceBuffer,
+    features: DeviceBuffer,
+    signal: AbortSignal | undefined,
+    work: DeviceWork = {},
+  ): Promise<void> {
+    this.#checkChannels(features.dims[1]!);
+    await this.#graph.run({ features }, { embeddings }, { work, signal });
+    await this.#weights.checkUsed(false);
   }
 
   /** ONNX Runtime's execution provider that the projector runs on: `cpu`, `cuda` and so on; undefined before it is started. */

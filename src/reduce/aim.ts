@@ -16,6 +16,8 @@ const method: VideoMethod<Options> = {
   withTokens: ({ frames }, options, tokens) => ({ ...options, tokensPerFrame: Math.floor(tokens / frames) }),
   count: (video, options) => video.frames * keptOf(video, options),
   start: frameByFrame,
+  onDevice: (video, options) => (tokens, call) =>
+    mergeInFrames(tokens, { tokensPerFrame: keptOf(video, options), ...call }),
 };
 
 /** Tokens that are kept of each frame. */

@@ -1,6 +1,6 @@
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import { evsCount } from '../kernels/evs.js';
-import { type EvsOptions, selectTopK, temporalSimilarity } from '../kernels/index.js';
+import { type EvsOptions, evs as evsOfAll, selectTopK, temporalSimilarity } from '../kernels/index.js';
 import { reportOf } from '../kernels/reduction.js';
 import type { SegmentShape, VideoReduction } from './reducer.js';
 import { concatenated, rowsOf } from './rows.js';
@@ -18,6 +18,7 @@ const method: VideoMethod<EvsOptions> = {
   }),
   count: (video, { retentionRatio }) => evsCount(video, retentionRatio),
   start: mostChanged,
+  onDevice: (_, options) => (tokens, call) => evsOfAll(tokens, { ...options, ...call }),
 };
 
 /** Tokens of later frames that may be kept. */

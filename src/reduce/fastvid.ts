@@ -1,6 +1,7 @@
+import { fitsProducts } from '../kernels/deviceReduction.js';
 import { fastVidSettings } from '../kernels/fastVid.js';
 import { type FastVidOptions, fastVid } from '../kernels/index.js';
-import { tokenLengths } from './tokenLengths.js';
+import { tokenLengths, tokenLengthsOnDevice } from './tokenLengths.js';
 import { gathering, type VideoMethod, videoKind } from './videoMethod.js';
 
 type Options = Omit<FastVidOptions, 'attention' | 'frameFeatures'>;
@@ -22,6 +23,13 @@ const method: VideoMethod<Options> = {
       const attention = given ?? (await tokenLengths(tokens, signal));
       return fastVid(tokens, { ...options, attention, ...(signal && { signal }) });
     }),
+  onDevice: ({ patches }, options) =>
+    fitsProducts(patches)
+      ? async (tokens, { attention, ...call }) => {
+          const ranks = attention ?? (await tokenLengthsOnDevice(tokens, call.signal));
+          return fastVid(tokens, { ...options, attention: ranks, ...call });
+        }
+      : undefined,
 };
 
 /**

@@ -1,9 +1,12 @@
+import { fitsProducts } from '../kernels/deviceReduction.js';
 import { flashVidSettings } from '../kernels/flashVid.js';
 import { type FlashVidOptions, flashVid } from '../kernels/index.js';
-import { tokenLengths } from './tokenLengths.js';
+import { tokenLengths, tokenLengthsOnDevice } from './tokenLengths.js';
 import { gathering, type VideoMethod, videoKind } from './videoMethod.js';
 
 type Options = Omit<FlashVidOptions, 'attention' | 'clusterPicked'>;
+
+const places = { clusterPicked: false, exactBudget: true } as const;
 
 const method: VideoMethod<Options> = {
   name: 'flashvid',
@@ -20,9 +23,16 @@ const method: VideoMethod<Options> = {
   start: (video, options, signal, source) =>
     gathering(video, source, async (tokens, given) => {
       const attention = given ?? (source === 'norm' ? await tokenLengths(tokens, signal) : undefined);
-      const places = { clusterPicked: false, exactBudget: true } as const;
       return flashVid(tokens, { ...options, ...(attention && { attention }), ...places, ...(signal && { signal }) });
     }),
+  // What follows PyTorch on a CPU is for the host.
+  onDevice: ({ patches }, options, source) =>
+    options.referenceCounts || !fitsProducts(patches)
+      ? undefined
+      : async (tokens, call) => {
+          const lengths = source === 'norm' && (await tokenLengthsOnDevice(tokens, call.signal));
+          return flashVid(tokens, { ...options, ...places, ...call, ...(lengths && { attention: lengths }) });
+        },
 };
 
 /**

@@ -29,13 +29,18 @@ export function mergeBySchedule(schedule: readonly number[], heads: number): Red
   return mergeReducer({ name: 'merge', id, heads, scheduleFor: () => levels, represent: means });
 }
 
-/** Options of mergeTokens() for a segment. */
-export type Merging = (segment: SegmentShape) => { readonly heads: number; readonly schedule: readonly number[] };
+/** A reducer that groups tokens by merging them. */
+export type Merging = {
+  /** Options of mergeTokens() for a segment. */
+  optionsFor(segment: SegmentShape): { readonly heads: number; readonly schedule: readonly number[] };
+  /** Whether it keeps of each group the token that is most like the mean, in place of the mean. */
+  readonly picks: boolean;
+};
 
-// What is in here does nothing but merge, and so can do it where the tokens are.
+// What is in here does nothing else, and so can do it where the tokens are.
 const mergings = new WeakMap<Reducer, Merging>();
 
-/** How a reducer merges, if that is all that it does: a built-in one, not one that somebody made of it. */
+/** How a reducer merges, if that groups tokens: a built-in one, not one that somebody made of it. */
 export function mergingOf(reducer: Reducer): Merging | undefined {
   return mergings.get(reducer);
 }
@@ -91,6 +96,7 @@ function mergeReducer({
       return represent(merged, tokens, signal);
     },
   };
-  if (represent === means) mergings.set(reducer, (segment) => ({ heads, schedule: steps(segment) }));
+  const optionsFor = (segment: SegmentShape) => ({ heads, schedule: steps(segment) });
+  mergings.set(reducer, { optionsFor, picks: represent !== means });
   return reducer;
 }

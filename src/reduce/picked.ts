@@ -1,6 +1,11 @@
 import { checkAllFinite } from '../base/largeTensor.js';
 import { float32Tensor } from '../base/tensor.js';
-import type { RandomOptions, UniformOptions } from '../kernels/index.js';
+import {
+  random as pickAtRandom,
+  uniform as pickEvenly,
+  type RandomOptions,
+  type UniformOptions,
+} from '../kernels/index.js';
 import { checkSeed, pickedCount, randomIndices, uniformIndices } from '../kernels/pickTokens.js';
 import { reportOf } from '../kernels/reduction.js';
 import type { SegmentShape, VideoReduction } from './reducer.js';
@@ -54,6 +59,7 @@ const evenly: VideoMethod<UniformOptions> = {
   count: (video, { retentionRatio }) => pickedCount(video, retentionRatio),
   start: (video, { retentionRatio }, signal) =>
     picking('uniform', video, uniformIndices(video, pickedCount(video, retentionRatio)), signal),
+  onDevice: (_, options) => (tokens, call) => pickEvenly(tokens, { ...options, ...call }),
 };
 
 const atRandom: VideoMethod<RandomOptions> = {
@@ -66,6 +72,7 @@ const atRandom: VideoMethod<RandomOptions> = {
   },
   start: (video, { retentionRatio, seed = 0 }, signal) =>
     picking('random', video, randomIndices(video, pickedCount(video, retentionRatio), seed), signal),
+  onDevice: (_, options) => (tokens, call) => pickAtRandom(tokens, { ...options, ...call }),
 };
 
 /** Tokens at even distances of the whole video: what every method is to be compared with. Keeps exactly the budget. */

@@ -8,6 +8,7 @@ import { evs } from './evs.js';
 import { fastvid } from './fastvid.js';
 import { flashvid } from './flashvid.js';
 import { merge, mergesLike } from './merge.js';
+import { reducesLike } from './onDevice.js';
 import { checkNoOptions } from './options.js';
 import { pick } from './pick.js';
 import { random, uniform } from './picked.js';
@@ -82,5 +83,6 @@ export function makeReducer(
   }
   const created = kinds.find(({ name }) => name === checked)!.create(options);
   const copy = checkReducer(`what the reducer kind ${checked} created`, created);
-  return reducesVideos(copy) || reducesVideos(created) ? copy : mergesLike(copy, created);
+  if (reducesVideos(copy)) return reducesLike(copy, created as VideoReducer);
+  return mergesLike(copy, created as Reducer);
 }

@@ -14,6 +14,7 @@ const method: VideoMethod<VCastOptions> = {
   count: (video, options) => vCastSettings(video, options).total,
   start: (video, options, signal) =>
     gathering(video, undefined, (tokens) => vCast(tokens, { ...options, ...(signal && { signal }) })),
+  onDevice: (_, options) => (tokens, call) => vCast(tokens, { ...options, ...call }),
 };
 
 /** V-CAST: picks tokens that stand out, more of them where the video turns. Keeps exactly the budget. */

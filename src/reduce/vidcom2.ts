@@ -15,6 +15,7 @@ const method: VideoMethod<VidCom2Options> = {
   },
   start: (video, options, signal) =>
     gathering(video, undefined, (tokens) => vidCom2(tokens, { ...options, ...(signal && { signal }) })),
+  onDevice: (_, options) => (tokens, call) => vidCom2(tokens, { ...options, ...call }),
 };
 
 /** VidCom2: keeps what is least like its frame and the video, more of frames that are unlike it. Keeps exactly the budget. */

@@ -3,6 +3,7 @@ import type { AttentionSource } from '../base/attention.js';
 import { type Float32Tensor, float32Tensor } from '../base/tensor.js';
 import type { ReducedVideo } from '../kernels/index.js';
 import { settleAttention, withAttention } from './attention.js';
+import { type ReduceOnDevice, reducesOnDevice } from './onDevice.js';
 import { checkReductionOptions, type ReductionOptions } from './options.js';
 import type { ReducedVideoTokens, VideoReducer, VideoReduction } from './reducer.js';
 import { type ReducerKind, reducerId, type SegmentShape } from './reducer.js';
@@ -29,6 +30,8 @@ export type VideoMethod<Options extends object> = {
     /** What it ranks tokens by, if it does. */
     attention: AttentionSource | undefined,
   ): VideoReduction;
+  /** How it works where all tokens are on a GPU, with the same result; undefined where the host alone can, with these options. */
+  onDevice(video: SegmentShape, options: Options, attention: AttentionSource | undefined): ReduceOnDevice | undefined;
 };
 
 /** The kind of reducer that a method is. */
@@ -55,7 +58,7 @@ export function videoKind<Options extends object>(method: VideoMethod<Options>):
         // As before towers gave any, so that what was cached then still counts.
         ...(source !== otherwise && { attention: source! }),
       };
-      return {
+      const reducer: VideoReducer = {
         name,
         id: reducerId(name, { ...asText(idOptions), ...(stage === 'projector' && { stage }) }),
         scope: 'video',
@@ -69,7 +72,19 @@ export function videoKind<Options extends object>(method: VideoMethod<Options>):
         },
         start: (video, signal) => method.start(video, settled(video), signal, source),
       };
+      return reducesOnDevice(reducer, (video) => {
+        const reduce = fitsMemory(video) ? method.onDevice(video, settled(video), source) : undefined;
+        return source && reduce ? telling(reduce, source) : reduce;
+      });
     },
+  };
+}
+
+/** The same, whose report says what tokens were ranked by. */
+function telling(reduce: ReduceOnDevice, source: AttentionSource): ReduceOnDevice {
+  return async (embeddings, call) => {
+    const reduced = await reduce(embeddings, call);
+    return { ...reduced, report: withAttention(reduced.report, source) };
   };
 }
 
@@ -91,8 +106,11 @@ function checkLeast(name: string, budget: number, all: number, [least, reason]: 
 /** Values that may be gathered: 4 GiB. */
 const maxValues = 2 ** 30;
 
-function checkMemory(name: string, { frames, patches, channels }: SegmentShape): void {
-  if (frames * patches * channels <= maxValues) return;
+const fitsMemory = ({ frames, patches, channels }: SegmentShape) => frames * patches * channels <= maxValues;
+
+function checkMemory(name: string, video: SegmentShape): void {
+  if (fitsMemory(video)) return;
+  const { frames, patches, channels } = video;
   const needed = ((frames * patches * channels * 4) / 2 ** 30).toFixed(1);
   throw new RangeError(
     `Expected a video of at most ${Math.floor(maxValues / (patches * channels))} frames or steps for the reduction '${name}', which needs all of its tokens in memory: ${frames} with ${patches} tokens of ${channels} channels are ${needed} GiB, above the limit of 4 GiB. Take fewer frames, or a reduction that does not, such as evs, aim, uniform or merge`,

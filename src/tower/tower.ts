@@ -61,6 +61,8 @@ export type TowerBuffers = {
   /** As in {@link TowerOutput}. */
   readonly patches: DeviceBuffer;
   readonly summaries?: DeviceBuffer;
+  /** Once {@link Tower.attend} was called. */
+  readonly attention?: DeviceBuffer;
 };
 
 // 8 GiB as float32.
@@ -226,7 +228,7 @@ export class Tower {
     const { width, height } = options.shape ?? squareShape(this.config);
     const step = framesPerStep > 1 ? [framesPerStep, height, width, 3] : [height, width, 3];
     const dims = [frames.length / step.reduce((product, size) => product * size), ...step];
-    if (options.attention) await this.#attend();
+    if (options.attention) await this.attend();
     return this.#run(this.#frames, { type: 'uint8', data: frames, dims }, options);
   }
 
@@ -303,9 +305,9 @@ export class Tower {
 
   /**
    * Lets the graph for frames give attention from now on, in place of the one that does not: weights are in memory once. What else
-   * it gives stays the same.
+   * it gives stays the same. For a tower whose configuration names it.
    */
-  #attend(): Promise<void> {
+  attend(): Promise<void> {
     this.#attending ??= (async () => {
       const before = this.#frames;
       const { session } = await this.#open.attending();

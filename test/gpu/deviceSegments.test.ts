@@ -7,20 +7,21 @@ import type { SegmentEncoder } from '../../dist/encode/segment.js';
 import { DeviceBuffer, VideoFeatures, type VideoFeaturesInit } from '../../dist/index.js';
 import type { Reducer } from '../../dist/reduce/reducer.js';
 import { makeReducer } from '../../dist/reduce/reducers.js';
-import { squareShape } from '../../dist/tower/frameShape.js';
+import { shapeOfCells, squareShape } from '../../dist/tower/frameShape.js';
 import type { VisionPrecision } from '../../dist/tower/precision.js';
 import { Tower } from '../../dist/tower/tower.js';
-import { pico } from '../fixtures/index.js';
+import { pico, qwen3vl } from '../fixtures/index.js';
 import { temporaryFolder } from '../fixtures/vision/index.js';
 import { copiesOf, reportBytes } from './copies.js';
 import { useCudaLibrary } from './cudaLibrary.js';
+import { addAll, gather as gatherReads, noise } from './gathering.js';
 
 const folder = await temporaryFolder();
 let onCpu: Tower;
 let onGpu: Tower;
 
-const open = (device: string, precision: VisionPrecision = 'float32') =>
-  Tower.open({ path: pico.clip, precision, device, threads: 1, lazy: true });
+const open = (device: string, precision: VisionPrecision = 'float32', path = pico.clip) =>
+  Tower.open({ path, precision, device, threads: 1, lazy: true });
 
 beforeAll(async () => {
   await useCudaLibrary();
@@ -33,30 +34,16 @@ function featuresOf(tokens: VideoTokens, rest: Omit<VideoFeaturesInit, 'local' |
   return (VideoFeatures as unknown as { of(...args: Parameters<typeof featuresOf>): VideoFeatures }).of(tokens, rest);
 }
 
-const encoderOf = (tower: Tower, { tokensPerSegment }: VideoShape): SegmentEncoder => ({
+const encoderOf = (tower: Tower, { tokensPerSegment }: VideoShape, reduction = 'merge'): SegmentEncoder => ({
   tower,
   shape: squareShape(tower.config),
-  reducer: makeReducer('merge', { tokensPerSegment, mergeHeads: tower.config.heads }) as Reducer,
+  reducer: makeReducer(reduction, { tokensPerSegment, mergeHeads: tower.config.heads }) as Reducer,
   projector: undefined,
 });
 
-/** Frames of noise, segment by segment. */
-function* segmentsOf({ frames, segmentFrames }: VideoShape): Generator<Uint8Array> {
-  const bytes = onCpu.config.imageSize ** 2 * 3;
-  for (let frame = 0; frame < frames; frame += segmentFrames)
-    yield Uint8Array.from({ length: segmentFrames * bytes }, (_, i) => ((frame + 1) * (i + 7) * 7919) % 251);
-}
-
-/** Gathers, and tells how many frames were encoded after each segment. */
-async function gather(gathering: Gathering, shape: VideoShape) {
-  const encoded: number[] = [];
-  for (const frames of segmentsOf(shape)) encoded.push(await gathering.add(frames));
-  // Which token each patch went into is kept on the host alone.
-  const { onDevice, owners: _, ...tokens } = await gathering.finish();
-  gathering.dispose();
-  await onDevice?.bringDown();
-  return { encoded, tokens };
-}
+const segmentsOf = ({ frames, segmentFrames }: VideoShape) =>
+  noise(frames, segmentFrames, onCpu.config.imageSize ** 2 * 3);
+const gather = (gathering: Gathering, shape: VideoShape) => gatherReads(gathering, segmentsOf(shape));
 
 describe('segments on a GPU', () => {
   const shape = { frames: 15, segmentFrames: 3, tokensPerSegment: 4, globalLayers: 2 };
@@ -82,6 +69,40 @@ describe('segments on a GPU', () => {
       ...(tokens * 4 === reportBytes ? [] : [tokens * 4]),
     ]);
     expect(copies.across).toEqual([]);
+  });
+
+  test('of which tokens are picked: those most like the means, in their places', async () => {
+    const wanted = await gather(gatherOnHost(encoderOf(onCpu, shape, 'pick'), shape, undefined), shape);
+    const gathering = (await gatherOnDevice(encoderOf(onGpu, shape, 'pick'), shape, undefined, 6))!;
+    const { result, ...copies } = await copiesOf(folder, () => addAll(gathering, segmentsOf(shape)));
+    // Two sums in float64 for each patch of a segment.
+    const { patches } = onGpu.config;
+    expect(copies.down[0]).toBe(2 * 8 * shape.segmentFrames * patches);
+    expect(copies.across).toEqual([]);
+    await result.onDevice!.bringDown();
+    expect(result.tokens).toEqual(wanted.tokens);
+  });
+
+  test('of a tower of any size: pairs of frames, on its grid', async () => {
+    const towers = await Promise.all(
+      (['cpu', 'cuda'] as const).map((device) => open(device, 'float32', qwen3vl.folder)),
+    );
+    const pairs = { frames: 8, segmentFrames: 4, tokensPerSegment: 5, globalLayers: 0 };
+    const found = [];
+    for (const tower of towers) {
+      const encoder = {
+        ...encoderOf(tower, pairs, 'pick'),
+        shape: shapeOfCells(tower.config, { width: 16, height: 24 }),
+      };
+      const onHost = tower === towers[0];
+      const gathering = onHost
+        ? gatherOnHost(encoder, pairs, undefined)
+        : await gatherOnDevice(encoder, pairs, undefined);
+      found.push((await gatherReads(gathering!, noise(8, 4, 16 * 24 * 3))).tokens);
+      await tower.dispose();
+    }
+    expect(found[1]).toEqual(found[0]);
+    expect(found[1]!.grid).toEqual({ steps: 2, rows: 3, columns: 2 });
   });
 
   // The halves are merged as they are: into the same tokens, whose means are then rounded to halves, by at most 2^-11 of them.

@@ -74,6 +74,27 @@ test('features of one video make room for those of the next; what is saved and c
   expect(again).toEqual({ result: wanted, up: [], down: [], across: [] });
 });
 
+test.each([{ reduction: 'flashvid' }, { reduction: 'vcast', reductionOptions: { stage: 'projector' } }])(
+  'a video is reduced as a whole there: %o',
+  async (method) => {
+    const sampling = { ...method, tokens: 65 };
+    const { result: features, ...copies } = await counted(() => onGpu.encode(pico.video, { sampling }));
+    const due = new VideoFeatures({ ...(await onCpu.encode(pico.video, { sampling })), owners: undefined });
+    const kept = due.tokenCount;
+    // Beside frames, numbers of tokens go up; those of kept ones come down, with attention.
+    const small = 4 * due.report!.inputTokens;
+    const framesBytes = frames * image * image * 3;
+    expect(copies.up.reduce((sum, bytes) => sum + (bytes > small ? bytes : 0), 0)).toBe(framesBytes);
+    expect(copies.down.filter((bytes) => bytes > small)).toEqual([]);
+    expect(copies.across).toEqual([]);
+    expect([features.sizes, features.positions, features.report]).toEqual([due.sizes, due.positions, due.report]);
+    const embeddings = await counted(() => onGpu.project(features));
+    expect(embeddings).toMatchObject({ up: [], down: [kept * width * 4] });
+    expect(embeddings.result).toEqual(await onCpu.project(due));
+    expect(features).toEqual(due);
+  },
+);
+
 test('a reducer that knows the host alone gets the patches there', async () => {
   const sampling = { reduction: 'pool' };
   expect(await onGpu.encode(pico.video, { sampling })).toEqual(await onCpu.encode(pico.video, { sampling }));
