@@ -28,35 +28,25 @@ struct Panel {
   }
 };
 
-// The pairs of a column and a row of b that can be the most similar, rows ascending; false if they
-// are so many that products of all pairs are less work.
+// The pairs of a column and a row of b that can be the most similar, ascending; false if they are
+// so many that products of all pairs are less work.
 bool Screen(const Panel& panel, BestCosinesScratch& scratch) {
   const auto& [a, b, kernels, first, columns, choice, best, index] = panel;
-  const size_t width = kernels.width_a;
-  scratch.products.resize(b.panels() * kernels.width_b * width);
-  kernels.word_products(a.words(first / width), b.words(0), b.panels(), a.dims(), columns,
-                        scratch.products.data());
-  int32_t least[kMostPanelWidth];
-  std::fill_n(least, width, std::numeric_limits<int32_t>::min());
-  for (size_t row = 0; row < b.size(); ++row) {
-    const int32_t* products = scratch.products.data() + row * width;
-    for (size_t i = 0; i < width; ++i) least[i] = std::max(least[i], products[i]);
-  }
-  for (size_t i = 0; i < width; ++i) {
-    const bool wanted = i < columns && !a.is_zero(first + i);
-    least[i] = wanted ? least[i] - a.word_margin() : std::numeric_limits<int32_t>::max();
-  }
+  scratch.products.resize(columns * b.size());
+  kernels.word_products(a.words() + first, columns, b.words(), b.size(), a.dims(),
+                        scratch.products.data(), b.size());
+  const int32_t margin = a.WordMarginWith(b);
   // Their float32 products one by one take as long as those of so many rows with all columns.
-  const size_t most = 2 * b.size() + width;
+  const size_t most = 2 * b.size() + kernels.width_a;
   scratch.pairs.clear();
-  for (size_t row = 0; row < b.size(); ++row) {
-    const int32_t* products = scratch.products.data() + row * width;
-    int32_t any = 0;
-    for (size_t i = 0; i < width; ++i) any |= static_cast<int32_t>(products[i] >= least[i]);
-    if (any == 0) continue;
-    for (size_t i = 0; i < columns; ++i) {
-      if (products[i] < least[i]) continue;
-      scratch.pairs.push_back({static_cast<uint32_t>(i), static_cast<uint32_t>(row)});
+  for (uint32_t i = 0; i < columns; ++i) {
+    if (a.is_zero(first + i)) continue;
+    const int32_t* products = scratch.products.data() + i * b.size();
+    int32_t highest = std::numeric_limits<int32_t>::min();
+    for (size_t row = 0; row < b.size(); ++row) highest = std::max(highest, products[row]);
+    const int32_t least = highest - margin;
+    for (uint32_t row = 0; row < b.size(); ++row) {
+      if (products[row] >= least) scratch.pairs.push_back({i, row});
     }
     if (scratch.pairs.size() > most) return false;
   }

@@ -10,6 +10,7 @@
 #include "core/lanes.h"
 #include "core/read_rows.h"
 #include "core/reference_rounding.h"
+#include "core/row_distances.h"
 
 namespace longvlm {
 namespace {
@@ -36,13 +37,12 @@ class Distances {
       return static_cast<double>(
           ReferenceSquaredDistance(product, reference_squares_[row], reference_squares_[other]));
     }
-    return (static_cast<double>(rows_.square(row)) + static_cast<double>(rows_.square(other))) -
-           2 * static_cast<double>(product);
+    return SquareOf(rows_.square(row), rows_.square(other), product);
   }
 
   float Length(double square) const {
     if (!reference_squares_.empty()) return std::sqrt(static_cast<float>(square)) / root_;
-    return square > 0 ? static_cast<float>(std::sqrt(square / dims_)) : 0;
+    return DistanceOf(square, dims_);
   }
 
   // exp(-mean of squares) of the nearest distances, ascending.
@@ -50,11 +50,7 @@ class Distances {
     if (rounding_ == Rounding::kReference) {
       return static_cast<float>(Exponential(-static_cast<double>(ReferenceMeanOfSquares(nearest))));
     }
-    double sum = 0;
-    for (const float distance : nearest) {
-      sum += static_cast<double>(distance) * static_cast<double>(distance);
-    }
-    return static_cast<float>(Exponential(-sum / static_cast<double>(nearest.size())));
+    return DensityOf(nearest);
   }
 
  private:
@@ -64,14 +60,6 @@ class Distances {
   const double dims_;
   std::vector<float> reference_squares_;
 };
-
-// Puts a value among the smallest ones, which are ascending.
-void AddToSmallest(double value, std::vector<double>& smallest) {
-  if (!(value < smallest.back())) return;
-  size_t place = smallest.size() - 1;
-  for (; place > 0 && smallest[place - 1] > value; --place) smallest[place] = smallest[place - 1];
-  smallest[place] = value;
-}
 
 // Calls visit(row, products) for every row, where products(j) is its product with row j.
 template <typename Visit>

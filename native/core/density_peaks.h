@@ -8,6 +8,7 @@
 #include "core/row_products.h"
 #include "core/tensor.h"
 #include "core/thread_pool.h"
+#include "core/word_matrix.h"
 
 namespace longvlm {
 
@@ -28,6 +29,13 @@ enum class Rounding {
 void FindDensityPeaks(const RowProducts& rows, size_t neighbours, Rounding rounding,
                       const Workers& workers, DensityPeaks& out);
 
+// The same, rounded exactly, of rows of one tensor in ascending order, by 16-bit integers where
+// these tell rows apart. False if they tell too few apart: `out` then has no meaning. `matrix` is
+// scratch memory. Fewer rows than kFewestByWords take no less time so.
+inline constexpr size_t kFewestByWords = 48;
+bool FindDensityPeaksByWords(const CosineRows& rows, size_t neighbours, const Kernels& kernels,
+                             const Workers& workers, WordMatrix& matrix, DensityPeaks& out);
+
 // The `count` rows with the highest scores, the highest first.
 void FindCentres(const DensityPeaks& peaks, size_t count, Rounding rounding,
                  std::vector<uint32_t>& out);
@@ -36,6 +44,9 @@ void FindCentres(const DensityPeaks& peaks, size_t count, Rounding rounding,
 // first. A centre is its own.
 void AssignToCentres(const RowProducts& rows, const std::vector<uint32_t>& centres,
                      Rounding rounding, const Workers& workers, std::vector<uint32_t>& out);
+// The same after FindDensityPeaksByWords of the same rows and matrix. False as there.
+bool AssignToCentresByWords(const CosineRows& rows, const std::vector<uint32_t>& centres,
+                            WordMatrix& matrix, std::vector<uint32_t>& out);
 
 struct DensityPeaksArgs {
   static constexpr TensorNames kNames{"tokens", {"batch entry", "token", "channel"}};

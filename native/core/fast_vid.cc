@@ -32,7 +32,13 @@ struct Frame {
   std::vector<size_t> anchor_slots;     // where each of them stands in the output
 };
 
+// Frames that are taken to be like one of which words have not told tokens apart.
+constexpr size_t kLikeTheLast = 7;
+
 struct Lane {
+  CosineRows units;
+  WordMatrix words;
+  size_t unscreened = 0;  // frames that words need not be tried for
   RowProducts rows;
   DensityPeaks peaks;
   std::vector<uint64_t> keys;
@@ -70,6 +76,25 @@ void FindSegments(const FastVidArgs& args, const Workers& workers, std::vector<F
   }
 }
 
+// Of the tokens of a frame that are not salient.
+void FindPeaks(const FastVidArgs& args, const RowReader& tokens, const std::vector<uint32_t>& rest,
+               const Workers& workers, Lane& lane) {
+  const Kernels& kernels = ActiveKernels();
+  const bool by_words = rest.size() >= kFewestByWords;
+  if (by_words && lane.unscreened > 0) {
+    --lane.unscreened;
+  } else if (by_words) {
+    lane.units.Set(tokens, args.shape.width, rest, kernels.width_a, kernels, workers);
+    if (FindDensityPeaksByWords(lane.units, kNeighbours, kernels, workers, lane.words, lane.peaks))
+      return;
+    lane.unscreened = kLikeTheLast;
+  }
+  lane.rows.Start(rest.size(), args.shape.width, kernels);
+  workers.For(rest.size(), [&](size_t i) { tokens.Read(rest[i], 1, lane.rows.row(i)); });
+  lane.rows.Multiply(workers);
+  FindDensityPeaks(lane.rows, kNeighbours, Rounding::kExact, workers, lane.peaks);
+}
+
 // The salient tokens of a frame, ascending; fills in the others, and the anchors.
 std::vector<uint32_t> PickTokens(const FastVidArgs& args, const RowReader& tokens, size_t index,
                                  const Workers& workers, Lane& lane, Frame& frame) {
@@ -87,11 +112,7 @@ std::vector<uint32_t> PickTokens(const FastVidArgs& args, const RowReader& token
     }
   }
   if (frame.anchors == 0) return salient;
-  lane.rows.Start(frame.rest.size(), args.shape.width, ActiveKernels());
-  workers.For(frame.rest.size(),
-              [&](size_t i) { tokens.Read(frame.rest[i], 1, lane.rows.row(i)); });
-  lane.rows.Multiply(workers);
-  FindDensityPeaks(lane.rows, kNeighbours, Rounding::kExact, workers, lane.peaks);
+  FindPeaks(args, tokens, frame.rest, workers, lane);
   FindCentres(lane.peaks, frame.anchors, Rounding::kExact, lane.best);
   for (const uint32_t i : lane.best) frame.anchor_tokens.push_back(frame.rest[i]);
   return salient;

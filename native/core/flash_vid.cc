@@ -9,44 +9,32 @@
 #include <vector>
 
 #include "core/density_peaks.h"
+#include "core/flash_vid_matches.h"
 #include "core/frame_means.h"
 #include "core/huge_pages.h"
 #include "core/lanes.h"
 #include "core/read_rows.h"
 #include "core/row_means.h"
 #include "core/segment_frames.h"
-#include "core/select_diverse.h"
-#include "core/temporal_similarity.h"
+#include "core/share_whole.h"
 
 namespace longvlm {
 namespace {
 
-constexpr size_t kNeighbours = 7;
-// Attention is scaled by it before distances are, as in the reference.
-constexpr float kAttentionScale = 1e6f;
-constexpr float kNoMatch = -1;
+using Frame = FlashVidFrame;
 
-struct Frame {
-  std::vector<uint32_t> picked;  // ascending
-  std::vector<uint32_t> others;  // the other tokens, ascending
-  std::vector<float> best;       // of each other the highest cosine to others of the frame before
-  std::vector<int32_t> match;    // and their position among these
-  std::vector<uint32_t> left;    // what is left of them after merging over time
-  size_t clusters = 0;           // that these become; as many as they are if they stay as they are
-  size_t first_out = 0;
-};
+constexpr size_t kNeighbours = 7;
+constexpr float kNoMatch = -1;
 
 // Frames that are taken to be like one of which words have not told tokens apart.
 constexpr size_t kLikeTheLast = 7;
 
 struct Lane {
+  RowProducts rows;
   CosineRows units;
   WordMatrix words;
   size_t unscreened = 0;  // frames that words need not be tried for
-  RowProducts rows;
   DensityPeaks peaks;
-  MatchScratch matches;
-  std::vector<float> weights;
   std::vector<uint32_t> chosen, cluster_of;
 };
 
@@ -56,68 +44,16 @@ struct Tracks {
   std::vector<uint32_t> children;            // of each token
 };
 
-// Those of a frame that are far from each other.
-void PickDiverse(const FlashVidArgs& args, const RowReader& tokens, uint32_t first,
-                 const Workers& workers, Lane& lane) {
-  const size_t patches = args.shape.rows;
-  const Kernels& kernels = ActiveKernels();
-  const bool by_words = args.attention == nullptr && kernels.word_products != nullptr &&
-                        patches <= WordMatrix::kMostRows && lane.unscreened == 0;
-  if (lane.unscreened > 0) --lane.unscreened;
-  if (by_words) {
-    lane.chosen.resize(patches);
-    std::iota(lane.chosen.begin(), lane.chosen.end(), first);
-    lane.units.Set(tokens, args.shape.width, lane.chosen, kernels.width_a, kernels, workers);
-    if (lane.units.has_words()) {
-      lane.words.Multiply(lane.units, kernels, workers);
-      if (SelectDiverseByWords(lane.words, args.picked, lane.chosen)) return;
-      lane.unscreened = kLikeTheLast;
-    }
-  }
-  lane.rows.Start(patches, args.shape.width, kernels);
-  tokens.ReadUnits(first, patches, lane.rows.row(0), workers);
-  lane.rows.Multiply(workers);
-  if (args.attention != nullptr) {
-    lane.weights.resize(patches);
-    for (size_t i = 0; i < patches; ++i) {
-      lane.weights[i] = args.attention[first + i] * kAttentionScale;
-    }
-  }
-  SelectDiverse(lane.rows, args.attention == nullptr ? nullptr : lane.weights.data(), args.picked,
-                workers, lane.chosen);
-}
-
-void PickTokens(const FlashVidArgs& args, const RowReader& tokens, size_t index,
-                const Workers& workers, Lane& lane, Frame& frame) {
-  const size_t patches = args.shape.rows;
-  const auto first = static_cast<uint32_t>(index * patches);
-  lane.chosen.clear();
-  if (args.picked > 0) {
-    PickDiverse(args, tokens, first, workers, lane);
-    std::ranges::sort(lane.chosen);
-  }
-  size_t next = 0;
-  for (uint32_t patch = 0; patch < patches; ++patch) {
-    if (next < lane.chosen.size() && lane.chosen[next] == patch) {
-      frame.picked.push_back(first + patch);
-      ++next;
-    } else {
-      frame.others.push_back(first + patch);
-    }
-  }
-}
-
 // The cosine above which tokens of a segment merge with the frame before: the option, or more where
 // that would leave less than the segment's budget, picked tokens among it.
 float MergeAbove(const FlashVidArgs& args, std::span<const Frame> frames) {
-  const size_t tokens = frames.size() * args.shape.rows;
-  std::vector<float> best;
-  for (const Frame& frame : frames) best.insert(best.end(), frame.best.begin(), frame.best.end());
-  const auto merging = static_cast<size_t>(
-      std::ranges::count_if(best, [&](float cosine) { return cosine > args.temporal_threshold; }));
-  const size_t most = tokens - args.budget * frames.size();
-  if (merging <= most) return args.temporal_threshold;
+  if (!MergesTooMany(args, frames)) return args.temporal_threshold;
+  const size_t most = MostMerged(args, frames);
   if (most == 0) return HUGE_VALF;
+  std::vector<float> best;
+  for (const Frame& frame : frames) {
+    best.insert(best.end(), frame.matches.best.begin(), frame.matches.best.end());
+  }
   // Those above the `most`-th highest merge: it and its equals do not.
   std::nth_element(best.begin(), best.begin() + static_cast<std::ptrdiff_t>(most - 1), best.end(),
                    std::greater<>());
@@ -135,11 +71,11 @@ size_t MergeOverTime(const FlashVidArgs& args, std::span<Frame> frames, Tracks& 
       const uint32_t token = frame.others[k];
       std::vector<size_t>& members = tracks.members[token];
       members.push_back(token * args.shape.width);
-      if (frame.best.empty() || !(frame.best[k] > above)) {
+      if (frame.matches.best.empty() || !(frame.matches.best[k] > above)) {
         frame.left.push_back(token);
         continue;
       }
-      const uint32_t parent = frames[i - 1].others[static_cast<size_t>(frame.match[k])];
+      const uint32_t parent = frames[i - 1].others[static_cast<size_t>(frame.matches.match[k])];
       std::vector<size_t>& parents = tracks.members[parent];
       parents.insert(parents.end(), members.begin(), members.end());
       members = {};
@@ -183,33 +119,6 @@ void ReadTrack(const FlashVidArgs& args, const RowReader& tokens, const Tracks& 
   });
 }
 
-// Gives and takes clusters until they are `wanted`, one at least of each frame that has tokens
-// left: always where a frame's share was rounded away farthest, and of equals the first.
-void MatchClusters(std::span<Frame> frames, double share, size_t wanted) {
-  size_t total = 0;
-  for (Frame& frame : frames) {
-    const double own = static_cast<double>(frame.left.size()) * share;
-    frame.clusters = std::min(frame.left.size(), std::max<size_t>(1, static_cast<size_t>(own)));
-    total += frame.clusters;
-  }
-  while (total != wanted) {
-    const bool gives = total < wanted;
-    Frame* chosen = nullptr;
-    double most = 0;
-    for (Frame& frame : frames) {
-      if (gives ? frame.clusters >= frame.left.size() : frame.clusters <= 1) continue;
-      const double own = static_cast<double>(frame.left.size()) * share;
-      const double lack = (own - static_cast<double>(frame.clusters)) * (gives ? 1 : -1);
-      if (chosen != nullptr && lack <= most) continue;
-      chosen = &frame;
-      most = lack;
-    }
-    if (chosen == nullptr) return;
-    chosen->clusters = gives ? chosen->clusters + 1 : chosen->clusters - 1;
-    total = gives ? total + 1 : total - 1;
-  }
-}
-
 // How many clusters the tokens that are left of a segment's frames become, in proportion.
 void CountClusters(const FlashVidArgs& args, std::span<Frame> frames) {
   size_t left = 0;
@@ -217,7 +126,13 @@ void CountClusters(const FlashVidArgs& args, std::span<Frame> frames) {
   const size_t wanted = (args.budget - args.picked) * frames.size();
   if (left == 0) return;
   const double share = static_cast<double>(wanted) / static_cast<double>(left);
-  if (args.exact_budget && share < 1 && wanted > 0) return MatchClusters(frames, share, wanted);
+  if (args.exact_budget && share < 1 && wanted > 0) {
+    const auto left_of = [&](size_t i) { return frames[i].left.size(); };
+    const auto share_of = [&](size_t i) { return static_cast<double>(left_of(i)) * share; };
+    const std::vector<uint32_t> shares = ShareWhole(frames.size(), wanted, share_of, left_of);
+    for (size_t i = 0; i < frames.size(); ++i) frames[i].clusters = shares[i];
+    return;
+  }
   for (Frame& frame : frames) {
     const size_t tokens = frame.left.size();
     frame.clusters =
@@ -248,6 +163,37 @@ void SetOwners(const FlashVidArgs& args, const Tracks& tracks, const Frame& fram
   }
 }
 
+// Clusters lane.rows by words; false if these do not tell them apart.
+bool ClusterByWords(size_t clusters, const Workers& workers, Lane& lane) {
+  const Kernels& kernels = ActiveKernels();
+  const size_t width = lane.rows.dims();
+  const RowReader rows{lane.rows.row(0), width, kernels};
+  std::vector<uint32_t> all(lane.rows.rows());
+  std::iota(all.begin(), all.end(), 0u);
+  lane.units.Set(rows, width, all, kernels.width_a, kernels, workers);
+  if (!FindDensityPeaksByWords(lane.units, std::min(clusters, kNeighbours), kernels, workers,
+                               lane.words, lane.peaks)) {
+    return false;
+  }
+  FindCentres(lane.peaks, clusters, Rounding::kExact, lane.chosen);
+  return AssignToCentresByWords(lane.units, lane.chosen, lane.words, lane.cluster_of);
+}
+
+void Cluster(size_t clusters, bool reference_counts, const Workers& workers, Lane& lane) {
+  const bool by_words = !reference_counts && lane.rows.rows() >= kFewestByWords;
+  if (by_words && lane.unscreened > 0) {
+    --lane.unscreened;
+  } else if (by_words) {
+    if (ClusterByWords(clusters, workers, lane)) return;
+    lane.unscreened = kLikeTheLast;
+  }
+  lane.rows.Multiply(workers);
+  const Rounding rounding = reference_counts ? Rounding::kReference : Rounding::kExact;
+  FindDensityPeaks(lane.rows, std::min(clusters, kNeighbours), rounding, workers, lane.peaks);
+  FindCentres(lane.peaks, clusters, rounding, lane.chosen);
+  AssignToCentres(lane.rows, lane.chosen, rounding, workers, lane.cluster_of);
+}
+
 // Writes what becomes of a frame: its picked tokens, and its clusters at their centres.
 void WriteFrame(const FlashVidArgs& args, const RowReader& tokens, const Tracks& tracks,
                 const Frame& frame, const Workers& workers, Lane& lane) {
@@ -260,12 +206,7 @@ void WriteFrame(const FlashVidArgs& args, const RowReader& tokens, const Tracks&
   lane.chosen.resize(count);
   lane.cluster_of.resize(count);
   if (frame.clusters < count) {
-    lane.rows.Multiply(workers);
-    const Rounding rounding = args.reference_counts ? Rounding::kReference : Rounding::kExact;
-    FindDensityPeaks(lane.rows, std::min(frame.clusters, kNeighbours), rounding, workers,
-                     lane.peaks);
-    FindCentres(lane.peaks, frame.clusters, rounding, lane.chosen);
-    AssignToCentres(lane.rows, lane.chosen, rounding, workers, lane.cluster_of);
+    Cluster(frame.clusters, args.reference_counts, workers, lane);
   } else {
     std::iota(lane.chosen.begin(), lane.chosen.end(), 0u);
     std::iota(lane.cluster_of.begin(), lane.cluster_of.end(), 0u);
@@ -317,34 +258,12 @@ void FlashVid(const FlashVidArgs& args, const Workers& workers) {
     std::fill_n(args.out_owners, shape.batch * shape.rows, -1);
 
     std::vector<Frame> frames(shape.batch);
-    std::vector<Lane> lanes;
-    ForItems(
-        shape.batch, workers, lanes,
-        [&](size_t i, Lane& lane, const Workers& own) {
-          PickTokens(args, tokens, i, own, lane, frames[i]);
-        },
-        ProductsOfAll(shape.rows, shape.width));
-    const bool merges = args.picked < args.budget;
+    PickAndMatch(args, tokens, workers, frames);
     Tracks tracks{std::vector<std::vector<size_t>>(shape.batch * shape.rows),
                   std::vector<uint32_t>(shape.batch * shape.rows, 0)};
-    if (merges && args.temporal_threshold < 1) {
-      ForItems(
-          shape.batch, workers, lanes,
-          [&](size_t i, Lane& lane, const Workers& own) {
-            if (args.out_starts[i] != 0) return;
-            Frame& frame = frames[i];
-            frame.best.resize(frame.others.size());
-            frame.match.resize(frame.others.size());
-            MatchRows(tokens, shape.width, frame.others, frames[i - 1].others, own, lane.matches,
-                      frame.best.data(), frame.match.data());
-          },
-          ProductsOfAll(shape.rows, shape.width));
-    }
-    const std::vector<size_t> bounds =
-        SegmentBounds({args.out_starts, args.out_starts + shape.batch});
     size_t merged = 0;
-    for (size_t i = 0; merges && i + 1 < bounds.size(); ++i) {
-      const std::span<Frame> own(frames.data() + bounds[i], bounds[i + 1] - bounds[i]);
+    ForSegments(args, frames, [&](std::span<Frame> own) {
+      if (args.picked == args.budget) return;
       merged += MergeOverTime(args, own, tracks);
       if (own.size() == 1 && args.cluster_picked) {
         std::vector<uint32_t>& left = own.front().left;
@@ -352,7 +271,7 @@ void FlashVid(const FlashVidArgs& args, const Workers& workers) {
         std::ranges::sort(left);
       }
       CountClusters(args, own);
-    }
+    });
     size_t kept = 0;
     size_t clustered = 0;
     for (Frame& frame : frames) {
@@ -364,6 +283,7 @@ void FlashVid(const FlashVidArgs& args, const Workers& workers) {
     args.out_counts[0] = static_cast<int32_t>(kept);
     args.out_counts[1] = static_cast<int32_t>(merged);
     args.out_counts[2] = static_cast<int32_t>(clustered);
+    std::vector<Lane> lanes;
     ForItems(shape.batch, workers, lanes, [&](size_t i, Lane& lane, const Workers& own) {
       WriteFrame(args, tokens, tracks, frames[i], own, lane);
     });

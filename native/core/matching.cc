@@ -39,7 +39,7 @@ void Matching::Start(size_t tokens, size_t dims, size_t protected_tokens, const 
   tokens_ = tokens;
   merged_ = false;
   const double margin = WordMargin(dims);
-  screens_ = kernels.screen_matches != nullptr && margin < 0x1p30 && num_b() >= kLeastScreened;
+  screens_ = kernels.screen_matches != nullptr && margin < 0x1p28 && num_b() >= kLeastScreened;
   margin_ = screens_ ? static_cast<int32_t>(std::ceil(margin)) : 0;
   // Below any rounded product of equal rows.
   might_be_equal_ = 1 - 0x1p-22f * (static_cast<float>(dims) + 4);

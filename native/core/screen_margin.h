@@ -2,16 +2,17 @@
 // bounds that make screening exact.
 //
 // For each row a of A, the chain of float32 multiply-adds (similarities.h) decides. Rows are of
-// length 1 (within 2^-22), so the chain is within dims 2^-23 of a b. Chosen is the row of B with
-// the highest chain or, even where rounding puts another's chain above its own, a row equal to a:
-// its chain is within 2 (dims 2^-23 + 2^-21) of the highest.
+// length 1 (within 2^-22), and each of its steps rounds by at most 2^-24, so that for up to 2^20
+// dims the chain is within C = 1.125 dims 2^-24 of a b. Chosen is the row of B with the highest
+// chain or, even where rounding puts another's chain above its own, a row equal to a: its chain is
+// within 2 (C + 2^-21) of the highest.
 //
 // Let the integers q_a and q_b stand for s_a a and s_b b, and let no product q_a q_b be further
 // than D from s_a s_b a b. Then, in units of the integer products, the chain of every row is within
-//   E = D + dims 2^-23 s_a s_b
+//   E = D + C s_a s_b
 // of its integer product, and the row that is chosen, whichever it is, has an integer product of at
 // least the highest less
-//   2 E + 2 (dims 2^-23 + 2^-21) s_a s_b,
+//   2 E + 2 (C + 2^-21) s_a s_b,
 // which is the margin. It holds among any rows of B that the row chosen is one of: so integers of
 // 16 bits may decide among those that integers of 8 bits have left.
 //
@@ -31,6 +32,11 @@ namespace longvlm {
 // and the rounding of s a in float32, at most three times), so these are no longer than 0.51
 // sqrt(dims).
 double WordMargin(size_t dims);
+
+// The same, of rows of which ScaleWords has returned at most so many squares: |x| and |y| are
+// computed from these, as they are for 8 bits. t is within 4 * 2^-24 of a share of s a. For up to
+// 2^20 dims.
+int32_t WordMargin(float squares_a, float squares_b, size_t dims);
 
 // The scale of a row, and the sum of squares that RowBytes has returned.
 struct ByteScale {

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <span>
 
 #include "core/select_diverse.h"
 
@@ -32,14 +33,11 @@ class Selection {
 
   // The row whose second-largest product is smallest.
   bool PickFirst() {
-    const size_t width = matrix_.width();
     std::vector<TwoLargest<int32_t>> of_row(matrix_.rows());
-    for (size_t first = 0; first < matrix_.rows(); first += width) {
-      const int32_t* band = matrix_.band(first);
-      const size_t columns = std::min(width, matrix_.rows() - first);
-      for (size_t row = 0; row < matrix_.rows(); ++row) {
-        for (size_t i = 0; i < columns; ++i) of_row[first + i].Add(band[row * width + i]);
-      }
+    for (size_t row = 0; row < matrix_.rows(); ++row) {
+      TwoLargest<int32_t> largest;
+      for (const int32_t word : matrix_.words(row)) largest.Add(word);
+      of_row[row] = largest;
     }
     return Pick([&](size_t row) { return of_row[row].second; },
                 [&](size_t row, auto visit) {
@@ -52,9 +50,9 @@ class Selection {
 
   // The row whose largest product with those picked is smallest.
   bool PickNext() {
-    const uint32_t last = out_.back();
+    const std::span<const int32_t> last = matrix_.words(out_.back());
     for (size_t row = 0; row < closest_.size(); ++row) {
-      closest_[row] = std::max(closest_[row], matrix_.word(last, row));
+      closest_[row] = std::max(closest_[row], last[row]);
     }
     return Pick([&](size_t row) { return closest_[row]; },
                 [&](size_t row, auto visit) {

@@ -6,55 +6,74 @@
 
 namespace longvlm {
 
-void WordMatrix::Multiply(const CosineRows& rows, const Kernels& kernels, const Workers& workers) {
+void WordMatrix::Multiply(const CosineRows& rows, const Kernels& kernels, const Workers& workers,
+                          Exactly exactly) {
+  constexpr size_t kRowsPerBlock = 12;
   kernels_ = &kernels;
   rows_ = &rows;
+  exactly_ = exactly;
   count_ = rows.size();
-  width_ = kernels.width_a;
-  const size_t width_b = kernels.width_b;
-  const size_t panels_b = (count_ + width_b - 1) / width_b;
-  const size_t panel_size = width_b * ((rows.dims() + 1) / 2);
-  padded_ = panels_b * width_b;
-  panels_b_.resize(panels_b * panel_size);
-  words_.resize(rows.panels() * band_size());
+  margin_ = rows.WordMarginWith(rows);
+  words_.resize(count_ * count_);
   exact_.assign(count_ * count_, std::numeric_limits<float>::quiet_NaN());
   computed_ = 0;
-  workers.For(panels_b, [&](size_t panel) {
-    rows.PackWords(panel * width_b, width_b, panels_b_.data() + panel * panel_size);
+  const size_t blocks = (count_ + kRowsPerBlock - 1) / kRowsPerBlock;
+  workers.For(blocks, [&](size_t block) {
+    const size_t first = block * kRowsPerBlock;
+    kernels.word_products(rows.words() + first, std::min(kRowsPerBlock, count_ - first),
+                          rows.words() + first, count_ - first, rows.dims(),
+                          words_.data() + first * count_ + first, count_);
   });
-  // Of a band the rows before it have its products in their own bands.
-  const auto first_panel = [&](size_t band) { return band * width_ / width_b; };
-  workers.For(rows.panels(), [&](size_t band) {
-    const size_t first = first_panel(band);
-    kernels.word_products(rows.words(band), panels_b_.data() + first * panel_size, panels_b - first,
-                          rows.dims(), std::min(width_, count_ - band * width_),
-                          words_.data() + band * band_size() + first * width_b * width_);
-  });
-  workers.For(rows.panels(), [&](size_t band) {
-    const size_t first = band * width_;
-    const size_t columns = std::min(width_, count_ - first);
-    int32_t* to = words_.data() + band * band_size();
-    for (size_t row = 0; row < first_panel(band) * width_b; ++row) {
-      const int32_t* from = words_.data() + row / width_ * band_size() + row % width_;
-      for (size_t i = 0; i < columns; ++i) to[row * width_ + i] = from[(first + i) * width_];
+  workers.For(blocks, [&](size_t block) {
+    const size_t first = block * kRowsPerBlock;
+    for (size_t row = first; row < std::min(first + kRowsPerBlock, count_); ++row) {
+      for (size_t other = 0; other < first; ++other) {
+        words_[row * count_ + other] = words_[other * count_ + row];
+      }
     }
   });
+}
+
+int32_t WordMatrix::HighestOther(size_t row) const {
+  const std::span<const int32_t> all = words(row);
+  int32_t highest = std::numeric_limits<int32_t>::min();
+  for (const int32_t word : all.first(row)) highest = std::max(highest, word);
+  for (const int32_t word : all.subspan(row + 1)) highest = std::max(highest, word);
+  return highest;
+}
+
+void WordMatrix::ComputeMissing() {
+  found_.resize(missing_.size());
+  const size_t dims = rows_->dims();
+  if (exactly_ == Exactly::kUnits) {
+    for (const auto& [row, other] : missing_) {
+      rows_->MakeUnit(row);
+      rows_->MakeUnit(other);
+    }
+    kernels_->similarities(rows_->units(), rows_->units(), missing_.data(), missing_.size(), dims,
+                           found_.data());
+    return;
+  }
+  // Rows are in one tensor.
+  const float* first = rows_->row(0);
+  const auto number = [&](uint32_t row) {
+    return static_cast<uint32_t>(static_cast<size_t>(rows_->row(row) - first) / dims);
+  };
+  numbers_.clear();
+  for (const auto& [row, other] : missing_) numbers_.push_back({number(row), number(other)});
+  kernels_->similarities(first, first, numbers_.data(), numbers_.size(), dims, found_.data());
 }
 
 size_t WordMatrix::MultiplyExactly(std::span<const RowPair> pairs) {
   missing_.clear();
   for (const RowPair& pair : pairs) {
-    float& product = exact_[pair.row_of_a * count_ + pair.row_of_b];
-    if (!std::isnan(product)) continue;
+    const auto [row, other] = pair;
+    if (!std::isnan(exact_[row * count_ + other])) continue;
     // The same pair may follow.
-    product = 0;
-    rows_->MakeUnit(pair.row_of_a);
-    rows_->MakeUnit(pair.row_of_b);
+    exact_[row * count_ + other] = exact_[other * count_ + row] = 0;
     missing_.push_back(pair);
   }
-  found_.resize(missing_.size());
-  kernels_->similarities(rows_->units(), rows_->units(), missing_.data(), missing_.size(),
-                         rows_->dims(), found_.data());
+  ComputeMissing();
   for (size_t i = 0; i < missing_.size(); ++i) {
     const auto [row, other] = missing_[i];
     exact_[row * count_ + other] = exact_[other * count_ + row] = found_[i];

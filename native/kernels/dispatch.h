@@ -66,7 +66,7 @@ struct Kernels {
   // Null if 16-bit products are no faster than float32 products, as is word_products.
   decltype(&ScreenMatches_portable) screen_matches;
   decltype(&RowWords_portable) row_words;
-  decltype(&PackWords_portable) pack_words;
+  decltype(&ScaleWords_portable) scale_words;
   decltype(&WordProducts_portable) word_products;
   // Null if 8-bit products are no faster than 16-bit products.
   decltype(&ScreenPanels_avx512) screen_panels;

@@ -4,9 +4,9 @@
 //   out     [ceil(dims / n), stride] 32-bit integers, of which the first of each row of `stride` is
 //           written: the next n integers, the first in the lowest bits; 0 beyond dims
 // RowWords: n = 2 16-bit integers, scaled by kScreenScale.
-// PackWords: the same of up to kMostPanelWidth rows, which are anywhere, each by a scale of its
-// own;
-//   row i is written to out + i. The scales are at least 0, |row[k]| scale < 32767.5.
+// ScaleWords: row-major 16-bit integers, out [dims], and 0 up to a multiple of kWordsAtOnce.
+//   scale   at least 0, |row[k]| scale < 32767.5
+//   Returns the sum of the squares of what rounding took away, as RowBytes does.
 // RowBytes: n = 4 8-bit integers.
 //   scale   above 0, |row[k]| scale < 127.5
 //   flip    0, or kBytesOfA: bytes are then unsigned, the integers + 128
@@ -32,10 +32,8 @@ struct ByteRounding {
 
 void RowWords_portable(const float* row, size_t dims, int32_t* out, size_t stride);
 void RowWords_avx2(const float* row, size_t dims, int32_t* out, size_t stride);
-void PackWords_portable(const float* const* rows, const float* scales, size_t count, size_t dims,
-                        int32_t* out, size_t stride);
-void PackWords_avx2(const float* const* rows, const float* scales, size_t count, size_t dims,
-                    int32_t* out, size_t stride);
+float ScaleWords_portable(const float* row, float scale, size_t dims, int16_t* out);
+float ScaleWords_avx2(const float* row, float scale, size_t dims, int16_t* out);
 
 ByteRounding RowBytes_avx2(const float* row, size_t dims, float scale, uint8_t flip, int32_t* out,
                            size_t stride);

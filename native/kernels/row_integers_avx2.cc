@@ -1,6 +1,6 @@
 #include "kernels/dispatch.h"
-#include "kernels/pack_panel.h"
 #include "kernels/row_integers.h"
+#include "kernels/word_products.h"
 
 #if defined(LONGVLM_X86)
 
@@ -37,51 +37,27 @@ LONGVLM_TARGET_AVX2 inline float SumOf(__m256 values) {
   return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
 }
 
-// 16 values of a row; the pairs are in the order 0 1 4 5 2 3 6 7.
-LONGVLM_TARGET_AVX2 inline __m256i Words(const float* values, float scale) {
-  const __m256 scales = _mm256_set1_ps(scale);
-  return _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(values), scales)),
-                            _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(values + 8), scales)));
-}
-
-LONGVLM_TARGET_AVX2 inline void StoreHalves(__m256i low_and_high, int32_t* low, int32_t* high) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(low), _mm256_castsi256_si128(low_and_high));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(high), _mm256_extracti128_si256(low_and_high, 1));
-}
-
 }  // namespace
 
-LONGVLM_TARGET_AVX2 void PackWords_avx2(const float* const* rows, const float* scales, size_t count,
-                                        size_t dims, int32_t* out, size_t stride) {
-  // A cache line of each row at a time, so that what is written stays in the first-level cache.
-  constexpr size_t kAtOnce = 16;
+LONGVLM_TARGET_AVX2 float ScaleWords_avx2(const float* row, float scale, size_t dims,
+                                          int16_t* out) {
+  const __m256 scales = _mm256_set1_ps(scale);
+  __m256 squares = _mm256_setzero_ps(), others = squares;
+  const auto round = [&](size_t k) LONGVLM_TARGET_AVX2 {
+    const Rounded low = Round(row + k, scales), high = Round(row + k + 8, scales);
+    squares = _mm256_fmadd_ps(low.lost, low.lost, squares);
+    others = _mm256_fmadd_ps(high.lost, high.lost, others);
+    // The lanes of packed integers are out of order.
+    const __m256i words = _mm256_packs_epi32(low.integers, high.integers);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + k), _mm256_permute4x64_epi64(words, 0xd8));
+  };
   size_t k = 0;
-  for (; k + kAtOnce <= dims; k += kAtOnce, out += kAtOnce / 2 * stride) {
-    size_t i = 0;
-    for (; i + 4 <= count; i += 4) {
-      const __m256i a = Words(rows[i] + k, scales[i]);
-      const __m256i b = Words(rows[i + 1] + k, scales[i + 1]);
-      const __m256i c = Words(rows[i + 2] + k, scales[i + 2]);
-      const __m256i d = Words(rows[i + 3] + k, scales[i + 3]);
-      const __m256i ab = _mm256_unpacklo_epi32(a, b), next_ab = _mm256_unpackhi_epi32(a, b);
-      const __m256i cd = _mm256_unpacklo_epi32(c, d), next_cd = _mm256_unpackhi_epi32(c, d);
-      int32_t* to = out + i;
-      StoreHalves(_mm256_unpacklo_epi64(ab, cd), to, to + 2 * stride);
-      StoreHalves(_mm256_unpackhi_epi64(ab, cd), to + stride, to + 3 * stride);
-      StoreHalves(_mm256_unpacklo_epi64(next_ab, next_cd), to + 4 * stride, to + 6 * stride);
-      StoreHalves(_mm256_unpackhi_epi64(next_ab, next_cd), to + 5 * stride, to + 7 * stride);
-    }
-    for (; i < count; ++i) {
-      int32_t pairs[kAtOnce / 2];
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(pairs),
-                          _mm256_permute4x64_epi64(Words(rows[i] + k, scales[i]), 0xd8));
-      for (size_t pair = 0; pair < kAtOnce / 2; ++pair) out[pair * stride + i] = pairs[pair];
-    }
+  for (; k + kWordsAtOnce <= dims; k += kWordsAtOnce) {
+    round(k);
+    round(k + kWordsAtOnce / 2);
   }
-  if (k == dims) return;
-  const float* rest[kMostPanelWidth];
-  for (size_t i = 0; i < count; ++i) rest[i] = rows[i] + k;
-  PackWords_portable(rest, scales, count, dims - k, out, stride);
+  const float sum = SumOf(_mm256_add_ps(squares, others));
+  return k == dims ? sum : sum + ScaleWords_portable(row + k, scale, dims - k, out + k);
 }
 
 LONGVLM_TARGET_AVX2 void RowWords_avx2(const float* row, size_t dims, int32_t* out, size_t stride) {

@@ -1,14 +1,12 @@
-// The products of the rows of a panel of A with rows of B, both as 16-bit integers: what tells
-// which of the float32 products (products.h) can be the highest, at a fraction of their work.
-//   a        one panel of A, [ceil(dims / 2), width_a]: values 2k and 2k + 1 of a row as the low
-//   and
-//            the high 16 bits (row_integers.h; an odd dims is padded by 0)
-//   b        panels of B, [panels, ceil(dims / 2), width_b], likewise
-//   columns  how many of the columns of a are wanted, from the first on
-//   product  [panels * width_b, width_a], out; values of other columns have no meaning
-// Range: panels >= 1, dims >= 1, 1 <= columns <= width_a, sums below 2^31 (screen_matches.h); no
-// alignment; product overlaps nothing.   Ties: none.   Work: 2 width_a panels width_b dims integer
-// operations, half of it for few columns; no workspace.   Error: none, integers.
+// The products of rows of 16-bit integers with each other: what tells which of the float32 products
+// (products.h) can be the highest, at a fraction of their work.
+//   a, b     [count_a], [count_b]: rows of integers by ScaleWords (row_integers.h), which are
+//            anywhere, padded by zeros to a multiple of kWordsAtOnce
+//   product  [count_a, stride], out: value [i, j] is the product of a[i] and b[j]; stride >=
+//   count_b
+// Range: counts >= 1, dims >= 1, sums below 2^31 (screen_matches.h); no alignment, but rows that
+// begin at a multiple of 64 bytes take less time; product overlaps nothing.   Ties: none.
+// Work: 2 count_a count_b dims integer operations; no workspace. Error: none, integers.
 // Source: ours. See core/screen_margin.h for the margin that makes a choice by them exact.
 #pragma once
 
@@ -17,11 +15,13 @@
 
 namespace longvlm {
 
-void WordProducts_portable(const int32_t* a, const int32_t* b, size_t panels, size_t dims,
-                           size_t columns, int32_t* product);
-void WordProducts_avx2(const int32_t* a, const int32_t* b, size_t panels, size_t dims,
-                       size_t columns, int32_t* product);
-void WordProducts_avx512(const int32_t* a, const int32_t* b, size_t panels, size_t dims,
-                         size_t columns, int32_t* product);
+inline constexpr size_t kWordsAtOnce = 32;
+
+void WordProducts_portable(const int16_t* const* a, size_t count_a, const int16_t* const* b,
+                           size_t count_b, size_t dims, int32_t* product, size_t stride);
+void WordProducts_avx2(const int16_t* const* a, size_t count_a, const int16_t* const* b,
+                       size_t count_b, size_t dims, int32_t* product, size_t stride);
+void WordProducts_avx512(const int16_t* const* a, size_t count_a, const int16_t* const* b,
+                         size_t count_b, size_t dims, int32_t* product, size_t stride);
 
 }  // namespace longvlm

@@ -1,85 +1,69 @@
 #include "kernels/integer_products_avx2.h"
 #include "kernels/word_products.h"
+#include "kernels/word_tiles.h"
 
 #if defined(LONGVLM_X86)
 
 namespace longvlm {
 namespace {
 
-constexpr size_t kA = kPanelWidthAAvx2;
-constexpr size_t kB = kPanelWidthBAvx2;
+// 8 sums, 2 rows of A, one of B and a product, of 16 registers.
+constexpr size_t kRowsA = 2;
+constexpr size_t kRowsB = 4;
 
-LONGVLM_TARGET_AVX2 inline void Store(__m256i sum, int32_t* to) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), sum);
+LONGVLM_TARGET_AVX2 inline __m256i Load(const int16_t* from) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
 }
 
-// Of eight columns.
-LONGVLM_TARGET_AVX2 inline void HalfPanel(const int32_t* a, const int32_t* b, size_t pairs,
-                                          int32_t* product) {
-  __m256i s0 = _mm256_setzero_si256(), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0;
-  for (size_t k = 0; k < pairs; ++k, a += kA, b += kB) {
-    const __m256i left = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a));
-    AddWordProductsAvx2(left, _mm256_set1_epi32(b[0]), s0);
-    AddWordProductsAvx2(left, _mm256_set1_epi32(b[1]), s1);
-    AddWordProductsAvx2(left, _mm256_set1_epi32(b[2]), s2);
-    AddWordProductsAvx2(left, _mm256_set1_epi32(b[3]), s3);
-    AddWordProductsAvx2(left, _mm256_set1_epi32(b[4]), s4);
-    AddWordProductsAvx2(left, _mm256_set1_epi32(b[5]), s5);
-  }
-  Store(s0, product);
-  Store(s1, product + kA);
-  Store(s2, product + 2 * kA);
-  Store(s3, product + 3 * kA);
-  Store(s4, product + 4 * kA);
-  Store(s5, product + 5 * kA);
+// The sums of the lanes of each.
+LONGVLM_TARGET_AVX2 inline __m128i SumsOf(__m256i a, __m256i b, __m256i c, __m256i d) {
+  const __m256i all = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+  return _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
 }
 
-LONGVLM_TARGET_AVX2 inline void WholePanel(const int32_t* a, const int32_t* b, size_t pairs,
-                                           int32_t* product) {
-  __m256i l0 = _mm256_setzero_si256(), l1 = l0, l2 = l0, l3 = l0, l4 = l0, l5 = l0;
-  __m256i r0 = l0, r1 = l0, r2 = l0, r3 = l0, r4 = l0, r5 = l0;
-  for (size_t k = 0; k < pairs; ++k, a += kA, b += kB) {
-    const __m256i left = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a));
-    const __m256i right = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a + 8));
-    __m256i one = _mm256_set1_epi32(b[0]);
-    AddWordProductsAvx2(left, one, l0);
-    AddWordProductsAvx2(right, one, r0);
-    one = _mm256_set1_epi32(b[1]);
-    AddWordProductsAvx2(left, one, l1);
-    AddWordProductsAvx2(right, one, r1);
-    one = _mm256_set1_epi32(b[2]);
-    AddWordProductsAvx2(left, one, l2);
-    AddWordProductsAvx2(right, one, r2);
-    one = _mm256_set1_epi32(b[3]);
-    AddWordProductsAvx2(left, one, l3);
-    AddWordProductsAvx2(right, one, r3);
-    one = _mm256_set1_epi32(b[4]);
-    AddWordProductsAvx2(left, one, l4);
-    AddWordProductsAvx2(right, one, r4);
-    one = _mm256_set1_epi32(b[5]);
-    AddWordProductsAvx2(left, one, l5);
-    AddWordProductsAvx2(right, one, r5);
+// Sum number i is that of row i % kA of A and row i / kA of B. An index sequence unrolls the loops,
+// without which GCC keeps sums in memory.
+template <size_t kA, size_t kB, size_t... kSum>
+LONGVLM_TARGET_AVX2 inline void Multiply(const int16_t* const* a, const int16_t* const* b,
+                                         size_t first, size_t last, int32_t* product, size_t stride,
+                                         std::index_sequence<kSum...>) {
+  constexpr size_t kWords = 16;
+  const int16_t* row_a[kA];
+  const int16_t* row_b[kB];
+  for (size_t i = 0; i < kA; ++i) row_a[i] = a[i];
+  for (size_t j = 0; j < kB; ++j) row_b[j] = b[j];
+  __m256i sum[kA * kRowsB];
+  for (size_t i = 0; i < kA * kRowsB; ++i) sum[i] = _mm256_setzero_si256();
+  for (size_t k = first; k < last; k += kWords) {
+    __m256i left[kA];
+    for (size_t i = 0; i < kA; ++i) left[i] = Load(row_a[i] + k);
+    (AddWordProductsAvx2(left[kSum % kA], Load(row_b[kSum / kA] + k), sum[kSum]), ...);
   }
-  const __m256i lefts[] = {l0, l1, l2, l3, l4, l5};
-  const __m256i rights[] = {r0, r1, r2, r3, r4, r5};
-  for (size_t j = 0; j < kB; ++j) {
-    Store(lefts[j], product + j * kA);
-    Store(rights[j], product + j * kA + 8);
+  for (size_t i = 0; i < kA; ++i, product += stride) {
+    int32_t sums[kRowsB];
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(sums),
+                     SumsOf(sum[i], sum[kA + i], sum[2 * kA + i], sum[3 * kA + i]));
+    for (size_t j = 0; j < kB; ++j) product[j] += sums[j];
   }
+}
+
+template <size_t kA, size_t kB>
+LONGVLM_TARGET_AVX2 void Tile(const int16_t* const* a, const int16_t* const* b, size_t first,
+                              size_t last, int32_t* product, size_t stride) {
+  Multiply<kA, kB>(a, b, first, last, product, stride, std::make_index_sequence<kA * kB>());
+}
+
+template <size_t... kTile>
+constexpr std::array<WordTile, kRowsA * kRowsB> Tiles(std::index_sequence<kTile...>) {
+  return {Tile<kTile / kRowsB + 1, kTile % kRowsB + 1>...};
 }
 
 }  // namespace
 
-LONGVLM_TARGET_AVX2 void WordProducts_avx2(const int32_t* a, const int32_t* b, size_t panels,
-                                           size_t dims, size_t columns, int32_t* product) {
-  const size_t pairs = (dims + 1) / 2;
-  for (size_t panel = 0; panel < panels; ++panel, b += pairs * kB, product += kB * kA) {
-    if (columns > kA / 2) {
-      WholePanel(a, b, pairs, product);
-    } else {
-      HalfPanel(a, b, pairs, product);
-    }
-  }
+void WordProducts_avx2(const int16_t* const* a, size_t count_a, const int16_t* const* b,
+                       size_t count_b, size_t dims, int32_t* product, size_t stride) {
+  static constexpr auto kTiles = Tiles(std::make_index_sequence<kRowsA * kRowsB>());
+  MultiplyByTiles<kRowsA, kRowsB>(kTiles, a, count_a, b, count_b, dims, product, stride);
 }
 
 }  // namespace longvlm

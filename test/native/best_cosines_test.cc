@@ -14,6 +14,7 @@
 #include "core/row_products.h"
 #include "core/select_diverse.h"
 #include "core/word_matrix.h"
+#include "core/word_rows.h"
 #include "kernels/dispatch.h"
 #include "rows.h"
 #include "tests.h"
@@ -23,59 +24,42 @@ namespace {
 
 constexpr Workers kAlone{nullptr, nullptr};
 
-// The integers of some rows, read back from a panel of them.
 void TestWords(const Kernels& kernels, InputKind kind, size_t dims) {
-  const std::vector<float> rows = MakeInput(kind, kernels.width_a, dims, 21);
-  const size_t pairs = (dims + 1) / 2;
-  for (const size_t count : {size_t{1}, size_t{4}, size_t{7}, kernels.width_a}) {
-    std::vector<const float*> from;
-    std::vector<float> scales;
-    for (size_t i = 0; i < count; ++i) {
-      from.push_back(&rows[i * dims]);
-      scales.push_back(i % 3 == 1 ? 0.0f : 20'000.0f / static_cast<float>(i + 1));
+  const std::vector<float> row = MakeInput(kind, 1, dims, 21);
+  const size_t padded = (dims + kWordsAtOnce - 1) / kWordsAtOnce * kWordsAtOnce;
+  for (const float scale : {0.0f, 3.0f, 20'000.0f}) {
+    std::vector<int16_t> words(padded + 1, 9);
+    const float lost = kernels.scale_words(row.data(), scale, dims, words.data());
+    double expected_lost = 0;
+    for (size_t k = 0; k < padded; ++k) {
+      const float scaled = k < dims ? row[k] * scale : 0;
+      const float expected = std::nearbyint(scaled);
+      CHECK(static_cast<float>(words[k]) == expected, "word %zu of %zu: %d", k, dims, words[k]);
+      expected_lost += std::pow(static_cast<double>(scaled - expected), 2);
     }
-    std::vector<int32_t> panel(pairs * kernels.width_a, 9);
-    kernels.pack_words(from.data(), scales.data(), count, dims, panel.data(), kernels.width_a);
-    for (size_t i = 0; i < kernels.width_a; ++i) {
-      for (size_t k = 0; k < 2 * pairs; ++k) {
-        const int32_t pair = panel[k / 2 * kernels.width_a + i];
-        const int32_t word = k % 2 == 0 ? static_cast<int16_t>(pair & 0xffff) : pair >> 16;
-        const float scaled = k < dims && i < count ? from[i][k] * scales[i] : 0;
-        const int32_t expected = static_cast<int32_t>(std::nearbyint(scaled));
-        CHECK(i < count ? word == expected : pair == 9, "word %zu of row %zu of %zu", k, i, dims);
-      }
-    }
+    CHECK(std::fabs(static_cast<double>(lost) - expected_lost) <= 1e-5 * expected_lost,
+          "%g lost of %zu words, not %g", static_cast<double>(lost), dims, expected_lost);
+    CHECK(words[padded] == 9, "behind %zu words", dims);
   }
 }
 
-void TestWordProducts(const Kernels& kernels, size_t dims, size_t panels) {
-  const size_t pairs = (dims + 1) / 2;
-  const auto pack = [&](size_t count, size_t width, uint32_t seed) {
-    const std::vector<float> rows = UnitRows(InputKind::kRandom, count, dims, seed);
-    std::vector<int32_t> out(count * pairs);
-    for (size_t i = 0; i < count; ++i) {
-      kernels.row_words(&rows[i * dims], dims, &out[i / width * width * pairs + i % width], width);
-    }
-    return out;
-  };
-  const std::vector<int32_t> a = pack(kernels.width_a, kernels.width_a, 22);
-  const std::vector<int32_t> b = pack(panels * kernels.width_b, kernels.width_b, 23);
-  const auto word = [&](const std::vector<int32_t>& rows, size_t width, size_t row, size_t k) {
-    const int32_t pair = rows[(row / width * pairs + k / 2) * width + row % width];
-    return k % 2 == 0 ? static_cast<int16_t>(pair & 0xffff) : pair >> 16;
-  };
-  for (const size_t columns : {size_t{1}, kernels.width_a / 2, kernels.width_a}) {
-    std::vector<int32_t> products(panels * kernels.width_b * kernels.width_a);
-    kernels.word_products(a.data(), b.data(), panels, dims, columns, products.data());
-    for (size_t j = 0; j < panels * kernels.width_b; ++j) {
-      for (size_t i = 0; i < columns; ++i) {
-        int32_t sum = 0;
-        for (size_t k = 0; k < 2 * pairs; ++k) {
-          sum += word(a, kernels.width_a, i, k) * word(b, kernels.width_b, j, k);
-        }
-        CHECK(products[j * kernels.width_a + i] == sum, "dims %zu, %zu with %zu", dims, i, j);
-      }
-    }
+void TestWordProducts(const Kernels& kernels, size_t dims, size_t count_a, size_t count_b) {
+  const std::vector<float> units = UnitRows(InputKind::kRandom, count_a + count_b, dims, 22);
+  WordRows rows;
+  rows.Resize(count_a + count_b, dims);
+  std::vector<const int16_t*> a, b;
+  for (size_t i = 0; i < count_a + count_b; ++i) {
+    kernels.scale_words(&units[i * dims], kScreenScale, dims, rows.row(i));
+    (i < count_a ? a : b).push_back(rows.row(i));
+  }
+  const size_t stride = count_b + 2;
+  std::vector<int32_t> products(count_a * stride, 9);
+  kernels.word_products(a.data(), count_a, b.data(), count_b, dims, products.data(), stride);
+  for (size_t i = 0; i < products.size(); ++i) {
+    const size_t row = i / stride, other = i % stride;
+    int32_t sum = other < count_b ? 0 : 9;
+    for (size_t k = 0; other < count_b && k < dims; ++k) sum += a[row][k] * b[other][k];
+    CHECK(products[i] == sum, "dims %zu, %zu with %zu", dims, row, other);
   }
 }
 
@@ -97,6 +81,7 @@ void TestChoice(const Kernels& kernels, const ConstValues& tokens, size_t count,
     b.Set(reader, dims, rows_of_b, kernels.width_b, kernels, kAlone);
   }
   BestCosinesScratch scratch;
+  std::vector<int32_t> all;
   for (size_t panel = 0; panel < a.panels(); ++panel) {
     const size_t first = panel * kernels.width_a;
     const size_t columns = std::min(kernels.width_a, rows_of_a.size() - first);
@@ -125,6 +110,22 @@ void TestChoice(const Kernels& kernels, const ConstValues& tokens, size_t count,
       if (choice == Choice::kEqualFirst) continue;
       CHECK(best[i] == highest, "row %zu: %g, not %g", first + i, static_cast<double>(best[i]),
             static_cast<double>(highest));
+    }
+    all.insert(all.end(), index.begin(), index.end());
+  }
+  // The last rows first.
+  std::vector<uint32_t> some;
+  for (size_t i = rows_of_a.size(); i > 0; i -= std::min<size_t>(i, 3)) {
+    some.push_back(static_cast<uint32_t>(i - 1));
+  }
+  CosineRows part;
+  part.SetPart(a, some, kernels.width_a);
+  for (size_t panel = 0; panel < part.panels(); ++panel) {
+    const size_t first = panel * kernels.width_a;
+    std::vector<int32_t> index(std::min(kernels.width_a, some.size() - first));
+    FindBestCosines(part, panel, b, choice, kernels, scratch, nullptr, index.data());
+    for (size_t i = 0; i < index.size(); ++i) {
+      CHECK(index[i] == all[some[first + i]], "row %zu of a part", first + i);
     }
   }
 }
@@ -166,10 +167,13 @@ std::vector<float> OfAllMagnitudes(std::vector<float> rows, size_t dims) {
 
 void TestBestCosines() {
   const Kernels& kernels = ActiveKernels();
-  for (const size_t dims : {1, 2, 15, 16, 33, 64, 70}) {
+  for (const size_t dims : {1, 2, 31, 32, 48, 64, 70, 1100}) {
     for (const InputKind kind : kInputKinds) TestWords(kernels, kind, dims);
     if (kernels.word_products == nullptr) continue;
-    for (const size_t panels : {1, 3}) TestWordProducts(kernels, dims, panels);
+    for (const size_t count : {1, 2, 4, 5, 13}) {
+      TestWordProducts(kernels, dims, count, 7);
+      TestWordProducts(kernels, dims, 7, count);
+    }
   }
   for (const InputKind kind : kInputKinds) {
     if (kernels.word_products == nullptr) break;

@@ -31,6 +31,8 @@ int main(int argc, char** argv) {
         longvlm::TestKernels();
         longvlm::TestScreening();
         longvlm::TestBestCosines();
+        longvlm::TestMatchOverTime();
+        longvlm::TestDensityPeaks();
         longvlm::TestOperations(name);
         longvlm::TestReducers(name);
         longvlm::TestAllocations();

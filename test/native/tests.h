@@ -14,6 +14,12 @@ void TestScreening();
 // The most similar rows of one set for those of another.
 void TestBestCosines();
 
+// Those of a frame's tokens for those of the next frame.
+void TestMatchOverTime();
+
+// Density peaks, and the clusters at them.
+void TestDensityPeaks();
+
 // The operations with the instruction set in use, against the portable kernels.
 void TestOperations(const std::string& instruction_set);
 
