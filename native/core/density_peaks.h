@@ -31,10 +31,13 @@ void FindDensityPeaks(const RowProducts& rows, size_t neighbours, Rounding round
 
 // The same, rounded exactly, of rows of one tensor in ascending order, by 16-bit integers where
 // these tell rows apart. False if they tell too few apart: `out` then has no meaning. `matrix` is
-// scratch memory. Fewer rows than kFewestByWords take no less time so.
-inline constexpr size_t kFewestByWords = 48;
+// scratch memory.
 bool FindDensityPeaksByWords(const CosineRows& rows, size_t neighbours, const Kernels& kernels,
                              const Workers& workers, WordMatrix& matrix, DensityPeaks& out);
+
+// Whether that takes less time: the float32 products that are left are of few rows at a time, and
+// bounds take as long whatever the dims.
+inline bool SuitsWords(size_t rows, size_t dims) { return rows >= 128 && dims >= 2048; }
 
 // The `count` rows with the highest scores, the highest first.
 void FindCentres(const DensityPeaks& peaks, size_t count, Rounding rounding,

@@ -80,7 +80,7 @@ void FindSegments(const FastVidArgs& args, const Workers& workers, std::vector<F
 void FindPeaks(const FastVidArgs& args, const RowReader& tokens, const std::vector<uint32_t>& rest,
                const Workers& workers, Lane& lane) {
   const Kernels& kernels = ActiveKernels();
-  const bool by_words = rest.size() >= kFewestByWords;
+  const bool by_words = SuitsWords(rest.size(), args.shape.width);
   if (by_words && lane.unscreened > 0) {
     --lane.unscreened;
   } else if (by_words) {

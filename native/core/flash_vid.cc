@@ -180,7 +180,7 @@ bool ClusterByWords(size_t clusters, const Workers& workers, Lane& lane) {
 }
 
 void Cluster(size_t clusters, bool reference_counts, const Workers& workers, Lane& lane) {
-  const bool by_words = !reference_counts && lane.rows.rows() >= kFewestByWords;
+  const bool by_words = !reference_counts && SuitsWords(lane.rows.rows(), lane.rows.dims());
   if (by_words && lane.unscreened > 0) {
     --lane.unscreened;
   } else if (by_words) {

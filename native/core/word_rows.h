@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "core/scratch_memory.h"
-#include "kernels/word_products.h"
+#include "kernels/dispatch.h"
 
 namespace longvlm {
 
