@@ -164,12 +164,14 @@ describe('evaluate() with a folder of features', () => {
 });
 
 describe('evaluate() with a file to resume from', () => {
+  const encodedOnce = () => ({ ...short, featuresFolder: inFolder('resumed') });
+
   /** Runs until `count` answers are there, then aborts. */
   async function interrupted(resume: string, count: number): Promise<void> {
     const controller = new AbortController();
     const reason = new Error('enough');
     const running = evaluate(vlm, dataset, {
-      ...short,
+      ...encodedOnce(),
       resume,
       signal: controller.signal,
       onProgress: ({ done }) => {
@@ -180,13 +182,13 @@ describe('evaluate() with a file to resume from', () => {
   }
 
   test('goes on where an earlier run was cut, and finds the same', async () => {
-    const whole = await evaluate(vlm, dataset, short);
+    const whole = await evaluate(vlm, dataset, encodedOnce());
     for (const count of [0, 1, 2, 3]) {
       const resume = inFolder(`cut-${count}.unfinished.jsonl`);
       await interrupted(resume, count);
       expect(readFileSync(resume, 'utf8').trimEnd().split('\n')).toHaveLength(1 + count);
       const seen: number[] = [];
-      const options: EvaluateOptions = { ...short, resume, onProgress: ({ done }) => seen.push(done) };
+      const options: EvaluateOptions = { ...encodedOnce(), resume, onProgress: ({ done }) => seen.push(done) };
       expect(await evaluate(vlm, dataset, options)).toEqual(whole);
       expect(seen).toEqual([0, 1, 2, 3, 4].slice(count));
       // All is answered now: nothing is asked any more.
@@ -201,7 +203,7 @@ describe('evaluate() with a file to resume from', () => {
     await interrupted(resume, 1);
     const text = readFileSync(resume, 'utf8');
     writeFileSync(resume, text.replace(/"answers":\[.*\]/, '"answers":["told before"]'));
-    const result = await evaluate(vlm, dataset, { ...short, resume });
+    const result = await evaluate(vlm, dataset, { ...encodedOnce(), resume });
     expect(result.predictions[0]).toMatchObject({ answers: ['told before'], score: 0 });
   });
 
