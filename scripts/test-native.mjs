@@ -5,8 +5,9 @@
 // address: AddressSanitizer and UndefinedBehaviorSanitizer. thread: ThreadSanitizer, for the multithreaded tests.
 // For another processor, give a cross compiler and an emulator:
 //   node scripts/test-native.mjs --cxx aarch64-linux-gnu-g++ --run 'qemu-aarch64 -L /usr/aarch64-linux-gnu'
-import { execFile, spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
@@ -32,16 +33,19 @@ function options() {
   }
 }
 
-/** Runs a program. If it fails, prints its output. */
-function run(command, args, failure) {
-  const result = spawnSync(command, args, { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28 });
-  if (result.status === 0) return result.stdout;
-  process.stderr.write(`${result.stdout ?? ''}${result.stderr ?? ''}`);
-  throw new TestError(`${failure}${result.error ? `: ${result.error.message}` : ''}`);
+/** Runs a program; resolves to what it wrote to stdout. If it fails, prints its output. */
+async function run(command, args, failure) {
+  try {
+    const { stdout } = await promisify(execFile)(command, args, { cwd: root, maxBuffer: 1 << 28 });
+    return stdout;
+  } catch (error) {
+    process.stderr.write(`${error.stdout ?? ''}${error.stderr ?? ''}`);
+    throw new TestError(`${failure}${error.stderr === undefined ? `: ${error.message}` : ''}`);
+  }
 }
 
-/** Builds the program, and returns what runs it. */
-function build(name, { flags, args }, { cxx, run: runner }) {
+/** Builds the program with so many compilers at once, and runs it. */
+async function test(name, { flags, args }, { cxx, run: runner }, jobs) {
   const key = createHash('sha256').update(`${flags} ${cxx}`).digest('hex').slice(0, 8);
   const out = join(root, 'build/native-test', key);
   const definitions = [
@@ -49,31 +53,25 @@ function build(name, { flags, args }, { cxx, run: runner }) {
     `-DLONGVLM_WERROR=${process.env.LONGVLM_WERROR === '1' ? 'ON' : 'OFF'}`,
     ...(cxx ? [`-DCMAKE_CXX_COMPILER=${cxx}`] : []),
   ];
-  run('cmake', ['-S', 'test/native', '-B', out, ...definitions], 'The tests could not be configured (is CMake there?)');
-  run('cmake', ['--build', out, '--parallel', '2'], 'The tests did not compile');
+  const configure = ['-S', 'test/native', '-B', out, ...definitions];
+  await run('cmake', configure, 'The tests could not be configured (is CMake there?)');
+  await run('cmake', ['--build', out, '--parallel', String(jobs)], `The tests did not compile (${name})`);
   const program = [...(runner?.split(' ') ?? []), join(out, 'native_test'), 'test/fixtures/merge', ...args];
-  return async () => {
-    try {
-      const { stdout } = await promisify(execFile)(program[0], program.slice(1), { cwd: root, maxBuffer: 1 << 28 });
-      for (const line of stdout.trim().split('\n')) console.log(`${name}: ${line}`);
-    } catch (error) {
-      process.stderr.write(`${error.stdout ?? ''}${error.stderr ?? ''}`);
-      throw new TestError(`The tests failed (${name})${error.stderr === undefined ? `: ${error.message}` : ''}`);
-    }
-  };
+  const printed = await run(program[0], program.slice(1), `The tests failed (${name})`);
+  for (const line of printed.trim().split('\n')) console.log(`${name}: ${line}`);
 }
 
 try {
   const chosen = options();
-  if (chosen.sanitize === undefined) await build('native', { flags: '', args: [] }, chosen)();
+  const cores = availableParallelism();
+  if (chosen.sanitize === undefined) await test('native', { flags: '', args: [] }, chosen, cores);
   else if (process.platform === 'win32') console.log('native: sanitizers are not run on Windows');
   else {
-    const programs = Object.entries(sanitizers)
-      .filter(([name]) => chosen.sanitize === name || chosen.sanitize === 'all')
-      .map(([name, sanitizer]) => build(`${name} sanitizer`, sanitizer, chosen));
-    // Much of each uses one core.
-    for (const { status, reason } of await Promise.allSettled(programs.map((test) => test())))
-      if (status === 'rejected') throw reason;
+    const wanted = Object.entries(sanitizers).filter(([name]) => chosen.sanitize === name || chosen.sanitize === 'all');
+    // At once, as configuring, linking and much of the tests use one core.
+    const jobs = Math.max(1, Math.floor(cores / wanted.length));
+    const tests = wanted.map(([name, sanitizer]) => test(`${name} sanitizer`, sanitizer, chosen, jobs));
+    for (const { status, reason } of await Promise.allSettled(tests)) if (status === 'rejected') throw reason;
   }
 } catch (error) {
   if (!(error instanceof TestError)) throw error;
