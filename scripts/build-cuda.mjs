@@ -1,11 +1,12 @@
 // Builds the CUDA library with its test and benchmark; with --emulated, the same kernels for the CPU, for tests.
 //
-//   node scripts/build-cuda.mjs [--arch LIST] [--out DIR] [--if-possible] [--force] [--verbose]
-//   node scripts/build-cuda.mjs --emulated [--sanitize] [--out DIR] [--if-possible] [--force] [--verbose]
+//   node scripts/build-cuda.mjs [--arch LIST] [--out DIR] [--core FILE] [--if-possible] [--force] [--verbose]
+//   node scripts/build-cuda.mjs --emulated [--sanitize] [--out DIR] [--core FILE] [--if-possible] [--force] [--verbose]
 //
 // --arch is `all` (default), `native` (this machine's GPU) or CMake's list, such as 80-real;90. DIR defaults to build/cuda,
 // with --sanitize to build/cuda-sanitized. The outputs are liblongvlm_cuda.so, cuda_test and cuda_bench, or
 // liblongvlm_cuda_emulated.so, cuda_test_emulated and cuda_bench_emulated. Nothing is built if the outputs are up to date.
+// --core is the library of the CPU's side that scripts/build-addon.mjs leaves; without it, its sources are compiled again.
 // Without nvcc or CMake it prints a message and exits with 1, with --if-possible with 0. LONGVLM_WERROR=1 turns compiler
 // warnings into errors.
 import { spawnSync } from 'node:child_process';
@@ -27,7 +28,7 @@ import { parseArgs } from 'node:util';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const usage =
-  'usage: build-cuda.mjs [--arch all|native|LIST] [--emulated [--sanitize]] [--out DIR] [--if-possible] [--force] [--verbose]';
+  'usage: build-cuda.mjs [--arch all|native|LIST] [--emulated [--sanitize]] [--out DIR] [--core FILE] [--if-possible] [--force] [--verbose]';
 
 class BuildError extends Error {}
 /** The tools that this machine lacks. */
@@ -41,6 +42,7 @@ function options() {
       options: {
         arch: string,
         out: string,
+        core: string,
         emulated: boolean,
         sanitize: boolean,
         force: boolean,
@@ -115,7 +117,7 @@ function outputs({ emulated, sanitize }) {
 }
 
 function build(chosen, nvcc) {
-  const { arch, emulated, sanitize, out, verbose } = chosen;
+  const { arch, emulated, sanitize, out, core, verbose } = chosen;
   const work = join(out, emulated ? 'cmake-emulated' : 'cmake');
   const onOff = (value) => (value ? 'ON' : 'OFF');
   const architectures = arch === 'all' ? '75-real;80-real;86-real;89-real;90' : arch;
@@ -126,6 +128,7 @@ function build(chosen, nvcc) {
     `-DLONGVLM_CUDA_EMULATED=${onOff(emulated)}`,
     `-DLONGVLM_CUDA_SANITIZE=${onOff(sanitize)}`,
     `-DLONGVLM_WERROR=${onOff(process.env.LONGVLM_WERROR === '1')}`,
+    ...(core ? [`-DLONGVLM_CORE_LIBRARY=${resolve(root, core)}`] : []),
     ...(nvcc ? [`-DCMAKE_CUDA_COMPILER=${nvcc.path}`, `-DCMAKE_CUDA_ARCHITECTURES=${architectures}`] : []),
   ];
   run('cmake', ['-S', join(root, 'cuda'), '-B', work, ...settings], verbose);

@@ -55,6 +55,10 @@ if (process.platform !== 'linux') {
   process.exit(0);
 }
 script('scripts/export-golden.mjs', 'build/golden');
+// Where CMake builds the addon, what the kernels are compared with is compiled.
+script('scripts/build-addon.mjs');
+const library = 'build/liblongvlm_core.a';
+const core = existsSync(join(root, library)) ? ['--core', library] : [];
 // The oldest GPUs and the newest, in a folder of their own: what was built to be used stays as it is.
 const built = script(
   'scripts/build-cuda.mjs',
@@ -63,10 +67,11 @@ const built = script(
   '75-real;90',
   '--out',
   'build/cuda-compiled',
+  ...core,
 ).output;
 if (built) console.log(built);
 else console.log('cuda: compiled');
-script('scripts/build-cuda.mjs', '--emulated');
+script('scripts/build-cuda.mjs', '--emulated', ...core);
 const test = ['--quick', '--golden', 'build/golden'];
 await runParts(join(root, 'build/cuda/cuda_test_emulated'), test);
 console.log('cuda: passed, emulated on the CPU');
