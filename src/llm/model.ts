@@ -3,7 +3,6 @@ import type { Llama, LlamaModel } from 'node-llama-cpp';
 import { raceAbort } from '../base/abort.js';
 import { withCallbacks } from '../base/callbacks.js';
 import { LongVLMError, messageOf } from '../base/errors.js';
-import { giveBackMemory } from './giveBackMemory.js';
 import type { OnProgress } from '../base/progress.js';
 import {
   checkFunction,
@@ -16,6 +15,7 @@ import {
 } from '../base/validate.js';
 import { type GgufFile, openGguf } from '../files/gguf.js';
 import { numberIn, wordIn } from '../files/metadataValues.js';
+import { giveBackMemory } from './giveBackMemory.js';
 import { checkLanguageModel, modelInput } from './header.js';
 import { type ChatTemplate, compileTemplateOf } from './jinja/chatTemplate.js';
 import { SpecialTexts } from './jinja/specialTexts.js';
