@@ -20,8 +20,8 @@ LONGVLM_TARGET_AVX512 inline __m128i SumsOf(__m512i a, __m512i b, __m512i c, __m
                                       _mm512_maskz_unpackhi_epi32(kAll, c, d));
   const __m512i all = _mm512_add_epi32(_mm512_maskz_unpacklo_epi64(0xff, ab, cd),
                                        _mm512_maskz_unpackhi_epi64(0xff, ab, cd));
-  const __m256i half =
-      _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_maskz_extracti64x4_epi64(0xff, all, 1));
+  const __m256i half = _mm256_add_epi32(_mm512_maskz_extracti64x4_epi64(0xff, all, 0),
+                                        _mm512_maskz_extracti64x4_epi64(0xff, all, 1));
   return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
 }
 
