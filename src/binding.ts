@@ -276,7 +276,7 @@ export type NativeBinding = {
   /** Whether the memory of a typed array over an ArrayBuffer stays during a task, also when the buffer is transferred away. */
   holdsMemory(): boolean;
   /** Gives memory that was freed back to the system, where the C library would keep it. */
-  trimMemory(): void;
+  trimMemory(): NativeTask;
   /** The most threads of the kernels. */
   concurrency(): number;
   /** At most 1024, in the whole process; 0 for the default. */

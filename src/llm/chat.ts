@@ -20,6 +20,7 @@ import {
   type PromptTexts,
 } from './contextSize.js';
 import { checkPlaces, evaluateVideo, largestRun } from './evaluateVideo.js';
+import { trimMemory } from './giveBackMemory.js';
 import { checkModel, type LanguageModel } from './model.js';
 import { usedPlaces } from './places.js';
 import { textBeforeQuestion, tokensOfFirstTurn } from './prompt.js';
@@ -362,6 +363,7 @@ export class VideoChat {
       this.#closing.abort(new LongVLMError('ERR_LONGVLM_DISPOSED', 'The chat was disposed. Start a new one.'));
       await this.#inFlight.catch(() => {});
       await this.#context.dispose();
+      await trimMemory();
     })();
     return this.#disposing;
   }

@@ -1,9 +1,21 @@
 // Memory that a step needed, and the next one does not.
 import { binding } from '../binding.js';
 
+let trimming: Promise<void> | undefined;
+
+/** Gives memory that was freed back to the system. The C library keeps much of a context's otherwise, another part each time. */
+export function trimMemory(): Promise<void> {
+  trimming ??= binding()
+    .trimMemory()
+    .promise.finally(() => {
+      trimming = undefined;
+    });
+  return trimming;
+}
+
 /**
- * Has V8 free what nobody refers to, and gives it back to the system with what the C library keeps. Stops JavaScript for as long as
- * a full garbage collection takes: tens of milliseconds for the command line's heap.
+ * The same, once V8 has freed what nobody refers to. Stops JavaScript for as long as a full garbage collection takes: tens of
+ * milliseconds for the command line's heap.
  */
 export async function giveBackMemory(): Promise<void> {
   // Not every build of Node has it.
@@ -14,5 +26,5 @@ export async function giveBackMemory(): Promise<void> {
     await session.post('HeapProfiler.collectGarbage');
     session.disconnect();
   }
-  binding().trimMemory();
+  await trimMemory();
 }
