@@ -363,7 +363,8 @@ export class VideoChat {
       this.#closing.abort(new LongVLMError('ERR_LONGVLM_DISPOSED', 'The chat was disposed. Start a new one.'));
       await this.#inFlight.catch(() => {});
       await this.#context.dispose();
-      await trimMemory();
+      // Its turn may come after that of other chats, for which nobody is to wait.
+      void trimMemory();
     })();
     return this.#disposing;
   }

@@ -3,14 +3,23 @@ import { binding } from '../binding.js';
 
 let trimming: Promise<void> | undefined;
 
-/** Gives memory that was freed back to the system. The C library keeps much of a context's otherwise, another part each time. */
+/**
+ * Gives memory that was freed back to the system. The C library keeps much of a context's otherwise, another part each time. Never
+ * rejects: where no thread can be started, the memory stays.
+ */
 export function trimMemory(): Promise<void> {
-  trimming ??= binding()
-    .trimMemory()
-    .promise.finally(() => {
-      trimming = undefined;
-    });
+  trimming ??= trimOnThread().finally(() => {
+    trimming = undefined;
+  });
   return trimming;
+}
+
+async function trimOnThread(): Promise<void> {
+  try {
+    await binding().trimMemory().promise;
+  } catch {
+    // As above.
+  }
 }
 
 /**
