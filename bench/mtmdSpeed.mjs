@@ -94,10 +94,8 @@ async function pictures() {
     .map((name) => join(folder, name));
 }
 
-async function theirs(images) {
-  // Room for the largest number of tokens that a frame can have, and a tile beside it.
-  const context = String(frames * 600 + 256);
-  const args = ['-m', llm, '--mmproj', mmproj, ...images.flatMap((image) => ['--image', image]), '-c', context];
+async function theirs(images, context) {
+  const args = ['-m', llm, '--mmproj', mmproj, ...images.flatMap((image) => ['--image', image]), '-c', String(context)];
   const run = await measured(tool, [
     ...args,
     '-p',
@@ -117,10 +115,10 @@ async function theirs(images) {
   return { ...run, tokens: counts.reduce((sum, count) => sum + count, 0) };
 }
 
-async function ours() {
+async function ours(frames = values.frames) {
   const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
   const models = ['--projector', mmproj, '--llm', llm, '--vision-precision', values['vision-precision']];
-  const amount = ['--frames', values.frames, '--segment-frames', '8', '--tokens', values.tokens];
+  const amount = ['--frames', frames, '--segment-frames', '8', '--tokens', values.tokens];
   const flags = [...models, ...amount, '--max-tokens', '1', '--temperature', '0', '--threads', threads];
   const run = await measured(process.execPath, [main, 'ask', video, question, ...flags, '--no-cache', '--json']);
   return { ...run, tokens: JSON.parse(run.output).video.tokens };
@@ -129,9 +127,12 @@ async function ours() {
 try {
   const images = await pictures();
   // The weights in eight bits are made once, and both files are in the system's cache then.
-  await ours();
+  await ours('2');
+  // Memory for a context is paid whether it is filled or not: theirs has room for these pictures and no more.
+  const [one, two] = [await theirs(images.slice(0, 1), 4096), await theirs(images.slice(0, 2), 4096)];
+  const context = one.tokens + (frames - 1) * (two.tokens - one.tokens) + 64;
   for (let round = 0; round < Number(values.rounds); round++) {
-    const [us, them] = [await ours(), await theirs(images)];
+    const [us, them] = [await ours(), await theirs(images, context)];
     for (const [name, { seconds, processorSeconds, bytes, tokens }] of Object.entries({
       longvlm: us,
       'llama-mtmd-cli': them,
