@@ -127,7 +127,7 @@ async function ours(frames = values.frames) {
 try {
   const images = await pictures();
   // The weights in eight bits are made once, and both files are in the system's cache then.
-  await ours('2');
+  await ours('8');
   // Memory for a context is paid whether it is filled or not: theirs has room for these pictures and no more.
   const [one, two] = [await theirs(images.slice(0, 1), 4096), await theirs(images.slice(0, 2), 4096)];
   const context = one.tokens + (frames - 1) * (two.tokens - one.tokens) + 64;
