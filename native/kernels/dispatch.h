@@ -80,6 +80,7 @@ struct Kernels {
   decltype(&SquareAndProduct_portable) square_and_product;
   decltype(&SelectChannels_portable) select_channels;
   decltype(&AddMoments_portable) add_moments;
+  decltype(&AddScaledRows_portable) add_scaled_rows;
   decltype(&SquaredDistances_portable) squared_distances;
   decltype(&SumRowsF32_portable) sum_rows_f32;
   decltype(&SumRowsF16_portable) sum_rows_f16;

@@ -58,12 +58,20 @@ void TestGaussianSums(const Kernels& kernels, size_t width) {
   AddMoments_portable(values.data(), width, rows, width, expected_sums.data(), expected.data());
   CHECK(sums == expected_sums && squares == expected, "width %zu", width);
 
-  std::vector<float> panel(kTokensOfPanel * width);
-  kernels.pack_panel(values.data(), rows, 0, width, kTokensOfPanel, panel.data());
-  std::vector<double> found(kTokensOfPanel), portable(kTokensOfPanel);
-  kernels.squared_distances(panel.data(), sums.data(), width, found.data());
-  SquaredDistances_portable(panel.data(), sums.data(), width, portable.data());
-  CHECK(found == portable, "width %zu", width);
+  const std::vector<double> scales{1, 0.7, 0, 1e-3, 3e20, -0.3, 0.1, 5};
+  const size_t stride = width + 3;
+  const std::vector<float> apart = MakeInput(InputKind::kRandom, 1, scales.size() * stride, 6);
+  for (const size_t count : {size_t{0}, size_t{3}, size_t{4}, scales.size() - 1}) {
+    const float* from = apart.data() + 3;
+    kernels.add_scaled_rows(from, stride, scales.data(), count, width, sums.data());
+    AddScaledRows_portable(from, stride, scales.data(), count, width, expected_sums.data());
+    CHECK(sums == expected_sums, "%zu rows of %zu", count, width);
+    const Centres centres{sums.data(), squares.data()};
+    std::vector<double> found(2 * count), portable(2 * count);
+    kernels.squared_distances(from, stride, scales.data(), count, centres, width, found.data());
+    SquaredDistances_portable(from, stride, scales.data(), count, centres, width, portable.data());
+    CHECK(found == portable, "%zu rows of %zu", count, width);
+  }
 
   std::vector<uint16_t> chosen((width + 15) / 16, 0);
   std::vector<float> some;
@@ -72,8 +80,9 @@ void TestGaussianSums(const Kernels& kernels, size_t width) {
     chosen[c / 16] |= static_cast<uint16_t>(1u << c % 16);
     some.push_back(values[c]);
   }
-  std::vector<float> selected(some.size());
+  std::vector<float> selected(some.size() + 7);
   kernels.select_channels(values.data(), chosen.data(), width, selected.data());
+  selected.resize(some.size());
   CHECK(SameBytes(selected, some), "width %zu", width);
 }
 
