@@ -45,14 +45,15 @@ export type NativeVCastArgs = {
 
 /**
  * With a `total` of 0 the `ratio` counts, and the outputs hold as many tokens as the frames and `frames · patches · ratio`, rounded
- * down, together with 1, but no more than all; else `total`. `outCounts` says how many are written.
+ * down, together with 1, but no more than all; else `total`. `outCounts` says how many are written. Tokens are gathered on a GPU
+ * alone.
  */
 export type NativeVidCom2Args = {
   readonly tokens: NativeTensor;
   readonly dims: NativeDims;
   readonly total: number;
   readonly ratio: number;
-  readonly outTokens: NativeTensor;
+  readonly outTokens?: NativeTensor;
   readonly outIndices: NativeIntegers;
   readonly outCounts: NativeIntegers;
 };
@@ -75,11 +76,11 @@ export type NativeSlotProductsArgs = {
 };
 
 export type NativeEvsArgs = {
-  readonly tokens: NativeDeviceBuffer;
+  readonly tokens: NativeTensor;
   readonly dims: NativeDims;
   readonly total: number;
-  readonly outTokens: NativeDeviceBuffer;
-  readonly outIndices: NativeDeviceBuffer;
+  readonly outTokens: NativeTensor;
+  readonly outIndices: NativeIntegers;
 };
 
 /** The outputs hold `frames · (salient + context)` tokens; `outCounts` says how many are written. */

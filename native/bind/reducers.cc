@@ -6,6 +6,7 @@
 #include "bind/operands.h"
 #include "core/aim.h"
 #include "core/cuda_reducers.h"
+#include "core/evs.h"
 #include "core/fast_vid.h"
 #include "core/flash_vid.h"
 #include "core/v_cast.h"
@@ -34,10 +35,7 @@ Napi::Value EvsAsync(const Napi::CallbackInfo& info) {
                        .total = total,
                        .out = operands.FloatsLike("outTokens", tokens, total * shape.width),
                        .out_indices = operands.Int32s("outIndices", total)};
-    // On the host its parts are called one by one.
-    if (operands.device() == nullptr) Invalid("tokens", "on the host");
-    return StartOperation(info.Env(), kCallee, operands, args,
-                          [](const EvsArgs&, const Workers&) {});
+    return StartOperation(info.Env(), kCallee, operands, args, Evs);
   });
 }
 
@@ -103,13 +101,16 @@ Napi::Value VidCom2Async(const Napi::CallbackInfo& info) {
     if (total > 0 && total < shape.batch) Invalid("total", "fewer than the frames");
     const size_t bound = VidCom2Bound(shape, total, ratio);
     const ConstValues tokens = operands.Floats("tokens", shape.size());
-    const VidCom2Args args{.tokens = tokens,
-                           .shape = shape,
-                           .total = total,
-                           .ratio = ratio,
-                           .out = operands.FloatsLike("outTokens", tokens, bound * shape.width),
-                           .out_indices = operands.Int32s("outIndices", bound),
-                           .out_count = operands.Int32s("outCounts", 1)};
+    // On the host they are gathered once their number is known.
+    const bool gathers = operands.device() != nullptr;
+    const VidCom2Args args{
+        .tokens = tokens,
+        .shape = shape,
+        .total = total,
+        .ratio = ratio,
+        .out = gathers ? operands.FloatsLike("outTokens", tokens, bound * shape.width) : Values(),
+        .out_indices = operands.Int32s("outIndices", bound),
+        .out_count = operands.Int32s("outCounts", 1)};
     return StartOperation(info.Env(), kCallee, operands, args, VidCom2);
   });
 }

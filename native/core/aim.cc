@@ -6,12 +6,12 @@
 
 #include "core/best_cosines.h"
 #include "core/cosine_rows.h"
-#include "core/huge_pages.h"
 #include "core/lanes.h"
 #include "core/matching.h"
 #include "core/merge_by_assignment.h"
 #include "core/metric.h"
 #include "core/read_rows.h"
+#include "core/result_rows.h"
 
 namespace longvlm {
 namespace {
@@ -106,7 +106,8 @@ Values Merge(const ConstValues& tokens, size_t count, size_t kept, size_t width,
   return out;
 }
 
-void MergeFrame(const AimArgs& args, size_t frame, const Workers& workers, Lane& lane) {
+void MergeFrame(const AimArgs& args, size_t frame, const ResultRows& out, const Workers& workers,
+                Lane& lane) {
   const Shape& shape = args.shape;
   ConstValues left = args.tokens.From(frame * shape.rows * shape.width);
   size_t count = shape.rows;
@@ -129,7 +130,7 @@ void MergeFrame(const AimArgs& args, size_t frame, const Workers& workers, Lane&
   for (size_t i = 0; i < count; ++i) {
     const size_t to = frame * args.kept + i;
     CheckFinite(rows.Row(order[i], scratch.data()), shape.width);
-    rows.Copy(order[i], args.out, to);
+    out.Copy(left, order[i], to);
     args.out_indices[to] = static_cast<int32_t>(frame * shape.rows + lane.places[order[i]]);
     args.out_sizes[to] = lane.sizes[order[i]];
     kept_of[order[i]] = static_cast<int32_t>(to);
@@ -142,11 +143,13 @@ void MergeFrame(const AimArgs& args, size_t frame, const Workers& workers, Lane&
 
 void Aim(const AimArgs& args, const Workers& workers) {
   std::vector<Lane> lanes;
-  PreferHugePages(args.out, args.shape.batch * args.kept * args.shape.width);
+  const ResultRows out{args.out, args.shape.batch * args.kept, args.shape.width, ActiveKernels()};
   LocateNotFinite(args.tokens, args.shape, AimArgs::kNames, [&] {
     ForItems(
         args.shape.batch, workers, lanes,
-        [&](size_t frame, Lane& lane, const Workers& own) { MergeFrame(args, frame, own, lane); },
+        [&](size_t frame, Lane& lane, const Workers& own) {
+          MergeFrame(args, frame, out, own, lane);
+        },
         Matching::Products(args.shape.rows, args.shape.width));
   });
 }

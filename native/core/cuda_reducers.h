@@ -6,6 +6,7 @@
 #include "core/assign_to_anchors.h"
 #include "core/cuda_device.h"
 #include "core/density_peaks.h"
+#include "core/evs.h"
 #include "core/flash_vid.h"
 #include "core/segment_frames.h"
 #include "core/select_diverse.h"
@@ -15,18 +16,6 @@
 #include "core/vid_com2.h"
 
 namespace longvlm {
-
-// EVS as one operation, which only a GPU has: the first frame, and of the others the tokens that
-// changed most since the frame before.
-struct EvsArgs {
-  static constexpr TensorNames kNames{"tokens", {"frame", "patch", "channel"}};
-
-  ConstValues tokens;    // [frames, patches, width]
-  Shape shape;           // of `tokens`, all axes at least 1
-  size_t total;          // tokens to keep, at least the patches of a frame, at most all
-  Values out;            // [total, width], of the type of `tokens`
-  int32_t* out_indices;  // [total], ascending
-};
 
 // The mean token of each frame, for a method that goes on with it on the host.
 struct FrameMeansArgs {

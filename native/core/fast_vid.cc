@@ -9,9 +9,9 @@
 #include "core/density_peaks.h"
 #include "core/frame_means.h"
 #include "core/highest.h"
-#include "core/huge_pages.h"
 #include "core/lanes.h"
 #include "core/read_rows.h"
+#include "core/result_rows.h"
 #include "core/segment_frames.h"
 
 namespace longvlm {
@@ -119,10 +119,11 @@ std::vector<uint32_t> PickTokens(const FastVidArgs& args, const RowReader& token
 }
 
 // Writes the salient tokens, and gives each anchor its place among them. Returns the tokens kept.
-size_t PlaceTokens(const FastVidArgs& args, const RowReader& tokens,
-                   const std::vector<std::vector<uint32_t>>& salient, std::vector<Frame>& frames,
-                   const Workers& workers) {
+size_t PlaceTokens(const FastVidArgs& args, const std::vector<std::vector<uint32_t>>& salient,
+                   std::vector<Frame>& frames, const Workers& workers) {
   size_t kept = 0;
+  const size_t bound = args.shape.batch * (args.salient + args.context);
+  const ResultRows out{args.out, bound, args.shape.width, ActiveKernels()};
   std::vector<std::pair<uint32_t, size_t>> copies;  // a token, and where it goes
   for (size_t i = 0; i < frames.size(); ++i) {
     Frame& frame = frames[i];
@@ -149,7 +150,7 @@ size_t PlaceTokens(const FastVidArgs& args, const RowReader& tokens,
   workers.For((copies.size() + kRowsPerBlock - 1) / kRowsPerBlock, [&](size_t block) {
     const size_t last = std::min((block + 1) * kRowsPerBlock, copies.size());
     for (size_t i = block * kRowsPerBlock; i < last; ++i) {
-      tokens.Copy(copies[i].first, args.out, copies[i].second);
+      out.Copy(args.tokens, copies[i].first, copies[i].second);
     }
   });
   return kept;
@@ -247,8 +248,7 @@ void FastVid(const FastVidArgs& args, const Workers& workers) {
           salient[i] = PickTokens(args, tokens, i, own, lane, frames[i]);
         },
         ProductsOfAll(shape.rows, shape.width));
-    PreferHugePages(args.out, shape.batch * (args.salient + args.context) * shape.width);
-    *args.out_count = static_cast<int32_t>(PlaceTokens(args, tokens, salient, frames, workers));
+    *args.out_count = static_cast<int32_t>(PlaceTokens(args, salient, frames, workers));
     std::vector<TokenPanel> token_panels;
     for (size_t first = 0; first < shape.batch; first = frames[first].segment_last) {
       std::vector<size_t> anchor_frames;

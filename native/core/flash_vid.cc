@@ -11,9 +11,9 @@
 #include "core/density_peaks.h"
 #include "core/flash_vid_matches.h"
 #include "core/frame_means.h"
-#include "core/huge_pages.h"
 #include "core/lanes.h"
 #include "core/read_rows.h"
+#include "core/result_rows.h"
 #include "core/row_means.h"
 #include "core/segment_frames.h"
 #include "core/share_whole.h"
@@ -196,7 +196,7 @@ void Cluster(size_t clusters, bool reference_counts, const Workers& workers, Lan
 
 // Writes what becomes of a frame: its picked tokens, and its clusters at their centres.
 void WriteFrame(const FlashVidArgs& args, const RowReader& tokens, const Tracks& tracks,
-                const Frame& frame, const Workers& workers, Lane& lane) {
+                const Frame& frame, const ResultRows& out, const Workers& workers, Lane& lane) {
   const Kernels& kernels = ActiveKernels();
   const size_t width = args.shape.width;
   const size_t count = frame.clusters == 0 ? 0 : frame.left.size();
@@ -229,7 +229,7 @@ void WriteFrame(const FlashVidArgs& args, const RowReader& tokens, const Tracks&
     const size_t to = frame.first_out + i;
     args.out_indices[to] = static_cast<int32_t>(token);
     if (number == 0) {
-      tokens.Copy(token, args.out, to);
+      out.Copy(args.tokens, token, to);
       args.out_sizes[to] = 1;
     } else {
       const std::vector<size_t>& of = members[number - 1];
@@ -279,13 +279,13 @@ void FlashVid(const FlashVidArgs& args, const Workers& workers) {
       kept += frame.picked.size() + frame.clusters;
       if (frame.clusters > 0) clustered += frame.left.size() - frame.clusters;
     }
-    PreferHugePages(args.out, kept * shape.width);
+    const ResultRows out{args.out, kept, shape.width, ActiveKernels()};
     args.out_counts[0] = static_cast<int32_t>(kept);
     args.out_counts[1] = static_cast<int32_t>(merged);
     args.out_counts[2] = static_cast<int32_t>(clustered);
     std::vector<Lane> lanes;
     ForItems(shape.batch, workers, lanes, [&](size_t i, Lane& lane, const Workers& own) {
-      WriteFrame(args, tokens, tracks, frames[i], own, lane);
+      WriteFrame(args, tokens, tracks, frames[i], out, own, lane);
     });
   });
 }

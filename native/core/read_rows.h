@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstring>
 #include <type_traits>
 
 #include "core/metric.h"
@@ -53,13 +52,6 @@ class RowReader {
       Read(first + from, rows, out + from * width);
       kernels_.normalize_rows(out + from * width, rows, width);
     });
-  }
-
-  // Copies a row to row `to` of `out`, of the same type.
-  void Copy(size_t from, Values out, size_t to) const {
-    const size_t bytes = args_.shape.width * SizeOf(out.type);
-    std::memcpy(static_cast<std::byte*>(out.data) + to * bytes,
-                static_cast<const std::byte*>(args_.tokens.data) + from * bytes, bytes);
   }
 
  private:

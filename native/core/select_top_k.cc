@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/highest.h"
-#include "core/huge_pages.h"
+#include "core/result_rows.h"
 
 namespace longvlm {
 
@@ -46,8 +46,9 @@ void GatherTokens(const GatherTokensArgs& args, const Workers& workers) {
                                   "] is invalid: " + std::to_string(args.indices[i]));
     }
   }
-  PreferHugePages(args.out, args.count * args.shape.width);
-  const RowReader reader{args.tokens, args.shape.width, ActiveKernels()};
+  const Kernels& kernels = ActiveKernels();
+  const ResultRows out{args.out, args.count, args.shape.width, kernels};
+  const RowReader reader{args.tokens, args.shape.width, kernels};
   constexpr size_t kRowsPerBlock = 32;
   LocateNotFinite(args.tokens, args.shape, GatherTokensArgs::kNames, [&] {
     workers.For((args.count + kRowsPerBlock - 1) / kRowsPerBlock, [&](size_t block) {
@@ -56,7 +57,7 @@ void GatherTokens(const GatherTokensArgs& args, const Workers& workers) {
       for (size_t i = block * kRowsPerBlock; i < last; ++i) {
         const auto token = static_cast<size_t>(args.indices[i]);
         CheckFinite(reader.Row(token, row.data()), args.shape.width);
-        reader.Copy(token, args.out, i);
+        out.Copy(args.tokens, token, i);
       }
     });
   });

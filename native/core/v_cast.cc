@@ -7,9 +7,9 @@
 #include "core/exponential.h"
 #include "core/frame_means.h"
 #include "core/highest.h"
-#include "core/huge_pages.h"
 #include "core/lanes.h"
 #include "core/read_rows.h"
+#include "core/result_rows.h"
 
 namespace longvlm {
 namespace {
@@ -114,7 +114,7 @@ void VCast(const VCastArgs& args, const Workers& workers) {
     const std::vector<uint32_t> counts =
         ShareBudget(weights, args.total, args.least, shape.rows, args.leftover);
     std::vector<size_t> firsts(shape.batch, 0);
-    PreferHugePages(args.out, args.total * shape.width);
+    const ResultRows out{args.out, args.total, shape.width, kernels};
     for (size_t i = 1; i < shape.batch; ++i) firsts[i] = firsts[i - 1] + counts[i - 1];
     ForItems(shape.batch, workers, lanes, [&](size_t frame, Lane& lane, const Workers&) {
       FindHighest({scores.data() + frame * shape.rows, shape.rows}, counts[frame], lane.keys,
@@ -123,7 +123,7 @@ void VCast(const VCastArgs& args, const Workers& workers) {
       for (size_t i = 0; i < lane.best.size(); ++i) {
         const size_t token = frame * shape.rows + lane.best[i];
         args.out_indices[firsts[frame] + i] = static_cast<int32_t>(token);
-        tokens.Copy(token, args.out, firsts[frame] + i);
+        out.Copy(args.tokens, token, firsts[frame] + i);
       }
     });
   });

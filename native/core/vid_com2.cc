@@ -73,12 +73,6 @@ void VidCom2(const VidCom2Args& args, const Workers& workers) {
               .total = total,
               .out_indices = args.out_indices},
              workers);
-  GatherTokens({.tokens = args.tokens,
-                .shape = shape,
-                .indices = args.out_indices,
-                .count = total,
-                .out = args.out},
-               workers);
   *args.out_count = static_cast<int32_t>(total);
 }
 

@@ -18,7 +18,7 @@ struct VidCom2Args {
   Shape shape;           // of `tokens`, all axes at least 1
   size_t total;          // tokens to keep, at least the frames, at most all; or 0:
   double ratio;          // part of a frame's tokens to keep on the average, above 0, at most 1
-  Values out;            // [VidCom2Bound(), width], of the type of `tokens`
+  Values out;            // [VidCom2Bound(), width], of the type of `tokens`; on a GPU alone
   int32_t* out_indices;  // [VidCom2Bound()], ascending
   int32_t* out_count;    // [1], the tokens kept
 };

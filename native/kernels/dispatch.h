@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/best_match.h"
+#include "kernels/copy_past_caches.h"
 #include "kernels/dot_product.h"
 #include "kernels/gaussian_sums.h"
 #include "kernels/normalize_row.h"
@@ -78,6 +79,7 @@ struct Kernels {
   decltype(&Products_portable) products;
   decltype(&DotProduct_portable) dot_product;
   decltype(&SquareAndProduct_portable) square_and_product;
+  decltype(&CopyPastCaches_portable) copy_past_caches;
   decltype(&SelectChannels_portable) select_channels;
   decltype(&AddMoments_portable) add_moments;
   decltype(&AddScaledRows_portable) add_scaled_rows;

@@ -1,8 +1,8 @@
-import { float32Tensor, type TensorInput } from '../base/tensor.js';
+import type { TensorInput } from '../base/tensor.js';
 import { checkObject } from '../base/validate.js';
 import { DeviceBuffer } from './deviceBuffer.js';
 import { checkDeviceVideo, pickOnDevice, type ReducedDeviceVideo } from './deviceReduction.js';
-import { pickTokens } from './pickTokens.js';
+import { pickOnHost } from './pickTokens.js';
 import {
   checkRetentionRatio,
   checkVideoTokens,
@@ -11,8 +11,6 @@ import {
   share,
   type VideoSize,
 } from './reduction.js';
-import { selectTopK } from './selectTopK.js';
-import { temporalSimilarity } from './temporalSimilarity.js';
 
 /** Options of {@link evs}; in brackets the paper's symbols. */
 export type EvsOptions = ReducerCallOptions & {
@@ -43,17 +41,8 @@ export async function evs(
     return await pickOnDevice('evs', video, total, signal, (native, args) => native.evs({ ...args, total }));
   }
   const video = checkVideoTokens(tokens);
-  const { frames, patches, tensor } = video;
-  const count = evsCount(video, retentionRatio);
-  const { similarities } = await temporalSimilarity(tensor, { signal });
-  const first = Int32Array.from({ length: patches }, (_, i) => i);
-  if (frames === 1) return await pickTokens('evs', video, first, signal);
-  const changes = similarities.data.map((cosine) => 1 - cosine);
-  const others = await selectTopK(float32Tensor(changes, [1, changes.length]), count - patches, { signal });
-  const indices = new Int32Array(count);
-  indices.set(first);
-  for (const [i, other] of others.entries()) indices[patches + i] = patches + other;
-  return await pickTokens('evs', video, indices, signal);
+  const total = evsCount(video, retentionRatio);
+  return await pickOnHost('evs', video, total, signal, (native, args) => native.evs({ ...args, total }));
 }
 
 /** @internal How many tokens of a video are kept: its first frame at least. */

@@ -1,6 +1,7 @@
 // Reducers that pick tokens and leave them as they are, whatever they hold: what every other is compared with.
-import type { TensorInput } from '../base/tensor.js';
+import type { Tensor, TensorInput } from '../base/tensor.js';
 import { checkInteger, checkObject } from '../base/validate.js';
+import type { NativeBinding, NativeDims, NativeTask } from '../binding.js';
 import { DeviceBuffer } from './deviceBuffer.js';
 import { checkDeviceVideo, keepOnDevice, type ReducedDeviceVideo, withIntegers } from './deviceReduction.js';
 import {
@@ -34,14 +35,41 @@ export async function pickTokens(
   indices: Int32Array,
   signal: unknown,
 ): Promise<ReducedVideo> {
-  const { tensor, dims, frames, patches, channels } = video;
+  const { tensor, dims, channels } = video;
   const count = indices.length;
   const outTokens = allocateLike(tensor, count * channels);
   await runOnHost(signal, { tokens: tensor.data, dims, count, indices, outTokens }, (native, args) =>
     native.gatherTokens(args),
   );
-  const sizes = new Float32Array(count).fill(1);
-  return reducedVideo(method, video, { tokens: outTokens, indices, sizes, dropped: frames * patches - count }, count);
+  return pickedVideo(method, video, outTokens, indices);
+}
+
+/** @internal Runs an operation that picks `count` tokens and says which. */
+export async function pickOnHost(
+  method: string,
+  video: VideoTokens,
+  count: number,
+  signal: unknown,
+  start: (native: NativeBinding, args: PickingArgs) => NativeTask,
+): Promise<ReducedVideo> {
+  const { tensor, dims, channels } = video;
+  const outTokens = allocateLike(tensor, count * channels);
+  const outIndices = new Int32Array(count);
+  await runOnHost(signal, { tokens: tensor.data, dims, outTokens, outIndices }, start);
+  return pickedVideo(method, video, outTokens, outIndices);
+}
+
+type PickingArgs = {
+  readonly tokens: Tensor['data'];
+  readonly dims: NativeDims;
+  readonly outTokens: Tensor['data'];
+  readonly outIndices: Int32Array;
+};
+
+function pickedVideo(method: string, video: VideoTokens, tokens: Tensor['data'], indices: Int32Array): ReducedVideo {
+  const count = indices.length;
+  const dropped = video.frames * video.patches - count;
+  return reducedVideo(method, video, { tokens, indices, sizes: new Float32Array(count).fill(1), dropped }, count);
 }
 
 /** The tokens at the indices that `choose` gives for a video of so many tokens and so many to keep. */

@@ -1,4 +1,5 @@
 // What the reducers of a video's tokens share: their input, their result, and counting.
+import { constants } from 'node:buffer';
 import type { AttentionSource } from '../base/attention.js';
 import { type Float32Tensor, float32Tensor, type Tensor } from '../base/tensor.js';
 import { checkNumber, checkSignal, wrongType, wrongValue } from '../base/validate.js';
@@ -99,9 +100,11 @@ export function roundToEven(value: number): number {
   return Math.abs(value % 1) === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded;
 }
 
-/** Memory for values of the type of a tensor. */
+/** Memory for values of the type of a tensor, all to be written: filling it with zeros would take as long as some methods. */
 export function allocateLike({ type }: Tensor, count: number): Float32Array | Uint16Array {
-  return type === 'float32' ? new Float32Array(count) : new Uint16Array(count);
+  const Values = type === 'float32' ? Float32Array : Uint16Array;
+  const bytes = count * Values.BYTES_PER_ELEMENT;
+  return bytes > constants.MAX_LENGTH ? new Values(count) : new Values(Buffer.allocUnsafeSlow(bytes).buffer);
 }
 
 /** Runs an operation whose inputs are on the host. */
@@ -135,14 +138,22 @@ export type KeptPlaces = {
 /** The result of a method, with its report. `count` is K. */
 export function reducedVideo(method: string, video: VideoTokens, kept: Kept, count: number): ReducedVideo {
   const { tensor, channels } = video;
-  const cut = <T extends Float32Array | Uint16Array | Int32Array>(array: T, length: number): T =>
+  const cut = <T extends Float32Array | Int32Array>(array: T, length: number): T =>
     array.length === length ? array : (array.slice(0, length) as T);
-  const data = cut(kept.tokens, count * channels);
+  const data = cutTokens(tensor, kept.tokens, count * channels);
   const places = { ...kept, indices: cut(kept.indices, count), sizes: cut(kept.sizes, count) };
   return {
     tokens: { type: tensor.type, data, dims: [count, channels] } as Tensor,
     ...reportOf(method, video, places),
   };
+}
+
+/** As many of the values, in memory of their own. */
+function cutTokens(tensor: Tensor, values: Float32Array | Uint16Array, count: number): Float32Array | Uint16Array {
+  if (values.length === count) return values;
+  const own = allocateLike(tensor, count);
+  own.set(values.subarray(0, count));
+  return own;
 }
 
 /** What is told of the tokens that a method kept. */

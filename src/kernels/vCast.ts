@@ -2,15 +2,13 @@ import type { TensorInput } from '../base/tensor.js';
 import { checkInteger, checkNumber, checkObject, checkOneOf, wrongValue } from '../base/validate.js';
 import { DeviceBuffer } from './deviceBuffer.js';
 import { checkDeviceVideo, pickOnDevice, type ReducedDeviceVideo } from './deviceReduction.js';
+import { pickOnHost } from './pickTokens.js';
 import {
-  allocateLike,
   checkRetentionRatio,
   checkVideoTokens,
   type ReducedVideo,
   type ReducerCallOptions,
-  reducedVideo,
   roundToEven,
-  runOnHost,
   share,
   type VideoSize,
 } from './reduction.js';
@@ -66,17 +64,10 @@ export async function vCast(
     );
   }
   const video = checkVideoTokens(tokens);
-  const { frames, patches, channels, tensor, dims } = video;
   const numbers = vCastSettings(video, options);
-  const { total } = numbers;
-  const outTokens = allocateLike(tensor, total * channels);
-  const outIndices = new Int32Array(total);
-  await runOnHost(signal, { tokens: tensor.data, dims, ...numbers, outTokens, outIndices }, (native, args) =>
-    native.vCast(args),
+  return await pickOnHost('vCast', video, numbers.total, signal, (native, args) =>
+    native.vCast({ ...args, ...numbers }),
   );
-  const sizes = new Float32Array(total).fill(1);
-  const dropped = frames * patches - total;
-  return reducedVideo('vCast', video, { tokens: outTokens, indices: outIndices, sizes, dropped }, total);
 }
 
 /** @internal Checks options; `total` tokens are kept of a video of that size. */

@@ -2,14 +2,12 @@ import type { TensorInput } from '../base/tensor.js';
 import { checkInteger, checkObject, wrongValue } from '../base/validate.js';
 import { DeviceBuffer } from './deviceBuffer.js';
 import { checkDeviceVideo, countOnDevice, type ReducedDeviceVideo } from './deviceReduction.js';
+import { pickTokens } from './pickTokens.js';
 import {
-  allocateLike,
   checkRetentionRatio,
   checkVideoTokens,
-  type KeptPlaces,
   type ReducedVideo,
   type ReducerCallOptions,
-  reducedVideo,
   runOnHost,
   type VideoSize,
 } from './reduction.js';
@@ -54,25 +52,19 @@ export async function vidCom2(
       signal,
       (native, args) => native.vidCom2({ ...args, ...amount }),
       ([kept]) => kept!,
-      ({ indices }) => placesOf(video, indices),
+      ({ indices }) => {
+        const { length } = indices;
+        return { indices, sizes: new Float32Array(length).fill(1), dropped: video.frames * video.patches - length };
+      },
     );
   }
   const video = checkVideoTokens(tokens);
-  const { channels, tensor, dims } = video;
   const { bound, ...amount } = nativeAmount(video, options);
-  const outTokens = allocateLike(tensor, bound * channels);
   const outIndices = new Int32Array(bound);
   const outCounts = new Int32Array(1);
-  await runOnHost(signal, { tokens: tensor.data, dims, ...amount, outTokens, outIndices, outCounts }, (native, args) =>
-    native.vidCom2(args),
-  );
-  const count = outCounts[0]!;
-  return reducedVideo('vidCom2', video, { tokens: outTokens, ...placesOf(video, outIndices.slice(0, count)) }, count);
-}
-
-function placesOf({ frames, patches }: VideoSize, indices: Int32Array): KeptPlaces {
-  const { length } = indices;
-  return { indices, sizes: new Float32Array(length).fill(1), dropped: frames * patches - length };
+  const args = { tokens: video.tensor.data, dims: video.dims, ...amount, outIndices, outCounts };
+  await runOnHost(signal, args, (native, read) => native.vidCom2(read));
+  return await pickTokens('vidCom2', video, outIndices.slice(0, outCounts[0]), signal);
 }
 
 /** The amount as native code has it, and the most tokens that are kept: by a ratio each frame's number is rounded, and 1 at least. */

@@ -86,6 +86,19 @@ void TestGaussianSums(const Kernels& kernels, size_t width) {
   CHECK(SameBytes(selected, some), "width %zu", width);
 }
 
+void TestCopies(const Kernels& kernels, size_t bytes) {
+  std::vector<std::byte> from(bytes);
+  for (size_t i = 0; i < bytes; ++i) from[i] = static_cast<std::byte>(i * 7 + 1);
+  // At places of every kind in a line, and no byte beyond.
+  for (const size_t offset : {0, 2, 16, 63}) {
+    std::vector<std::byte> out(offset + bytes + 1);
+    kernels.copy_past_caches(from.data(), bytes, out.data() + offset);
+    std::vector<std::byte> expected(offset + bytes + 1);
+    std::ranges::copy(from, expected.begin() + static_cast<std::ptrdiff_t>(offset));
+    CHECK(out == expected, "%zu bytes at %zu", bytes, offset);
+  }
+}
+
 struct Kept {
   std::vector<float> tokens, sizes, scores;
   std::vector<int32_t> indices, starts, counts, owners;
@@ -187,6 +200,7 @@ void TestReducers(const std::string& instruction_set) {
   for (const size_t width : {1, 3, 8, 16, 19, 64, 70}) {
     TestRows(kernels, width);
     TestGaussianSums(kernels, width);
+    TestCopies(kernels, width * 5);
   }
   ThreadPool pool(3);
   for (const Shape shape : {Shape{1, 1, 3}, Shape{1, 40, 9}, Shape{4, 5, 17}, Shape{6, 37, 33}}) {
