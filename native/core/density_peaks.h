@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/cosine_rows.h"
 #include "core/row_products.h"
 #include "core/tensor.h"
 #include "core/thread_pool.h"
@@ -38,6 +39,34 @@ bool FindDensityPeaksByWords(const CosineRows& rows, size_t neighbours, const Ke
 // Whether that takes less time: the float32 products that are left are of few rows at a time, and
 // bounds take as long whatever the dims.
 inline bool SuitsWords(size_t rows, size_t dims) { return rows >= 128 && dims >= 2048; }
+
+// Scratch memory for the peaks of one set of rows after the other.
+class PeaksScratch {
+ public:
+  RowProducts rows;
+  CosineRows units;
+  WordMatrix words;
+  DensityPeaks peaks;
+
+  // by_words(), which is false if words do not tell the set's rows apart; false without a call
+  // where words do not suit. Sets that follow one whose rows they do not tell apart are taken to be
+  // like it.
+  template <typename ByWords>
+  bool TryWords(size_t count, size_t dims, ByWords by_words) {
+    if (!SuitsWords(count, dims)) return false;
+    if (like_the_last_ > 0) {
+      --like_the_last_;
+      return false;
+    }
+    if (by_words()) return true;
+    like_the_last_ = kLikeTheLast;
+    return false;
+  }
+
+ private:
+  static constexpr size_t kLikeTheLast = 7;
+  size_t like_the_last_ = 0;
+};
 
 // The `count` rows with the highest scores, the highest first.
 void FindCentres(const DensityPeaks& peaks, size_t count, Rounding rounding,

@@ -32,15 +32,7 @@ struct Frame {
   std::vector<size_t> anchor_slots;     // where each of them stands in the output
 };
 
-// Frames that are taken to be like one of which words have not told tokens apart.
-constexpr size_t kLikeTheLast = 7;
-
-struct Lane {
-  CosineRows units;
-  WordMatrix words;
-  size_t unscreened = 0;  // frames that words need not be tried for
-  RowProducts rows;
-  DensityPeaks peaks;
+struct Lane : PeaksScratch {
   std::vector<uint64_t> keys;
   std::vector<uint32_t> best;
 };
@@ -80,15 +72,12 @@ void FindSegments(const FastVidArgs& args, const Workers& workers, std::vector<F
 void FindPeaks(const FastVidArgs& args, const RowReader& tokens, const std::vector<uint32_t>& rest,
                const Workers& workers, Lane& lane) {
   const Kernels& kernels = ActiveKernels();
-  const bool by_words = SuitsWords(rest.size(), args.shape.width);
-  if (by_words && lane.unscreened > 0) {
-    --lane.unscreened;
-  } else if (by_words) {
+  const bool found = lane.TryWords(rest.size(), args.shape.width, [&] {
     lane.units.Set(tokens, args.shape.width, rest, kernels.width_a, kernels, workers);
-    if (FindDensityPeaksByWords(lane.units, kNeighbours, kernels, workers, lane.words, lane.peaks))
-      return;
-    lane.unscreened = kLikeTheLast;
-  }
+    return FindDensityPeaksByWords(lane.units, kNeighbours, kernels, workers, lane.words,
+                                   lane.peaks);
+  });
+  if (found) return;
   lane.rows.Start(rest.size(), args.shape.width, kernels);
   workers.For(rest.size(), [&](size_t i) { tokens.Read(rest[i], 1, lane.rows.row(i)); });
   lane.rows.Multiply(workers);

@@ -26,15 +26,7 @@ using Frame = FlashVidFrame;
 constexpr size_t kNeighbours = 7;
 constexpr float kNoMatch = -1;
 
-// Frames that are taken to be like one of which words have not told tokens apart.
-constexpr size_t kLikeTheLast = 7;
-
-struct Lane {
-  RowProducts rows;
-  CosineRows units;
-  WordMatrix words;
-  size_t unscreened = 0;  // frames that words need not be tried for
-  DensityPeaks peaks;
+struct Lane : PeaksScratch {
   std::vector<uint32_t> chosen, cluster_of;
 };
 
@@ -180,13 +172,10 @@ bool ClusterByWords(size_t clusters, const Workers& workers, Lane& lane) {
 }
 
 void Cluster(size_t clusters, bool reference_counts, const Workers& workers, Lane& lane) {
-  const bool by_words = !reference_counts && SuitsWords(lane.rows.rows(), lane.rows.dims());
-  if (by_words && lane.unscreened > 0) {
-    --lane.unscreened;
-  } else if (by_words) {
-    if (ClusterByWords(clusters, workers, lane)) return;
-    lane.unscreened = kLikeTheLast;
-  }
+  const bool clustered =
+      !reference_counts && lane.TryWords(lane.rows.rows(), lane.rows.dims(),
+                                         [&] { return ClusterByWords(clusters, workers, lane); });
+  if (clustered) return;
   lane.rows.Multiply(workers);
   const Rounding rounding = reference_counts ? Rounding::kReference : Rounding::kExact;
   FindDensityPeaks(lane.rows, std::min(clusters, kNeighbours), rounding, workers, lane.peaks);
