@@ -21,30 +21,31 @@ LONGVLM_TARGET_AVX2 inline __m128i SumsOf(__m256i a, __m256i b, __m256i c, __m25
   return _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
 }
 
-// Sum number i is that of row i % kA of A and row i / kA of B. An index sequence unrolls the loops,
-// without which GCC keeps sums in memory.
+// The products of kB rows of B with a row of A, of which these are the sums.
+template <size_t kB>
+LONGVLM_TARGET_AVX2 inline void AddSums(__m128i sums, int32_t* product) {
+  int32_t each[kRowsB];
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(each), sums);
+  for (size_t j = 0; j < kB; ++j) product[j] += each[j];
+}
+
+// Sum number i is that of row i % kA of A and row i / kA of B. Its indices are constants wherever
+// it is used: else GCC keeps all sums in memory, and stores them at each step.
 template <size_t kA, size_t kB, size_t... kSum>
 LONGVLM_TARGET_AVX2 inline void Multiply(const int16_t* const* a, const int16_t* const* b,
                                          size_t first, size_t last, int32_t* product, size_t stride,
                                          std::index_sequence<kSum...>) {
   constexpr size_t kWords = 16;
-  const int16_t* row_a[kA];
-  const int16_t* row_b[kB];
-  for (size_t i = 0; i < kA; ++i) row_a[i] = a[i];
-  for (size_t j = 0; j < kB; ++j) row_b[j] = b[j];
-  __m256i sum[kA * kRowsB];
-  for (size_t i = 0; i < kA * kRowsB; ++i) sum[i] = _mm256_setzero_si256();
+  const int16_t* const row_a[] = {a[0], a[kA - 1]};
+  const int16_t* const row_b[] = {b[0], b[kB > 1 ? 1 : 0], b[kB > 2 ? 2 : 0], b[kB - 1]};
+  const __m256i zero = _mm256_setzero_si256();
+  __m256i sum[] = {zero, zero, zero, zero, zero, zero, zero, zero};
   for (size_t k = first; k < last; k += kWords) {
-    __m256i left[kA];
-    for (size_t i = 0; i < kA; ++i) left[i] = Load(row_a[i] + k);
+    const __m256i left[] = {Load(row_a[0] + k), Load(row_a[1] + k)};
     (AddWordProductsAvx2(left[kSum % kA], Load(row_b[kSum / kA] + k), sum[kSum]), ...);
   }
-  for (size_t i = 0; i < kA; ++i, product += stride) {
-    int32_t sums[kRowsB];
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(sums),
-                     SumsOf(sum[i], sum[kA + i], sum[2 * kA + i], sum[3 * kA + i]));
-    for (size_t j = 0; j < kB; ++j) product[j] += sums[j];
-  }
+  AddSums<kB>(SumsOf(sum[0], sum[kA], sum[2 * kA], sum[3 * kA]), product);
+  if constexpr (kA > 1) AddSums<kB>(SumsOf(sum[1], sum[3], sum[5], sum[7]), product + stride);
 }
 
 template <size_t kA, size_t kB>

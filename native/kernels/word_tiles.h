@@ -24,12 +24,20 @@ void MultiplyByTiles(const std::array<WordTile, kRowsA * kRowsB>& tiles, const i
   for (size_t i = 0; i < count_a; ++i) std::fill_n(product + i * stride, count_b, 0);
   for (size_t first = 0; first < dims; first += kWords) {
     const size_t last = std::min(first + kWords, dims);
-    for (size_t i = 0; i < count_a; i += kRowsA) {
+    const auto multiply = [&](size_t i, size_t j) {
       const size_t rows_a = std::min(kRowsA, count_a - i);
+      const size_t rows_b = std::min(kRowsB, count_b - j);
+      tiles[(rows_a - 1) * kRowsB + rows_b - 1](a + i, b + j, first, last, product + i * stride + j,
+                                                stride);
+    };
+    // Those of which a tile has more rows stay while the others pass.
+    if constexpr (kRowsA >= kRowsB) {
+      for (size_t i = 0; i < count_a; i += kRowsA) {
+        for (size_t j = 0; j < count_b; j += kRowsB) multiply(i, j);
+      }
+    } else {
       for (size_t j = 0; j < count_b; j += kRowsB) {
-        const size_t rows_b = std::min(kRowsB, count_b - j);
-        tiles[(rows_a - 1) * kRowsB + rows_b - 1](a + i, b + j, first, last,
-                                                  product + i * stride + j, stride);
+        for (size_t i = 0; i < count_a; i += kRowsA) multiply(i, j);
       }
     }
   }
