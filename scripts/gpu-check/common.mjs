@@ -1,6 +1,6 @@
 // What the steps of the check share.
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { providersFor } from '../../dist/compute/ortLibrary.js';
@@ -104,6 +104,38 @@ export function difference(found, wanted) {
     sum += wanted[i] ** 2;
   }
   return { most: most / largest, rootMeanSquare: Math.sqrt(squares / sum) };
+}
+
+// ONNX Runtime copies shapes and lists of pointers for some of its kernels, and operations report.
+const smallBytes = 4096;
+
+const logs = ['LONGVLM_COPIES', 'LV_EMULATED_COPIES'];
+
+/**
+ * Does `work` and counts what is copied to, from and on the device meanwhile, where that can be counted.
+ * @returns `result`, and `counted`: bytes by the way that they went, of copies whose bytes are not known the number, and of those of at most
+ *   4096 bytes the number and the bytes
+ */
+export async function countCopies({ emulated, countsCopies, folder }, work) {
+  if (!emulated && !countsCopies) return { result: await work() };
+  const log = join(folder, 'copies.txt');
+  rmSync(log, { force: true });
+  for (const name of logs) process.env[name] = log;
+  try {
+    const result = await work();
+    const counted = { up: 0, down: 0, across: 0, host: 0, other: 0, small: 0, smallBytes: 0 };
+    for (const line of existsSync(log) ? readFileSync(log, 'utf8').trim().split('\n') : []) {
+      const [way, count] = line.split(' ');
+      const bytes = Number(count);
+      counted[way] += way === 'other' ? 1 : bytes;
+      if (bytes > smallBytes) continue;
+      counted.small++;
+      counted.smallBytes += bytes;
+    }
+    return { result, counted };
+  } finally {
+    for (const name of logs) delete process.env[name];
+  }
 }
 
 /** Folders with the CUDA libraries that ONNX Runtime needs: the toolkit's, and those that Python packages bring. */

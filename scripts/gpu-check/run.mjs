@@ -103,7 +103,7 @@ async function runStep(name, seconds, { context, env, counter }, found) {
     env: {
       ...process.env,
       ...env,
-      ...(name === 'copies' && context.countsCopies && { LD_PRELOAD: counter }),
+      ...(steps[name].countsCopies && context.countsCopies && { LD_PRELOAD: counter }),
       GPU_CHECK: JSON.stringify({ ...context, seconds }),
     },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],

@@ -9,6 +9,7 @@ import { LongVLM } from '../../dist/index.js';
 import { DeviceBuffer, mergeTokens, poolClsTokens } from '../../dist/kernels/index.js';
 import { openProjector } from '../../dist/projector/registry.js';
 import {
+  countCopies,
   difference,
   jsonLines,
   median,
@@ -251,11 +252,7 @@ export function agreement(a, b, tokens, keep) {
   return { sameRow: same / a.length, samePairs: both / (inA + inB - both) };
 }
 
-// No frame and no embedding is so small.
-const smallBytes = 4096;
 const mostSmall = 100;
-
-const logs = ['LONGVLM_COPIES', 'LV_EMULATED_COPIES'];
 
 /** Bytes that are copied while a video goes from frames to embeddings. */
 export async function* copies(context) {
@@ -272,26 +269,14 @@ export async function* copies(context) {
   const before = await encodeVideo();
   await vlm.project(before);
   need(before.local.data.length > 0, 'no features');
-  const log = join(context.folder, 'copies.txt');
-  rmSync(log, { force: true });
-  for (const name of logs) process.env[name] = log;
   const started = performance.now();
-  const { data } = await vlm.project(await encodeVideo());
+  const { result, counted } = await countCopies(context, async () => vlm.project(await encodeVideo()));
   const milliseconds = performance.now() - started;
-  for (const name of logs) delete process.env[name];
   await vlm.dispose();
-  const counted = { up: 0, down: 0, across: 0, host: 0, other: 0, small: 0 };
-  for (const line of readFileSync(log, 'utf8').trim().split('\n')) {
-    const [way, bytes] = line.split(' ');
-    counted[way] += way === 'other' ? 1 : Number(bytes);
-    if (Number(bytes) <= smallBytes) counted.small++;
-  }
-  const bytes = { frameBytes: frames * size ** 2 * 3, embeddingBytes: data.byteLength };
+  const bytes = { frameBytes: frames * size ** 2 * 3, embeddingBytes: result.data.byteLength };
   yield { frames, ...bytes, counted, ...(!context.emulated && { withDecodingMilliseconds: milliseconds }) };
   const { frameBytes, embeddingBytes } = bytes;
-  // Reports of operations, and ONNX Runtime's shapes and lists of pointers for some of its kernels.
-  const slack = smallBytes * counted.small;
-  const agrees = (found, wanted) => found >= wanted && found <= wanted + slack;
+  const agrees = (found, wanted) => found >= wanted && found <= wanted + counted.smallBytes;
   need(counted.small <= mostSmall, `${counted.small} small copies`);
   need(agrees(counted.up, frameBytes), `${counted.up} bytes went up for ${frameBytes} of frames`);
   need(agrees(counted.down, embeddingBytes), `${counted.down} bytes came down for ${embeddingBytes} of embeddings`);

@@ -143,22 +143,45 @@ describe('a video that is reduced as a whole on a GPU', () => {
     expect(copies.across).toEqual([]);
   });
 
-  test.each(['tower', 'projector'])('in float16, behind the %s', async (stage) => {
-    const [cpu, cuda] = await Promise.all([
-      openTower(pico.clip, 'cpu', 'float16'),
-      openTower(pico.clip, 'cuda', 'float16'),
-    ]);
-    const due = settle({ ...clip.cpu, tower: cpu }, 'vcast', { stage }, 2);
-    const wanted = (await gather(due.onHost(), due.reads())).tokens;
-    const { encoder, whole, reads } = settle({ ...clip.cuda, tower: cuda }, 'vcast', { stage }, 2);
-    const found = (await gather((await gatherVideoOnDevice(encoder, whole, undefined))!, reads())).tokens;
-    // What is picked is as it was; a mean of halves is rounded to one, by at most 2^-11 of it.
-    expect(found.positions).toEqual(wanted.positions);
-    expect(found.local).toEqual(wanted.local);
-    const errors = found.global.data.map((value, i) => Math.abs(value - wanted.global.data[i]!));
-    const largest = Math.max(...wanted.global.data.map(Math.abs));
-    // The projector adds up some of these errors.
-    expect(Math.max(...errors)).toBeLessThan((stage === 'tower' ? 2 ** -11 : 2 ** -8) * largest);
+  describe('in float16', () => {
+    const halves = {} as Record<Device, Models>;
+    beforeAll(async () => {
+      for (const device of ['cpu', 'cuda'] as const)
+        halves[device] = { ...clip[device], tower: await openTower(pico.clip, device, 'float16') };
+    });
+
+    test.each<[string, string, ReductionOptions]>([
+      ['fastvid', 'tower', { anchorStep: 2 }],
+      ['fastvid', 'projector', { anchorStep: 2 }],
+      ['fastvid', 'tower', { anchorStep: 2, attention: 'norm' }],
+      ['flashvid', 'tower', {}],
+      ['flashvid', 'projector', {}],
+      ['flashvid', 'tower', { attention: 'div' }],
+      ['vcast', 'tower', {}],
+      ['vcast', 'projector', {}],
+      ['evs', 'tower', {}],
+      ['vidcom2', 'tower', {}],
+      ['aim', 'tower', {}],
+      ['aim', 'projector', {}],
+      ['uniform', 'tower', {}],
+      ['random', 'tower', {}],
+    ])('%s behind the %s, %o', async (reduction, stage, options) => {
+      const due = settle(halves.cpu, reduction, { ...options, stage }, 2);
+      const wanted = (await gather(due.onHost(), due.reads())).tokens;
+      const { encoder, whole, reads } = settle(halves.cuda, reduction, { ...options, stage }, 2);
+      const found = (await gather((await gatherVideoOnDevice(encoder, whole, undefined))!, reads())).tokens;
+      // What is kept is as it was; a mean of halves is rounded to one, by at most 2^-11 of it.
+      expect(found.positions).toEqual(wanted.positions);
+      expect(found.sizes).toEqual(wanted.sizes);
+      expect(found.report).toEqual(wanted.report);
+      for (const part of ['local', 'global'] as const) {
+        const { data } = wanted[part];
+        const errors = found[part].data.map((value, i) => Math.abs(value - data[i]!));
+        // The projector adds up some of these errors.
+        const most = stage === 'tower' ? 2 ** -11 : 2 ** -8;
+        expect(Math.max(...errors), part).toBeLessThanOrEqual(most * Math.max(...data.map(Math.abs)));
+      }
+    });
   });
 
   test('a tower on the host, a reducer that somebody made, and what is computed on the host alone', async () => {

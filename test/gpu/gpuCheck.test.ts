@@ -34,6 +34,7 @@ test('every step runs by emulation, and says neither a time nor that a GPU was t
     'reducers',
     'float16',
     'copies',
+    'reductions',
     'whole',
     'repeats',
     'exits',
@@ -69,7 +70,7 @@ test('steps for which no time is left are not run, which is no success', async (
 test('without a GPU each step says so', async () => {
   const { code, stdout } = await check([], { CUDA_VISIBLE_DEVICES: '' });
   expect(code).toBe(2);
-  expect(stdout.match(/^no GPU +\w+/gm)).toHaveLength(13);
+  expect(stdout.match(/^no GPU +\w+/gm)).toHaveLength(14);
   const mistaken = await check(['--only', 'golden'], {
     LONGVLM_CUDA_LIBRARY: 'build/cuda/liblongvlm_cuda_emulated.so',
   });
