@@ -121,16 +121,21 @@ export function readFeatureLayers(
   return { patchLayers: [layers], note: `${ends}; ${unnamed}` };
 }
 
-/** The weights of a layer. @throws as {@link requireTensor} */
+/**
+ * The weights of a layer. In older files the two layers of its MLP have each other's name, which their shapes tell.
+ * @param swapsSquares whether they do where both are square, as in files of converters that never named them otherwise
+ * @throws as {@link requireTensor}
+ */
 export function mmprojLayer(
   file: WeightFile,
   { affine }: TensorFinder,
   { channels, intermediateSize }: Pick<MmprojShape, 'channels' | 'intermediateSize'>,
   index: number,
+  swapsSquares = false,
 ): LayerWeights {
   const name = `v.blk.${index}`;
-  // In older files the two names are swapped.
-  const swapped = file.tensors.get(`${name}.ffn_down.weight`)?.shape[1] === channels;
+  const swapped =
+    channels === intermediateSize ? swapsSquares : file.tensors.get(`${name}.ffn_down.weight`)?.shape[1] === channels;
   const [up, down] = swapped ? ['ffn_down', 'ffn_up'] : ['ffn_up', 'ffn_down'];
   return {
     norm1: affine(`${name}.ln1`, [channels]),

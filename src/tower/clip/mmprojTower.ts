@@ -75,7 +75,7 @@ export function findMmprojTower(file: WeightFile, shape: ClipShape, original: We
     },
     positionEmbedding: tensor('v.position_embd.weight', [patches + 1, channels]),
     preNorm: affine('v.pre_ln', [channels]),
-    layers: Array.from({ length: shape.layers }, (_, index) => mmprojLayer(file, finder, shape, index)),
+    layers: Array.from({ length: shape.layers }, (_, index) => mmprojLayer(file, finder, shape, index, true)),
   };
   const own = tensorNames(original).filter((name) => name.startsWith('v.'));
   checkAllUsed(original.path, 'CLIP', own, used, (name) => harmless.has(name));

@@ -123,7 +123,7 @@ async function openMmproj(file: GgufFile, options: OpenTowerOptions): Promise<To
     ...{ rescale: 1 / 255, shortestEdge: sizes.imageSize },
     ...(aspect === 'pad' ? ({ resize: 'pad' } as const) : ({ resize: 'squash', filter: 'bicubic' } as const)),
   };
-  const weights = findMmprojSiglip(await withoutQuantization(file, options), shape, file);
+  const weights = findMmprojSiglip(await withoutQuantization(file, options), shape, file, true);
   const notes = [note, aspect?.startsWith('anyres') ? wholeFrames : undefined].filter((part) => part !== undefined);
   return siglipSource({ shape, pixels, weights, ...(notes.length > 0 && { note: notes.join('; ') }) });
 }

@@ -71,9 +71,15 @@ function isHarmless(name: string, depth: number): boolean {
 
 /**
  * @param original the file itself, where `file` is a copy without quantisation
+ * @param swapsSquares as of {@link mmprojLayer}
  * @throws as {@link findSiglip}
  */
-export function findMmprojSiglip(file: WeightFile, shape: SiglipShape, original: WeightFile): SiglipWeights {
+export function findMmprojSiglip(
+  file: WeightFile,
+  shape: SiglipShape,
+  original: WeightFile,
+  swapsSquares = false,
+): SiglipWeights {
   const { channels, patchSize, patches, normalizes } = shape;
   const finder = tensorFinder(file);
   const { tensor, affine, used } = finder;
@@ -84,7 +90,7 @@ export function findMmprojSiglip(file: WeightFile, shape: SiglipShape, original:
     },
     patchBias: tensor('v.patch_embd.bias', [channels]),
     positionEmbedding: tensor('v.position_embd.weight', [patches, channels]),
-    layers: Array.from({ length: depthOf(shape) }, (_, index) => mmprojLayer(file, finder, shape, index)),
+    layers: Array.from({ length: depthOf(shape) }, (_, index) => mmprojLayer(file, finder, shape, index, swapsSquares)),
     postNorm: normalizes ? affine('v.post_ln', [channels]) : undefined,
   };
   const own = tensorNames(original).filter((name) => name.startsWith('v.'));
