@@ -110,7 +110,10 @@ function readOptions(options: FastVidOptions, frames: number, patches: number) {
   const { attention, frameFeatures } = options;
   const weights = toFloat32(checkFilledTensor('attention', attention, [frames, patches]));
   checkFinite('attention', weights, notFinite);
-  const features = frameFeatures && toFloat32(checkFilledTensor('frameFeatures', frameFeatures, [frames, 'channels']));
+  const features =
+    frameFeatures === undefined
+      ? undefined
+      : toFloat32(checkFilledTensor('frameFeatures', frameFeatures, [frames, 'channels']));
   if (features) checkFinite('frameFeatures', features, notFinite);
   const { kept, ...settings } = fastVidSettings({ frames, patches }, options);
   const numbers = { salient: kept - settings.context, ...settings };

@@ -116,7 +116,7 @@ export async function flashVid(
 }
 
 function checkAttention({ frames, patches }: VideoSize, { attention }: FlashVidOptions): Float32Tensor | undefined {
-  if (!attention) return undefined;
+  if (attention === undefined) return undefined;
   const weights = toFloat32(checkFilledTensor('attention', attention, [frames, patches]));
   checkFinite('attention', weights, 'Only finite values can be compared.');
   return weights;

@@ -52,7 +52,8 @@ export async function selectDiverse(
   const tensor = checkFilledTensor('tokens', read, axesOf(read, ['batch', 'tokens', 'channels']));
   const dims = nativeDims(tensor.dims);
   const [batch, all] = dims;
-  const factors = weights && toFloat32(checkFilledTensor('weights', weights, tensor.dims.slice(0, -1)));
+  const factors =
+    weights === undefined ? undefined : toFloat32(checkFilledTensor('weights', weights, tensor.dims.slice(0, -1)));
   if (factors) checkFinite('weights', factors, 'Only finite values can be compared.');
   checkInteger('count', count, 1, all);
   const outPicked = new Int32Array(batch * count);

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Float32Tensor, float32Tensor, halfToNumber, type Tensor } from '../../dist/base/tensor.js';
 import { openSafetensors, readTensor } from '../../dist/files/safetensors.js';
-import { fastVid, flashVid, type ReducedVideo, vCast } from '../../dist/kernels/index.js';
+import { fastVid, flashVid, type ReducedVideo, selectDiverse, vCast } from '../../dist/kernels/index.js';
 import { instructionSets, useInstructionSet } from './instructionSets.js';
 import { relativeError, toHalf, values } from './tensors.js';
 import { bitsOf, madeAttention, madeVideo } from './videos.js';
@@ -161,6 +161,22 @@ describe.each(names)('%s', (name) => {
     await expect(method({ ...flat, dims: [0, 2, 4], data: new Float32Array(0) }, 0.5)).rejects.toThrow(/tokens\.dims/);
   });
 });
+
+test.each([null, 0, false, '', Number.NaN])(
+  'an optional tensor that is %j is none, and is not left out',
+  async (none) => {
+    const tokens = madeVideo(1, [2, 6, 4]);
+    const given = none as never;
+    const wrong = (name: string) => ({
+      name: 'TypeError',
+      message: expect.stringContaining(`Expected Tensor for ${name}`),
+    });
+    const fast = { attention: attentionFor(tokens), retentionRatio: 0.5, frameFeatures: given };
+    await expect(fastVid(tokens, fast)).rejects.toMatchObject(wrong('frameFeatures'));
+    await expect(flashVid(tokens, { attention: given, retentionRatio: 0.5 })).rejects.toMatchObject(wrong('attention'));
+    await expect(selectDiverse(tokens, 2, { weights: given })).rejects.toMatchObject(wrong('weights'));
+  },
+);
 
 describe('vCast()', () => {
   const tokens = madeVideo(7, [8, 30, 16]);
