@@ -162,7 +162,7 @@ async function main(command) {
       'decodes at most a fifth of the long film',
       long.decoded > 0 && long.decoded <= (MINUTES[1] * 60 * FRAME_RATE) / 5,
     ],
-    // A tolerance of a twelfth for sampling; the index of the long file takes a few MiB.
+    // A tolerance of a fifth, for when garbage is collected; the index of the long file takes a few MiB.
     ['holds no more memory for the long film', long.own <= short.own * 1.2 && long.ffmpegs <= short.ffmpegs * 1.2],
   ];
   for (const [what, passed] of checks) console.log(`${passed ? 'yes' : 'NO '}  ${what}`);
