@@ -23,8 +23,9 @@ export async function run(command: (signal: AbortSignal) => Promise<void>): Prom
   const onSignal = (signal: NodeJS.Signals) => controller.abort(new Interrupted(signal as 'SIGINT' | 'SIGTERM'));
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
-  // A closed pipe (`longvlm … | head`) is not a failure.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+  process.stdout.on('error', onOutputError);
+  // What is told beside an answer is not worth failing for.
+  process.stderr.on('error', () => {});
   try {
     await command(controller.signal);
   } catch (error) {
@@ -34,6 +35,13 @@ export async function run(command: (signal: AbortSignal) => Promise<void>): Prom
     process.off('SIGINT', onSignal);
     process.off('SIGTERM', onSignal);
   }
+}
+
+function onOutputError(error: NodeJS.ErrnoException): void {
+  // A closed pipe (`longvlm … | head`) is not a failure.
+  if (error.code === 'EPIPE') process.exit(0);
+  const line = `Standard output cannot be written: ${messageOf(error)}. Check what it was redirected to.`;
+  process.stderr.write(`longvlm: ${line}\n`, () => process.exit(exitCodes.failure));
 }
 
 function exitCodeOf(error: unknown): number {

@@ -1,6 +1,6 @@
-import { spawn } from 'node:child_process';
+import { type StdioOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createReadStream, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { closeSync, createReadStream, existsSync, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -268,6 +268,32 @@ describe('longvlm info', () => {
     const { code, stdout } = await start(['info', '--ffmpeg', inFolder('no-ffmpeg')]).result;
     expect(code).toBe(0);
     expect(stdout).toMatch(/ffmpeg +.*no-ffmpeg/);
+  });
+});
+
+describe('a stream that cannot be written', () => {
+  /** Runs `longvlm` with one, and gives what comes to the other. */
+  async function without(stream: 'stdout' | 'stderr', ...args: string[]): Promise<{ code: unknown; output: string }> {
+    const file = openSync(main, 'r');
+    const stdio = stream === 'stdout' ? ['ignore', file, 'pipe'] : ['ignore', 'pipe', file];
+    const child = spawn(process.execPath, [main, ...args], { stdio: stdio as StdioOptions });
+    const output = text(child[stream === 'stdout' ? 'stderr' : 'stdout']!);
+    const [code] = await once(child, 'close');
+    closeSync(file);
+    return { code, output: await output };
+  }
+
+  test('is named where it is for the answer', async () => {
+    const { code, output } = await without('stdout', 'info');
+    expect(code).toBe(1);
+    expect(output).toMatch(/^longvlm: Standard output cannot be written: .+\. Check what it was redirected to\.\n$/);
+  });
+
+  test('costs no answer where it is for what is told beside it', async () => {
+    const whole = [...vision, ...language, ...greedy, '--no-cache'];
+    const { code, output } = await without('stderr', 'ask', pico.video, question, ...whole);
+    expect(code).toBe(0);
+    expect(output).not.toBe('');
   });
 });
 
