@@ -13,18 +13,15 @@ const smolvlm = fileURLToPath(new URL('../fixtures/towers/smolvlm', import.meta.
 const folder = await temporaryFolder();
 
 /** The first `size` rows and columns of a matrix, or values of a bias. */
-function cut<T extends GgufTensor | TensorData>({ type, shape, data }: T, size: number): T {
-  const [rows, columns] = shape as [number, number?];
+function cut<T extends GgufTensor | TensorData>(tensor: T, size: number): T {
+  const { shape, data } = tensor;
+  const [rows, columns = 1] = shape as [number, number?];
   const values = data as Float32Array | Uint16Array;
   const taken = Array.from({ length: Math.min(rows, size) }, (_, row) => [
-    ...values.subarray(row * (columns ?? 1), row * (columns ?? 1) + Math.min(columns ?? 1, size)),
+    ...values.subarray(row * columns, row * columns + Math.min(columns, size)),
   ]).flat();
-  const of = shape.map((length) => Math.min(length, size));
-  return {
-    type,
-    shape: of,
-    data: values instanceof Float32Array ? Float32Array.from(taken) : Uint16Array.from(taken),
-  } as T;
+  const made = values instanceof Float32Array ? Float32Array.from(taken) : Uint16Array.from(taken);
+  return { ...tensor, shape: shape.map((length) => Math.min(length, size)), data: made };
 }
 
 /** A folder whose tower has as many values between the layers of an MLP as channels. */
