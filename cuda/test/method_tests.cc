@@ -5,6 +5,7 @@
 #include "core/aim.h"
 #include "core/flash_vid.h"
 #include "core/segment_frames.h"
+#include "core/select_top_k.h"
 #include "core/vid_com2.h"
 #include "reducer_tests.h"
 #include "videos.h"
@@ -171,11 +172,17 @@ void CheckVidCom2(Group& group, const std::string& kind, const Video& video, siz
                     .shape = video.shape,
                     .total = total,
                     .ratio = ratio,
-                    .out = rows.values(),
+                    .out = {},
                     .out_indices = indices.data(),
                     .out_count = &count},
                    kAlone);
   const auto kept = static_cast<size_t>(count);
+  longvlm::GatherTokens({.tokens = video.values(),
+                         .shape = video.shape,
+                         .indices = indices.data(),
+                         .count = kept,
+                         .out = rows.values()},
+                        kAlone);
   if (!group.Expect(found.count == kept && kept <= bound, "%zu tokens, not %zu", found.count,
                     kept)) {
     return;
